@@ -1,0 +1,29 @@
+"""Attention mechanisms by name. A new mechanism is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qvbench.attention.interface import Attention, AttentionRecipe
+from qvbench.attention.qkv import QKV
+from qvbench.attention.qv import QV
+from qvbench.attention.qvka import QVKa
+from qvbench.registry import Registry
+
+ATTENTION: Registry[Attention] = Registry("attention mechanism")
+ATTENTION.register("qkv", QKV)
+ATTENTION.register("qv", QV)
+ATTENTION.register("qvka", QVKa)
+
+
+def build_attention(name: str, *, d_model: int, num_heads: int, **settings: Any) -> Attention:
+    """An attention mechanism by its registry name.
+
+    Raises:
+        UserError: the name is unknown (the message lists the known ones) or the settings do not
+            fit together.
+    """
+    return ATTENTION[name](d_model=d_model, num_heads=num_heads, **settings)
+
+
+__all__ = ["ATTENTION", "Attention", "AttentionRecipe", "build_attention"]

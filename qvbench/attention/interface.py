@@ -1,0 +1,173 @@
+"""The common interface of all attention mechanisms.
+
+Shape letters: B batch, H heads, Hk and Hv key and value heads, Lq queries, Lk keys, Dk key
+width, Dv value width, d model width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from qvbench.attention import core
+from qvbench.attention.cache import Cache, Memory
+from qvbench.errors import UserError
+from qvbench.positions.interface import Position
+from qvbench.positions.none import NoPosition
+
+
+class Attention(nn.Module):
+    """Base of the mechanisms: each says how queries, keys and values come to be.
+
+    A mechanism defines :meth:`queries`, :meth:`remember` (what one token leaves in the decoding
+    cache), :meth:`keys_values` (keys and values from that) and ``cache_layout``. Everything else
+    is common. One that can decode without building its keys overrides :meth:`recall`.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of query heads, H.
+        position: scheme that acts inside this layer; none if not given.
+        dropout: probability with which an attention weight is dropped in training.
+        head_dim: width of a head; ``d_model / num_heads`` if not given.
+        bias: add a bias to the projections (the papers and the recipe have none).
+
+    Raises:
+        UserError: the width is no multiple of the heads and no head width is given.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        position: Position | None = None,
+        dropout: float = 0.0,
+        head_dim: int | None = None,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        if head_dim is None and d_model % num_heads:
+            raise UserError(
+                f"{type(self).__name__}: d_model {d_model} is not divisible by num_heads "
+                f"{num_heads}; change either or give head_dim"
+            )
+        self.d_model = d_model
+        self.num_heads = num_heads
+        self.head_dim = head_dim or d_model // num_heads
+        self.position = position if position is not None else NoPosition(num_heads)
+        self.dropout = dropout
+        self.bias = bias
+        self.output = self.linear(self.num_heads * self.head_dim, d_model)
+
+    # What a mechanism says
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, Lq, d) to (B, H, Lq, Dk)."""
+        raise NotImplementedError
+
+    def remember(self, m: Tensor) -> Memory:
+        """What tokens (B, Lk, d) leave in the cache: tensors (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what was remembered."""
+        raise NotImplementedError
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        """(heads, width) of each tensor of :meth:`remember`."""
+        raise NotImplementedError
+
+    # What they have in common
+
+    @property
+    def cache_size(self) -> int:
+        """Numbers kept per token by the leanest cache from which decoding is exact."""
+        return sum(heads * width for heads, width in self.cache_layout)
+
+    def project(self, x: Tensor, m: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values before any position scheme acts on them.
+
+        Args:
+            x: query side, (B, Lq, d).
+            m: memory side, (B, Lk, d); ``x`` if not given.
+
+        Returns:
+            (B, H, Lq, Dk), (B, Hk, Lk, Dk), (B, Hv, Lk, Dv).
+        """
+        return self.queries(x), *self.keys_values(self.remember(x if m is None else m))
+
+    def forward(
+        self,
+        x: Tensor,
+        m: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Attention of ``x`` (B, Lq, d) over ``m`` (B, Lk, d; ``x`` if not given): (B, Lq, d).
+
+        Args:
+            x: query side.
+            m: memory side.
+            mask: boolean (B, Lk) or (B, 1 or H, Lq, Lk), true where a query may look.
+            causal: a query sees no later key.
+        """
+        return self.attend(*self.project(x, m), mask=mask, causal=causal)
+
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """Self-attention of the next tokens (N, new, d), causally, from a cache that they join."""
+        return self.recall(x, cache.append(self.remember(x)), causal=True)
+
+    def recall(
+        self, x: Tensor, memory: Memory, *, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Attention of ``x`` (B, Lq, d) over what is remembered, from that alone: (B, Lq, d)."""
+        k, v = self.keys_values(memory)
+        return self.attend(self.queries(x), k, v, mask=mask, causal=causal)
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool
+    ) -> Tensor:
+        """Projected queries, keys and values to the layer's output (B, Lq, d)."""
+        q_len, k_len = q.shape[2], k.shape[2]
+        q = self.position.rotate(q, k_len - q_len)
+        k = self.position.rotate(k)
+        settings = self.kernel_settings(q_len, k_len, mask, causal)
+        return self.merge(core.attend(q, k, v, **settings))
+
+    def kernel_settings(
+        self, q_len: int, k_len: int, mask: Tensor | None, causal: bool
+    ) -> dict[str, Any]:
+        """What the kernel is told besides its tensors: masks, position, dropout."""
+        if mask is not None and mask.dim() == 2:
+            mask = mask[:, None, None, :]
+        return {
+            "mask": mask,
+            "causal": causal,
+            "coefficient": self.position.coefficient(q_len, k_len),
+            "bias": self.position.bias(q_len, k_len),
+            "value_scaling": self.position.value_scaling,
+            "dropout_p": self.dropout if self.training else 0.0,
+        }
+
+    def linear(self, width_in: int, width_out: int) -> nn.Linear:
+        """A projection with the mechanism's choice of bias."""
+        return nn.Linear(width_in, width_out, bias=self.bias)
+
+    def split(self, x: Tensor, heads: int) -> Tensor:
+        """(B, L, heads * D) to (B, heads, L, D)."""
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Heads (B, H, L, D) through the output projection to (B, L, d)."""
+        return self.output(x.transpose(1, 2).flatten(2))
+
+
+class AttentionRecipe(Protocol):
+    """What a config makes of a mechanism: the model calls it once per layer."""
+
+    def __call__(
+        self, *, d_model: int, num_heads: int, position: Position | None, dropout: float
+    ) -> Attention: ...

@@ -1,0 +1,36 @@
+"""QV: the value is the key (arXiv:2603.15665, equation 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.interface import Attention
+
+
+class QV(Attention):
+    """``Q_i = x W_i^Q``, ``V_i = m W_i^V``, ``K_i = V_i``: ``3 d^2`` parameters.
+
+    Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query = self.linear(d_model, self.num_heads * self.head_dim)
+        self.value = self.linear(d_model, self.num_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        return (self.split(self.value(m), self.num_heads),)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        (v,) = memory
+        return v, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((self.num_heads, self.head_dim),)

@@ -1,0 +1,28 @@
+"""Position schemes by name. A new scheme is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qvbench.positions.agf import AGF
+from qvbench.positions.interface import Position, PositionRecipe
+from qvbench.positions.none import NoPosition
+from qvbench.positions.sinusoidal import Sinusoidal
+from qvbench.registry import Registry
+
+POSITIONS: Registry[Position] = Registry("position scheme")
+POSITIONS.register("none", NoPosition)
+POSITIONS.register("sinusoidal", Sinusoidal)
+POSITIONS.register("agf", AGF)
+
+
+def build_position(name: str, *, num_heads: int, **settings: Any) -> Position:
+    """A position scheme by its registry name.
+
+    Raises:
+        UserError: the name is unknown (the message lists the known ones) or a setting is.
+    """
+    return POSITIONS[name](num_heads=num_heads, **settings)
+
+
+__all__ = ["POSITIONS", "Position", "PositionRecipe", "build_position"]

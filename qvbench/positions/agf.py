@@ -1,0 +1,84 @@
+"""Attention's gravitational field: position as a factor that falls off with distance.
+
+Source: arXiv:2603.15665, equations 3 and 4, after arXiv:2603.04805. **The exact form of the
+coefficient is the suite's reading**: the first paper states a power law and leaves its form to
+the second.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qvbench.errors import UserError
+from qvbench.positions.interface import Position
+from qvbench.positions.kernels import KERNELS
+
+KernelName = Literal["power_law", "fixed_power_law", "exponential", "logarithmic", "free_table"]
+
+
+class AGF(Position):
+    """Attention's gravitational field (AGF), optionally with PCM-V.
+
+    The logit of query m and key n is multiplied by ``c(m, n)``, which depends on their distance
+    alone (equation 3): ``a_mn = softmax_n(q_m . k_n / sqrt(d) * c(m, n))``. With
+    ``value_scaling`` (PCM-V) the same factor multiplies the value:
+    ``o_m = sum_n a_mn * c(m, n) * v_n``; the weights then no longer sum to one, as intended.
+
+    The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, with alpha
+    and beta learned per head and per direction. A kernel that is symmetric in the distance makes
+    a bidirectional encoder blind to reversal, hence two directions by default.
+
+    Args:
+        num_heads: number of query heads, H.
+        d_model: unused; a scheme inside attention holds no vector per position.
+        value_scaling: multiply the values too (PCM-V).
+        kernel: the law; ``power_law`` is the suite's reading, the others are ablations.
+        directional: keys left and right of the query have parameters of their own.
+        exponent_low: smallest initial exponent; the heads are spread evenly in the logarithm.
+        exponent_high: largest initial exponent (2 is Newton's inverse square).
+        scale: initial distance scale alpha, per token.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        d_model: int | None = None,
+        value_scaling: bool = False,
+        kernel: KernelName = "power_law",
+        directional: bool = True,
+        exponent_low: float = 0.01,
+        exponent_high: float = 2.0,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__(num_heads, d_model)
+        if kernel not in KERNELS:
+            raise UserError(f"AGF: unknown kernel {kernel!r}; known are: {', '.join(KERNELS)}")
+        if not 0 <= exponent_low <= exponent_high or scale <= 0:
+            raise UserError(
+                f"AGF: exponents must satisfy 0 <= low <= high and scale > 0, "
+                f"got low {exponent_low}, high {exponent_high}, scale {scale}"
+            )
+        if exponent_low == 0 and exponent_high > 0:
+            raise UserError("AGF: exponent_low 0 has no logarithm to spread from; give a small one")
+        self.value_scaling = value_scaling
+        self.directions = 2 if directional else 1
+        self.kernel = KERNELS[kernel](
+            num_heads, self.directions, exponent_low, exponent_high, scale
+        )
+
+    def coefficient(self, q_len: int, k_len: int) -> Tensor:
+        """``c`` as (H, Lq, Lk), float32 under any autocast, 1 where query and key coincide."""
+        device = next(iter(self.kernel.state_dict().values())).device
+        with torch.autocast(device.type, enabled=False):
+            distance = torch.arange(k_len, device=device, dtype=torch.float32)
+            table = self.kernel(distance).transpose(0, 1).flatten(1)  # (H, directions * Lk)
+        keys = torch.arange(k_len, device=device)
+        queries = torch.arange(k_len - q_len, k_len, device=device)
+        offset = keys[None, :] - queries[:, None]
+        column = offset.abs()
+        if self.directions == 2:
+            column = column + k_len * (offset > 0)
+        return table.index_select(1, column.flatten()).unflatten(1, (q_len, k_len))

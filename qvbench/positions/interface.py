@@ -1,0 +1,62 @@
+"""What a position scheme may do, and where: four hooks, each the identity unless given.
+
+Shape letters: B batch, H heads, L length, Lq queries, Lk keys, D head width, d model width.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+
+class Position(nn.Module):
+    """A position scheme; this base class is the scheme that does nothing.
+
+    A scheme acts in up to four places: on the embeddings (:meth:`embed`), on queries and keys
+    (:meth:`rotate`), on the logits (:meth:`coefficient` multiplies, :meth:`bias` adds) and on the
+    values (``value_scaling``: the coefficient multiplies them too).
+
+    In all hooks the queries are the *last* ``q_len`` of ``k_len`` positions, so that one decoding
+    step (one query, the whole past as keys) needs no offset.
+
+    Args:
+        num_heads: number of query heads, H.
+        d_model: model width, for schemes that hold one vector per position.
+    """
+
+    absolute: ClassVar[bool] = False
+    """Acts on the embeddings, once per stack; otherwise inside self-attention, once per layer."""
+
+    rotates: ClassVar[bool] = False
+    """Changes queries and keys: a rotated key cannot be moved to the query's side."""
+
+    value_scaling: bool = False
+    """The coefficient multiplies the values as well as the logits (PCM-V)."""
+
+    def __init__(self, num_heads: int, d_model: int | None = None) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.d_model = d_model
+
+    def embed(self, x: Tensor, start: int = 0) -> Tensor:
+        """Embeddings (B, L, d), the first of which stands at position ``start``."""
+        return x
+
+    def rotate(self, x: Tensor, start: int = 0) -> Tensor:
+        """Queries or a copy of the keys (B, H, L, D), the first at position ``start``."""
+        return x
+
+    def coefficient(self, q_len: int, k_len: int) -> Tensor | None:
+        """Factor (H, Lq, Lk) on the logits; ``None`` stands for one everywhere."""
+        return None
+
+    def bias(self, q_len: int, k_len: int) -> Tensor | None:
+        """Term (H, Lq, Lk) added to the scaled logits; ``None`` stands for zero everywhere."""
+        return None
+
+
+class PositionRecipe(Protocol):
+    """What a config makes of a scheme: the model calls it once per stack or per layer."""
+
+    def __call__(self, *, num_heads: int, d_model: int) -> Position: ...
