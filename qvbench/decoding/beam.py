@@ -1,0 +1,225 @@
+"""Beam search for a batch of sentences at once, exact in when it stops.
+
+Notation as in :mod:`qvbench.decoding.search`, and T for the longest translation allowed.
+
+A hypothesis that ends after t tokens (``</s>`` counted) scores ``log p / t**length_penalty``. A
+live hypothesis of log-probability s can only lose probability, and s <= 0, so that nothing which
+grows from it can score above ``s / max_length**length_penalty``. A sentence is given up to its
+finished hypotheses once that bound on its best live hypothesis does not exceed the worst of the
+hypotheses asked for. Searches that stop at the first K ends, or that take the present length
+for the bound, are faster and may miss a better-scoring hypothesis which is still in their beam.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qvbench.decoding.search import (
+    Hypothesis,
+    S,
+    Step,
+    at_least_float32,
+    check_max_lengths,
+    finite,
+    to_ids,
+    unfinished,
+)
+
+
+@torch.no_grad()
+def beam_search(
+    step: Step[S],
+    state: S,
+    sentences: int,
+    beam_size: int,
+    max_lengths: Tensor,
+    length_penalty: float,
+    bos: int,
+    eos: int,
+    pad: int,
+    n_best: int | None = None,
+) -> list[list[Hypothesis]]:
+    """The best hypotheses of every sentence, best first.
+
+    With ``beam_size`` 1 and ``length_penalty`` 0 this is greedy search. With a length penalty even
+    a beam of one goes on past its first end where a longer hypothesis may still score better.
+
+    Args:
+        step: see :data:`~qvbench.decoding.search.Step`.
+        state: at the start of N = ``sentences * beam_size`` hypotheses.
+        sentences: B.
+        beam_size: K, live hypotheses a sentence.
+        max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
+            ``</s>`` counted, at least 1. Hypotheses that reach it are closed as they are.
+        length_penalty: exponent of the length that divides log-probabilities, at least 0.
+        bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
+        n_best: hypotheses asked for a sentence, from 1 to K; K unless given. Asking for fewer
+            stops earlier and changes none of those that are returned.
+
+    Returns:
+        B lists of at most ``n_best`` hypotheses (fewer only where fewer can be formed).
+
+    Raises:
+        ValueError: an argument out of the ranges above.
+        FloatingPointError: the logits hold NaN.
+    """
+    n_best = beam_size if n_best is None else n_best
+    if not 1 <= n_best <= beam_size:
+        raise ValueError(f"n_best is {n_best}, not between 1 and beam_size = {beam_size}")
+    if length_penalty < 0:
+        raise ValueError(f"length_penalty is {length_penalty}; it must be at least 0")
+    check_max_lengths(max_lengths, sentences)
+    if sentences == 0:
+        return []
+    beams = _Beams(beam_size, n_best, max_lengths, length_penalty, eos, pad)
+    tokens = torch.full((sentences * beam_size,), bos, device=max_lengths.device)
+    while True:
+        done = beams.advance(*_candidates(step(tokens, state), beams.scores, [pad, bos]))
+        going = unfinished(done)
+        if going is not None:
+            beams.settle(done)
+            if len(going) == 0:
+                return beams.results()
+            kept = torch.tensor(going, device=max_lengths.device)
+            beams.keep(kept)
+            state.keep(kept)
+        state.reorder(beams.rows())
+        tokens = beams.tokens.flatten()
+
+
+def _candidates(logits: Tensor, scores: Tensor, banned: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first.
+
+    At most K of them end (one a hypothesis), so that K are always left to go on. Only what could
+    be among them is normalised: the softmax's denominator is taken over the whole vocabulary, but
+    no (N, V) tensor of log-probabilities is written.
+
+    Args:
+        logits: (N, V), overwritten.
+        scores: (B, K) log-probabilities of the hypotheses; -inf for one that does not exist.
+        banned: ids that may not be produced. Their probability is lost, not shared out.
+
+    Returns:
+        log-probabilities, parents in 0..K-1 and tokens, each (B, 2K).
+    """
+    sentences, beam_size = scores.shape
+    logits = at_least_float32(logits)
+    log_total = logits.logsumexp(-1, keepdim=True)
+    logits[:, banned] = -torch.inf
+    width = min(2 * beam_size, logits.shape[-1])
+    best, tokens = logits.topk(width)
+    totals = (best - log_total + scores.view(-1, 1)).view(sentences, -1)
+    # Stable, so that of equals the higher hypothesis wins whatever else is in the batch.
+    totals, order = totals.sort(dim=-1, descending=True, stable=True)
+    order = order[:, : 2 * beam_size]
+    return totals[:, : 2 * beam_size], order // width, tokens.view(sentences, -1).gather(1, order)
+
+
+class _Beams:
+    """The live and the finished hypotheses of every sentence that is not done yet.
+
+    Attributes:
+        scores: (B, K) log-probabilities of the live hypotheses, best first.
+        tokens: (B, K) their newest tokens.
+        parents: (B, K) which hypothesis of the step before each one continues.
+    """
+
+    def __init__(
+        self,
+        beam_size: int,
+        n_best: int,
+        max_lengths: Tensor,
+        length_penalty: float,
+        eos: int,
+        pad: int,
+    ) -> None:
+        sentences, device = len(max_lengths), max_lengths.device
+        closing: list[int] = max_lengths.tolist()
+        self._closing_steps = set(closing)  # on the host: most steps close nothing
+        self._max_lengths = max_lengths
+        self._length_penalty = length_penalty
+        self._eos, self._pad = eos, pad
+        self._step = 0
+        # Before the first step a sentence has one hypothesis; the copies beside it do not exist.
+        self.scores = torch.full((sentences, beam_size), -torch.inf, device=device)
+        self.scores[:, 0] = 0
+        self.tokens = torch.full((sentences, beam_size), pad, device=device)
+        self.parents = torch.zeros_like(self.tokens)
+        self._words = torch.full((sentences, beam_size, max(closing)), pad, device=device)
+        self._ended_scores = torch.full((sentences, n_best), -torch.inf, device=device)
+        self._ended_words = torch.full((sentences, n_best, max(closing)), pad, device=device)
+        self._where = torch.arange(sentences, device=device)
+        self._all_scores = torch.zeros_like(self._ended_scores)
+        self._all_words = torch.zeros_like(self._ended_words)
+
+    def advance(self, scores: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+        """Take the step's candidates, (B, 2K) each and best first; which sentences are done (B,).
+
+        Only an end among the best K finishes: one that K better continuations outrank would not
+        have been in the beam. The best K that do not end go on.
+        """
+        self._step += 1
+        beam_size = self.scores.shape[1]
+        ends = tokens == self._eos
+        in_beam = slice(None, beam_size)
+        self._finish(
+            scores[:, in_beam].masked_fill(~ends[:, in_beam], -torch.inf),
+            _take(self._words, parents[:, in_beam]),
+        )
+        live = ends.to(torch.int8).argsort(dim=-1, stable=True)[:, in_beam]
+        self.scores, self.parents = scores.gather(1, live), parents.gather(1, live)
+        self.tokens = tokens.gather(1, live)
+        self._words = _take(self._words, self.parents)
+        self._words[:, :, self._step - 1] = self.tokens
+        at_limit = self._max_lengths <= self._step
+        if self._step in self._closing_steps:
+            self._finish(self.scores.masked_fill(~at_limit[:, None], -torch.inf), self._words)
+        attainable = self.scores[:, 0] / self._max_lengths**self._length_penalty
+        return at_limit | (self._ended_scores[:, -1] >= attainable)
+
+    def _finish(self, scores: Tensor, words: Tensor) -> None:
+        """Let hypotheses (B, K) and their words (B, K, T) compete for a place among the ended.
+
+        ``scores`` are log-probabilities, -inf for what has not ended. Of equals, the one that
+        ended first stays.
+        """
+        n_best = self._ended_scores.shape[1]
+        ended = torch.cat([self._ended_scores, scores / self._step**self._length_penalty], 1)
+        ended, order = ended.sort(dim=-1, descending=True, stable=True)
+        self._ended_scores = ended[:, :n_best]
+        self._ended_words = _take(torch.cat([self._ended_words, words], 1), order[:, :n_best])
+
+    def rows(self) -> Tensor:
+        """For each live hypothesis (N,), the row of the one that it continues."""
+        sentences, beam_size = self.parents.shape
+        first = torch.arange(sentences, device=self.parents.device) * beam_size
+        return (first[:, None] + self.parents).flatten()
+
+    def settle(self, done: Tensor) -> None:
+        """Put the finished hypotheses of the sentences that are ``done`` (B,) where they stay."""
+        self._all_scores[self._where[done]] = self._ended_scores[done].to(self._all_scores.dtype)
+        self._all_words[self._where[done]] = self._ended_words[done]
+
+    def keep(self, sentences: Tensor) -> None:
+        """Go on with ``sentences`` (B',) only."""
+        self.scores, self.tokens = self.scores[sentences], self.tokens[sentences]
+        self.parents, self._words = self.parents[sentences], self._words[sentences]
+        self._ended_scores = self._ended_scores[sentences]
+        self._ended_words = self._ended_words[sentences]
+        self._max_lengths, self._where = self._max_lengths[sentences], self._where[sentences]
+
+    def results(self) -> list[list[Hypothesis]]:
+        """The finished hypotheses of all sentences, in their first order, once all are settled."""
+        ids = iter(to_ids(self._all_words.flatten(0, 1), self._pad))
+        scores = iter(finite(self._all_scores.flatten()))
+        sentences, n_best = self._all_scores.shape
+        ranked = [
+            [Hypothesis(next(ids), next(scores)) for _ in range(n_best)] for _ in range(sentences)
+        ]
+        return [[each for each in hyps if each.score > -torch.inf] for hyps in ranked]
+
+
+def _take(words: Tensor, rows: Tensor) -> Tensor:
+    """Rows (B, R) of words (B, K, T): (B, R, T)."""
+    return words.gather(1, rows[:, :, None].expand(-1, -1, words.shape[-1]))

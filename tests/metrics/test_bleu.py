@@ -1,0 +1,82 @@
+"""BLEU against a short implementation of its own definition; signatures say what was done."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+
+from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
+
+HYPOTHESES = ["ein Mann fährt mit dem roten Fahrrad .", "zwei Hunde spielen im Schnee .", "Ja ."]
+REFERENCES = ["ein Mann fährt ein rotes Fahrrad .", "zwei Hunde spielen im tiefen Schnee .", "ja ."]
+
+
+def plain_bleu(hypotheses: list[str], references: list[str]) -> float:
+    """Papineni et al. 2002 over whitespace tokens, one reference, no smoothing."""
+    right, total = [0] * 4, [0] * 4
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        h, r = hypothesis.split(), reference.split()
+        for n in range(4):
+            grams = [Counter(tuple(x[i : i + n + 1]) for i in range(len(x) - n)) for x in (h, r)]
+            right[n] += (grams[0] & grams[1]).total()
+            total[n] += grams[0].total()
+    precision = math.exp(sum(math.log(a / b) for a, b in zip(right, total, strict=True)) / 4)
+    lengths = [sum(len(x.split()) for x in texts) for texts in (hypotheses, references)]
+    return 100 * precision * min(1.0, math.exp(1 - lengths[1] / lengths[0]))
+
+
+def lower(lines: list[str]) -> list[str]:
+    return [line.lower() for line in lines]
+
+
+def test_tokenised_bleu_is_bleu_of_the_tokens_given() -> None:
+    """Catches a hidden tokenisation, swapped arguments and a missing brevity penalty."""
+    scores = tokenised_scores(HYPOTHESES, REFERENCES)
+    assert scores.bleu == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES), abs=1e-9)
+    assert scores.bleu != pytest.approx(plain_bleu(REFERENCES, HYPOTHESES), abs=1e-3)
+
+
+def test_lowercase_ignores_case_in_both_scores_and_says_so() -> None:
+    """Catches a lower-cased score under a signature that says mixed case, or the other way round."""
+    scores = tokenised_scores(HYPOTHESES, REFERENCES, lowercase=True)
+    expected = plain_bleu(lower(HYPOTHESES), lower(REFERENCES))
+    assert scores.bleu == pytest.approx(expected, abs=1e-9)
+    assert scores.chrf > tokenised_scores(HYPOTHESES, REFERENCES).chrf
+    assert "case:lc" in scores.bleu_signature and "case:lc" in scores.chrf_signature
+    mixed = tokenised_scores(HYPOTHESES, REFERENCES)
+    assert "case:mixed" in mixed.bleu_signature and "case:mixed" in mixed.chrf_signature
+
+
+def test_the_two_kinds_name_their_tokeniser() -> None:
+    """Catches tok:none reported as 13a: the scores differ by more than most experiments."""
+    tokenised = tokenised_scores(HYPOTHESES, REFERENCES)
+    detokenised = detokenised_scores(HYPOTHESES, REFERENCES)
+    assert "tok:none" in tokenised.bleu_signature.split("|")
+    assert "tok:13a" in detokenised.bleu_signature.split("|")
+    assert all("version:" in s.chrf_signature for s in (tokenised, detokenised))
+
+
+def test_detokenised_bleu_splits_punctuation() -> None:
+    """Catches plain text scored without a tokeniser: "Haus." and "Haus" would share no word."""
+    hypothesis, reference = ["Das ist ein großes altes Haus."], ["Das ist ein großes altes Haus!"]
+    split = [text[0].replace("Haus", "Haus ") for text in (hypothesis, reference)]
+    expected = plain_bleu([split[0]], [split[1]])
+    assert detokenised_scores(hypothesis, reference).bleu == pytest.approx(expected, abs=1e-9)
+
+
+def test_identical_text_is_100_and_an_empty_line_is_no_fault() -> None:
+    """Catches a translation of an empty line that breaks the evaluation of all others."""
+    scores = tokenised_scores([*REFERENCES, ""], [*REFERENCES, "nichts"])
+    assert scores.bleu < 100
+    assert detokenised_scores(REFERENCES, REFERENCES).bleu == pytest.approx(100)
+    assert detokenised_scores(REFERENCES, REFERENCES).chrf == pytest.approx(100)
+
+
+def test_unequal_or_no_lines_are_refused() -> None:
+    """Catches a score over the part of the test set that happened to be translated."""
+    with pytest.raises(ValueError, match="3 hypotheses but 2 references"):
+        tokenised_scores(HYPOTHESES, REFERENCES[:2])
+    with pytest.raises(ValueError, match="no hypotheses"):
+        detokenised_scores([], [])
