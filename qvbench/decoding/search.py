@@ -113,7 +113,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def unfinished(done: Tensor) -> list[int] | None:
-    """Positions that are not ``done`` (B,), or None if nothing is: the step's one synchronisation."""
+    """Positions that are not ``done`` (B,), None if nothing is: a step's one synchronisation."""
     flags: list[bool] = done.tolist()
     return [i for i, flag in enumerate(flags) if not flag] if any(flags) else None
 

@@ -9,7 +9,7 @@ import pytest
 
 from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
 
-HYPOTHESES = ["ein Mann fährt mit dem roten Fahrrad .", "zwei Hunde spielen im Schnee .", "Ja ."]
+HYPOTHESES = ["ein Mann fährt mit Fahrrad .", "zwei Hunde spielen im Schnee .", "Ja ."]
 REFERENCES = ["ein Mann fährt ein rotes Fahrrad .", "zwei Hunde spielen im tiefen Schnee .", "ja ."]
 
 
@@ -39,14 +39,16 @@ def test_tokenised_bleu_is_bleu_of_the_tokens_given() -> None:
 
 
 def test_lowercase_ignores_case_in_both_scores_and_says_so() -> None:
-    """Catches a lower-cased score under a signature that says mixed case, or the other way round."""
+    """Catches a lower-cased score whose signature says mixed case, or the other way round."""
     scores = tokenised_scores(HYPOTHESES, REFERENCES, lowercase=True)
     expected = plain_bleu(lower(HYPOTHESES), lower(REFERENCES))
     assert scores.bleu == pytest.approx(expected, abs=1e-9)
     assert scores.chrf > tokenised_scores(HYPOTHESES, REFERENCES).chrf
-    assert "case:lc" in scores.bleu_signature and "case:lc" in scores.chrf_signature
     mixed = tokenised_scores(HYPOTHESES, REFERENCES)
-    assert "case:mixed" in mixed.bleu_signature and "case:mixed" in mixed.chrf_signature
+    for signature in (scores.bleu_signature, scores.chrf_signature):
+        assert "case:lc" in signature
+    for signature in (mixed.bleu_signature, mixed.chrf_signature):
+        assert "case:mixed" in signature
 
 
 def test_the_two_kinds_name_their_tokeniser() -> None:
