@@ -1,0 +1,26 @@
+"""Corpora by name. A new one is a file here and a line below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qvbench.data.corpora.interface import Corpus
+from qvbench.data.corpora.multi30k import Multi30k
+from qvbench.data.corpora.text import Text
+from qvbench.registry import Registry
+
+CORPORA: Registry[Corpus] = Registry("corpus")
+CORPORA.register("text", Text)
+CORPORA.register("multi30k", Multi30k)
+
+
+def build_corpus(name: str, **settings: Any) -> Corpus:
+    """The corpus registered as ``name``, with its settings.
+
+    Raises:
+        UserError: there is no corpus of this name.
+    """
+    return CORPORA[name](**settings)
+
+
+__all__ = ["CORPORA", "Corpus", "Multi30k", "Text", "build_corpus"]

@@ -1,0 +1,52 @@
+"""What every corpus of sentence pairs answers, so that the data module needs to know none of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+
+class Corpus(ABC):
+    """Pairs of sentences that translate each other, in splits.
+
+    A corpus yields text, a line a sentence; subwords, ids and batches are made from it elsewhere.
+
+    Attributes:
+        tokenised: the text is whitespace-separated tokens already (as Moses writes them); where
+            it is not, the text is raw, and is normalised, tokenised and detokenised around the
+            model.
+        source_language: two-letter code of the source side, for the tokeniser.
+        target_language: two-letter code of the target side.
+    """
+
+    tokenised: bool = True
+    source_language: str = "en"
+    target_language: str = "de"
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Fetch, verify or generate whatever :meth:`pairs` needs; doing it twice costs nothing.
+
+        Raises:
+            UserError: a file is missing, damaged, or cannot be fetched.
+        """
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits: ``train``, ``val`` and one test set at least, the default first."""
+
+    @abstractmethod
+    def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+        """The (source, target) lines of a split, in file order, without line ends.
+
+        Raises:
+            UserError: naming file and line, for a line that is empty or not UTF-8, for unequal
+                numbers of lines, and for a file that is missing or damaged.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, object]:
+        """What determines the text, as JSON values: name, settings, SHA-256 of the sources.
+
+        Equal fingerprints mean equal text: stored token ids are found by it.
+        """

@@ -1,0 +1,107 @@
+"""Multi30k, task 1: 29,000 captions of photographs in English and German.
+
+Elliott et al. 2016, "Multi30K: Multilingual English-German Image Descriptions", and the 2017 test
+set of Elliott et al. 2017. Source: github.com/multi30k/dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from qvbench.data.cache import cache_root
+from qvbench.data.corpora.download import fetch
+from qvbench.data.corpora.interface import Corpus
+from qvbench.data.corpora.lines import read_pairs, text_sha256
+from qvbench.errors import UserError
+
+_URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
+_SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
+_LANGUAGES = ("en", "de")
+_REMOTE_NAME = {"raw": "raw/{split}.{language}.gz", "tok": "tok/{split}.lc.norm.tok.{language}"}
+
+# SHA-256 of the decompressed text: the bytes of a gzip file depend on who compressed it.
+_SHA256 = {
+    "raw": {
+        "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+        "train.de": "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+        "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+        "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+        "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+        "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+        "test_2017_flickr.en": "ce1450ddc5ab0834502579d77a170849952e15a2938b34cc503bdc25ebb4fb98",
+        "test_2017_flickr.de": "c3078bc3b36808bf9d20eb2347ed6137016179ef59ec0d2b9b8ecc3fb2880081",
+    },
+    "tok": {
+        "train.en": "08925f8e0572bcd5a006702fc5fe20e2d77c6917d4eebd576fc20de6693c2119",
+        "train.de": "cb5a23529b65ec2061f1dc446192a9c37382b63cc75f81a0be59d34894b3a505",
+        "val.en": "46573ce391ae227f1c72f873392436a20ef18e0a6d518098cfbd70b77c8572ec",
+        "val.de": "97232bd273eceb7207f689527386a97e4be2616b18ada47576bdaf96c8ae1f00",
+        "test_2016_flickr.en": "5b7f32627cf99eced828311b955dae9800bb52bc8b91cf8b6526829e605b29d2",
+        "test_2016_flickr.de": "c6a33d39d48f9f510de147651316cd9d918e09ad0219df734a2f16b6baccacc4",
+        "test_2017_flickr.en": "c9d1dfd7a26add989382e534af235af9f0f658b2a30e7eb0efdaf142496ee54f",
+        "test_2017_flickr.de": "02067e4a9402786a4fcb8c1b6f4307e4a5073ced64800abead5273b54f5f31f6",
+    },
+}
+
+
+class Multi30k(Corpus):
+    """English captions and their German translations, fetched from the authors' repository.
+
+    Args:
+        root: folder with local copies, ``train.en.gz``, ``train.de.gz``, ``val.…``,
+            ``test_2016_flickr.…``, ``test_2017_flickr.…`` (or the same without ``.gz``, or the
+            repository's own names); where none is given the files are downloaded into the cache.
+        form: ``raw``: untokenised, as written; ``tok``: lower-cased, normalised and tokenised by
+            the authors, the form in which published text-only results are given.
+    """
+
+    def __init__(self, root: str | None = None, form: Literal["raw", "tok"] = "raw") -> None:
+        if form not in _SHA256:
+            raise UserError(f"Multi30k: form {form!r} is unknown; allowed are raw and tok")
+        self.root = root
+        self.form = form
+        self.tokenised = form == "tok"
+        self._verified = False
+
+    def prepare(self) -> None:
+        if self._verified:
+            return
+        for name, sha256 in _SHA256[self.form].items():
+            if self.root is None:
+                fetch(self._url(name), self._path(name), sha256)
+            elif (found := text_sha256(self._path(name))) != sha256:
+                raise UserError(
+                    f"{self._path(name)}: is not the published file (SHA-256 of its text is "
+                    f"{found[:12]}…, should be {sha256[:12]}…); fetch it again from "
+                    f"{self._url(name)}, or use the corpus Text for data of your own"
+                )
+        self._verified = True
+
+    def splits(self) -> tuple[str, ...]:
+        return _SPLITS
+
+    def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+        if split not in _SPLITS:
+            raise UserError(f"Multi30k: unknown split {split!r}; known are {', '.join(_SPLITS)}")
+        source, target = (self._path(f"{split}.{language}") for language in _LANGUAGES)
+        return read_pairs(source, target)
+
+    def fingerprint(self) -> dict[str, object]:
+        # The text is the published one wherever it lies: prepare() has verified it.
+        return {"corpus": "multi30k", "form": self.form, "sha256": _SHA256[self.form]}
+
+    def _url(self, name: str) -> str:
+        split, language = name.rsplit(".", 1)
+        return f"{_URL}/{_REMOTE_NAME[self.form].format(split=split, language=language)}"
+
+    def _path(self, name: str) -> Path:
+        """Where a file lies; the usual local name where there is none, for the message."""
+        if self.root is None:
+            folder = cache_root() / "downloads" / f"multi30k-{self.form}"
+            return folder / self._url(name).rsplit("/", 1)[1]
+        folder = Path(self.root).expanduser()
+        usual = folder / f"{name}.gz"
+        others = (folder / name, folder / self._url(name).rsplit("/", 1)[1])
+        return next((path for path in (usual, *others) if path.is_file()), usual)

@@ -1,0 +1,190 @@
+"""The data module: any corpus as batches of token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule
+
+from qvbench.data import store as storage
+from qvbench.data.batching import EvaluationSampler, Lengths, PairDataset, TrainSampler
+from qvbench.data.cache import cache_root
+from qvbench.data.corpora import CORPORA, Corpus
+from qvbench.data.loader import BatchLoader
+from qvbench.data.store import Store, StoredSplit, write_store
+from qvbench.data.text_processing import TextProcessor
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class TranslationDataModule(LightningDataModule):
+    """A corpus of sentence pairs as padded batches of subword ids.
+
+    Args:
+        corpus: where the pairs come from, for example ``Grammar``, ``Multi30k`` or ``Text``.
+        max_tokens: budget of a training batch: pairs × the longer side, padding included.
+        merges: merges of the byte-pair encoding that both languages share.
+        max_length: training pairs with more subwords than this on a side are dropped.
+        lowercase: lower-case both sides.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        eval_max_tokens: budget of a validation or test batch, like max_tokens.
+        seed: of the order of training batches.
+        cache_dir: folder for stored token ids; default ``$QVBENCH_CACHE``, else
+            ``~/.cache/qvbench``.
+        test_split: test set for ``test`` and ``predict``; default the corpus's first.
+    """
+
+    # A rank without a batch of a tiny validation set has nothing to add, which is no fault.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        max_tokens: int = 4096,
+        merges: int = 8000,
+        max_length: int = 95,
+        lowercase: bool = False,
+        num_workers: int = 0,
+        eval_max_tokens: int = 4096,
+        seed: int = 0,
+        cache_dir: str | None = None,
+        test_split: str | None = None,
+    ) -> None:
+        super().__init__()
+        if test_split is not None and test_split not in corpus.splits()[2:]:
+            known = ", ".join(corpus.splits()[2:])
+            raise UserError(f"test_split={test_split} is no test set; known are {known}")
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.corpus = corpus
+        self.max_tokens = max_tokens
+        self.merges = merges
+        self.max_length = max_length
+        self.lowercase = lowercase
+        self.num_workers = num_workers
+        self.eval_max_tokens = eval_max_tokens
+        self.seed = seed
+        self.cache_dir = cache_dir
+        self.test_split = test_split or corpus.splits()[2]
+        self.processor = TextProcessor.of(corpus, lowercase)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that determines the token ids: text, settings, versions."""
+        return hashlib.sha256(json.dumps(self._settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        """Where the token ids are stored."""
+        name = CORPORA.name_of(type(self.corpus))
+        return cache_root(self.cache_dir) / f"{name}-{self.fingerprint[:16]}"
+
+    @cached_property
+    def _settings(self) -> dict[str, object]:
+        return {
+            "format": storage.FORMAT,
+            "corpus": self.corpus.fingerprint(),
+            "merges": self.merges,
+            "max_length": self.max_length,
+            "lowercase": self.lowercase,
+            "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
+        }
+
+    def prepare_data(self) -> None:
+        """Fetch the corpus and store its token ids, unless they are stored already.
+
+        Raises:
+            UserError: the text is missing or faulty, or the cache cannot be written.
+        """
+        if (self.folder / "manifest.json").is_file():
+            return
+        self.corpus.prepare()
+        write_store(
+            self.folder, self.corpus, self.processor, self.merges, self.max_length, self._settings
+        )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the stored token ids, preparing them first where that has not been done."""
+        self.prepare_data()
+        self._store  # noqa: B018 - opened here, so that a fault shows before training starts
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.folder)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of both languages."""
+        return self._store.vocabulary
+
+    @property
+    def manifest(self) -> dict[str, object]:
+        """What was stored: settings, and for every split pairs, subwords, unknown, dropped."""
+        manifest: dict[str, object] = self._store.manifest
+        return manifest
+
+    @property
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """How many pairs of every split were dropped, by reason; only training pairs ever are."""
+        return {name: entry["dropped"] for name, entry in self._store.manifest["splits"].items()}
+
+    def split(self, name: str) -> StoredSplit:
+        """The stored token ids of a split."""
+        return self._store.split(name)
+
+    def source_lines(self, split: str) -> list[str]:
+        """The source lines of a split as the corpus has them."""
+        return [source for source, _ in self.corpus.pairs(split)]
+
+    def reference_lines(self, split: str) -> list[str]:
+        """The target lines of a split as the corpus has them."""
+        return [target for _, target in self.corpus.pairs(split)]
+
+    def train_dataloader(self) -> BatchLoader:
+        split = self.split("train")
+        rank, world_size = self._rank()
+        sampler = TrainSampler(Lengths.of(split), self.max_tokens, self.seed, rank, world_size)
+        logger.info(
+            "train: %s batches an epoch, %.1f %% of their tokens are real, the rest is padding",
+            f"{len(sampler):,}",
+            100 * sampler.padding_efficiency(),
+        )
+        if sampler.left_out:
+            logger.info(
+                "train: %d batches an epoch are left out, for %d processes to take equally many",
+                sampler.left_out,
+                world_size,
+            )
+        identity = {
+            "data_fingerprint": self.fingerprint,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+        return BatchLoader(PairDataset(split), sampler, self.num_workers, identity)
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        return self._evaluation_loader(self.test_split)
+
+    def predict_dataloader(self) -> BatchLoader:
+        return self._evaluation_loader(self.test_split)
+
+    def _evaluation_loader(self, name: str) -> BatchLoader:
+        split = self.split(name)
+        rank, world_size = self._rank()
+        sampler = EvaluationSampler(Lengths.of(split), self.eval_max_tokens, rank, world_size)
+        return BatchLoader(PairDataset(split), sampler, self.num_workers)
+
+    def _rank(self) -> tuple[int, int]:
+        """Number of this process and of all."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

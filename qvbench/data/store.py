@@ -1,0 +1,253 @@
+"""Token ids on disk: written once, found by their fingerprint, read through memory maps.
+
+A store is one folder::
+
+    tokenizer.json                    the vocabulary
+    <split>.source.npy                ids of all source sentences, one after the other (uint16/32)
+    <split>.source.offsets.npy        int64 (pairs + 1,): sentence n is ids[offsets[n]:offsets[n+1]]
+    <split>.target.npy, <split>.target.offsets.npy
+    <split>.lines.npy                 int64 (pairs,): line number in the split, from 0
+    manifest.json                     what it was made from, counts, what was dropped and why
+
+It is written under another name and renamed when it is complete, so a folder that has the right
+name is whole; of two processes that write the same one, the later throws its own away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qvbench.data.cache import make_folder
+from qvbench.data.corpora.interface import Corpus
+from qvbench.data.progress import track
+from qvbench.data.text_processing import TextProcessor
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_LINES_AT_ONCE = 20_000
+
+Ids = npt.NDArray[np.integer[Any]]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The sentences of one side of a split: ids one after the other, and where each begins."""
+
+    ids: Ids
+    offsets: Int64
+
+    @property
+    def lengths(self) -> Int64:
+        """Subwords of every sentence (pairs,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """The stored pairs of one split.
+
+    Attributes:
+        name: of the split.
+        source: source sentences, without special tokens.
+        target: target sentences, without special tokens.
+        lines: line number in the corpus's split of every pair, from 0.
+    """
+
+    name: str
+    source: Side
+    target: Side
+    lines: Int64
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Store:
+    """A finished folder of token ids.
+
+    Args:
+        folder: where it lies.
+
+    Raises:
+        UserError: the folder is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = self._reading("manifest.json", lambda path: json.loads(path.read_text()))
+        self.vocabulary = Vocabulary.load(folder / "tokenizer.json")
+
+    def split(self, name: str) -> StoredSplit:
+        """The pairs of a split, memory-mapped."""
+
+        def array(suffix: str) -> npt.NDArray[Any]:
+            return self._reading(f"{name}.{suffix}.npy", lambda path: np.load(path, mmap_mode="r"))
+
+        source, target = (
+            Side(array(side), array(f"{side}.offsets")) for side in ("source", "target")
+        )
+        return StoredSplit(name, source, target, array("lines"))
+
+    def _reading(self, name: str, read: Any) -> Any:
+        try:
+            return read(self.folder / name)
+        except (OSError, ValueError, EOFError) as fault:
+            raise UserError(
+                f"{self.folder / name}: damaged ({fault}); remove the folder {self.folder}, "
+                "and it will be written anew"
+            ) from None
+
+
+def write_store(
+    folder: Path,
+    corpus: Corpus,
+    processor: TextProcessor,
+    merges: int,
+    max_length: int,
+    settings: dict[str, object],
+) -> None:
+    """Process a corpus, learn its vocabulary, and write its token ids to ``folder``.
+
+    Args:
+        folder: the finished store's name.
+        corpus: prepared.
+        processor: makes words of its lines.
+        merges: of byte-pair encoding.
+        max_length: training pairs with more subwords on a side are dropped.
+        settings: what the fingerprint was made from, for the manifest.
+    """
+    make_folder(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        # All text is read before any slow work, so that a fault on the last line costs little.
+        alphabet = _spool(temporary, corpus, processor)
+        logger.info("learning a vocabulary of %s merges", f"{merges:,}")
+        vocabulary = Vocabulary.train(_spooled_words(temporary, "train"), merges, alphabet)
+        vocabulary.save(temporary / "tokenizer.json")
+        splits = {
+            split: _encode_split(temporary, split, vocabulary, max_length)
+            for split in corpus.splits()
+        }
+        for path in temporary.glob("*.words"):
+            path.unlink()
+        manifest = {"settings": settings, "vocabulary": len(vocabulary), "splits": splits}
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        temporary.chmod(0o755)
+        _rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _report(manifest, folder)
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "manifest.json").is_file():
+            raise  # not the other process's finished store in the way, but a real fault
+
+
+def _spool(folder: Path, corpus: Corpus, processor: TextProcessor) -> set[str]:
+    """Write the words of all splits to text files; returns the training text's characters."""
+    alphabet: set[str] = set()
+    for split in corpus.splits():
+        with (folder / f"{split}.words").open("w", encoding="utf-8", newline="\n") as spool:
+            for source, target in track(corpus.pairs(split), f"reading {split}"):
+                pair = processor.source(source), processor.target(target)
+                if split == "train":
+                    alphabet.update(*pair)
+                spool.write(f"{pair[0]}\n{pair[1]}\n")
+    return alphabet
+
+
+def _spooled_words(folder: Path, split: str) -> Iterator[str]:
+    """Source and target lines in turn. Words hold no line ends: splitting took them away."""
+    with (folder / f"{split}.words").open(encoding="utf-8", newline="\n") as spool:
+        for line in spool:
+            yield line.rstrip("\n")
+
+
+def _encode_split(
+    folder: Path, split: str, vocabulary: Vocabulary, max_length: int
+) -> dict[str, object]:
+    """Encode one split, write its arrays, return its entry in the manifest."""
+    words = _spooled_words(folder, split)
+    sides: dict[str, list[list[int]]] = {"source": [], "target": []}
+    sources, targets = sides["source"], sides["target"]
+    lines: list[int] = []
+    dropped: Counter[str] = Counter()
+    number = 0
+    while chunk := list(islice(words, 2 * _LINES_AT_ONCE)):
+        ids = vocabulary.encode_batch(chunk)
+        for source, target in zip(ids[::2], ids[1::2], strict=True):
+            reason = _drop_reason(source, target, max_length) if split == "train" else None
+            if reason:
+                dropped[reason] += 1
+            else:
+                sources.append(source)
+                targets.append(target)
+                lines.append(number)
+            number += 1
+    if not lines:
+        raise UserError(f"{split}: no pair is left of {number:,}; raise max_length={max_length}")
+    np.save(folder / f"{split}.lines.npy", np.array(lines, dtype=np.int64))
+    entry: dict[str, object] = {"pairs": len(lines), "dropped": dict(dropped)}
+    for side, sentences in sides.items():
+        entry[side] = _save_side(folder / f"{split}.{side}", sentences, len(vocabulary))
+    return entry
+
+
+def _drop_reason(source: list[int], target: list[int], max_length: int) -> str | None:
+    if max(len(source), len(target)) > max_length:
+        return f"over {max_length} subwords"
+    if not source or not target:
+        return "nothing left after normalisation"
+    return None
+
+
+def _save_side(stem: Path, sentences: list[list[int]], vocabulary_size: int) -> dict[str, int]:
+    offsets = np.zeros(len(sentences) + 1, dtype=np.int64)
+    np.cumsum([len(sentence) for sentence in sentences], out=offsets[1:])
+    dtype = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
+    ids = np.fromiter(
+        (number for sentence in sentences for number in sentence), dtype, count=int(offsets[-1])
+    )
+    np.save(stem.with_name(f"{stem.name}.npy"), ids)
+    np.save(stem.with_name(f"{stem.name}.offsets.npy"), offsets)
+    return {
+        "subwords": len(ids),
+        "unknown": int((ids == Vocabulary.unk).sum()),
+        "longest": int(np.diff(offsets).max()),
+    }
+
+
+def _report(manifest: dict[str, Any], folder: Path) -> None:
+    logger.info("vocabulary: %s entries; stored in %s", f"{manifest['vocabulary']:,}", folder)
+    for split, entry in manifest["splits"].items():
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in entry["dropped"].items())
+        logger.info(
+            "%s: %s pairs, %.1f source and %.1f target subwords each, %s and %s unknown; dropped: %s",
+            split,
+            f"{entry['pairs']:,}",
+            entry["source"]["subwords"] / entry["pairs"],
+            entry["target"]["subwords"] / entry["pairs"],
+            entry["source"]["unknown"],
+            entry["target"]["unknown"],
+            dropped or "none",
+        )
