@@ -1,1 +1,1 @@
-"""Parallel text as batches of token ids: corpora, vocabulary, storage, batching, the data module."""
+"""Parallel text as batches of token ids: corpora, vocabulary, storage, batching, data module."""

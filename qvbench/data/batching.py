@@ -13,7 +13,7 @@ padding while batches differ from epoch to epoch. Sorting all pairs of WMT17 tak
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
     source: Tensor
     target: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index(), which nobody needs here
 
 
 class PairDataset:

@@ -35,7 +35,7 @@ class _From:
         return len(self.sampler)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
@@ -50,6 +50,8 @@ class BatchLoader:
             of the data: by name, for the message.
     """
 
+    batch_sampler = None  # Lightning looks for one beside ``sampler``
+
     def __init__(
         self,
         dataset: PairDataset,
@@ -58,13 +60,13 @@ class BatchLoader:
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.sampler = sampler
-        self.position = 0
         self._identity = {**(identity or {}), "world_size": sampler.world_size}
         self._from = _From(sampler)
-        self._resume: tuple[int, int] | None = None
+        self._given = (sampler.epoch, 0)  # the epoch begun last, and its batches handed out
+        self._going_on = False
         self._loader: DataLoader[Batch] = DataLoader(
             dataset,  # type: ignore[arg-type]
-            sampler=self._from,  # type: ignore[arg-type]
+            sampler=self._from,
             batch_size=None,  # a sampler's item is a batch's pairs, a dataset's item is a batch
             collate_fn=_as_it_is,
             num_workers=num_workers,
@@ -81,22 +83,27 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
         # says which epoch it is.
-        resumed, self._resume = self._resume, None
-        self.position = 0
-        if resumed is not None and resumed[0] == self.sampler.epoch:
-            self.position = resumed[1]
-        self._from.position = self.position
+        position = self.position if self._going_on else 0
+        self._going_on = False
+        self._given = (self.sampler.epoch, position)
+        self._from.position = position
         for batch in self._loader:
-            self.position += 1
+            position += 1
+            self._given = (self.sampler.epoch, position)
             yield batch
+
+    @property
+    def position(self) -> int:
+        """Batches of the sampler's epoch that were handed out."""
+        epoch, position = self._given
+        return position if epoch == self.sampler.epoch else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands; batches handed out count as done."""
-        epoch, position = self._resume or (self.sampler.epoch, self.position)
         return {
             "version": _VERSION,
-            "epoch": epoch,
-            "position": position,
+            "epoch": self.sampler.epoch,
+            "position": self.position,
             "num_workers": self._loader.num_workers,
             "identity": self._identity,
         }
@@ -119,5 +126,6 @@ class BatchLoader:
                     f"checkpoint: was written with {name}={then}, this run has {now}; resume with "
                     "the same value, or start a new run"
                 )
-        self._resume = (state["epoch"], state["position"])
+        self._given = (state["epoch"], state["position"])
+        self._going_on = True
         self.sampler.set_epoch(state["epoch"])

@@ -41,9 +41,6 @@ class TranslationDataModule(LightningDataModule):
         test_split: test set for ``test`` and ``predict``; default the corpus's first.
     """
 
-    # A rank without a batch of a tiny validation set has nothing to add, which is no fault.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         corpus: Corpus,
@@ -61,6 +58,7 @@ class TranslationDataModule(LightningDataModule):
         if test_split is not None and test_split not in corpus.splits()[2:]:
             known = ", ".join(corpus.splits()[2:])
             raise UserError(f"test_split={test_split} is no test set; known are {known}")
+        # A rank without a batch of a tiny validation set has nothing to add, which is no fault.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.corpus = corpus
         self.max_tokens = max_tokens

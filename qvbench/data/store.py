@@ -20,7 +20,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,24 +58,43 @@ class Side:
         return np.diff(self.offsets)
 
 
-@dataclass(frozen=True)
 class StoredSplit:
-    """The stored pairs of one split.
+    """The stored pairs of one split, memory-mapped.
+
+    Args:
+        folder: of the store.
+        name: of the split.
 
     Attributes:
-        name: of the split.
         source: source sentences, without special tokens.
         target: target sentences, without special tokens.
         lines: line number in the corpus's split of every pair, from 0.
+
+    Raises:
+        UserError: the store is damaged.
     """
 
-    name: str
-    source: Side
-    target: Side
-    lines: Int64
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.source = self._side("source")
+        self.target = self._side("target")
+        self.lines: Int64 = self._array("lines")
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def __reduce__(self) -> tuple[type[StoredSplit], tuple[Path, str]]:
+        """Worker processes map the files themselves: a pickled map would be a copy of it all."""
+        return StoredSplit, (self.folder, self.name)
+
+    def _side(self, side: str) -> Side:
+        return Side(self._array(side), self._array(f"{side}.offsets"))
+
+    def _array(self, suffix: str) -> npt.NDArray[Any]:
+        path = self.folder / f"{self.name}.{suffix}.npy"
+        array: npt.NDArray[Any] = _read(path, lambda path: np.load(path, mmap_mode="r"))
+        return array
 
 
 class Store:
@@ -90,28 +109,23 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = self._reading("manifest.json", lambda path: json.loads(path.read_text()))
+        self.manifest: dict[str, Any] = _read(
+            folder / "manifest.json", lambda path: json.loads(path.read_text(encoding="utf-8"))
+        )
         self.vocabulary = Vocabulary.load(folder / "tokenizer.json")
 
     def split(self, name: str) -> StoredSplit:
-        """The pairs of a split, memory-mapped."""
+        """The pairs of a split."""
+        return StoredSplit(self.folder, name)
 
-        def array(suffix: str) -> npt.NDArray[Any]:
-            return self._reading(f"{name}.{suffix}.npy", lambda path: np.load(path, mmap_mode="r"))
 
-        source, target = (
-            Side(array(side), array(f"{side}.offsets")) for side in ("source", "target")
-        )
-        return StoredSplit(name, source, target, array("lines"))
-
-    def _reading(self, name: str, read: Any) -> Any:
-        try:
-            return read(self.folder / name)
-        except (OSError, ValueError, EOFError) as fault:
-            raise UserError(
-                f"{self.folder / name}: damaged ({fault}); remove the folder {self.folder}, "
-                "and it will be written anew"
-            ) from None
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    except (OSError, ValueError, EOFError) as fault:
+        raise UserError(
+            f"{path}: damaged ({fault}); remove the folder {path.parent}, it will be written anew"
+        ) from None
 
 
 def write_store(
@@ -242,7 +256,7 @@ def _report(manifest: dict[str, Any], folder: Path) -> None:
     for split, entry in manifest["splits"].items():
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in entry["dropped"].items())
         logger.info(
-            "%s: %s pairs, %.1f source and %.1f target subwords each, %s and %s unknown; dropped: %s",
+            "%s: %s pairs of %.1f source and %.1f target subwords, %d and %d unknown; dropped: %s",
             split,
             f"{entry['pairs']:,}",
             entry["source"]["subwords"] / entry["pairs"],

@@ -1,4 +1,4 @@
-"""What every corpus of sentence pairs answers, so that the data module needs to know none of them."""
+"""What every corpus of sentence pairs answers; the data module knows no more of them."""
 
 from __future__ import annotations
 
