@@ -139,6 +139,19 @@ def _attend_by_sdpa(
         bias = bias.to(q.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
     k, v = (repeat_heads(x, q.shape[1]).expand(-1, q.shape[1], -1, -1) for x in (k, v))
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag
-    )
+    # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
+    upcast = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    if not upcast:
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag
+        )
+    with torch.autocast("cpu", enabled=False):
+        y = F.scaled_dot_product_attention(
+            q.float(),
+            k.float(),
+            v.float(),
+            attn_mask=allowed if bias is None else allowed.float(),
+            dropout_p=dropout_p,
+            is_causal=flag,
+        )
+    return y.to(v.dtype)

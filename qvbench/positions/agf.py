@@ -7,6 +7,7 @@ the second.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -71,7 +72,7 @@ class AGF(Position):
 
     def coefficient(self, q_len: int, k_len: int) -> Tensor:
         """``c`` as (H, Lq, Lk), float32 under any autocast, 1 where query and key coincide."""
-        device = next(iter(self.kernel.state_dict().values())).device
+        device = next(chain(self.kernel.parameters(), self.kernel.buffers())).device
         with torch.autocast(device.type, enabled=False):
             distance = torch.arange(k_len, device=device, dtype=torch.float32)
             table = self.kernel(distance).transpose(0, 1).flatten(1)  # (H, directions * Lk)

@@ -1,0 +1,185 @@
+"""The encoder-decoder Transformer of the recipe, around any mechanism and position scheme.
+
+Shape letters: B batch, S source length, T target length, N hypotheses, d model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from qvbench.attention import Attention, AttentionRecipe
+from qvbench.attention.cache import Cache
+from qvbench.errors import UserError
+from qvbench.models.blocks import (
+    LAYER_NORM_EPS,
+    NORM_PLACEMENTS,
+    DecoderLayer,
+    EncoderLayer,
+    FeedForward,
+    PreNorm,
+)
+from qvbench.models.decoder_state import DecoderState
+from qvbench.models.embeddings import Embeddings
+from qvbench.models.initialisation import initialise
+from qvbench.positions import Position, PositionRecipe
+
+
+class EncoderDecoder(nn.Module):
+    """Encoder-decoder Transformer with shared embeddings and output layer.
+
+    Pre-norm with a final layer norm, embeddings times sqrt(d), ReLU feed-forward, no biases but
+    the output layer's, Glorot initialisation: OpenNMT-py's Transformer. The mechanism serves
+    self-attention of encoder and decoder and cross-attention; the position scheme acts on the
+    embeddings or, one module a layer, in self-attention.
+
+    Args:
+        vocab_size: entries of the joint vocabulary, V.
+        padding_id: the id that stands for no token.
+        attention: recipe for one mechanism a layer.
+        position: recipe for the position scheme.
+        d_model: model width, d.
+        num_heads: heads of every attention.
+        ffn_dim: width between the two feed-forward matrices.
+        encoder_layers: depth of the encoder.
+        decoder_layers: depth of the decoder.
+        dropout: on embeddings and on what each sublayer adds.
+        attention_dropout: on attention weights.
+        ffn_dropout: on feed-forward activations.
+        norm: layer norm before each sublayer (``pre``) or after its residual (``post``).
+        activation: of the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        padding_id: int,
+        attention: AttentionRecipe,
+        position: PositionRecipe,
+        *,
+        d_model: int = 512,
+        num_heads: int = 8,
+        ffn_dim: int = 2048,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        ffn_dropout: float = 0.1,
+        norm: Literal["pre", "post"] = "pre",
+        activation: Literal["relu", "gelu", "silu"] = "relu",
+    ) -> None:
+        super().__init__()
+        if min(vocab_size, d_model, num_heads, ffn_dim, encoder_layers, decoder_layers) < 1:
+            raise UserError("network: widths, heads and depths must be at least 1")
+        if not all(0 <= p < 1 for p in (dropout, attention_dropout, ffn_dropout)):
+            raise UserError("network: dropout probabilities must be in [0, 1)")
+        self.padding_id = padding_id
+        self.d_model = d_model
+
+        def build_position() -> Position:
+            return position(num_heads=num_heads, d_model=d_model)
+
+        def build_attention(scheme: Position | None) -> Attention:
+            return attention(
+                d_model=d_model, num_heads=num_heads, position=scheme, dropout=attention_dropout
+            )
+
+        def self_attention() -> Attention:
+            scheme = build_position()
+            return build_attention(None if scheme.absolute else scheme)
+
+        def feed_forward() -> FeedForward:
+            return FeedForward(d_model, ffn_dim, ffn_dropout, activation)
+
+        def residual() -> PreNorm:
+            return NORM_PLACEMENTS[norm](d_model, dropout)
+
+        def final_norm() -> nn.Module:
+            return nn.LayerNorm(d_model, eps=LAYER_NORM_EPS) if norm == "pre" else nn.Identity()
+
+        def embeddings() -> Embeddings:
+            scheme = build_position()
+            return Embeddings(tokens, scheme if scheme.absolute else Position(num_heads), dropout)
+
+        tokens = nn.Embedding(vocab_size, d_model)
+        self.source_embeddings = embeddings()
+        self.target_embeddings = embeddings()
+        self.encoder = nn.ModuleList(
+            EncoderLayer(self_attention(), feed_forward(), residual) for _ in range(encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(self_attention(), build_attention(None), feed_forward(), residual)
+            for _ in range(decoder_layers)
+        )
+        self.encoder_norm = final_norm()
+        self.decoder_norm = final_norm()
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        initialise(self)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output layer's matrix (V, d): the embeddings' table."""
+        return self.source_embeddings.tokens.weight
+
+    def encode(self, source: Tensor) -> Tensor:
+        """Source ids (B, S) to the encoder's output (B, S, d)."""
+        mask = self.source_mask(source)
+        x = self.source_embeddings(source)
+        for layer in self.encoder:
+            x = layer(x, mask)
+        x = self.encoder_norm(x)
+        return x
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Source ids (B, S) and target ids without their last (B, T) to hidden states (B, T, d).
+
+        The hidden state at t predicts target token t + 1; :meth:`project` gives its logits.
+        """
+        memory, mask = self.encode(source), self.source_mask(source)
+        x = self.target_embeddings(target)
+        for layer in self.decoder:
+            x = layer(x, memory, mask)
+        x = self.decoder_norm(x)
+        return x
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., d) to logits (..., V)."""
+        return nn.functional.linear(hidden, self.output_weight, self.output_bias)
+
+    def start(self, source: Tensor, copies: int = 1) -> DecoderState:
+        """Prefill: encode (B, S) and remember it, for ``copies`` hypotheses a sentence."""
+        memory = self.encode(source)
+        return DecoderState(
+            caches=[Cache() for _ in self.decoder],
+            sources=[layer.cross_attention.remember(memory) for layer in self.decoder],
+            mask=self.source_mask(source),
+            copies=copies,
+        )
+
+    def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
+        """Last tokens (N,) of all hypotheses to logits (N, V) of their next, in float32."""
+        x = self.target_embeddings(tokens[:, None], state.length)
+        for layer, cache, source in zip(self.decoder, state.caches, state.sources, strict=True):
+            x = layer.step(x, cache, source, state.mask)
+        state.length += 1
+        hidden = self.decoder_norm(x[:, 0])
+        return self.project(hidden).to(torch.promote_types(hidden.dtype, torch.float32))
+
+    def source_mask(self, source: Tensor) -> Tensor:
+        """(B, S), true at tokens."""
+        return source != self.padding_id
+
+
+class NetworkRecipe(Protocol):
+    """What a config makes of a network: built once the vocabulary is known."""
+
+    def __call__(
+        self,
+        *,
+        vocab_size: int,
+        padding_id: int,
+        attention: AttentionRecipe,
+        position: PositionRecipe,
+    ) -> EncoderDecoder: ...

@@ -1,0 +1,146 @@
+"""The output layer, softmax and loss in one, without ever holding all logits.
+
+On small models the vocabulary's projection is most of a step. Rows are taken in chunks: a chunk's
+logits, probabilities and gradients come and go while they are in the processor's cache.
+
+Shape letters: N target tokens, V vocabulary, d model width, C rows of a chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK_ROWS = 1024
+
+
+class TokenTotals(NamedTuple):
+    """Sums over N target tokens, as tensors without a synchronisation.
+
+    Attributes:
+        smoothed: label-smoothed cross entropy, nats; the only one with a gradient.
+        nll: negative log-likelihood, nats.
+        correct: tokens whose arg-max is right.
+        tokens: how many there were.
+    """
+
+    smoothed: Tensor
+    nll: Tensor
+    correct: Tensor
+    tokens: Tensor
+
+
+def training_totals(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+) -> TokenTotals:
+    """Loss of hidden states (N, d) against target ids (N,), with gradients.
+
+    Label smoothing is PyTorch's: the target distribution is ``1 - smoothing`` on the target plus
+    ``smoothing / V`` everywhere. ``correct`` counts a target that ties with the maximum as right;
+    under bfloat16 ties are not rare, so validation counts by :func:`validation_totals`.
+    """
+    smoothed, nll, correct = _ProjectedCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
+    return TokenTotals(smoothed, nll, correct, torch.tensor(len(targets), device=hidden.device))
+
+
+@torch.no_grad()
+def validation_totals(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+) -> TokenTotals:
+    """The same sums without gradients, the logits in float32 and the arg-max exact."""
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
+    with torch.autocast(hidden.device.type, enabled=False):
+        for rows, ids in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
+            logits = F.linear(rows.to(dtype), weight.to(dtype), bias.to(dtype))
+            log_p = logits.log_softmax(-1)
+            nll = F.nll_loss(log_p, ids, reduction="sum")
+            smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1).sum()
+            right = (logits.argmax(-1) == ids).sum()
+            sums += torch.stack((smoothed.double(), nll.double(), right.double()))
+    smoothed, nll, correct = sums.unbind()
+    return TokenTotals(smoothed, nll, correct, torch.tensor(len(targets), device=hidden.device))
+
+
+class _ProjectedCrossEntropy(torch.autograd.Function):
+    """Linear layer and smoothed cross entropy whose gradients are made in the forward pass.
+
+    With ``p`` the softmax, ``y`` the target and ``e`` the smoothing, the gradient at a logit is
+    ``p - (1 - e) [v = y] - e / V``. The last term is the same for every row, so its part of the
+    products is added in closed form.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        device = hidden.device.type
+        dtype = hidden.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            grads, totals = _gradients(
+                hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets, smoothing
+            )
+        ctx.save_for_backward(
+            grads[0].to(hidden.dtype), grads[1].to(weight.dtype), grads[2].to(bias.dtype)
+        )
+        ctx.mark_non_differentiable(*totals[1:])
+        return totals
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias = ctx.saved_tensors
+        scale = grads[0]
+        return hidden * scale.to(hidden.dtype), weight * scale, bias * scale, None, None
+
+
+def _gradients(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Gradients of the summed loss (N, d), (V, d), (V,) and the sums, all from one pass."""
+    total = torch.promote_types(hidden.dtype, torch.float32)
+    vocabulary = weight.shape[0]
+    grad_hidden = torch.empty_like(hidden)
+    grad_weight = torch.zeros(weight.shape, dtype=total, device=weight.device)
+    grad_bias = torch.zeros(vocabulary, dtype=total, device=weight.device)
+    mean_row = weight.mean(0, dtype=total)
+    mean_bias = bias.mean(dtype=total)
+    sums = torch.zeros(3, dtype=total, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK_ROWS):
+        rows = hidden[start : start + CHUNK_ROWS]
+        ids = targets[start : start + CHUNK_ROWS, None]
+        logits = torch.addmm(bias, rows, weight.t())
+        right = logits.gather(1, ids)
+        correct = (right >= logits.amax(1, keepdim=True)).sum()
+        p = _softmax(logits)
+        nll = -p.gather(1, ids).to(total).clamp_min(torch.finfo(total).tiny).log()
+        log_normaliser = nll + right
+        mean_logit = rows.to(total) @ mean_row + mean_bias
+        uniform = (log_normaliser[:, 0] - mean_logit).sum()
+        smoothed = (1 - smoothing) * nll.sum() + smoothing * uniform
+        sums += torch.stack((smoothed, nll.sum(), correct.to(total)))
+        p[torch.arange(len(ids), device=ids.device), ids[:, 0]] += smoothing - 1.0
+        p = p.to(rows.dtype)
+        grad_hidden[start : start + CHUNK_ROWS] = p @ weight
+        grad_weight += p.t() @ rows
+        grad_bias += (p.new_ones(1, len(p)) @ p)[0]  # a product: sums over rows are slow in bf16
+    grad_hidden -= (smoothing * mean_row).to(grad_hidden.dtype)
+    grad_weight -= smoothing / vocabulary * hidden.sum(0, dtype=total)
+    grad_bias -= smoothing / vocabulary * len(hidden)
+    smoothed, nll_sum, correct_sum = sums.unbind()
+    return (grad_hidden, grad_weight, grad_bias), (smoothed, nll_sum, correct_sum)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Probabilities (C, V), in place of the logits where their range allows.
+
+    float16 would lose what is below 6e-8, so it goes to float32; PyTorch's kernel computes in
+    float32 inside in any case.
+    """
+    if logits.dtype == torch.float16:
+        return logits.softmax(-1, dtype=torch.float32)
+    return logits.softmax(-1)

@@ -1,0 +1,322 @@
+"""The LightningModule that trains and tests a translation model around any mechanism.
+
+Shape letters: B batch, S source length, T target length with the start token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+
+from qvbench.attention import ATTENTION, AttentionRecipe
+from qvbench.data.batching import Batch
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.text_processing import TextProcessor
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.decoding.translator import Translator
+from qvbench.errors import UserError
+from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
+from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
+from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
+from qvbench.models.token_loss import TokenTotals, training_totals, validation_totals
+from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.training.schedules import Noam, Schedule
+from qvbench.training.step_log import StepLog
+
+LOSS_UNIT = 4096.0
+"""Tokens by which a micro-batch's loss is divided before its backward pass.
+
+The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
+power of two keeps fp16 gradients in range until then, and is taken out again exactly.
+"""
+
+TotalsFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], TokenTotals]
+
+
+class TranslationTask(LightningModule):
+    """Trains, validates and tests an encoder-decoder on pairs of sentences.
+
+    A gradient step is the gradient of the summed loss divided by the target tokens of the *whole*
+    step, however it is cut into accumulated batches and devices.
+
+    Args:
+        attention: mechanism of every attention layer.
+        position: position scheme.
+        network: the encoder-decoder around them.
+        optimizer: built on the network's parameters; its rate is multiplied by the schedule's.
+        schedule: learning rate per step; the optimizer's own rate should be 1.
+        label_smoothing: probability mass spread evenly over the vocabulary in training.
+        beam_size: hypotheses per sentence in ``test`` and ``predict``; 1 is greedy search.
+        length_penalty: exponent of the length by which a hypothesis's score is divided.
+    """
+
+    def __init__(
+        self,
+        attention: AttentionRecipe,
+        position: PositionRecipe,
+        network: NetworkRecipe,
+        optimizer: OptimizerCallable,
+        schedule: Schedule | None = None,
+        label_smoothing: float = 0.1,
+        beam_size: int = 5,
+        length_penalty: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing must be in [0, 1), got {label_smoothing}")
+        if beam_size < 1:
+            raise UserError(f"model.beam_size must be at least 1, got {beam_size}")
+        self.attention = attention
+        self.position = position
+        self.network_recipe = network
+        self.optimizer = optimizer
+        self.schedule = schedule or Noam()
+        self.label_smoothing = label_smoothing
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.network: EncoderDecoder | None = None
+        self.vocabulary: Vocabulary | None = None
+        self.config_yaml = ""  # of this task alone, as the command line resolved it
+        self.bleu_signatures: dict[str, str] = {}
+        self.target_tokens_seen = 0
+        self.step_log = StepLog()
+        self.metrics = torch.nn.ModuleDict(
+            {
+                "accuracy": TokenAccuracy(),
+                "loss": TokenLoss(),
+                "smoothed_loss": TokenLoss(),
+                "perplexity": Perplexity(),
+            }
+        )
+        self._step_tokens: Tensor | None = None
+        self._translations: dict[int, list[int]] = {}
+
+    # Building
+
+    def configure_model(self) -> None:
+        """Build the network for the vocabulary of the data, once."""
+        if self.network is None:
+            self.build(self.data.vocabulary)
+
+    def build(self, vocabulary: Vocabulary) -> None:
+        """Build the network for a vocabulary."""
+        self.vocabulary = vocabulary
+        self.network = self.network_recipe(
+            vocab_size=len(vocabulary),
+            padding_id=0,
+            attention=self.attention,
+            position=self.position,
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        assert self.network is not None
+        optimizer = self.optimizer(self.network.parameters())
+        width = self.network.d_model
+
+        def rate(steps_done: int) -> float:
+            return self.schedule.learning_rate(steps_done + 1, width)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    @property
+    def data(self) -> TranslationDataModule:
+        """The data module of the run."""
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, TranslationDataModule)
+        return data
+
+    @property
+    def mechanism_name(self) -> str:
+        """Registry name of the mechanism."""
+        assert self.network is not None
+        return ATTENTION.name_of(type(self.network.encoder[0].attention))
+
+    @property
+    def position_name(self) -> str:
+        """Registry name of the position scheme."""
+        return POSITIONS.name_of(type(self.position(num_heads=1, d_model=8)))
+
+    # Training
+
+    def totals(self, batch: Batch, function: TotalsFunction) -> TokenTotals:
+        """Loss sums of a batch's target tokens, the end token counted, padding not."""
+        assert self.network is not None
+        hidden = self.network(batch.source, batch.target[:, :-1])
+        following = batch.target[:, 1:]
+        real = following != self.network.padding_id
+        return function(
+            hidden[real],
+            self.network.output_weight,
+            self.network.output_bias,
+            following[real],
+            self.label_smoothing,
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The summed loss of a batch over ``LOSS_UNIT``; see :meth:`on_before_optimizer_step`."""
+        totals = self.totals(batch, training_totals)
+        seen = self._step_tokens
+        self._step_tokens = totals.tokens if seen is None else seen + totals.tokens
+        self.step_log.add(batch, totals)
+        return totals.smoothed / LOSS_UNIT
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the target tokens of the whole step, over all devices.
+
+        Takes out what was divided by before: ``LOSS_UNIT`` by us, the number of accumulated
+        batches by Lightning, the number of devices by the averaging of gradients.
+        """
+        assert self._step_tokens is not None
+        world = self.trainer.world_size
+        tokens = self._step_tokens
+        if world > 1:
+            tokens = self.trainer.strategy.reduce(tokens, reduce_op="sum")
+        factor = LOSS_UNIT * world * self.trainer.accumulate_grad_batches / tokens
+        grads = [p.grad for p in self.parameters() if p.grad is not None]
+        torch._foreach_mul_(grads, factor.to(grads[0].dtype))
+        self._step_tokens = None
+        self.step_log.end_step(tokens, grads)
+
+    def on_train_start(self) -> None:
+        self.step_log.start()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps."""
+        step = self.trainer.global_step
+        if self._step_tokens is not None or step % self.trainer.log_every_n_steps:
+            return
+        values = self.step_log.values(self)
+        if not values:
+            return
+        self.target_tokens_seen += int(values.pop("new_target_tokens"))
+        values["target_tokens"] = float(self.target_tokens_seen)
+        for logger in self.loggers:
+            logger.log_metrics(values, step)
+        shown = {k: values[k] for k in ("train/loss", "train/accuracy", "train/tokens_per_second")}
+        self.log_dict(shown, prog_bar=True, logger=False)
+
+    # Validation
+
+    def on_validation_start(self) -> None:
+        self.step_log.pause()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        totals = self.totals(batch, validation_totals)
+        self.metrics["accuracy"].update(totals.correct, totals.tokens)
+        self.metrics["smoothed_loss"].update(totals.smoothed, totals.tokens)
+        for name in ("loss", "perplexity"):
+            self.metrics[name].update(totals.nll, totals.tokens)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the measures of the whole set, and how many target tokens training had seen."""
+        for name, metric in self.metrics.items():
+            value = metric.compute().float()
+            self.log(f"val/{name}", value, prog_bar=name == "accuracy", rank_zero_only=True)
+            metric.reset()
+        seen = float(self.target_tokens_seen + self.step_log.pending_target_tokens())
+        self.log("target_tokens", seen, rank_zero_only=True)
+
+    def on_validation_end(self) -> None:
+        self.step_log.resume()
+
+    # Translation
+
+    def translate(self, batch: Batch) -> dict[int, list[int]]:
+        """Line numbers of a batch to the token ids of their translations."""
+        assert self.network is not None and self.vocabulary is not None
+        translator = Translator(
+            self.network,
+            self.vocabulary,
+            beam_size=self.beam_size,
+            length_penalty=self.length_penalty,
+        )
+        translations = translator.translate_ids(batch.source)
+        return dict(zip(batch.index.tolist(), translations, strict=True))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._translations.update(self.translate(batch))
+
+    def on_test_epoch_end(self) -> None:
+        """Score the whole test set: BLEU and chrF, detokenised and tokenised, with signatures."""
+        words = self._gathered_translations()
+        processor = TextProcessor.of(self.data.corpus, self.data.lowercase)
+        lines = self.data.reference_lines(self.data.test_split)
+        plain = detokenised_scores(
+            [processor.detokenise(w) for w in words], [processor.plain_reference(r) for r in lines]
+        )
+        tokenised = tokenised_scores(words, [processor.target(r) for r in lines])
+        self.log_dict(
+            {
+                "test/bleu": plain.bleu,
+                "test/chrf": plain.chrf,
+                "test/bleu_tokenised": tokenised.bleu,
+                "test/chrf_tokenised": tokenised.chrf,
+            },
+            rank_zero_only=True,
+        )
+        self.bleu_signatures = {
+            "test/bleu": plain.bleu_signature,
+            "test/chrf": plain.chrf_signature,
+            "test/bleu_tokenised": tokenised.bleu_signature,
+            "test/chrf_tokenised": tokenised.chrf_signature,
+        }
+
+    def _gathered_translations(self) -> list[str]:
+        """Translations of all devices, in the order of the test set's lines."""
+        assert self.vocabulary is not None
+        parts: list[Any] = [self._translations]
+        if self.trainer.world_size > 1:
+            parts = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self._translations)
+        merged: dict[int, list[int]] = {}
+        for part in parts:
+            merged.update(part)
+        self._translations = {}
+        return [self.vocabulary.decode(merged[line]) for line in sorted(merged)]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, str]:
+        """Line numbers of a batch to their translations in plain text."""
+        assert self.vocabulary is not None
+        processor = self.data.processor
+        return {
+            line: processor.detokenise(self.vocabulary.decode(ids))
+            for line, ids in self.translate(batch).items()
+        }
+
+    # Checkpoints: plain data only, so that they load with weights_only=True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `translate` needs: the vocabulary, how text is processed, this task's config."""
+        assert self.vocabulary is not None
+        processor = self.data.processor
+        checkpoint["qvbench"] = {
+            "config": self.config_yaml,
+            "vocabulary": self.vocabulary.to_json(),
+            "text": {
+                "source_language": processor.source_language,
+                "target_language": processor.target_language,
+                "tokenised": processor.tokenised,
+                "lowercase": processor.lowercase,
+            },
+            "target_tokens_seen": self.target_tokens_seen
+            + self.step_log.pending_target_tokens(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another vocabulary; take up the count of tokens."""
+        stored = checkpoint["qvbench"]
+        self.target_tokens_seen = stored["target_tokens_seen"]
+        if self.vocabulary is not None:
+            from qvbench.data.vocabulary import check_vocabulary
+
+            expected = Vocabulary.from_json(stored["vocabulary"]).fingerprint()
+            check_vocabulary(expected, self.vocabulary.fingerprint(), "the checkpoint")

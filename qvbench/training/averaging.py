@@ -1,0 +1,74 @@
+"""Averaging the weights of the last validations (Vaswani et al. 2017, section 6.1)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from qvbench.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointAveraging(Callback):
+    """Keeps the weights of the last validations and writes their mean when training ends.
+
+    Weights lie under ``averaging/`` in the run's folder, so that a resumed run averages over the
+    same ones; the mean is the checkpoint ``checkpoints/averaged.ckpt``.
+
+    Args:
+        last: how many validations to average over.
+    """
+
+    def __init__(self, last: int = 10) -> None:
+        if last < 1:
+            raise UserError(f"CheckpointAveraging: last must be at least 1, got {last}")
+        self.last = last
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        folder = self._folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"step-{trainer.global_step:09d}.pt"
+        temporary = path.with_suffix(".partial")
+        torch.save(pl_module.state_dict(), temporary)
+        temporary.replace(path)
+        for old in self.snapshots(trainer)[: -self.last]:
+            old.unlink()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        paths = self.snapshots(trainer)
+        if not paths:
+            return
+        trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict(mean_of(paths))
+        target = Path(trainer.default_root_dir) / "checkpoints" / "averaged.ckpt"
+        trainer.save_checkpoint(target, weights_only=True)
+        pl_module.load_state_dict(trained)
+        log.info("averaged the weights of %d validations: %s", len(paths), target)
+
+    def snapshots(self, trainer: Trainer) -> list[Path]:
+        """The weights kept so far, oldest first."""
+        return sorted(self._folder(trainer).glob("step-*.pt"))
+
+    def _folder(self, trainer: Trainer) -> Path:
+        return Path(trainer.default_root_dir) / "averaging"
+
+
+def mean_of(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of saved weights, summed in float64; whole numbers are taken from the last."""
+    states: list[dict[str, Any]] = [
+        torch.load(path, map_location="cpu", weights_only=True) for path in paths
+    ]
+    mean = dict(states[-1])
+    for name, value in mean.items():
+        if value.is_floating_point():
+            total = torch.stack([state[name].double() for state in states]).mean(0)
+            mean[name] = total.to(value.dtype)
+    return mean
