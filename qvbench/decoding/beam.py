@@ -105,15 +105,38 @@ def _candidates(logits: Tensor, scores: Tensor, banned: list[int]) -> tuple[Tens
     """
     sentences, beam_size = scores.shape
     logits = at_least_float32(logits)
-    log_total = logits.logsumexp(-1, keepdim=True)
+    lost = logits[:, banned].logsumexp(-1, keepdim=True)
     logits[:, banned] = -torch.inf
     width = min(2 * beam_size, logits.shape[-1])
-    best, tokens = logits.topk(width)
-    totals = (best - log_total + scores.view(-1, 1)).view(sentences, -1)
+    best, tokens = _top(logits, width)
+    highest = best[:, :1]
+    rest = logits.sub_(highest).exp_().sum(-1, keepdim=True).log() + highest
+    best = best - torch.logaddexp(rest, lost)
+    totals = (best + scores.view(-1, 1)).view(sentences, -1)
     # Stable, so that of equals the higher hypothesis wins whatever else is in the batch.
     totals, order = totals.sort(dim=-1, descending=True, stable=True)
     order = order[:, : 2 * beam_size]
     return totals[:, : 2 * beam_size], order // width, tokens.view(sentences, -1).gather(1, order)
+
+
+def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest of each row of (N, V), best first, and their columns.
+
+    The same as ``logits.topk(count)``, which on a CPU costs as much as the output layer's matrix
+    product. A vocabulary is a multiple of eight: fold it into eight layers, and the highest lie in
+    the ``count`` columns of the fold with the highest maxima.
+    """
+    layers = 8
+    rows, vocab = logits.shape
+    if vocab % layers or vocab // layers < count:
+        best, columns = logits.topk(count)
+        return best, columns
+    fold = logits.view(rows, layers, -1)
+    columns = fold.amax(1).topk(count).indices
+    within = fold.gather(2, columns[:, None].expand(-1, layers, -1)).flatten(1)
+    best, order = within.topk(count)
+    layer, place = order // count, order % count
+    return best, layer * (vocab // layers) + columns.gather(1, place)
 
 
 class _Beams:

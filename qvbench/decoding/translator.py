@@ -1,0 +1,160 @@
+"""Lines of text to lines of text: encode, batch by length, search, decode, restore the order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from qvbench.decoding.beam import beam_search
+from qvbench.decoding.search import greedy
+
+
+class Network(Protocol):
+    """What a translator asks of an encoder-decoder; padding is ``vocabulary.pad``."""
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def start(self, source: Tensor, copies: int = 1) -> Any:
+        """State of ``copies`` hypotheses for each sentence of ``source`` (B, S)."""
+
+    def step(self, tokens: Tensor, state: Any) -> Tensor:
+        """Newest tokens (N,) to logits (N, V), advancing the state."""
+
+
+class Vocabulary(Protocol):
+    """What a translator asks of a vocabulary: ids without the special ones, and back."""
+
+    pad: int
+    bos: int
+    eos: int
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class Translator:
+    """Translates by beam search, or by greedy search if the beam is one wide.
+
+    It works on the device and in the precision of the network, switches dropout off while it
+    works, and leaves the network as it found it. What is translated together changes nothing but
+    rounding.
+
+    Args:
+        network: see :class:`Network`.
+        vocabulary: the one that the network was trained with.
+        beam_size: live hypotheses a sentence; 1 is greedy search, which has no length penalty.
+        length_penalty: exponent of the length by which log-probabilities are divided; 0 for none.
+        max_length_ratio: a translation may get ``ratio * source tokens + offset`` tokens,
+            ``</s>`` counted on both sides.
+        max_length_offset: see ``max_length_ratio``.
+        max_tokens: source tokens of a batch, padding included and copies for the beam not; a
+            longer sentence gets a batch of its own.
+
+    Raises:
+        ValueError: a setting below its range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        vocabulary: Vocabulary,
+        beam_size: int = 5,
+        length_penalty: float = 1.0,
+        max_length_ratio: float = 2.0,
+        max_length_offset: int = 10,
+        max_tokens: int = 4096,
+    ) -> None:
+        if beam_size < 1 or max_tokens < 1 or max_length_offset < 1:
+            raise ValueError("beam_size, max_tokens and max_length_offset must be at least 1")
+        if length_penalty < 0 or max_length_ratio < 0:
+            raise ValueError("length_penalty and max_length_ratio must be at least 0")
+        self.network = network
+        self.vocabulary = vocabulary
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.max_length_ratio = max_length_ratio
+        self.max_length_offset = max_length_offset
+        self.max_tokens = max_tokens
+
+    def translate_lines(self, lines: Iterable[str]) -> list[str]:
+        """One translation for each line, in order; an empty line gives an empty line.
+
+        Lines are text as the vocabulary takes it: preprocessed, and so are the translations.
+        Characters that the vocabulary does not know become ``<unk>`` and do no harm.
+        """
+        ids = self.vocabulary.encode_batch([line.strip() for line in lines])
+        translations = [""] * len(ids)
+        wanted = [line for line, tokens in enumerate(ids) if tokens]
+        for batch in length_batches([len(ids[line]) + 1 for line in wanted], self.max_tokens):
+            chosen = [wanted[i] for i in batch]
+            rows = [torch.tensor([*ids[line], self.vocabulary.eos]) for line in chosen]
+            source = nn.utils.rnn.pad_sequence(rows, True, self.vocabulary.pad)
+            for line, tokens in zip(chosen, self.translate_ids(source), strict=True):
+                translations[line] = self.vocabulary.decode(tokens)
+        return translations
+
+    def translate_ids(self, source: Tensor) -> list[list[int]]:
+        """Translate one batch.
+
+        Args:
+            source: (B, S) int64 ids, each row tokens and ``</s>``, padded on the right.
+
+        Returns:
+            B lists of ids without ``<s>`` and ``</s>``.
+        """
+        source = source.to(next(self.network.parameters()).device)
+        lengths = (source != self.vocabulary.pad).sum(1)
+        limits = (lengths * self.max_length_ratio).long() + self.max_length_offset
+        special = (self.vocabulary.bos, self.vocabulary.eos, self.vocabulary.pad)
+        with _evaluating(self.network):
+            state = self.network.start(source, self.beam_size)
+            if self.beam_size == 1:
+                found = greedy(self.network.step, state, len(source), limits, *special)
+                return [hypothesis.tokens for hypothesis in found]
+            ranked = beam_search(
+                self.network.step,
+                state,
+                len(source),
+                self.beam_size,
+                limits,
+                self.length_penalty,
+                *special,
+                n_best=1,
+            )
+        return [hypotheses[0].tokens for hypotheses in ranked]
+
+
+def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Group indices by length, longest first, so that one that does not fit memory fails at once.
+
+    A batch holds at most ``max_tokens`` tokens with padding, or one index.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _evaluating(network: Network) -> Iterator[None]:
+    """Dropout off and no autograd; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
