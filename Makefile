@@ -1,0 +1,46 @@
+# Two commands on a fresh machine with Python >= 3.10 do everything: `make fit` and `make test`.
+#   make fit     set up .venv, then train configs/tiny/qvka.yaml on the built-in corpus
+#   make test    set up .venv, then lint, format, types and all tests
+#   make check   the quick part of it, for every save: no slow tests
+#   make clean   remove .venv and caches; runs/ stays
+# Another interpreter: `make fit PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help fit test check lint clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+fit: $(READY)
+	$(BIN)/qvbench fit --config tiny/qvka.yaml
+
+test: lint
+	$(BIN)/pytest
+
+check: lint
+	$(BIN)/pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch comes first and alone, so that its pinned build is settled before anything asks for torch.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "qvbench needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another: make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
