@@ -1,0 +1,337 @@
+"""Random clauses: verbs with fitting subjects, objects, adverbials and relative clauses."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from qvbench.data.corpora.grammar import words
+from qvbench.data.corpora.grammar.clauses import VERB_LAST, Clause, realise
+from qvbench.data.corpora.grammar.lexicon import COPULA, VERBS, Noun, Verb
+from qvbench.data.corpora.grammar.morphology import ACC, DAT, GEN, NOM, PLURAL, RELATIVE
+from qvbench.data.corpora.grammar.phrases import Phrases, adjectives_for, nouns_of, pronoun
+from qvbench.data.corpora.grammar.tree import Phrase, Token, word
+
+PRESENT_TENSES = ("present", "future", "perfect", "can", "must", "should", "may", "want")
+PAST_TENSES = ("past", "pluperfect", "could", "had", "wanted")
+# Tenses, repeated as often as they should come up.
+TENSES = (
+    ("present",) * 32
+    + ("past",) * 24
+    + ("perfect",) * 12
+    + ("future",) * 8
+    + ("can",) * 5
+    + ("must",) * 4
+    + ("should", "want") * 3
+    + ("could", "had", "wanted", "pluperfect") * 2
+    + ("may",)
+)
+PLAIN_TENSES = ("present",) * 4 + ("past",) * 3 + ("perfect",) * 2 + ("future",)
+FRAMES = "I" * 5 + "T" * 11 + "D" * 3 + "G" * 3 + "P" * 4 + "L" * 3 + "M" * 3 + "S" * 2 + "K" * 5
+# Verbs of which nobody says "is ...-ed by".
+NO_PASSIVE = frozenset({"receive", "know", "need", "lose", "look", "put", "call"})
+SINGLE_TIMES = tuple(
+    tuple(part.split()) for part in words.TIMES.strip().replace("|", "").split("\n")
+)
+
+
+def _read_times() -> tuple[tuple[list[str], list[str], str, list[tuple[int, int]]], ...]:
+    read = []
+    for line in words.TIME_PHRASES.strip().splitlines():
+        english, german, group, links = (part.split() for part in line.split("|"))
+        pairs = [(int(link[0]), int(link[2])) for link in links]
+        read.append((english, german, group[0], pairs))
+    for one, other, group_name in SINGLE_TIMES:
+        read.append(([f"{one}:ADV"], [f"{other}:ADV"], group_name, [(0, 0)]))
+    return tuple(read)
+
+
+TIMES = _read_times()
+MANNERS = tuple(words.MANNER.items())
+FREQUENCIES = tuple(words.FREQUENCY.items())
+PERSONS = tuple(words.PRONOUNS)
+# Things are put in, on, under, behind, in front of and next to something, but not "to" it.
+THINGS_GO = 6
+# Which groups of times go with which tense.
+TIME_GROUPS = {"present": "ap", "past": "av", "perfect": "", "pluperfect": "", "future": "af"}
+TIME_GROUPS |= {"could": "av", "had": "av", "wanted": "av"}
+TIMES_FOR = {groups: tuple(t for t in TIMES if t[2] in groups) for groups in ("ap", "av", "af")}
+
+
+@lru_cache(maxsize=None)
+def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...]:
+    """Verbs of a frame that allow one of these subject and one of these object classes."""
+    return tuple(
+        verb
+        for verb in VERBS
+        if verb.frame == frame
+        and (not subject or set(subject) & set(verb.subjects))
+        and (not taking or set(taking) & set(verb.objects))
+    )
+
+
+def english_relative(classes: str, case: int, after_preposition: bool = False) -> str:
+    """who, whom, that or which."""
+    if "H" in classes:
+        return "who" if case == NOM else "whom"
+    return "which" if after_preposition else "that"
+
+
+def empty(of: Phrase) -> Phrase:
+    """A subject that is understood from another one: no words, the same agreement."""
+    phrase = Phrase([], [], of.agreement, of.gender, of.classes)
+    phrase.reflexive = of.reflexive
+    return phrase
+
+
+class Drawing(Phrases):
+    """Draws clauses."""
+
+    def subject(self, classes: str, *, definite: bool = False, depth: int = 0) -> Phrase:
+        """A pronoun, a name or a noun phrase in the nominative."""
+        if "H" in classes and self.dice.chance(0.24):
+            return pronoun(self.dice.pick(PERSONS), NOM)
+        return self.noun_phrase(classes, NOM, definite=definite, depth=depth)
+
+    def tense(self, verb: Verb, subject: str, allowed: tuple[str, ...] = TENSES) -> str:
+        """A tense that can be told from the English form; things have no plans and duties."""
+        tense = self.dice.pick(allowed)
+        if "H" not in subject and tense not in PLAIN_TENSES:
+            tense = "past" if tense in PAST_TENSES else "present"
+        if tense == "past" and not verb.past_is_clear:
+            tense = "pluperfect" if allowed == ("past",) else "perfect"
+        return tense
+
+    def verb(self, frames: str = FRAMES, subject: str = "") -> Verb:
+        """A verb of one of these frames that such a subject can have."""
+        while True:
+            frame = self.dice.pick(frames)
+            if frame == "K":
+                return COPULA
+            fitting = verbs_of(frame, subject)
+            if fitting:
+                return self.dice.skewed(fitting)
+
+    def clause(
+        self,
+        verb: Verb,
+        subject: Phrase | None = None,
+        *,
+        tenses: tuple[str, ...] = TENSES,
+        depth: int = 0,
+        gap: str = "",
+        adverbs: bool = True,
+    ) -> Clause:
+        """A clause of this verb.
+
+        Args:
+            subject: the subject, if it is settled.
+            tenses: what the tense is drawn from.
+            depth: as for noun phrases: 0 allows relative clauses.
+            gap: a slot to leave empty because its phrase stands at the front.
+            adverbs: whether times, places, manners and negation may be added.
+        """
+        negative = adverbs and self.dice.chance(0.1)
+        if subject is None:
+            allowed = verb.subjects or self.dice.pick(("H", "H", "ATVRCFBX"))
+            subject = self.subject(allowed, definite=negative, depth=depth)
+        clause = Clause(verb, self.tense(verb, subject.classes, tenses), subject)
+        if negative:
+            english = self.dice.pick(("not", "not", "never"))
+            clause.late = word(english, {"not": "nicht", "never": "nie"}[english], "PART")
+            if english == "never":
+                clause.late.english[0].pos = clause.late.german[0].pos = "ADV"
+            if clause.tense == "must":
+                clause.tense = "present"
+        self._fill(clause, gap, negative, depth)
+        if adverbs:
+            self._add_adverbs(clause, gap, negative, depth)
+        return clause
+
+    def _fill(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
+        verb = clause.verb
+        frame = verb.frame
+        if frame in "TS" and gap != "object":
+            clause.object = self.object(clause, verb.objects, ACC, negative, depth)
+        elif frame == "D" and gap != "object":
+            clause.object = self.object(clause, verb.objects, DAT, negative, depth)
+        elif frame == "G":
+            if gap != "recipient":
+                clause.recipient = self.object(clause, "H", DAT, negative, 1)
+            if gap != "object":
+                clause.object = self.noun_phrase(verb.objects, ACC, definite=negative, depth=depth)
+        elif frame == "P" and gap != "complement":
+            clause.complement = self.prepositional_object(clause, negative, depth)
+        elif frame == "L" and gap != "complement":
+            clause.complement = self.two_way(False, depth=1)
+        elif frame == "M" and gap != "complement":
+            clause.complement = self._goal()
+        elif frame == "K" and gap != "predicate":
+            clause.predicate = self.predicate(clause.subject, depth)
+        if frame == "S" and gap != "complement":
+            clause.complement = self.two_way(True, THINGS_GO, depth=1)
+
+    def object(self, clause: Clause, classes: str, case: int, definite: bool, depth: int) -> Phrase:
+        """A noun phrase, or a pronoun of another person than the subject."""
+        if "H" in classes and self.dice.chance(0.25):
+            first = clause.subject.reflexive in ("mich", "uns")
+            second = clause.subject.reflexive == "dich"
+            keys = [
+                k for k in words.PRONOUNS if not (first and k in "I we" or second and k == "you")
+            ]
+            return pronoun(self.dice.pick(keys), case)
+        if case == ACC and not definite and clause.late is None and self.dice.chance(0.03):
+            return self.noun_phrase(classes, case, kind="no", depth=1)
+        return self.noun_phrase(classes, case, definite=definite, depth=depth)
+
+    def prepositional_object(self, clause: Clause, definite: bool, depth: int) -> Phrase:
+        """The object of "wait for" or "remember"."""
+        english, german, case = clause.verb.preposition
+        inner = self.noun_phrase(clause.verb.objects, case, definite=definite, depth=depth)
+        return self.governed(english, german, inner)
+
+    def _goal(self) -> Phrase:
+        if self.dice.chance(0.65):
+            return self.two_way(True, depth=1)
+        english, german, case, classes = self.dice.pick(words.PATHS)
+        return self.preposition(english, german, "nadg".index(case), classes, depth=1)
+
+    def predicate(self, subject: Phrase, depth: int) -> Phrase:
+        """An adjective: plain, with "very", or compared."""
+        adjective = self.dice.skewed(adjectives_for(subject.classes) or adjectives_for("T"))
+        roll = self.dice.roll()
+        plain = word(adjective.english, adjective.german, "ADJ")
+        if not adjective.graded or roll > 0.4:
+            return plain
+        classes = subject.classes[:1] or "H"
+        if roll < 0.2:
+            return self._modify(plain, word("very", "sehr", "ADV"))
+        other = self.noun_phrase(classes, NOM, definite=True, depth=max(depth, 1))
+        if roll < 0.28:
+            than = self.governed("as", "wie", other)
+            phrase = self._modify(plain, word("as", "so", "ADV"))
+        else:
+            than = self.governed("than", "als", other)
+            tokens = [Token(form, "ADJ") for form in adjective.english_comparative]
+            if len(tokens) == 2:
+                tokens[0].pos, tokens[0].head = "ADV", tokens[1]
+            german = Token(adjective.comparative, "ADJ", None, tuple(tokens))
+            phrase = Phrase(tokens, [german])
+        self._append(phrase, than)
+        return phrase
+
+    def _modify(self, phrase: Phrase, modifier: Phrase) -> Phrase:
+        modifier.attach(phrase.english[-1], phrase.german[-1])
+        phrase.english.insert(0, modifier.english[0])
+        phrase.german.insert(0, modifier.german[0])
+        return phrase
+
+    def time(self, tense: str) -> Phrase | None:
+        """A time that this tense can have."""
+        groups = TIME_GROUPS.get(tense, "af")
+        if not groups:
+            return None
+        english, german, _, links = self.dice.pick(TIMES_FOR[groups])
+        source = [Token(*one.split(":")) for one in english]
+        target = [Token(*one.split(":")) for one in german]
+        for tokens in (source, target):
+            for token in tokens[:-1]:
+                token.head = tokens[-1]
+        for one, other in links:
+            target[other].of += (source[one],)
+        return Phrase(source, target)
+
+    def _add_adverbs(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
+        dice = self.dice
+        roll = dice.roll()
+        simple = clause.tense in ("present", "past")
+        action = clause.verb.frame not in "KL"
+        never = clause.late is not None and clause.late.english[0].form == "never"
+        if roll < 0.22 and not never:
+            clause.time = self.time(clause.tense)
+        elif roll < 0.3 and simple and not negative:
+            clause.early = word(*dice.pick(FREQUENCIES), "ADV")
+        elif roll < 0.33 and clause.tense == "perfect" and clause.object is None and not negative:
+            clause.late = word("already", "schon", "ADV")
+        if action and not negative and "H" in clause.subject.classes and dice.chance(0.12):
+            clause.manner = word(*dice.pick(MANNERS), "ADV")
+        if clause.complement is None and action and gap != "complement" and dice.chance(0.2):
+            clause.complement = self.circumstance()
+
+    def circumstance(self) -> Phrase:
+        """Where, with whom, when or why something is done."""
+        if self.dice.chance(0.55):
+            return self.two_way(False, depth=1)
+        english, german, case, classes = self.dice.pick(words.CIRCUMSTANCES)
+        return self.preposition(english, german, "nadg".index(case), classes, depth=1)
+
+    def relative_clause(self, noun: Noun, gender: int) -> Phrase | None:
+        """A relative clause in which the noun is subject, object, place or owner."""
+        roll = self.dice.roll()
+        classes = noun.classes
+        if roll < 0.42:
+            clause = self._relative_subject(classes, gender)
+        elif roll < 0.62:
+            clause = self._relative_object("T", ACC, classes, gender)
+        elif roll < 0.74:
+            clause = self._relative_object("D", DAT, classes, gender)
+        elif roll < 0.88:
+            clause = self._relative_preposition(classes, gender)
+        else:
+            clause = self._relative_owner(classes, gender)
+        if clause is None:
+            clause = self._relative_subject(classes, gender)
+        opening = Token(",", "PUNCT", clause.german_head)
+        closing = Token(",", "PUNCT", clause.german_head)
+        clause.german = [opening, *clause.german, closing]
+        return clause
+
+    def _relative_pronoun(self, classes: str, case: int, gender: int) -> Phrase:
+        english = english_relative(classes, case)
+        phrase = word(english, RELATIVE[case][gender], "PRON")
+        phrase.agreement = 3 if gender == PLURAL else 2
+        phrase.classes = classes
+        return phrase
+
+    def _inner(self, verb: Verb, subject: Phrase | None = None, gap: str = "") -> Clause:
+        return self.clause(verb, subject, tenses=PLAIN_TENSES, depth=1, gap=gap, adverbs=False)
+
+    def _relative_subject(self, classes: str, gender: int) -> Phrase:
+        subject = self._relative_pronoun(classes, NOM, gender)
+        verb = self.verb("IITTTTDGPPLMK", classes[0] if classes[0] in "HAVTRCBX" else "")
+        if classes[0] not in "HAVTRC":
+            verb = COPULA
+        return realise(self._inner(verb, subject), VERB_LAST)
+
+    def _relative_object(self, frame: str, case: int, classes: str, gender: int) -> Phrase | None:
+        verbs = verbs_of(frame, "", classes[0])
+        if not verbs:
+            return None
+        clause = self._inner(self.dice.skewed(verbs), gap="object")
+        return realise(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
+
+    def _relative_preposition(self, classes: str, gender: int) -> Phrase | None:
+        """ "for whom the man waits", "in which the woman lives"."""
+        if "B" in classes:
+            verb = self.dice.pick(verbs_of("L", "H"))
+            english, german, case = "in", "in", DAT
+        else:
+            verbs = tuple(v for v in verbs_of("P", "", classes[0]) if v.preposition[0])
+            if not verbs:
+                return None
+            verb = self.dice.skewed(verbs)
+            english, german, case = verb.preposition
+        clause = self._inner(verb, self.subject("H", depth=1), gap="complement")
+        inner = word(english_relative(classes, case, True), RELATIVE[case][gender], "PRON")
+        return realise(clause, VERB_LAST, self.governed(english, german, inner))
+
+    def _relative_owner(self, classes: str, gender: int) -> Phrase | None:
+        """ "whose dog sleeps": the owned noun is the subject."""
+        if "H" not in classes:
+            return None
+        noun = self.dice.skewed(nouns_of("HA"))
+        owned = self.build(noun, self.dice.chance(0.3), NOM, "")
+        whose = word("whose", RELATIVE[GEN][gender], "PRON")
+        whose.attach(owned.english[-1], owned.german[-1])
+        owned.english.insert(0, whose.english[0])
+        owned.german.insert(0, whose.german[0])
+        return realise(self._inner(self.verb("IITTDPLM", noun.classes[0]), owned), VERB_LAST)

@@ -1,0 +1,317 @@
+"""Random sentences: statements, questions, passives, and clauses joined to clauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qvbench.data.corpora.grammar import words
+from qvbench.data.corpora.grammar.clauses import (
+    INFINITIVE,
+    MAIN,
+    QUESTION,
+    VERB_LAST,
+    Clause,
+    realise,
+)
+from qvbench.data.corpora.grammar.drawing import (
+    NO_PASSIVE,
+    PAST_TENSES,
+    PRESENT_TENSES,
+    TENSES,
+    Drawing,
+    empty,
+    verbs_of,
+)
+from qvbench.data.corpora.grammar.morphology import ACC, DAT, DER_ENDINGS, NOM
+from qvbench.data.corpora.grammar.phrases import pronoun
+from qvbench.data.corpora.grammar.tree import AnnotatedPair, Phrase, Token, finish, word
+
+# Tenses of a clause beside one in the present or in the past.
+BESIDE_PRESENT = ("present",) * 5 + ("perfect", "can", "must", "want")
+BESIDE_PAST = ("past",) * 6 + ("could", "had", "wanted", "pluperfect")
+THAT_PRESENT = ("present",) * 4 + ("past",) * 2 + ("perfect", "future", "can")
+THAT_PAST = ("past",) * 3 + ("pluperfect", "could")
+
+
+class Sentences(Drawing):
+    """Draws whole sentences."""
+
+    def sentence(self) -> AnnotatedPair:
+        """A random sentence of a random kind."""
+        phrase, mark = self.dice.pick(KINDS)(self)
+        return finish(phrase, mark)
+
+    def statement(self) -> tuple[Phrase, str]:
+        """A main clause, often opened by a time or a place."""
+        return self._main(self.clause(self.verb())), "."
+
+    def _main(self, clause: Clause) -> Phrase:
+        front = None
+        if clause.time is not None and self.dice.chance(0.5):
+            front, clause.time = clause.time, None
+        elif clause.complement is not None and clause.verb.frame in "IT" and self.dice.chance(0.35):
+            front, clause.complement = clause.complement, None
+        return realise(clause, MAIN, front)
+
+    def passive(self) -> tuple[Phrase, str]:
+        """ "the book is read by the man": wird ... gelesen."""
+        verbs = [v for v in verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
+        verb = self.dice.skewed(verbs)
+        tense = self.dice.pick(("present", "past", "past", "can", "must", "future"))
+        subject = self.noun_phrase(verb.objects, NOM)
+        clause = Clause(verb, tense, subject, passive=True)
+        if self.dice.chance(0.5):
+            clause.complement = self.preposition("by", "von", DAT, verb.subjects)
+        if self.dice.chance(0.3):
+            clause.time = self.time(tense)
+        return self._main(clause), "."
+
+    def there_is(self) -> tuple[Phrase, str]:
+        """ "there is a dog in the garden": es gibt einen Hund im Garten."""
+        past, kind = self.dice.chance(0.4), self.dice.pick(("a", "a", "no"))
+        thing = self.noun_phrase("HATRCVF", ACC, kind=kind)
+        place = self.two_way(False, depth=1)
+        be = Token(
+            ("was", "were")[thing.agreement == 3] if past else ("is", "are")[thing.agreement == 3],
+            "VERB",
+        )
+        gibt = Token("gab" if past else "gibt", "VERB", None, (be,))
+        there = Token("there", "PRON", be)
+        es = Token("es", "PRON", gibt, (there,))
+        for phrase in (thing, place):
+            phrase.attach(be, gibt)
+        if self.dice.chance(0.2):
+            result = Phrase(
+                [be, there, *thing.english, *place.english],
+                [gibt, es, *thing.german, *place.german],
+            )
+        else:
+            result = Phrase(
+                [there, be, *thing.english, *place.english],
+                [es, gibt, *thing.german, *place.german],
+            )
+        result.english_head, result.german_head = be, gibt
+        return result, "?" if result.english[0] is be else "."
+
+    def yes_no_question(self) -> tuple[Phrase, str]:
+        """The verb first."""
+        verb = self.verb()
+        clause = self.clause(verb)
+        if clause.late is not None and clause.late.english[0].form == "not":
+            clause.late = None
+        return realise(clause, QUESTION, None, inverted=True), "?"
+
+    def adverb_question(self) -> tuple[Phrase, str]:
+        """where, where to, when, why, how."""
+        verb, front, gap = self._asked_adverb()
+        clause = self.clause(verb, gap=gap, adverbs=False)
+        return realise(clause, MAIN, front, inverted=True), "?"
+
+    def _asked_adverb(self) -> tuple:
+        english, german, frames, gap = self.dice.pick(
+            (
+                ("where", "wo", "L", "complement"),
+                ("where", "wo", "L", "complement"),
+                ("where", "wohin", "MS", "complement"),
+                ("when", "wann", "ITTDGP", ""),
+                ("why", "warum", "ITTDGPLK", ""),
+                ("how", "wie", "ITT", ""),
+            )
+        )
+        return self.verb(frames), word(english, german, "ADV"), gap
+
+    def subject_question(self) -> tuple[Phrase, str]:
+        """who, or which man: no do-support, the verb second."""
+        verb = self.verb("IITTTDGPLM", "H")
+        if self.dice.chance(0.6):
+            subject = word("who", "wer", "PRON")
+            subject.classes = "H"
+        else:
+            subject = self.noun_phrase(verb.subjects, NOM, kind="which", depth=1)
+        return realise(self.clause(verb, subject), MAIN), "?"
+
+    def object_question(self) -> tuple[Phrase, str]:
+        """what, whom or which book as an object of any case, and prepositions with it."""
+        frame = self.dice.pick("TTTDP")
+        verb = self.dice.skewed(verbs_of(frame))
+        if frame == "P" and not verb.preposition[0]:
+            verb = verbs_of("P")[0]
+        gap = "complement" if frame == "P" else "object"
+        clause = self.clause(verb, gap=gap, adverbs=False)
+        case = {"T": ACC, "D": DAT}.get(frame, verb.preposition[2])
+        asked = self._asked(verb.objects, case, things=frame == "T")
+        if frame == "P":
+            asked = self.governed(verb.preposition[0], verb.preposition[1], asked)
+        return realise(clause, MAIN, asked, inverted=True), "?"
+
+    def _asked(self, classes: str, case: int, things: bool) -> Phrase:
+        roll = self.dice.roll()
+        if roll < 0.35:
+            return self.noun_phrase(classes, case, kind="which", depth=1)
+        if things and (roll < 0.65 or "H" not in classes):
+            return word("what", "was", "PRON")
+        if "H" not in classes:
+            return self.noun_phrase(classes, case, kind="which", depth=1)
+        return word("whom", ("wer", "wen", "wem", "wessen")[case], "PRON")
+
+    def that_clause(self) -> tuple[Phrase, str]:
+        """ "the man knows that ...": the finite verb last."""
+        verb = self.dice.skewed(verbs_of("C"))
+        clause = self.clause(verb)
+        tenses = THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
+        inner = self.clause(self.verb(), tenses=tenses)
+        clause.after = self._subordinate(inner, word("that", "dass", "SCONJ"))
+        return self._main(clause), "."
+
+    def whether_clause(self) -> tuple[Phrase, str]:
+        """ "the man asks whether ..." and "... where ...": no inversion in English."""
+        verb = self.dice.skewed(verbs_of("A"))
+        clause = self.clause(verb)
+        tenses = THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
+        if self.dice.chance(0.5):
+            inner, front = self.clause(self.verb(), tenses=tenses), word("whether", "ob", "SCONJ")
+        else:
+            asked, front, gap = self._asked_adverb()
+            inner = self.clause(asked, gap=gap, adverbs=False, tenses=tenses)
+        clause.after = self._subordinate(inner, front)
+        return self._main(clause), "."
+
+    def _subordinate(self, clause: Clause, front: Phrase, mode: int = VERB_LAST) -> Phrase:
+        phrase = realise(clause, mode, front)
+        phrase.german = [
+            Token(",", "PUNCT", phrase.german_head),
+            *phrase.german,
+            Token(",", "PUNCT", phrase.german_head),
+        ]
+        return phrase
+
+    def infinitive(self) -> tuple[Phrase, str]:
+        """ "tries to read the book": versucht , das Buch zu lesen."""
+        clause = self.clause(self.dice.skewed(verbs_of("Z")), depth=1)
+        clause.after = self._infinitive(clause.subject, word("", "", ""))
+        return self._main(clause), "."
+
+    def purpose(self) -> tuple[Phrase, str]:
+        """ "in order to read": um ... zu lesen."""
+        clause = self.clause(self.verb("IMMSTT", "H"), self.subject("H", depth=1), depth=1)
+        order = [Token("in", "ADP"), Token("order", "NOUN")]
+        order[1].head = order[0]
+        um = Phrase(order, [Token("um", "SCONJ", None, tuple(order))])
+        um.english_head = order[0]
+        clause.after = self._infinitive(clause.subject, um)
+        return self._main(clause), "."
+
+    def _infinitive(self, subject: Phrase, front: Phrase) -> Phrase:
+        inner = self.clause(
+            self.verb("ITTTTDGPMSK"), empty(subject), tenses=("present",), depth=1, adverbs=False
+        )
+        if not front.english[0].form:
+            front = Phrase([], [])
+        return self._subordinate(inner, front, INFINITIVE)
+
+    def adverbial_clause(self) -> tuple[Phrase, str]:
+        """weil, obwohl, wenn, als, ... after the main clause or before it."""
+        main = self.clause(self.verb(), depth=1)
+        past = main.tense in PAST_TENSES
+        if main.tense == "perfect":
+            main.tense = "present"
+        fitting = SUBORDINATORS[past]
+        english, german, kind = self.dice.pick(fitting)
+        tenses = BESIDE_PAST if past else BESIDE_PRESENT
+        if english == "after":
+            tenses = ("pluperfect",)
+        back = self._back_reference(main.subject) if self.dice.chance(0.5) else None
+        verb = self.verb(subject=back.classes[:1] if back is not None else "")
+        inner = self.clause(verb, back, tenses=tenses, depth=1)
+        conjunction = self._conjunction(english, german)
+        if back is not None or self.dice.chance(0.5):
+            main.after = self._subordinate(inner, conjunction)
+            return self._main(main), "."
+        front = realise(inner, VERB_LAST, conjunction)
+        comma = Token(",", "PUNCT", front.english_head)
+        front.english = [*front.english, comma]
+        front.german = [*front.german, Token(",", "PUNCT", front.german_head, (comma,))]
+        return realise(main, MAIN, front), "."
+
+    def _conjunction(self, english: str, german: str) -> Phrase:
+        tokens = [Token(form, "SCONJ") for form in english.split()]
+        for token in tokens[1:]:
+            token.head = tokens[0]
+        phrase = Phrase(tokens, [Token(german, "SCONJ", None, tuple(tokens))])
+        phrase.english_head = tokens[0]
+        return phrase
+
+    def _back_reference(self, subject: Phrase) -> Phrase | None:
+        """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
+        if subject.pronoun or "H" in subject.classes and subject.gender == 2:
+            return None
+        if subject.agreement == 3:
+            key = "they"
+        elif "H" in subject.classes:
+            key = ("he", "she")[subject.gender]
+        else:
+            it = word("it", ("er", "sie", "es")[subject.gender], "PRON")
+            it.pronoun, it.classes, it.gender = True, subject.classes, subject.gender
+            return it
+        phrase = pronoun(key, NOM)
+        phrase.classes = subject.classes
+        return phrase
+
+    def coordination(self) -> tuple[Phrase, str]:
+        """Two main clauses: und, aber, oder, denn count for no place."""
+        first = realise(self.clause(self.verb(), depth=1), MAIN)
+        second = self._main(self.clause(self.verb(), depth=1))
+        english, german = self.dice.pick(words.COORDINATORS)
+        return self._join(first, second, english, german, english in ("but", "for")), "."
+
+    def shared_subject(self) -> tuple[Phrase, str]:
+        """ "the man reads the book and drinks the coffee"."""
+        tense = self.dice.pick((("present",), ("past",)))
+        verb = self.verb("ITTTDGPM", "H")
+        first = self.clause(verb, self.subject("H", depth=1), tenses=tense, depth=1)
+        other = self.verb("ITTTDGPM", "H")
+        second = self.clause(other, empty(first.subject), tenses=tense, depth=1)
+        joined = (realise(first, MAIN), realise(second, MAIN))
+        return self._join(*joined, "and", "und", False), "."
+
+    def _join(
+        self, first: Phrase, second: Phrase, english: str, german: str, comma: bool
+    ) -> Phrase:
+        conjunction = word(english, german, "CCONJ")
+        assert second.english_head is not None and second.german_head is not None
+        assert first.english_head is not None and first.german_head is not None
+        conjunction.attach(second.english_head, second.german_head)
+        second.attach(first.english_head, first.german_head)
+        if comma:
+            mark = Token(",", "PUNCT", second.english_head)
+            conjunction.english.insert(0, mark)
+            conjunction.german.insert(0, Token(",", "PUNCT", second.german_head, (mark,)))
+        joined = Phrase(
+            [*first.english, *conjunction.english, *second.english],
+            [*first.german, *conjunction.german, *second.german],
+        )
+        joined.english_head, joined.german_head = first.english_head, first.german_head
+        return joined
+
+
+SUBORDINATORS = tuple(
+    tuple(entry for entry in words.SUBORDINATORS if entry[2] != skipped) for skipped in "vp"
+)
+Kind = Callable[[Sentences], tuple[Phrase, str]]
+# Kinds of sentences, repeated as often as they should come up.
+KINDS: tuple[Kind, ...] = (
+    *(Sentences.statement,) * 30,
+    *(Sentences.passive,) * 5,
+    *(Sentences.there_is,) * 3,
+    *(Sentences.yes_no_question,) * 8,
+    *(Sentences.adverb_question,) * 5,
+    *(Sentences.subject_question,) * 4,
+    *(Sentences.object_question,) * 5,
+    *(Sentences.that_clause,) * 6,
+    *(Sentences.whether_clause,) * 4,
+    *(Sentences.infinitive,) * 4,
+    *(Sentences.purpose,) * 3,
+    *(Sentences.adverbial_clause,) * 13,
+    *(Sentences.coordination,) * 6,
+    *(Sentences.shared_subject,) * 4,
+)
