@@ -12,7 +12,6 @@ padding while batches differ from epoch to epoch. Sorting all pairs of WMT17 tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -122,7 +121,6 @@ class _TokenSampler:
         self.lengths = lengths
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
         longest = int(lengths.longer.max())
         if longest > max_tokens:
             raise UserError(
@@ -131,28 +129,22 @@ class _TokenSampler:
             )
         self._cuts = cut_by_tokens(np.sort(lengths.longer), max_tokens)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; Lightning calls this."""
-        self.epoch = epoch
-
-    def batches(self) -> list[Int64]:
-        """All batches of the epoch, of every rank, as rows of the stored split."""
+    def batches(self, epoch: int) -> list[Int64]:
+        """All batches of an epoch, of every rank, as rows of the stored split."""
         raise NotImplementedError
 
-    def __iter__(self) -> Iterator[Int64]:
-        return iter(self.from_batch(0))
-
-    def from_batch(self, position: int) -> list[Int64]:
-        """This rank's batches of the epoch, without the first ``position``."""
-        return self.batches()[self.rank :: self.world_size][: len(self)][position:]
+    def share(self, epoch: int) -> list[Int64]:
+        """This rank's batches of an epoch."""
+        return self.batches(epoch)[self.rank :: self.world_size][: len(self)]
 
     def __len__(self) -> int:
+        """Number of this rank's batches, the same in every epoch."""
         raise NotImplementedError
 
     def padding_efficiency(self) -> float:
         """Share of real tokens among those that the model computes, both sides, in [0, 1]."""
         real = padded = 0
-        for pairs in self.batches():
+        for pairs in self.batches(epoch=0):
             for side in self.lengths:
                 real += int(side[pairs].sum())
                 padded += len(pairs) * int(side[pairs].max())
@@ -195,8 +187,8 @@ class TrainSampler(_TokenSampler):
         """Batches that no rank takes, an epoch."""
         return len(self._cuts) % self.world_size
 
-    def batches(self) -> list[Int64]:
-        random = np.random.default_rng((self.seed, self.epoch))
+    def batches(self, epoch: int) -> list[Int64]:
+        random = np.random.default_rng((self.seed, epoch))
         difference = self.lengths.target - self.lengths.source
         noise = _NOISE * random.random(len(difference))
         order = np.lexsort((difference + noise, self.lengths.longer))
@@ -234,5 +226,5 @@ class EvaluationSampler(_TokenSampler):
     def __len__(self) -> int:
         return len(range(self.rank, len(self._batches), self.world_size))
 
-    def batches(self) -> list[Int64]:
+    def batches(self, epoch: int) -> list[Int64]:
         return self._batches

@@ -10,7 +10,7 @@ swaps the sampler for another.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,18 +21,38 @@ from qvbench.errors import UserError
 _VERSION = 1
 
 
-class _From:
-    """The sampler's batches from a position on, as the inner loader asks for them."""
+class _Place(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        epoch: whose order is used.
+        position: batches of it that were handed out.
+        trainer_epoch: what the trainer called that epoch. The two may differ: resumed from a
+            checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
+    """
+
+    epoch: int
+    position: int
+    trainer_epoch: int
+
+
+class _Order:
+    """The batches that the inner loader is to cut out now: the sampler's, from a place on."""
 
     def __init__(self, sampler: TrainSampler | EvaluationSampler) -> None:
-        self.sampler = sampler
-        self.position = 0
+        self._sampler = sampler
+        self.trainer_epoch = 0
+        self.place = _Place(0, 0, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take notice of the trainer's epoch; Lightning calls this before every epoch."""
+        self.trainer_epoch = epoch
 
     def __iter__(self) -> Iterator[Int64]:
-        return iter(self.sampler.from_batch(self.position))
+        return iter(self._sampler.share(self.place.epoch)[self.place.position :])
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self._sampler)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -44,10 +64,13 @@ class BatchLoader:
 
     Args:
         dataset: pairs.
-        sampler: which pairs make the batches of an epoch; ``sampler.set_epoch`` chooses it.
+        sampler: which pairs make the batches of an epoch.
         num_workers: processes that cut batches out; 0 does it in this one.
         identity: what a saved state must agree on to be resumed from, such as the fingerprint
             of the data: by name, for the message.
+
+    Attributes:
+        sampler: has ``set_epoch``, by which the trainer chooses the epoch.
     """
 
     batch_sampler = None  # Lightning looks for one beside ``sampler``
@@ -59,14 +82,13 @@ class BatchLoader:
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
     ) -> None:
-        self.sampler = sampler
+        self.sampler = _Order(sampler)
         self._identity = {**(identity or {}), "world_size": sampler.world_size}
-        self._from = _From(sampler)
-        self._given = (sampler.epoch, 0)  # the epoch begun last, and its batches handed out
-        self._going_on = False
+        self._resumed = False
+        self._skew = 0  # by how much the trainer's epoch is ahead of ours
         self._loader: DataLoader[Batch] = DataLoader(
             dataset,  # type: ignore[arg-type]
-            sampler=self._from,
+            sampler=self.sampler,
             batch_size=None,  # a sampler's item is a batch's pairs, a dataset's item is a batch
             collate_fn=_as_it_is,
             num_workers=num_workers,
@@ -83,27 +105,30 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
         # says which epoch it is.
-        position = self.position if self._going_on else 0
-        self._going_on = False
-        self._given = (self.sampler.epoch, position)
-        self._from.position = position
+        place = self._start()
+        self.sampler.place = place
         for batch in self._loader:
-            position += 1
-            self._given = (self.sampler.epoch, position)
+            place = place._replace(position=place.position + 1)
+            self.sampler.place = place
             yield batch
 
-    @property
-    def position(self) -> int:
-        """Batches of the sampler's epoch that were handed out."""
-        epoch, position = self._given
-        return position if epoch == self.sampler.epoch else 0
+    def _start(self) -> _Place:
+        """Where to begin: in the middle of an epoch only right after :meth:`load_state_dict`."""
+        trainer_epoch = self.sampler.trainer_epoch
+        if not self._resumed:
+            return _Place(trainer_epoch - self._skew, 0, trainer_epoch)
+        self._resumed = False
+        place = self.sampler.place
+        if trainer_epoch != place.trainer_epoch or place.position >= len(self):
+            place = _Place(place.epoch + 1, 0, trainer_epoch)
+        self._skew = trainer_epoch - place.epoch
+        return place
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands; batches handed out count as done."""
         return {
             "version": _VERSION,
-            "epoch": self.sampler.epoch,
-            "position": self.position,
+            **self.sampler.place._asdict(),
             "num_workers": self._loader.num_workers,
             "identity": self._identity,
         }
@@ -126,6 +151,7 @@ class BatchLoader:
                     f"checkpoint: was written with {name}={then}, this run has {now}; resume with "
                     "the same value, or start a new run"
                 )
-        self._given = (state["epoch"], state["position"])
-        self._going_on = True
-        self.sampler.set_epoch(state["epoch"])
+        place = _Place(**{name: state[name] for name in _Place._fields})
+        self.sampler.place = place
+        self.sampler.set_epoch(place.trainer_epoch)
+        self._resumed = True

@@ -1,0 +1,76 @@
+"""A small corpus on disk, and a data module over it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests fork workers after tokenising
+
+from qvbench.data.corpora import Text
+from qvbench.data.module import TranslationDataModule
+
+NOUNS = "man woman dog child bird street house tree field ball river mountain".split()
+VERBS = "sees finds likes follows greets paints knows draws".split()
+
+
+def sentences(count: int, seed: int, longest: int = 12) -> list[str]:
+    """Deterministic token sequences of many lengths."""
+    words = random.Random(seed)
+    return [
+        " ".join(words.choice(NOUNS + VERBS) for _ in range(words.randint(1, longest)))
+        for _ in range(count)
+    ]
+
+
+def write_pair(folder: Path, name: str, source: list[str], target: list[str]) -> tuple[str, str]:
+    """Two line-aligned files; returns their paths."""
+    paths = folder / f"{name}.en", folder / f"{name}.de"
+    for path, lines in zip(paths, (source, target), strict=True):
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(paths[0]), str(paths[1])
+
+
+@pytest.fixture
+def text_corpus(tmp_path: Path) -> Callable[..., Text]:
+    """Makes a tokenised Text corpus; settings replace the defaults."""
+
+    def make(pairs: int = 120, **settings: object) -> Text:
+        files = {
+            split: write_pair(tmp_path, split, sentences(count, seed), sentences(count, seed + 1))
+            for seed, (split, count) in enumerate([("train", pairs), ("val", 17), ("test", 13)])
+        }
+        defaults: dict[str, object] = {
+            "train": files["train"],
+            "val": files["val"],
+            "test": {"test": files["test"]},
+            "tokenised": True,
+        }
+        return Text(**(defaults | settings))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def data_module(
+    text_corpus: Callable[..., Text], tmp_path: Path
+) -> Callable[..., TranslationDataModule]:
+    """Makes a data module over the small corpus, with a cache of its own; set up already."""
+
+    def make(pairs: int = 120, **settings: object) -> TranslationDataModule:
+        defaults: dict[str, object] = {
+            "corpus": text_corpus(pairs),
+            "max_tokens": 100,
+            "merges": 50,
+            "eval_max_tokens": 60,
+            "cache_dir": str(tmp_path / "cache"),
+        }
+        module = TranslationDataModule(**(defaults | settings))  # type: ignore[arg-type]
+        module.setup()
+        return module
+
+    return make
