@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from qvbench.attention import build_attention
 from qvbench.data.vocabulary import Vocabulary
@@ -134,42 +133,3 @@ def test_settings_out_of_range_are_refused(
     """Catches a search that never ends or that finds nothing, an hour into a run."""
     with pytest.raises(ValueError, match="at least"):
         Translator(network, vocabulary, **settings)  # type: ignore[arg-type]
-
-
-class Uncached:
-    """A network that decodes without any cache: every step runs the whole prefix again."""
-
-    def __init__(self, network: EncoderDecoder) -> None:
-        self.network = network
-        self.modules, self.parameters = network.modules, network.parameters
-
-    def start(self, source: Tensor, copies: int = 1) -> Prefixes:
-        return Prefixes(source.repeat_interleave(copies, 0), copies)
-
-    def step(self, tokens: Tensor, state: Prefixes) -> Tensor:
-        state.past = torch.cat([state.past, tokens[:, None]], 1)
-        return self.network.project(self.network(state.source, state.past)[:, -1])
-
-
-class Prefixes:
-    """Sources and everything decoded so far, a row for each hypothesis."""
-
-    def __init__(self, source: Tensor, copies: int) -> None:
-        self.source, self.copies = source, copies
-        self.past = source[:, :0]
-
-    def reorder(self, rows: Tensor) -> None:
-        self.source, self.past = self.source[rows], self.past[rows]
-
-    def keep(self, sentences: Tensor) -> None:
-        self.reorder((sentences[:, None] * self.copies + torch.arange(self.copies)).flatten())
-
-
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_translations_are_those_of_a_network_without_a_cache(
-    network: EncoderDecoder, vocabulary: Vocabulary, beam_size: int
-) -> None:
-    """Catches a cache that the search's reordering and dropping puts out of step."""
-    cached = Translator(network, vocabulary, beam_size).translate_lines(LINES)
-    uncached = Translator(Uncached(network), vocabulary, beam_size).translate_lines(LINES)
-    assert cached == uncached

@@ -1,0 +1,167 @@
+"""Every mechanism with every position scheme decodes from its cache what it computes without one.
+
+The parts come from the registries: a new mechanism or scheme is tested from the line on that
+registers it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from qvbench.attention import ATTENTION, Attention
+from qvbench.decoding.beam import beam_search
+from qvbench.errors import UserError
+from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.positions import POSITIONS, Position
+
+PAD, BOS, EOS = 0, 2, 3
+VOCAB = 32
+TOLERANCE = 1e-10
+
+# With their defaults, and with the settings that change what is cached or how it is read.
+MECHANISMS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ATTENTION),
+    ("qvka", {"context_dim": 7}),
+    ("qvka", {"context": "per_head", "bias": True}),
+]
+SCHEMES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in POSITIONS),
+    ("agf", {"value_scaling": True}),
+]
+
+
+def label(part: tuple[str, dict[str, Any]]) -> str:
+    return "_".join([part[0], *(str(value) for value in part[1].values())])
+
+
+def build(mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]]) -> Any:
+    """A network in float64 none of whose parameters is at its (often neutral) initial value."""
+
+    def attention(**given: Any) -> Attention:
+        return ATTENTION[mechanism[0]](**given, **mechanism[1])
+
+    def position(**given: Any) -> Position:
+        return POSITIONS[scheme[0]](**given, **scheme[1])
+
+    torch.manual_seed(0)
+    network = EncoderDecoder(
+        VOCAB,
+        PAD,
+        attention,
+        position,
+        d_model=16,
+        num_heads=4,
+        ffn_dim=24,
+        encoder_layers=2,
+        decoder_layers=2,
+    )
+    network = network.double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, parameter.detach().mean().item(), 0.3)
+    return network
+
+
+def pairs() -> list[Any]:
+    """Mechanism, scheme: all but those that are refused at construction."""
+    found = []
+    for mechanism in MECHANISMS:
+        for scheme in SCHEMES:
+            try:
+                build(mechanism, scheme)
+            except UserError:
+                continue
+            found.append(pytest.param(mechanism, scheme, id=f"{label(mechanism)}-{label(scheme)}"))
+    return found
+
+
+PAIRS = pairs()
+
+
+@pytest.fixture
+def source() -> Tensor:
+    """Five sentences of lengths 9, 1, 4, 7, 2 with their ends."""
+    rows = [torch.randint(4, VOCAB, (length,)) for length in (8, 0, 3, 6, 1)]
+    rows = [torch.cat([row, torch.tensor([EOS])]) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+
+
+def test_every_mechanism_and_every_scheme_is_among_the_pairs() -> None:
+    """Catches a part that refuses everything and so is never tested."""
+    assert {pair.values[0][0] for pair in PAIRS} == set(ATTENTION)
+    assert {pair.values[1][0] for pair in PAIRS} == set(POSITIONS)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+def test_steps_with_reordering_and_dropping_equal_the_whole_pass(
+    mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]], source: Tensor
+) -> None:
+    """Catches a cache that misplaces a token, a position that a step counts wrongly, padding that
+    leaks into cross-attention, and rows mixed up by reorder or keep."""
+    network = build(mechanism, scheme)
+    generator = torch.Generator().manual_seed(1)
+    copies = 3
+    state = network.start(source, copies)
+    sentences = torch.arange(len(source))
+    past = torch.empty(len(source) * copies, 0, dtype=torch.int64)
+    for position in range(40):  # beyond the first growth of a cache
+        first = torch.full((len(past),), BOS)
+        drawn = torch.randint(4, VOCAB, (len(past),), generator=generator)
+        past = torch.cat([past, (drawn if position else first)[:, None]], 1)
+        stepped = network.step(past[:, -1], state)
+        rows = source[sentences].repeat_interleave(copies, 0)
+        whole = network.project(network(rows, past)[:, -1])
+        assert stepped.shape == (len(past), VOCAB)
+        assert (stepped - whole).abs().max() < TOLERANCE, f"token {position}"
+        if position in (5, 20):  # the second sentence, then the first of what is left
+            kept = torch.tensor([i for i in range(len(sentences)) if i != (position == 5)])
+            sentences, past = (
+                sentences[kept],
+                past.view(-1, copies, position + 1)[kept].flatten(0, 1),
+            )
+            state.keep(kept)
+        shuffle = torch.randint(copies, (len(sentences), copies), generator=generator)
+        order = (torch.arange(len(sentences))[:, None] * copies + shuffle).flatten()
+        state.reorder(order)
+        past = past[order]
+
+
+class Prefixes:
+    """The state of a network without a cache: sources and everything decoded so far."""
+
+    def __init__(self, source: Tensor, copies: int) -> None:
+        self.source, self.copies = source.repeat_interleave(copies, 0), copies
+        self.past = self.source[:, :0]
+
+    def reorder(self, rows: Tensor) -> None:
+        self.source, self.past = self.source[rows], self.past[rows]
+
+    def keep(self, sentences: Tensor) -> None:
+        self.reorder((sentences[:, None] * self.copies + torch.arange(self.copies)).flatten())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+def test_beam_search_finds_the_same_hypotheses_with_and_without_a_cache(
+    mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]], source: Tensor
+) -> None:
+    """Catches a search and a cache that are right each but disagree on what a row is."""
+    network = build(mechanism, scheme)
+    network.output_bias[EOS] += 3  # so that sentences end, at various lengths
+
+    def step_whole(tokens: Tensor, state: Prefixes) -> Tensor:
+        state.past = torch.cat([state.past, tokens[:, None]], 1)
+        logits: Tensor = network.project(network(state.source, state.past)[:, -1])
+        return logits
+
+    limits = torch.tensor([20, 5, 12, 17, 9])
+    special = (BOS, EOS, PAD)
+    cached = beam_search(network.step, network.start(source, 4), 5, 4, limits, 1.0, *special)
+    whole = beam_search(step_whole, Prefixes(source, 4), 5, 4, limits, 1.0, *special)
+    for found, expected in zip(cached, whole, strict=True):
+        assert [hyp.tokens for hyp in found] == [hyp.tokens for hyp in expected]
+        assert [h.score for h in found] == pytest.approx([h.score for h in expected], abs=1e-5)
