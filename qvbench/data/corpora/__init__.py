@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.interface import Corpus
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.text import Text
 from qvbench.registry import Registry
 
 CORPORA: Registry[Corpus] = Registry("corpus")
+CORPORA.register("grammar", Grammar)
 CORPORA.register("text", Text)
 CORPORA.register("multi30k", Multi30k)
 
@@ -23,4 +25,4 @@ def build_corpus(name: str, **settings: Any) -> Corpus:
     return CORPORA[name](**settings)
 
 
-__all__ = ["CORPORA", "Corpus", "Multi30k", "Text", "build_corpus"]
+__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "build_corpus"]
