@@ -1,0 +1,144 @@
+"""The kernel: PyTorch's fast path against ours, masks, precision, dropout."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from qvbench.attention import core
+from qvbench.attention.dropout import Dropout, dropout
+
+
+def qkv(length: int = 7, dtype: torch.dtype = torch.float64, heads: int = 4, width: int = 6):
+    generator = torch.Generator().manual_seed(5)
+    return [
+        torch.randn(3, heads, length, width, generator=generator, dtype=torch.float64)
+        .to(dtype)
+        .requires_grad_()
+        for _ in range(3)
+    ]
+
+
+def padding_mask(length: int) -> torch.Tensor:
+    mask = torch.ones(3, 1, 1, length, dtype=torch.bool)
+    mask[1, ..., length // 2 :] = False
+    return mask
+
+
+@pytest.mark.parametrize("length", [1, 7, 31])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_coefficient_of_one_is_pytorchs_attention(length, causal, masked):
+    """Two paths to one result that have drifted apart: forward and gradients."""
+    fast, slow = qkv(length), qkv(length)
+    mask = padding_mask(length) if masked and length > 1 else None
+    ones = torch.ones(4, length, length, dtype=torch.float64)
+    a = core.attend(*fast, mask=mask, causal=causal)
+    b = core.attend(*slow, mask=mask, causal=causal, coefficient=ones, value_scaling=True)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    cotangent = torch.randn_like(a)
+    a.backward(cotangent)
+    b.backward(cotangent)
+    for x, y in zip(fast, slow, strict=True):
+        torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("coefficient", [None, torch.ones(4, 7, 7, dtype=torch.float64)])
+def test_a_query_that_may_look_nowhere_gets_zeros(coefficient):
+    """NaN from a softmax over nothing, in the output or in a gradient."""
+    q, k, v = qkv()
+    mask = torch.ones(3, 1, 7, 7, dtype=torch.bool)
+    mask[0, 0, :6] = False  # every row of the first sentence but one
+    y = core.attend(q, k, v, mask=mask, coefficient=coefficient)
+    assert (y[0, :, :6] == 0).all() and (y[0, :, 6] != 0).any()
+    y.sum().backward()
+    for x in (q, k, v):
+        assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("coefficient", [False, True])
+def test_queries_are_the_last_positions(coefficient):
+    """A causal mask aligned to the first key, as PyTorch's flag has it, when the past is cached."""
+    q, k, v = (t.detach() for t in qkv(9))
+    c = torch.rand(4, 9, 9, dtype=torch.float64) if coefficient else None
+    whole = core.attend(q, k, v, causal=True, coefficient=c)
+    for new in (1, 4):
+        part = c[:, -new:] if coefficient else None
+        last = core.attend(q[:, :, -new:], k, v, causal=True, coefficient=part)
+        torch.testing.assert_close(last, whole[:, :, -new:], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("coefficient", [False, True])
+def test_shared_heads_are_repeated_group_by_group(groups, coefficient):
+    """Heads dealt out in turn instead of in groups: a wrong GQA that trains all the same."""
+    q, _, _ = qkv()
+    _, k, v = qkv(heads=groups)
+    c = torch.rand(4, 7, 7, dtype=torch.float64) if coefficient else None
+    y = core.attend(q, k, v, coefficient=c)
+    for head in range(4):
+        group = head * groups // 4
+        one = core.attend(
+            q[:, head : head + 1],
+            k[:, group : group + 1],
+            v[:, group : group + 1],
+            coefficient=None if c is None else c[head : head + 1],
+        )
+        torch.testing.assert_close(y[:, head : head + 1], one, rtol=0, atol=1e-12)
+
+
+def test_a_bias_is_added_with_and_without_a_mask():
+    """A bias lost where a mask is given as well."""
+    q, k, v = (t.detach() for t in qkv())
+    bias = torch.randn(4, 7, 7, dtype=torch.float64)
+    ones = torch.ones(4, 7, 7, dtype=torch.float64)
+    for settings in ({}, {"causal": True}, {"mask": padding_mask(7)}):
+        a = core.attend(q, k, v, bias=bias, **settings)
+        b = core.attend(q, k, v, bias=bias, coefficient=ones, **settings)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("coefficient", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_near_float32(dtype, coefficient):
+    """A softmax taken in half precision."""
+    c = torch.rand(4, 31, 31) if coefficient else None
+    exact = core.attend(*qkv(31, torch.float32), causal=True, coefficient=c)
+    low = core.attend(*qkv(31, dtype), causal=True, coefficient=c)
+    assert low.dtype == dtype
+    assert (low.float() - exact).norm() / exact.norm() < 0.01
+
+
+def test_logits_out_of_half_precisions_range_stay_finite():
+    """Products summed before they are scaled overflow float16."""
+    q = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16)
+    y = core.attend(q, q, q, coefficient=torch.ones(1, 2, 2))
+    assert torch.isfinite(y).all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_dropout_keeps_the_mean_and_its_own_gradient(p):
+    """A probability the wrong way round, a scale forgotten, a backward pass with another mask."""
+    torch.manual_seed(0)
+    x = torch.ones(400, 401, requires_grad=True)
+    y = dropout(x, p)
+    y.backward(torch.full_like(y, 2.0))
+    kept = (y != 0).float().mean().item()
+    deviation = math.sqrt(p * (1 - p) / x.numel())
+    assert abs(kept - (1 - p)) < 5 * deviation
+    assert torch.equal(x.grad, 2 * y.detach())
+    assert torch.allclose(y[y != 0], torch.tensor(1 / (1 - p)))
+    columns = (y != 0).float().mean(0)
+    assert columns.std() < 1.3 * math.sqrt(p * (1 - p) / 400)  # no pattern by position
+
+
+def test_dropout_follows_the_seed_and_the_mode():
+    """Random numbers from a generator of its own, which no checkpoint restores."""
+    layer, x = Dropout(0.5), torch.randn(50, 7)
+    torch.manual_seed(3)
+    first = layer(x)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x), first) and not torch.equal(layer(x), first)
+    assert layer.eval()(x) is x
