@@ -1,9 +1,9 @@
 """Clauses: where the words of English and German go, given what the clause says.
 
 English keeps subject, verb and objects together and asks with *do*. German has the finite verb in
-second place of a main clause, first in a yes/no question and last in a subordinate clause; participles,
-infinitives and separable prefixes close the clause; pronouns and times come before other objects,
-negation, manner and place after them.
+second place of a main clause, first in a yes/no question and last in a subordinate clause;
+participles, infinitives and separable prefixes close the clause; pronouns and times come before
+other objects, negation, manner and place after them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Clause:
     passive: bool = False
 
     def phrases(self) -> list[Phrase]:
-        """Everything but subject and verb."""
+        """What depends on the content verb; subject and predicate do not."""
         parts = (
             self.early,
             self.late,
@@ -58,7 +58,6 @@ class Clause:
             self.object,
             self.manner,
             self.complement,
-            self.predicate,
             self.after,
         )
         return [part for part in parts if part is not None]
@@ -209,6 +208,10 @@ def realise(
     english = english_group(clause, mode, inverted)
     german = german_group(clause, mode)
     _align(english, german)
+    if clause.verb.frame == "P" and not clause.verb.preposition[0]:  # "remember": sich erinnern an
+        governed = clause.complement or front
+        if governed is not None:
+            governed.german[0].of = (english.lexical, *governed.german[0].of)
     clause.subject.attach(english.top, german.top)
     for phrase in clause.phrases():
         phrase.attach(english.content, german.content)
@@ -225,9 +228,10 @@ def realise(
 def _attach_particle(clause: Clause, english: Group, front: Phrase | None) -> None:
     """A particle that is a preposition depends on its object, as other prepositions do."""
     objects = clause.recipient or clause.object or front
-    if english.particle and english.particle[-1].form in PREPOSITION_PARTICLES and objects:
-        if objects.english_head is not None:
-            english.particle[-1].head = objects.english_head
+    if objects is None or objects.english_head is None or not english.particle:
+        return
+    if english.particle[-1].form in PREPOSITION_PARTICLES:
+        english.particle[-1].head = objects.english_head
 
 
 def _english_order(

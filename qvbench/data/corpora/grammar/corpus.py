@@ -1,4 +1,4 @@
-"""The grammar corpus: as many annotated sentence pairs as wanted, the same ones for the same seed."""
+"""The grammar corpus: any number of annotated sentence pairs, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def split_of(source: str) -> str:
 class Grammar(Corpus):
     """English sentences with their German translation from a hand-written grammar and lexicon.
 
-    Text is tokenised; only names, German nouns and "I" have capitals. A larger split starts with the
-    smaller one, and no sentence of one split occurs in another, not even under another seed.
+    Text is tokenised; only names, German nouns and "I" have capitals. A larger split starts with
+    the smaller one; no sentence of one split occurs in another, not even under another seed.
 
     Args:
         train_pairs: pairs in ``train``.

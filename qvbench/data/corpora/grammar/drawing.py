@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from qvbench.data.corpora.grammar import words
 from qvbench.data.corpora.grammar.clauses import VERB_LAST, Clause, realise
@@ -29,23 +29,36 @@ PLAIN_TENSES = ("present",) * 4 + ("past",) * 3 + ("perfect",) * 2 + ("future",)
 FRAMES = "I" * 5 + "T" * 11 + "D" * 3 + "G" * 3 + "P" * 4 + "L" * 3 + "M" * 3 + "S" * 2 + "K" * 5
 # Verbs of which nobody says "is ...-ed by".
 NO_PASSIVE = frozenset({"receive", "know", "need", "lose", "look", "put", "call"})
-SINGLE_TIMES = tuple(
-    tuple(part.split()) for part in words.TIMES.strip().replace("|", "").split("\n")
-)
 
 
-def _read_times() -> tuple[tuple[list[str], list[str], str, list[tuple[int, int]]], ...]:
-    read = []
-    for line in words.TIME_PHRASES.strip().splitlines():
-        english, german, group, links = (part.split() for part in line.split("|"))
-        pairs = [(int(link[0]), int(link[2])) for link in links]
-        read.append((english, german, group[0], pairs))
-    for one, other, group_name in SINGLE_TIMES:
-        read.append(([f"{one}:ADV"], [f"{other}:ADV"], group_name, [(0, 0)]))
-    return tuple(read)
+Tagged = tuple[tuple[str, str], ...]
+Time = tuple[Tagged, Tagged, str, tuple[tuple[int, int], ...]]
 
 
-TIMES = _read_times()
+def _tagged(text: str) -> Tagged:
+    pairs = (item.partition(":") for item in text.split())
+    return tuple((form, pos or "ADV") for form, _, pos in pairs)
+
+
+def _read_time(line: str) -> Time:
+    english, german, group, *links = (part.strip() for part in line.split("|"))
+    pairs = "".join(links).split() or ["0-0"]
+    alignment = tuple((int(link[0]), int(link[2])) for link in pairs)
+    return _tagged(english), _tagged(german), group, alignment
+
+
+TIME_LINES = (words.TIME_PHRASES + words.TIMES).splitlines()
+TIMES = tuple(_read_time(line) for line in TIME_LINES if line)
+FRAME_SLOTS = {
+    "T": ("object",),
+    "D": ("object",),
+    "G": ("recipient", "object"),
+    "P": ("complement",),
+    "L": ("complement",),
+    "M": ("complement",),
+    "S": ("object", "complement"),
+    "K": ("predicate",),
+} | dict.fromkeys("ICAZ", ())
 MANNERS = tuple(words.MANNER.items())
 FREQUENCIES = tuple(words.FREQUENCY.items())
 PERSONS = tuple(words.PRONOUNS)
@@ -57,7 +70,7 @@ TIME_GROUPS |= {"could": "av", "had": "av", "wanted": "av"}
 TIMES_FOR = {groups: tuple(t for t in TIMES if t[2] in groups) for groups in ("ap", "av", "af")}
 
 
-@lru_cache(maxsize=None)
+@cache
 def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...]:
     """Verbs of a frame that allow one of these subject and one of these object classes."""
     return tuple(
@@ -148,27 +161,34 @@ class Drawing(Phrases):
         return clause
 
     def _fill(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
+        """Fill the slots that the verb's frame has, but for the gap."""
         verb = clause.verb
-        frame = verb.frame
-        if frame in "TS" and gap != "object":
-            clause.object = self.object(clause, verb.objects, ACC, negative, depth)
-        elif frame == "D" and gap != "object":
-            clause.object = self.object(clause, verb.objects, DAT, negative, depth)
-        elif frame == "G":
-            if gap != "recipient":
-                clause.recipient = self.object(clause, "H", DAT, negative, 1)
-            if gap != "object":
-                clause.object = self.noun_phrase(verb.objects, ACC, definite=negative, depth=depth)
-        elif frame == "P" and gap != "complement":
-            clause.complement = self.prepositional_object(clause, negative, depth)
-        elif frame == "L" and gap != "complement":
-            clause.complement = self.two_way(False, depth=1)
-        elif frame == "M" and gap != "complement":
-            clause.complement = self._goal()
-        elif frame == "K" and gap != "predicate":
+        slots = FRAME_SLOTS[verb.frame]
+        if "recipient" in slots and gap != "recipient":
+            clause.recipient = self.object(clause, "H", DAT, negative, 1)
+        if "object" in slots and gap != "object":
+            case = DAT if verb.frame == "D" else ACC
+            clause.object = self.object(clause, verb.objects, case, negative, depth)
+        if "complement" in slots and gap != "complement":
+            clause.complement = self.complement(clause, negative, depth)
+        if "predicate" in slots:
             clause.predicate = self.predicate(clause.subject, depth)
-        if frame == "S" and gap != "complement":
-            clause.complement = self.two_way(True, THINGS_GO, depth=1)
+
+    def complement(self, clause: Clause, definite: bool, depth: int) -> Phrase:
+        """What the verb takes with a preposition: an object, a place or a goal."""
+        frame = clause.verb.frame
+        if frame == "P":
+            english, german, case = clause.verb.preposition
+            classes = clause.verb.objects
+            inner = self.noun_phrase(classes, case, definite=definite, depth=depth)
+            return self.governed(english, german, inner)
+        if frame == "L":
+            return self.two_way(False, depth=1)
+        if frame == "M":
+            return self._goal()
+        if self.dice.chance(0.3):
+            return self.preposition("into", "in", ACC, "K", depth=1)
+        return self.two_way(True, THINGS_GO, depth=1)
 
     def object(self, clause: Clause, classes: str, case: int, definite: bool, depth: int) -> Phrase:
         """A noun phrase, or a pronoun of another person than the subject."""
@@ -176,18 +196,14 @@ class Drawing(Phrases):
             first = clause.subject.reflexive in ("mich", "uns")
             second = clause.subject.reflexive == "dich"
             keys = [
-                k for k in words.PRONOUNS if not (first and k in "I we" or second and k == "you")
+                k
+                for k in words.PRONOUNS
+                if not ((first and k in ("I", "we")) or (second and k == "you"))
             ]
             return pronoun(self.dice.pick(keys), case)
         if case == ACC and not definite and clause.late is None and self.dice.chance(0.03):
             return self.noun_phrase(classes, case, kind="no", depth=1)
         return self.noun_phrase(classes, case, definite=definite, depth=depth)
-
-    def prepositional_object(self, clause: Clause, definite: bool, depth: int) -> Phrase:
-        """The object of "wait for" or "remember"."""
-        english, german, case = clause.verb.preposition
-        inner = self.noun_phrase(clause.verb.objects, case, definite=definite, depth=depth)
-        return self.governed(english, german, inner)
 
     def _goal(self) -> Phrase:
         if self.dice.chance(0.65):
@@ -231,8 +247,8 @@ class Drawing(Phrases):
         if not groups:
             return None
         english, german, _, links = self.dice.pick(TIMES_FOR[groups])
-        source = [Token(*one.split(":")) for one in english]
-        target = [Token(*one.split(":")) for one in german]
+        source = [Token(form, pos) for form, pos in english]
+        target = [Token(form, pos) for form, pos in german]
         for tokens in (source, target):
             for token in tokens[:-1]:
                 token.head = tokens[-1]
@@ -244,7 +260,7 @@ class Drawing(Phrases):
         dice = self.dice
         roll = dice.roll()
         simple = clause.tense in ("present", "past")
-        action = clause.verb.frame not in "KL"
+        action = clause.verb.frame not in "KLCAZ"
         never = clause.late is not None and clause.late.english[0].form == "never"
         if roll < 0.22 and not never:
             clause.time = self.time(clause.tense)
@@ -264,19 +280,18 @@ class Drawing(Phrases):
         english, german, case, classes = self.dice.pick(words.CIRCUMSTANCES)
         return self.preposition(english, german, "nadg".index(case), classes, depth=1)
 
-    def relative_clause(self, noun: Noun, gender: int) -> Phrase | None:
+    def relative_clause(self, noun: Noun, gender: int) -> Phrase:
         """A relative clause in which the noun is subject, object, place or owner."""
         roll = self.dice.roll()
         classes = noun.classes
-        if roll < 0.42:
-            clause = self._relative_subject(classes, gender)
-        elif roll < 0.62:
+        clause: Phrase | None = None
+        if 0.42 < roll < 0.62:
             clause = self._relative_object("T", ACC, classes, gender)
-        elif roll < 0.74:
+        elif 0.62 < roll < 0.74:
             clause = self._relative_object("D", DAT, classes, gender)
-        elif roll < 0.88:
+        elif 0.74 < roll < 0.88:
             clause = self._relative_preposition(classes, gender)
-        else:
+        elif roll >= 0.88:
             clause = self._relative_owner(classes, gender)
         if clause is None:
             clause = self._relative_subject(classes, gender)

@@ -39,9 +39,9 @@ class Noun:
 class Verb:
     """A verb of both languages: forms by tense and agreement, and what it takes.
 
-    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the German
-    separable prefix. ``past_is_clear`` is false where an English past is spelt like the present
-    ("put"), so that the tense of the translation could not be told.
+    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
+    German separable prefix. ``past_is_clear`` is false where an English past is spelt like the
+    present ("put"), so that the tense of the translation could not be told.
     """
 
     base: str
@@ -91,7 +91,7 @@ def _read_noun(line: str) -> Noun:
 
 
 def _read_name(name: str, gender: str) -> Noun:
-    forms = tuple((name, name) for _ in range(3)) + ((name + "s", name + "s"),)
+    forms = ((name, name), (name, name), (name, name), (name + "s", name + "s"))
     return Noun((name, name), forms, GENDERS[gender], "H", False)
 
 

@@ -1,9 +1,9 @@
 """English and German inflection: how a lexicon line becomes word forms.
 
-Case is 0 nominative, 1 accusative, 2 dative, 3 genitive. Gender is 0 masculine, 1 feminine, 2 neuter,
-and 3 stands for the plural of all three. Agreement of a subject with its verb is 0 first, 1 second,
-2 third person singular, 3 plural: English and German verbs need no more than that, since the German
-second person plural is not generated.
+Case is 0 nominative, 1 accusative, 2 dative, 3 genitive. Gender is 0 masculine, 1 feminine, 2
+neuter, and 3 stands for the plural of all three. Agreement of a subject with its verb is 0 first, 1
+second, 2 third person singular, 3 plural: English and German verbs need no more than that, since
+the German second person plural is not generated.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """The nouns and names of the grammar corpus.
 
-One noun a line: ``english[/irregular plural] German gender genitive plural classes``. ``=`` stands for
-the German nominative, ``-`` for a plural that is not used (mass nouns). The letters are semantic
-classes that verbs, adjectives and prepositions select for:
+One noun a line: ``english[/irregular plural] German gender genitive plural classes``. ``=`` stands
+for the German nominative, ``-`` for a plural that is not used (mass nouns). The letters are
+semantic classes that verbs, adjectives and prepositions select for:
 
-H human, A animal, F food, D drink, R something to read, V vehicle, B place one can be in, C clothes,
-T small thing, M furniture, X abstract, Z event, N nature; and in addition to one of these
-U something to be on, K container, W something to be at, O can be opened, E electrical, Q part of a
-building.
+H human, A animal, F food, D drink, R something to read, V vehicle, B place one can be in,
+C clothes, T small thing, M furniture, X abstract, Z event, N nature; and in addition to one of
+these U something to be on, K container, W something to be at, O can be opened, E electrical,
+Q part of a building, G stands upright, J something to be under, Y can be told,
+L flies.
 
 Every English noun has exactly one German one, and no English noun has a plural like its singular,
 so that number and gender of the translation can be told from the English sentence.
@@ -71,7 +72,7 @@ baby Baby n Babys Babys H
 dog Hund m Hundes Hunde A
 cat Katze f = Katzen A
 horse Pferd n Pferdes Pferde A
-bird Vogel m Vogels Vögel A
+bird Vogel m Vogels Vögel AL
 cow Kuh f = Kühe A
 mouse/mice Maus f = Mäuse A
 pig Schwein n Schweins Schweine A
@@ -81,11 +82,11 @@ monkey Affe m Affen Affen A
 rabbit Kaninchen n Kaninchens Kaninchen A
 wolf/wolves Wolf m Wolfes Wölfe A
 goat Ziege f = Ziegen A
-duck Ente f = Enten A
+duck Ente f = Enten AL
 fox Fuchs m Fuchses Füchse A
 snake Schlange f = Schlangen A
 elephant Elefant m Elefanten Elefanten A
-goose/geese Gans f = Gänse A
+goose/geese Gans f = Gänse AL
 donkey Esel m Esels Esel A
 frog Frosch m Frosches Frösche A
 tiger Tiger m Tigers Tiger A
@@ -122,23 +123,23 @@ juice Saft m Saftes - D
 book Buch n Buches Bücher R
 letter Brief m Briefes Briefe R
 newspaper Zeitung f = Zeitungen R
-story Geschichte f = Geschichten R
-poem Gedicht n Gedichts Gedichte R
+story Geschichte f = Geschichten RY
+poem Gedicht n Gedichts Gedichte RY
 novel Roman m Romans Romane R
 report Bericht m Berichts Berichte R
 article Artikel m Artikels Artikel R
-message Nachricht f = Nachrichten R
+message Nachricht f = Nachrichten RY
 contract Vertrag m Vertrags Verträge R
 diary Tagebuch n Tagebuchs Tagebücher R
 list Liste f = Listen R
-car Auto n Autos Autos V
+car Auto n Autos Autos VJ
 train Zug m Zuges Züge V
-bus/buses Bus m Busses Busse V
+bus/buses Bus m Busses Busse VJ
 bicycle Fahrrad n Fahrrads Fahrräder V
 ship Schiff n Schiffes Schiffe V
 boat Boot n Bootes Boote V
 plane Flugzeug n Flugzeugs Flugzeuge V
-lorry Lastwagen m Lastwagens Lastwagen V
+lorry Lastwagen m Lastwagens Lastwagen VJ
 taxi Taxi n Taxis Taxis V
 tram Straßenbahn f = Straßenbahnen V
 carriage Kutsche f = Kutschen V
@@ -168,61 +169,61 @@ tower Turm m Turms Türme B
 valley Tal n Tales Täler B
 cave Höhle f = Höhlen B
 stable Stall m Stalls Ställe B
-table Tisch m Tisches Tische MU
-chair Stuhl m Stuhls Stühle MU
-bed Bett n Bettes Betten MU
-sofa Sofa n Sofas Sofas MU
-cupboard Schrank m Schranks Schränke MKO
-bench Bank f = Bänke MU
-shelf/shelves Regal n Regals Regale M
-carpet Teppich m Teppichs Teppiche MU
-desk Schreibtisch m Schreibtischs Schreibtische MU
-wardrobe Kleiderschrank m Kleiderschranks Kleiderschränke MKO
-basket Korb m Korbs Körbe TK
-box Kiste f = Kisten TKO
+table Tisch m Tisches Tische MUGJ
+chair Stuhl m Stuhls Stühle MUGJ
+bed Bett n Bettes Betten MUGJ
+sofa Sofa n Sofas Sofas MUGJ
+cupboard Schrank m Schranks Schränke MKOG
+bench Bank f = Bänke MUGJ
+shelf/shelves Regal n Regals Regale MG
+carpet Teppich m Teppichs Teppiche MUJ
+desk Schreibtisch m Schreibtischs Schreibtische MUGJ
+wardrobe Kleiderschrank m Kleiderschranks Kleiderschränke MKOG
+basket Korb m Korbs Körbe TKG
+box Kiste f = Kisten TKOG
 bag Tasche f = Taschen TKO
 drawer Schublade f = Schubladen MKO
-suitcase Koffer m Koffers Koffer TKO
+suitcase Koffer m Koffers Koffer TKOG
 door Tür f = Türen OQW
 window Fenster n Fensters Fenster OQW
-roof Dach n Daches Dächer QU
+roof Dach n Daches Dächer QUJ
 gate Tor n Tores Tore OQW
 lake See m Sees Seen NW
 river Fluss m Flusses Flüsse NW
 mountain Berg m Berges Berge NU
 island Insel f = Inseln NU
-tree Baum m Baumes Bäume N
-bridge Brücke f = Brücken NU
+tree Baum m Baumes Bäume NJ
+bridge Brücke f = Brücken NUJ
 hill Hügel m Hügels Hügel NU
 key Schlüssel m Schlüssels Schlüssel T
 picture Bild n Bildes Bilder T
 knife/knives Messer n Messers Messer T
 ball Ball m Balls Bälle T
-cup Tasse f = Tassen T
+cup Tasse f = Tassen TG
 flower Blume f = Blumen T
 ring Ring m Rings Ringe T
-lamp Lampe f = Lampen TE
-clock Uhr f = Uhren T
+lamp Lampe f = Lampen TEG
+clock Uhr f = Uhren TG
 plate Teller m Tellers Teller T
 spoon Löffel m Löffels Löffel T
 fork Gabel f = Gabeln T
-bottle Flasche f = Flaschen TO
+bottle Flasche f = Flaschen TOG
 present Geschenk n Geschenks Geschenke T
-glass Glas n Glases Gläser T
+glass Glas n Glases Gläser TG
 camera Kamera f = Kameras TE
 ticket Fahrkarte f = Fahrkarten T
-computer Computer m Computers Computer TE
-radio Radio n Radios Radios TE
+computer Computer m Computers Computer TEG
+radio Radio n Radios Radios TEG
 doll Puppe f = Puppen T
 stone Stein m Steins Steine T
 umbrella Regenschirm m Regenschirms Regenschirme T
 guitar Gitarre f = Gitarren T
-mirror Spiegel m Spiegels Spiegel T
-candle Kerze f = Kerzen T
+mirror Spiegel m Spiegels Spiegel TG
+candle Kerze f = Kerzen TG
 coin Münze f = Münzen T
 hammer Hammer m Hammers Hämmer T
-pot Topf m Topfes Töpfe T
-blanket Decke f = Decken T
+pot Topf m Topfes Töpfe TG
+blanket Decke f = Decken TJ
 coat Mantel m Mantels Mäntel C
 hat Hut m Hutes Hüte C
 dress Kleid n Kleides Kleider C
@@ -238,17 +239,17 @@ boot Stiefel m Stiefels Stiefel C
 question Frage f = Fragen X
 answer Antwort f = Antworten X
 problem Problem n Problems Probleme X
-idea Idee f = Ideen X
-plan Plan m Plans Pläne X
+idea Idee f = Ideen XY
+plan Plan m Plans Pläne XY
 mistake Fehler m Fehlers Fehler X
-solution Lösung f = Lösungen X
+solution Lösung f = Lösungen XY
 rule Regel f = Regeln X
-secret Geheimnis n Geheimnisses Geheimnisse X
+secret Geheimnis n Geheimnisses Geheimnisse XY
 decision Entscheidung f = Entscheidungen X
 example Beispiel n Beispiels Beispiele X
 task Aufgabe f = Aufgaben X
 proposal Vorschlag m Vorschlags Vorschläge X
-reason Grund m Grundes Gründe X
+reason Grund m Grundes Gründe XY
 game Spiel n Spiels Spiele Z
 concert Konzert n Konzerts Konzerte Z
 exam Prüfung f = Prüfungen Z
@@ -263,6 +264,6 @@ lesson Unterrichtsstunde f = Unterrichtsstunden Z
 
 # Names that take a plain -s in the genitive ("Annas Hund").
 NAMES = {
-    "m": "Peter Paul Martin Karl David Daniel Simon Leon Oskar Emil".split(),
-    "f": "Anna Maria Julia Laura Clara Emma Lena Nina Eva Sophia".split(),
+    "m": ("Peter", "Paul", "Martin", "Karl", "David", "Daniel", "Simon", "Leon", "Oskar", "Emil"),
+    "f": ("Anna", "Maria", "Julia", "Laura", "Clara", "Emma", "Lena", "Nina", "Eva", "Sophia"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
+from functools import cache
 
 from qvbench.data.corpora.grammar.lexicon import ADJECTIVES, NAMES, NOUNS, Adjective, Noun
 from qvbench.data.corpora.grammar.morphology import (
@@ -39,7 +39,7 @@ QUANTIFIER_ITEMS = tuple(QUANTIFIERS.items())
 PRONOUN_ITEMS = tuple(PRONOUNS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def nouns_of(classes: str) -> tuple[Noun, ...]:
     """Nouns of any of these classes, those first that come first in their own class."""
     rank: dict[str, int] = {}
@@ -51,7 +51,7 @@ def nouns_of(classes: str) -> tuple[Noun, ...]:
     return tuple(noun for _, noun in sorted(ranked, key=lambda pair: pair[0]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def adjectives_for(classes: str) -> tuple[Adjective, ...]:
     """Adjectives that go with a noun of these classes."""
     return tuple(one for one in ADJECTIVES if set(one.classes) & set(classes))
@@ -98,8 +98,8 @@ class Phrases(ABC):
         self.dice = dice
 
     @abstractmethod
-    def relative_clause(self, noun: Noun, gender: int) -> Phrase | None:
-        """A relative clause on a noun of this gender (3 for plural), if one fits."""
+    def relative_clause(self, noun: Noun, gender: int) -> Phrase:
+        """A relative clause on a noun of this gender (3 for plural)."""
 
     def noun_phrase(
         self, classes: str, case: int, *, definite: bool = False, depth: int = 0, kind: str = ""
@@ -111,13 +111,17 @@ class Phrases(ABC):
             case: of the German side.
             definite: only determiners that can be negated around and put into the genitive.
             depth: 0 allows a relative clause, a genitive and coordination, more does not.
-            kind: a determiner to use rather than a random one.
+            kind: a determiner to use rather than a random one; ``indefinite`` is what "there is"
+                introduces: an article, a number, or nothing before a mass noun.
         """
         dice = self.dice
         if not kind and "H" in classes and case != GEN and dice.chance(0.1):
             return self.name_phrase(case)
         noun = dice.skewed(nouns_of(classes))
-        plural = noun.countable and dice.chance(0.27) and kind not in ("a", "every")
+        plural = noun.countable and dice.chance(0.27)
+        if kind == "indefinite":
+            kinds = ("number", "many", "") if plural else ("a",) if noun.countable else ("",)
+            return self.build(noun, plural, case, dice.pick(kinds))
         phrase = self.build(noun, plural, case, kind or self.kind(noun, plural, definite))
         if depth == 0:
             roll = dice.roll()
@@ -175,7 +179,8 @@ class Phrases(ABC):
         if roll > 0.42 or not fitting:
             return
         adjective = self.dice.skewed(fitting)
-        degree, stem = (adjective.english,), adjective.stem
+        degree: tuple[str, ...] = (adjective.english,)
+        stem = adjective.stem
         if roll < 0.02 and kind == "the" and adjective.graded:
             degree, stem = adjective.english_superlative, adjective.superlative
         elif roll < 0.05 and adjective.graded:
@@ -200,14 +205,11 @@ class Phrases(ABC):
         return phrase
 
     def _add_relative(self, phrase: Phrase, noun: Noun, gender: int) -> None:
-        clause = self.relative_clause(noun, gender)
-        if clause is not None:
-            self._append(phrase, clause)
-            phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
+        self._append(phrase, self.relative_clause(noun, gender))
+        phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
 
     def _append(self, phrase: Phrase, modifier: Phrase) -> None:
-        assert phrase.english_head is not None and phrase.german_head is not None
-        modifier.attach(phrase.english_head, phrase.german_head)
+        modifier.depend_on(phrase)
         phrase.english += modifier.english
         phrase.german += modifier.german
 
@@ -219,13 +221,10 @@ class Phrases(ABC):
             owner = self.name_phrase(GEN)
         else:
             owner = self.noun_phrase("H", GEN, definite=True, depth=1)
-        assert owner.english_head is not None
-        mark = Token("'s", "PART", owner.english_head)
-        if owner.english_head.form.endswith("s") and owner.agreement == 3:
-            mark.form = "'"
-        owner.german_head.of += (mark,)  # type: ignore[union-attr]
-        assert phrase.english_head is not None and phrase.german_head is not None
-        owner.attach(phrase.english_head, phrase.german_head)
+        plural_s = owner.agreement == 3 and owner.english[-1].form.endswith("s")
+        mark = Token("'" if plural_s else "'s", "PART", owner.english_head)
+        owner.german[-1].of += (mark,)
+        owner.depend_on(phrase)
         if named:
             phrase.german = [*owner.german, *phrase.german]
             phrase.english = [*owner.english, mark, *phrase.english]
@@ -238,8 +237,8 @@ class Phrases(ABC):
     def _coordinate(self, first: Phrase, classes: str, case: int, definite: bool) -> Phrase:
         second = self.noun_phrase(classes, case, definite=definite, depth=1)
         conjunction = word("and", "und", "CCONJ")
-        conjunction.attach(second.english_head, second.german_head)  # type: ignore[arg-type]
-        second.attach(first.english_head, first.german_head)  # type: ignore[arg-type]
+        conjunction.depend_on(second)
+        second.depend_on(first)
         both = Phrase(
             [*first.english, *conjunction.english, *second.english],
             [*first.german, *conjunction.german, *second.german],

@@ -16,15 +16,15 @@ from qvbench.data.corpora.grammar.clauses import (
 from qvbench.data.corpora.grammar.drawing import (
     NO_PASSIVE,
     PAST_TENSES,
-    PRESENT_TENSES,
-    TENSES,
     Drawing,
     empty,
     verbs_of,
 )
-from qvbench.data.corpora.grammar.morphology import ACC, DAT, DER_ENDINGS, NOM
+from qvbench.data.corpora.grammar.lexicon import Verb
+from qvbench.data.corpora.grammar.morphology import ACC, DAT, NEUTER, NOM
 from qvbench.data.corpora.grammar.phrases import pronoun
 from qvbench.data.corpora.grammar.tree import AnnotatedPair, Phrase, Token, finish, word
+from qvbench.data.corpora.grammar.verbs import BE
 
 # Tenses of a clause beside one in the present or in the past.
 BESIDE_PRESENT = ("present",) * 5 + ("perfect", "can", "must", "want")
@@ -47,9 +47,10 @@ class Sentences(Drawing):
 
     def _main(self, clause: Clause) -> Phrase:
         front = None
+        movable = clause.verb.frame in "IT" and not clause.passive
         if clause.time is not None and self.dice.chance(0.5):
             front, clause.time = clause.time, None
-        elif clause.complement is not None and clause.verb.frame in "IT" and self.dice.chance(0.35):
+        elif clause.complement is not None and movable and self.dice.chance(0.35):
             front, clause.complement = clause.complement, None
         return realise(clause, MAIN, front)
 
@@ -68,30 +69,22 @@ class Sentences(Drawing):
 
     def there_is(self) -> tuple[Phrase, str]:
         """ "there is a dog in the garden": es gibt einen Hund im Garten."""
-        past, kind = self.dice.chance(0.4), self.dice.pick(("a", "a", "no"))
+        past, kind = self.dice.chance(0.4), self.dice.pick(("indefinite", "indefinite", "no"))
         thing = self.noun_phrase("HATRCVF", ACC, kind=kind)
         place = self.two_way(False, depth=1)
-        be = Token(
-            ("was", "were")[thing.agreement == 3] if past else ("is", "are")[thing.agreement == 3],
-            "VERB",
-        )
+        be = Token(BE[past][thing.agreement], "VERB")
         gibt = Token("gab" if past else "gibt", "VERB", None, (be,))
         there = Token("there", "PRON", be)
         es = Token("es", "PRON", gibt, (there,))
         for phrase in (thing, place):
             phrase.attach(be, gibt)
-        if self.dice.chance(0.2):
-            result = Phrase(
-                [be, there, *thing.english, *place.english],
-                [gibt, es, *thing.german, *place.german],
-            )
-        else:
-            result = Phrase(
-                [there, be, *thing.english, *place.english],
-                [es, gibt, *thing.german, *place.german],
-            )
+        asked = self.dice.chance(0.2)
+        english, german = ([be, there], [gibt, es]) if asked else ([there, be], [es, gibt])
+        result = Phrase(
+            [*english, *thing.english, *place.english], [*german, *thing.german, *place.german]
+        )
         result.english_head, result.german_head = be, gibt
-        return result, "?" if result.english[0] is be else "."
+        return result, "?" if asked else "."
 
     def yes_no_question(self) -> tuple[Phrase, str]:
         """The verb first."""
@@ -107,7 +100,7 @@ class Sentences(Drawing):
         clause = self.clause(verb, gap=gap, adverbs=False)
         return realise(clause, MAIN, front, inverted=True), "?"
 
-    def _asked_adverb(self) -> tuple:
+    def _asked_adverb(self) -> tuple[Verb, Phrase, str]:
         english, german, frames, gap = self.dice.pick(
             (
                 ("where", "wo", "L", "complement"),
@@ -136,6 +129,9 @@ class Sentences(Drawing):
         verb = self.dice.skewed(verbs_of(frame))
         if frame == "P" and not verb.preposition[0]:
             verb = verbs_of("P")[0]
+        things = "X" in verb.objects or "Z" in verb.objects
+        if frame == "P" and things and self.dice.chance(0.4):
+            return self._wo_question(verb), "?"
         gap = "complement" if frame == "P" else "object"
         clause = self.clause(verb, gap=gap, adverbs=False)
         case = {"T": ACC, "D": DAT}.get(frame, verb.preposition[2])
@@ -143,6 +139,17 @@ class Sentences(Drawing):
         if frame == "P":
             asked = self.governed(verb.preposition[0], verb.preposition[1], asked)
         return realise(clause, MAIN, asked, inverted=True), "?"
+
+    def _wo_question(self, verb: Verb) -> Phrase:
+        """ "what do you wait for": worauf wartest du."""
+        english, german, _ = verb.preposition
+        what, preposition = Token("what", "PRON"), Token(english, "ADP")
+        compound = Token(words.WO_COMPOUNDS[german], "ADV", None, (what, preposition))
+        clause = self.clause(verb, gap="complement", adverbs=False)
+        clause.complement = Phrase([preposition], [])
+        phrase = realise(clause, MAIN, Phrase([what], [compound]), inverted=True)
+        preposition.head = what
+        return phrase
 
     def _asked(self, classes: str, case: int, things: bool) -> Phrase:
         roll = self.dice.roll()
@@ -159,7 +166,7 @@ class Sentences(Drawing):
         verb = self.dice.skewed(verbs_of("C"))
         clause = self.clause(verb)
         tenses = THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
-        inner = self.clause(self.verb(), tenses=tenses)
+        inner = self.clause(self.verb(), tenses=tenses, adverbs=self.dice.chance(0.5))
         clause.after = self._subordinate(inner, word("that", "dass", "SCONJ"))
         return self._main(clause), "."
 
@@ -176,7 +183,7 @@ class Sentences(Drawing):
         clause.after = self._subordinate(inner, front)
         return self._main(clause), "."
 
-    def _subordinate(self, clause: Clause, front: Phrase, mode: int = VERB_LAST) -> Phrase:
+    def _subordinate(self, clause: Clause, front: Phrase | None, mode: int = VERB_LAST) -> Phrase:
         phrase = realise(clause, mode, front)
         phrase.german = [
             Token(",", "PUNCT", phrase.german_head),
@@ -188,12 +195,14 @@ class Sentences(Drawing):
     def infinitive(self) -> tuple[Phrase, str]:
         """ "tries to read the book": versucht , das Buch zu lesen."""
         clause = self.clause(self.dice.skewed(verbs_of("Z")), depth=1)
-        clause.after = self._infinitive(clause.subject, word("", "", ""))
+        clause.after = self._infinitive(clause.subject, None)
         return self._main(clause), "."
 
     def purpose(self) -> tuple[Phrase, str]:
         """ "in order to read": um ... zu lesen."""
-        clause = self.clause(self.verb("IMMSTT", "H"), self.subject("H", depth=1), depth=1)
+        clause = self.clause(
+            self.verb("IMMSTT", "H"), self.subject("H", definite=True, depth=1), depth=1
+        )
         order = [Token("in", "ADP"), Token("order", "NOUN")]
         order[1].head = order[0]
         um = Phrase(order, [Token("um", "SCONJ", None, tuple(order))])
@@ -201,12 +210,14 @@ class Sentences(Drawing):
         clause.after = self._infinitive(clause.subject, um)
         return self._main(clause), "."
 
-    def _infinitive(self, subject: Phrase, front: Phrase) -> Phrase:
+    def _infinitive(self, subject: Phrase, front: Phrase | None) -> Phrase:
         inner = self.clause(
-            self.verb("ITTTTDGPMSK"), empty(subject), tenses=("present",), depth=1, adverbs=False
+            self.verb("ITTTTDGPMS", "H"),
+            empty(subject),
+            tenses=("present",),
+            depth=1,
+            adverbs=False,
         )
-        if not front.english[0].form:
-            front = Phrase([], [])
         return self._subordinate(inner, front, INFINITIVE)
 
     def adverbial_clause(self) -> tuple[Phrase, str]:
@@ -215,14 +226,14 @@ class Sentences(Drawing):
         past = main.tense in PAST_TENSES
         if main.tense == "perfect":
             main.tense = "present"
-        fitting = SUBORDINATORS[past]
-        english, german, kind = self.dice.pick(fitting)
-        tenses = BESIDE_PAST if past else BESIDE_PRESENT
+        english, german, _ = self.dice.pick(SUBORDINATORS[past])
+        tenses: tuple[str, ...] = BESIDE_PAST if past else BESIDE_PRESENT
         if english == "after":
             tenses = ("pluperfect",)
         back = self._back_reference(main.subject) if self.dice.chance(0.5) else None
         verb = self.verb(subject=back.classes[:1] if back is not None else "")
-        inner = self.clause(verb, back, tenses=tenses, depth=1)
+        adverbs = self.dice.chance(0.5)
+        inner = self.clause(verb, back, tenses=tenses, depth=1, adverbs=adverbs)
         conjunction = self._conjunction(english, german)
         if back is not None or self.dice.chance(0.5):
             main.after = self._subordinate(inner, conjunction)
@@ -243,7 +254,7 @@ class Sentences(Drawing):
 
     def _back_reference(self, subject: Phrase) -> Phrase | None:
         """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
-        if subject.pronoun or "H" in subject.classes and subject.gender == 2:
+        if subject.pronoun or ("H" in subject.classes and subject.gender == NEUTER):
             return None
         if subject.agreement == 3:
             key = "they"
@@ -268,7 +279,7 @@ class Sentences(Drawing):
         """ "the man reads the book and drinks the coffee"."""
         tense = self.dice.pick((("present",), ("past",)))
         verb = self.verb("ITTTDGPM", "H")
-        first = self.clause(verb, self.subject("H", depth=1), tenses=tense, depth=1)
+        first = self.clause(verb, self.subject("H", definite=True, depth=1), tenses=tense, depth=1)
         other = self.verb("ITTTDGPM", "H")
         second = self.clause(other, empty(first.subject), tenses=tense, depth=1)
         joined = (realise(first, MAIN), realise(second, MAIN))
@@ -278,10 +289,8 @@ class Sentences(Drawing):
         self, first: Phrase, second: Phrase, english: str, german: str, comma: bool
     ) -> Phrase:
         conjunction = word(english, german, "CCONJ")
-        assert second.english_head is not None and second.german_head is not None
-        assert first.english_head is not None and first.german_head is not None
-        conjunction.attach(second.english_head, second.german_head)
-        second.attach(first.english_head, first.german_head)
+        conjunction.depend_on(second)
+        second.depend_on(first)
         if comma:
             mark = Token(",", "PUNCT", second.english_head)
             conjunction.english.insert(0, mark)

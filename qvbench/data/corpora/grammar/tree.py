@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -38,7 +39,7 @@ class AnnotatedPair(NamedTuple):
 
 
 class Token:
-    """A word while its sentence is built; ``of`` are the English tokens that a German one renders."""
+    """A word while its sentence is built; ``of`` are the English ones that a German one renders."""
 
     __slots__ = ("at", "form", "head", "of", "pos")
 
@@ -55,11 +56,11 @@ class Token:
 class Phrase:
     """The same constituent in both languages.
 
-    ``english_head`` and ``german_head`` are the tokens by which it hangs in the sentence, ``agreement``
-    and ``gender`` (as in :mod:`.morphology`) what a verb or a pronoun must agree with, ``classes``
-    the semantic classes of its noun. ``article`` is a German definite article that a preposition can
-    swallow ("im"), ``pronoun`` says that it stands where pronouns stand, ``reflexive`` is the pronoun
-    that points back to it.
+    ``english_head`` and ``german_head`` are the tokens by which it hangs in the sentence,
+    ``agreement`` and ``gender`` (as in :mod:`.morphology`) what a verb or a pronoun must agree
+    with, ``classes`` the semantic classes of its noun. ``article`` is a German definite article
+    that a preposition can swallow ("im"), ``pronoun`` says that it stands where pronouns stand,
+    ``reflexive`` is the pronoun that points back to it.
     """
 
     __slots__ = (
@@ -94,6 +95,13 @@ class Phrase:
         self.pronoun = pronoun
         self.article: Token | None = None
         self.reflexive = "sich"
+
+    def depend_on(self, other: Phrase) -> None:
+        """Make the phrase a dependent of another one's heads."""
+        if self.english_head is not None:
+            self.english_head.head = other.english_head
+        if self.german_head is not None:
+            self.german_head.head = other.german_head
 
     def attach(self, english: Token, german: Token) -> None:
         """Make the phrase a dependent of these two tokens."""
@@ -135,7 +143,7 @@ class Dice:
 def _without_idle_commas(tokens: list[Token]) -> list[Token]:
     """Drop commas next to a comma or before the final mark: clauses bring their own, and nest."""
     kept: list[Token] = []
-    for token, following in zip(tokens, tokens[1:]):
+    for token, following in pairwise(tokens):
         if token.form != "," or not (following.form in ",.?" or kept[-1].form == ","):
             kept.append(token)
     kept.append(tokens[-1])
@@ -158,7 +166,7 @@ def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
     german_stop = Token(mark, "PUNCT", phrase.german_head, (stop,))
     english = _without_idle_commas([*phrase.english, stop])
     german = _without_idle_commas([*phrase.german, german_stop])
-    for token, following in zip(english, english[1:]):
+    for token, following in pairwise(english):
         if token.form == "a":
             token.form = indefinite_article(following.form, AN_EXCEPTIONS)
     source, target = _side(english), _side(german)

@@ -8,9 +8,9 @@ One verb a line, three parts between bars:
   ``du:lädst`` gives a second person that the rules would get wrong.
 * Frame, subject classes, object classes (letters of :mod:`.nouns`), prepositions if any.
 
-Frames: I nothing, T accusative, D dative, G dative and accusative, P preposition (English, German and
-case given), L place (dative), M direction (accusative), S object and direction, C clause with *that*,
-A clause with *whether*, Z infinitive with *to*.
+Frames: I nothing, T accusative, D dative, G dative and accusative, P preposition (English, German
+and case given), L place (dative), M direction (accusative), S object and direction, C clause with
+*that*, A clause with *whether*, Z infinitive with *to*.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ send sent | schicken | G H TRC
 bring brought | bringen bringt brachte gebracht | G H TRCFD
 offer | an+bieten bietet bot geboten | G H TFDRX
 lend lent | leihen leiht lieh geliehen | G H TRCV
-tell told | erzählen | G H RX
+tell told | erzählen | G H Y
 promise | versprechen verspricht versprach versprochen | G H TCRV
 wait | warten | P H HVZ for auf a
 think thought | denken denkt dachte gedacht | P H HXZ of an a
@@ -142,7 +142,7 @@ worry | sich sorgen | P H HA about um a
 play | spielen | P HA HA with mit d
 lie lay lain | liegen liegt lag gelegen | L HATRC
 sit sat | sitzen sitzt saß gesessen | L HA
-stand stood | stehen steht stand gestanden | L HTMV
+stand stood | stehen steht stand gestanden | L HGV
 live | wohnen | L H
 stay | bleiben bleibt blieb geblieben ist | L HA
 go went gone | gehen geht ging gegangen ist | M H
@@ -151,10 +151,10 @@ jump | springen springt sprang gesprungen ist | M HA
 drive drove driven | fahren fährt fuhr gefahren ist | M H
 climb | klettern ist | M HA
 come came come | kommen kommt kam gekommen ist | M HA
-fall fell fallen | fallen fällt fiel gefallen ist | M HATRC
-fly flew flown | fliegen fliegt flog geflogen ist | M A
+fall fell fallen | fallen fällt fiel gefallen ist | M HATC
+fly flew flown | fliegen fliegt flog geflogen ist | M L
 lay laid | legen | S H TRC
-put put | stellen | S H TM
+put put | stellen | S H G
 throw threw thrown | werfen wirft warf geworfen | S H TRCF
 know knew known | wissen weiß wusste gewusst du:weißt | C H
 say said | sagen | C H
@@ -189,7 +189,7 @@ BE: Forms = (("am", "are", "is", "are"), ("was", "were", "was", "were"))
 HAVE: Forms = (("have", "have", "has", "have"), ("had", "had", "had", "had"))
 DO: Forms = (("do", "do", "does", "do"), ("did", "did", "did", "did"))
 
-# English modal -> (needs "to" and do-support, German forms).  "should" is sollte, not soll.
+# English modal -> German forms. "should" is sollte, not soll.
 MODALS = {
     "can": ("kann", "kannst", "kann", "können"),
     "could": ("konnte", "konntest", "konnte", "konnten"),

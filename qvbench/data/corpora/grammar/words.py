@@ -1,4 +1,4 @@
-"""Adjectives, adverbs, prepositions, conjunctions, pronouns and determiners of the grammar corpus."""
+"""The words of the grammar corpus that are neither nouns nor verbs."""
 
 from __future__ import annotations
 
@@ -78,9 +78,11 @@ wonderful | wunderbar | XZNFBT
 """
 
 # Colours and states that are not compared.
-UNGRADED = frozenset("red green blue black white yellow brown broken empty wonderful".split())
+UNGRADED = frozenset(
+    ("red", "green", "blue", "black", "white", "yellow", "brown", "broken", "empty", "wonderful")
+)
 
-# english german tense group: a any, p present, v past, f future.
+# English | German | tense group: a any, p present, v past, f future.
 TIMES = """
 today | heute | a
 now | jetzt | p
@@ -90,7 +92,7 @@ soon | bald | f
 then | dann | v
 """
 
-# English phrase | German phrase, each word with its tag; the head is the word in capitals' place.
+# English phrase | German phrase | group | alignment; each word has its tag, the last is the head.
 TIME_PHRASES = """
 in:ADP the:DET evening:NOUN | am:ADP Abend:NOUN | a | 0-0 1-0 2-1
 in:ADP the:DET morning:NOUN | am:ADP Morgen:NOUN | a | 0-0 1-0 2-1
@@ -130,9 +132,9 @@ MANNER = {
 
 # Two-way prepositions: English of place, English of direction, German, classes of the noun.
 TWO_WAY = (
-    ("in", "into", "in", "BK"),
+    ("in", "into", "in", "B"),
     ("on", "onto", "auf", "U"),
-    ("under", "under", "unter", "MNV"),
+    ("under", "under", "unter", "J"),
     ("behind", "behind", "hinter", "BMNVQ"),
     ("in front of", "in front of", "vor", "BMVQ"),
     ("next to", "next to", "neben", "BMVNT"),
@@ -169,6 +171,7 @@ CONTRACTIONS = {
     ("an", "das"): "ans",
 }
 
+# "what ... of" and the like.
 WO_COMPOUNDS = {
     "auf": "worauf",
     "an": "woran",
@@ -177,6 +180,7 @@ WO_COMPOUNDS = {
     "um": "worum",
     "vor": "wovor",
     "gegen": "wogegen",
+    "mit": "womit",
 }
 
 # person and number -> English subject and object, German nominative, accusative, dative, reflexive.
