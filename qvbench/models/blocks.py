@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 Sublayer = Callable[[Tensor], Tensor]
 
 
+def in_compute_dtype(x: Tensor) -> Tensor:
+    """``x`` as autocast would hand it to a matrix product: cast once here, not once in each."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 class PreNorm(nn.Module):
     """``x + dropout(f(norm(x)))``: the recipe's placement."""
 
@@ -34,7 +41,7 @@ class PreNorm(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        normed: Tensor = x + self.dropout(sublayer(self.norm(x)))
+        normed: Tensor = x + self.dropout(sublayer(in_compute_dtype(self.norm(x))))
         return normed
 
 
@@ -42,7 +49,7 @@ class PostNorm(PreNorm):
     """``norm(x + dropout(f(x)))``: the original Transformer's placement."""
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        normed: Tensor = self.norm(x + self.dropout(sublayer(x)))
+        normed: Tensor = self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
         return normed
 
 

@@ -20,6 +20,7 @@ from qvbench.models.blocks import (
     EncoderLayer,
     FeedForward,
     PreNorm,
+    in_compute_dtype,
 )
 from qvbench.models.decoder_state import DecoderState
 from qvbench.models.embeddings import Embeddings
@@ -129,8 +130,7 @@ class EncoderDecoder(nn.Module):
         x = self.source_embeddings(source)
         for layer in self.encoder:
             x = layer(x, mask)
-        x = self.encoder_norm(x)
-        return x
+        return in_compute_dtype(self.encoder_norm(x))
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Source ids (B, S) and target ids without their last (B, T) to hidden states (B, T, d).

@@ -44,8 +44,8 @@ class StepLog:
         """Count a micro-batch."""
         padded = batch.source.numel() + batch.target.numel()
         real = (batch.source != 0).sum() + (batch.target != 0).sum()
-        values = (totals.smoothed.detach(), totals.nll, totals.correct, totals.tokens, real)
-        sums = torch.stack([*(v.double() for v in values), real.new_tensor(padded).double()])
+        values = (*totals, real)
+        sums = torch.stack([*(v.detach().double() for v in values), real.new_tensor(padded).double()])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def end_step(self, tokens: Tensor, gradients: Sequence[Tensor]) -> None:
@@ -62,12 +62,12 @@ class StepLog:
         if self._sums is None or self._tokens is None or self._gradient_norm is None:
             return {}
         self.pause()
-        smoothed, nll, correct, tokens, real, padded = self._sums.tolist()
+        smoothed, nll, tokens, correct, judged, real, padded = self._sums.tolist()
         new_tokens = int(self._tokens)
         line = {
             "train/loss": smoothed / tokens,
             "train/nll": nll / tokens,
-            "train/accuracy": 100 * correct / tokens,
+            "train/accuracy": 100 * correct / judged,
             "train/tokens_per_second": new_tokens / max(self._elapsed, 1e-9),
             "train/padding_efficiency": real / padded,
             "train/grad_norm": float(self._gradient_norm),
