@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,15 +31,6 @@ def main(argv: list[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     _refuse_overwriting(arguments.input, arguments.output)
-    try:
-        _run(arguments)
-    except BrokenPipeError:  # whoever read our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
-
-
-def _run(arguments: argparse.Namespace) -> None:
     with ExitStack() as open_files:
         source = open_files.enter_context(_open_input(arguments.input))
         translator, processor = _load(arguments)
@@ -53,6 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
             if chunk == 1:
                 target.flush()
             progress(1)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -198,10 +198,10 @@ def test_help_needs_no_torch() -> None:
 def test_a_reader_that_leaves_early_is_no_traceback(checkpoint: Path, source: Path) -> None:
     """Catches a BrokenPipeError in ``qvbench translate ... | head -1``."""
     code = (
-        "import sys, qvbench.translate as t\n"
+        "import sys, qvbench.cli, qvbench.translate as t\n"
         "t._load = lambda arguments: (None, None)\n"
         "t._translate = lambda *given: ('x' * 1000 for _ in range(10000))\n"
-        "sys.exit(t.main(sys.argv[1:]))"
+        "sys.exit(qvbench.cli.main(['translate', *sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, "--checkpoint", str(checkpoint), "--input", str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -210,4 +210,4 @@ def test_a_reader_that_leaves_early_is_no_traceback(checkpoint: Path, source: Pa
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == 0

@@ -64,6 +64,7 @@ def _rank(rank: int, address: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_sum_their_counts(tmp_path: object) -> None:
     """Catches states that are averaged or kept apart between devices."""
     mp.spawn(_rank, args=(f"{tmp_path}/rendezvous",), nprocs=2)
