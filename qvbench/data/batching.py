@@ -93,7 +93,7 @@ class Lengths(NamedTuple):
 
 
 def cut_by_tokens(ascending: Int64, max_tokens: int) -> list[int]:
-    """Where to cut pairs sorted by cost, so that pairs × highest cost stays within the budget.
+    """Where to cut pairs sorted by cost, so that pairs times the highest cost stays within the budget.
 
     Args:
         ascending: costs (N,), sorted.
@@ -159,7 +159,7 @@ class TrainSampler(_TokenSampler):
 
     Args:
         lengths: of the pairs.
-        max_tokens: pairs × longest side of a batch, padding included.
+        max_tokens: pairs times the longest side of a batch, padding included.
         seed: of the order.
         rank: number of this process.
         world_size: number of processes.
@@ -204,7 +204,7 @@ class EvaluationSampler(_TokenSampler):
 
     Args:
         lengths: of the pairs.
-        max_tokens: pairs × longest side of a batch, padding included.
+        max_tokens: pairs times the longest side of a batch, padding included.
         rank: number of this process.
         world_size: number of processes.
 

@@ -29,7 +29,7 @@ class TranslationDataModule(LightningDataModule):
 
     Args:
         corpus: where the pairs come from, for example ``Grammar``, ``Multi30k`` or ``Text``.
-        max_tokens: budget of a training batch: pairs × the longer side, padding included.
+        max_tokens: budget of a training batch: pairs times the longer side, padding included.
         merges: merges of the byte-pair encoding that both languages share.
         max_length: training pairs with more subwords than this on a side are dropped.
         lowercase: lower-case both sides.
@@ -137,12 +137,12 @@ class TranslationDataModule(LightningDataModule):
         return self._store.split(name)
 
     def source_lines(self, split: str) -> list[str]:
-        """The source lines of a split as the corpus has them."""
-        return [source for source, _ in self.corpus.pairs(split)]
+        """The source lines of a validation or test set as the corpus has them."""
+        return self._store.lines(split, "source")
 
     def reference_lines(self, split: str) -> list[str]:
-        """The target lines of a split as the corpus has them."""
-        return [target for _, target in self.corpus.pairs(split)]
+        """The target lines of a validation or test set as the corpus has them."""
+        return self._store.lines(split, "target")
 
     def train_dataloader(self) -> BatchLoader:
         split = self.split("train")

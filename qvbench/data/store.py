@@ -7,6 +7,7 @@ A store is one folder::
     <split>.source.offsets.npy        int64 (pairs + 1,): sentence n is ids[offsets[n]:offsets[n+1]]
     <split>.target.npy, <split>.target.offsets.npy
     <split>.lines.npy                 int64 (pairs,): line number in the split, from 0
+    <split>.source.txt, <split>.target.txt    the corpus's lines, of all splits but train
     manifest.json                     what it was made from, counts, what was dropped and why
 
 It is written under another name and renamed when it is complete, so a folder that has the right
@@ -21,10 +22,11 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +40,7 @@ from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _LINES_AT_ONCE = 20_000
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -118,6 +120,13 @@ class Store:
         """The pairs of a split."""
         return StoredSplit(self.folder, name)
 
+    def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
+        """The lines of a validation or test set as the corpus has them."""
+        text: str = _read(
+            self.folder / f"{split}.{side}.txt", lambda path: path.read_bytes().decode("utf-8")
+        )
+        return text.removesuffix("\n").split("\n")
+
 
 def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
@@ -181,13 +190,26 @@ def _spool(folder: Path, corpus: Corpus, processor: TextProcessor) -> set[str]:
     """Write the words of all splits to text files; returns the training text's characters."""
     alphabet: set[str] = set()
     for split in corpus.splits():
-        with (folder / f"{split}.words").open("w", encoding="utf-8", newline="\n") as spool:
-            for source, target in track(corpus.pairs(split), f"reading {split}"):
-                pair = processor.source(source), processor.target(target)
+        with ExitStack() as files:
+            spool = files.enter_context(_text_file(folder / f"{split}.words"))
+            # Evaluation needs the lines too, perhaps where the corpus itself is not at hand.
+            kept = [
+                files.enter_context(_text_file(folder / f"{split}.{side}.txt"))
+                for side in ("source", "target")
+                if split != "train"
+            ]
+            for pair in track(corpus.pairs(split), f"reading {split}"):
+                words = processor.source(pair[0]), processor.target(pair[1])
+                spool.write(f"{words[0]}\n{words[1]}\n")
+                for file, line in zip(kept, pair, strict=False):
+                    file.write(f"{line}\n")
                 if split == "train":
-                    alphabet.update(*pair)
-                spool.write(f"{pair[0]}\n{pair[1]}\n")
+                    alphabet.update(*words)
     return alphabet
+
+
+def _text_file(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="\n")
 
 
 def _spooled_words(folder: Path, split: str) -> Iterator[str]:

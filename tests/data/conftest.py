@@ -14,16 +14,17 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests fork workers a
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
 
-NOUNS = "man woman dog child bird street house tree field ball river mountain".split()
-VERBS = "sees finds likes follows greets paints knows draws".split()
+WORDS = (
+    "man woman dog child bird street house tree field ball river mountain "
+    "sees finds likes follows greets paints knows draws"
+)
 
 
 def sentences(count: int, seed: int, longest: int = 12) -> list[str]:
     """Deterministic token sequences of many lengths."""
-    words = random.Random(seed)
+    draw, words = random.Random(seed), WORDS.split()
     return [
-        " ".join(words.choice(NOUNS + VERBS) for _ in range(words.randint(1, longest)))
-        for _ in range(count)
+        " ".join(draw.choice(words) for _ in range(draw.randint(1, longest))) for _ in range(count)
     ]
 
 

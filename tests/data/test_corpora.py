@@ -1,0 +1,222 @@
+"""Corpora: every fault of a file is one line that names the file and the line."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qvbench.data.corpora import CORPORA, Corpus, Multi30k, Text, build_corpus
+from qvbench.data.corpora.lines import read_pairs, text_sha256
+from qvbench.errors import UserError
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def put(path: Path, text: bytes) -> Path:
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+@pytest.mark.parametrize("names", [("a.en", "a.de"), ("a.en.gz", "a.de.gz"), ("a.en", "a.de.gz")])
+def test_plain_and_gzipped_files_read_alike(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Catches lines split at U+2028, at a lone carriage return or NEL, which are inside a line."""
+    source = put(tmp_path / names[0], "a b\r\nc\u2028d\x85e\n".encode())
+    target = put(tmp_path / names[1], "ä\r\n x ".encode())
+    assert list(read_pairs(source, target)) == [("a b", "ä"), ("c\u2028d\x85e", "x")]
+
+
+FAULTS = {
+    "fewer target lines": (b"a\nb\nc\n", b"a\nb\n", r"a\.en has 3 lines but \S+a\.de has 2"),
+    "fewer source lines": (b"a\n", b"a\nb\n", r"a\.en has 1 lines but \S+a\.de has 2"),
+    "not UTF-8": (b"a\nb\n", b"a\n\xfcber\n", r"a\.de:2: not UTF-8 \(byte 0xfc, 1 in its line\)"),
+    "empty source": (b"a\n\nc\n", b"a\nb\nc\n", r"a\.en:2: empty line"),
+    "blank target": (b"a\nb\n", b"a\n \t\n", r"a\.de:2: empty line"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_names_file_and_line(tmp_path: Path, fault: str) -> None:
+    """Catches misaligned pairs, which train without complaint."""
+    source, target, message = FAULTS[fault]
+    with pytest.raises(UserError, match=message) as caught:
+        list(read_pairs(put(tmp_path / "a.en", source), put(tmp_path / "a.de", target)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.en: no such file"):
+        list(read_pairs(tmp_path / "nowhere.en", put(tmp_path / "a.de", b"a\n")))
+
+
+def cut_off(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def garbled(data: bytes) -> bytes:
+    return data[:40] + bytes(byte ^ 0xFF for byte in data[40:])
+
+
+def no_gzip(data: bytes) -> bytes:
+    return b"plain text\n"
+
+
+@pytest.mark.parametrize("damage", [cut_off, garbled, no_gzip])
+def test_a_damaged_gzip_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Catches a truncated download that trains on half the corpus."""
+    text = "".join(f"line {n} {n * n % 977}\n" for n in range(2000)).encode()
+    source, target = put(tmp_path / "a.en.gz", text), put(tmp_path / "a.de", text)
+    source.write_bytes(damage(source.read_bytes()))
+    with pytest.raises(UserError, match=r"a\.en\.gz: damaged or cut off gzip"):
+        list(read_pairs(source, target))
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        list(read_pairs(tmp_path, tmp_path))
+
+
+class TestText:
+    def test_splits_are_named_and_read(self, text_corpus: Callable[..., Text]) -> None:
+        corpus = text_corpus()
+        corpus.prepare()
+        assert corpus.splits() == ("train", "val", "test")
+        assert len(list(corpus.pairs("val"))) == 17
+
+    def test_several_test_sets_keep_their_order(self, text_corpus: Callable[..., Text]) -> None:
+        """Catches the default test set being another than the first."""
+        files = text_corpus()._files
+        pair = tuple(map(str, files["test"]))
+        corpus = text_corpus(test={"news": pair, "talks": pair})
+        assert corpus.splits() == ("train", "val", "news", "talks")
+
+    @pytest.mark.parametrize("name", ["train", "val", "a/b", ""])
+    def test_names_that_cannot_be_stored_are_refused(
+        self, text_corpus: Callable[..., Text], name: str
+    ) -> None:
+        with pytest.raises(UserError, match="cannot name a test set"):
+            text_corpus(test={name: ("a", "b")})
+
+    def test_no_test_set_is_refused(self, text_corpus: Callable[..., Text]) -> None:
+        with pytest.raises(UserError, match="name at least one"):
+            text_corpus(test={})
+
+    def test_an_unknown_split_is_refused(self, text_corpus: Callable[..., Text]) -> None:
+        with pytest.raises(UserError, match="unknown split 'dev'; known are train, val, test"):
+            text_corpus().pairs("dev")
+
+    def test_preparing_finds_a_missing_file(self, text_corpus: Callable[..., Text]) -> None:
+        with pytest.raises(UserError, match=r"none\.de: no such file"):
+            text_corpus(val=(__file__, "none.de")).prepare()
+
+    def test_the_fingerprint_follows_the_text_and_not_the_place(
+        self, text_corpus: Callable[..., Text], tmp_path: Path
+    ) -> None:
+        """Catches stored ids that outlive a change of their text."""
+        before = text_corpus().fingerprint()
+        copies = []
+        for path in text_corpus()._files["val"]:
+            copies.append(tmp_path / f"copy-{path.name}")
+            copies[-1].write_bytes(path.read_bytes())
+        pair = tuple(map(str, copies))
+        assert text_corpus(val=pair).fingerprint() == before
+        copies[0].write_text(copies[0].read_text().replace("man", "cat"))
+        assert text_corpus(val=pair).fingerprint() != before
+        assert text_corpus(tokenised=False).fingerprint() != before
+        assert text_corpus(target_language="fr").fingerprint() != before
+
+
+class TestMulti30k:
+    FILES = tuple(
+        f"{split}.{language}"
+        for split in ("train", "val", "test_2016_flickr", "test_2017_flickr")
+        for language in ("en", "de")
+    )
+
+    @pytest.fixture
+    def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Files of two lines each, published as far as the class knows."""
+        sha256 = {}
+        for name in self.FILES:
+            path = put(tmp_path / f"{name}.gz", f"a {name}\nb {name}\n".encode())
+            sha256[name] = text_sha256(path)
+        for form in ("raw", "tok"):
+            monkeypatch.setitem(_sha256(), form, sha256)
+        return tmp_path
+
+    @pytest.mark.parametrize("form", ["raw", "tok"])
+    def test_local_copies_are_read(self, root: Path, form: str) -> None:
+        corpus = Multi30k(str(root), form)  # type: ignore[arg-type]
+        corpus.prepare()
+        assert corpus.tokenised is (form == "tok")
+        assert list(corpus.pairs("val")) == [("a val.en", "a val.de"), ("b val.en", "b val.de")]
+
+    @pytest.mark.parametrize("name", ["train.en", "train.lc.norm.tok.en"])
+    def test_uncompressed_copies_and_the_repository_s_names_do_too(
+        self, root: Path, name: str
+    ) -> None:
+        (root / name).write_bytes(gzip.decompress((root / "train.en.gz").read_bytes()))
+        (root / "train.en.gz").unlink()
+        Multi30k(str(root), "tok").prepare()
+
+    def test_another_text_is_refused(self, root: Path) -> None:
+        """Catches a run on changed captions that reports Multi30k."""
+        put(root / "val.de.gz", b"other\ntext\n")
+        with pytest.raises(UserError, match=r"val\.de\.gz: is not the published file.*Text"):
+            Multi30k(str(root)).prepare()
+
+    def test_a_missing_copy_is_named(self, root: Path) -> None:
+        (root / "train.de.gz").unlink()
+        with pytest.raises(UserError, match=r"train\.de\.gz: no such file"):
+            Multi30k(str(root)).prepare()
+
+    def test_forms_and_splits_are_checked(self, root: Path) -> None:
+        with pytest.raises(UserError, match="allowed are raw and tok"):
+            Multi30k(form="bpe")  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="unknown split 'dev'"):
+            Multi30k(str(root)).pairs("dev")
+
+    def test_forms_have_different_fingerprints(self, root: Path) -> None:
+        assert Multi30k(str(root)).fingerprint() == Multi30k().fingerprint()
+        assert Multi30k(form="tok").fingerprint() != Multi30k(form="raw").fingerprint()
+
+    @pytest.mark.parametrize("form", ["raw", "tok"])
+    def test_the_published_text_has_the_published_counts(self, form: str) -> None:
+        """Catches a wrong checksum in the code."""
+        folder = SHARED / f"multi30k-{form}"
+        if not folder.is_dir():
+            pytest.skip("needs a local copy of Multi30k, which is not part of the repository")
+        corpus = Multi30k(str(folder), form)  # type: ignore[arg-type]
+        corpus.prepare()
+        counts = {split: sum(1 for _ in corpus.pairs(split)) for split in corpus.splits()}
+        assert list(counts.values()) == [29_000, 1_014, 1_000, 1_000]
+
+
+def _sha256() -> dict[str, dict[str, str]]:
+    from qvbench.data.corpora import multi30k
+
+    return multi30k._SHA256
+
+
+def test_every_registered_corpus_is_a_corpus() -> None:
+    assert {"grammar", "text", "multi30k"} <= set(CORPORA)
+    assert all(issubclass(cls, Corpus) for cls in CORPORA.values())
+    assert isinstance(build_corpus("multi30k", form="tok"), Multi30k)
+
+
+def test_an_unknown_corpus_lists_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown corpus 'wmt99'; known are: .*multi30k"):
+        build_corpus("wmt99")
+
+
+def test_naming_corpora_needs_no_heavy_package() -> None:
+    """Catches an import that makes `qvbench list` wait for torch."""
+    code = (
+        "import sys, qvbench.data.corpora;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'lightning', 'numpy', 'rich')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

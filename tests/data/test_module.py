@@ -1,0 +1,129 @@
+"""The data module as the trainer, the task and the command line use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from qvbench.data.corpora import Grammar, Text
+from qvbench.data.module import TranslationDataModule
+from qvbench.errors import UserError
+from tests.data.conftest import write_pair
+
+Make = Callable[..., TranslationDataModule]
+
+
+def test_lines_are_the_corpus_s(data_module: Make, tmp_path: Path) -> None:
+    """Catches references that went through the tokeniser or the vocabulary, which flatters a BLEU
+    score, lines split at U+2028, and a test that needs the corpus again."""
+    lines = ["It's  RAW\u2028text", "“more” …"], ["Ω ist\x85neu", "zwei"]
+    train = write_pair(tmp_path, "train", ["a b"] * 3, ["a b"] * 3)
+    test = write_pair(tmp_path, "unseen", *lines)
+    module = data_module(corpus=Text(train, test, {"test": test}, tokenised=False), lowercase=True)
+    for path in test:
+        Path(path).unlink()
+    for split in ("val", "test"):
+        assert (module.source_lines(split), module.reference_lines(split)) == lines
+
+
+def test_the_test_set_can_be_chosen(
+    data_module: Make, text_corpus: Callable[..., Text], tmp_path: Path
+) -> None:
+    """Catches a test on the default set under another set's name."""
+    small = write_pair(tmp_path, "small", ["a", "b"], ["c", "d"])
+    files = tuple(map(str, text_corpus()._files["test"]))
+    corpus = text_corpus(test={"first": files, "small": small})
+    sizes = {}
+    for name in (None, "first", "small"):
+        module = data_module(corpus=corpus, test_split=name)
+        loaders = module.test_dataloader(), module.predict_dataloader()
+        sizes[name] = [sum(len(batch.index) for batch in loader) for loader in loaders]
+    assert sizes == {None: [13, 13], "first": [13, 13], "small": [2, 2]}
+    for unknown in ("val", "third"):
+        with pytest.raises(UserError, match=r"is no test set; known are first, small"):
+            TranslationDataModule(corpus, test_split=unknown)
+
+
+def test_lowercase_reaches_both_sides(data_module: Make, tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, "pair", ["Ein MANN"] * 3, ["Über A"] * 3)
+    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenised=True), lowercase=True)
+    split = module.split("test")
+    assert module.vocabulary.decode(split.source.ids[: split.source.offsets[1]]) == "ein mann"
+    assert module.vocabulary.decode(split.target.ids[: split.target.offsets[1]]) == "über a"
+
+
+def test_raw_text_is_tokenised_before_it_is_stored(data_module: Make, tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, "pair", ["It's a man, isn't it?"] * 3, ["Ein Mann, nicht?"] * 3)
+    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenised=False))
+    split = module.split("test")
+    words = module.vocabulary.decode(split.target.ids[: split.target.offsets[1]])
+    assert words == "Ein Mann , nicht ?"
+    assert module.processor.detokenise(words) == module.reference_lines("test")[0]
+
+
+def test_budgets_name_their_setting(data_module: Make) -> None:
+    with pytest.raises(UserError, match="max_tokens=5 is smaller than a sentence"):
+        data_module(max_tokens=5).train_dataloader()
+    with pytest.raises(UserError, match="eval_max_tokens=5 is smaller than a sentence"):
+        data_module(eval_max_tokens=5).val_dataloader()
+
+
+def test_the_log_says_how_much_is_padding(
+    data_module: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = data_module()
+    with caplog.at_level("INFO"):
+        module.train_dataloader()
+    assert "% of their tokens are real" in caplog.text
+
+
+def test_a_rank_takes_its_share(data_module: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Catches ranks that all train on the same batches, and a silent tail."""
+
+    class OnRank:
+        def __init__(self, rank: int) -> None:
+            self.global_rank, self.world_size = rank, 2
+
+    whole = [tuple(batch.index.tolist()) for batch in data_module().train_dataloader()]
+    shares = []
+    for rank in range(2):
+        module = data_module()
+        module.trainer = OnRank(rank)  # type: ignore[assignment]
+        with caplog.at_level("INFO"):
+            shares.append([tuple(batch.index.tolist()) for batch in module.train_dataloader()])
+    assert shares == [whole[0::2][: len(whole) // 2], whole[1::2]]
+    assert ("batches an epoch are left out" in caplog.text) == bool(len(whole) % 2)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ({"class_path": "Grammar", "init_args": {"train_pairs": 50}}, Grammar),
+        (
+            {
+                "class_path": "Text",
+                "init_args": {"train": ["a", "b"], "val": ["a", "b"], "test": {"news": ["a", "b"]}},
+            },
+            Text,
+        ),
+    ],
+)
+def test_a_config_names_its_corpus_by_class(corpus: dict[str, Any], expected: type) -> None:
+    """Catches a corpus that YAML cannot name, or whose settings it cannot write."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(TranslationDataModule, "data")
+    made = parser.instantiate_classes(parser.parse_object({"data": {"corpus": corpus}}))
+    assert isinstance(made.data.corpus, expected)
+
+
+def test_every_setting_is_explained_by_help() -> None:
+    """Catches a parameter without a line in the docstring, hence without help."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(TranslationDataModule, "data")
+    text = " ".join(parser.format_help().split())
+    for said in ("budget of a training batch", "order of training batches", "test set for"):
+        assert said in text

@@ -1,0 +1,187 @@
+"""Stored token ids: whole or not there, found by what determines them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qvbench.data import store
+from qvbench.data.corpora import Text
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.prepare import describe
+from qvbench.errors import UserError
+from tests.data.conftest import write_pair
+
+Make = Callable[..., TranslationDataModule]
+
+
+def test_ids_are_stored_small_and_mapped(data_module: Make) -> None:
+    """Catches a corpus that is read into memory, or stored in eight bytes a subword."""
+    split = data_module().split("train")
+    assert isinstance(split.source.ids, np.memmap)
+    assert split.source.ids.dtype == np.uint16
+    assert split.source.offsets[-1] == len(split.source.ids)
+
+
+def test_a_worker_maps_the_files_itself(data_module: Make) -> None:
+    """Catches a pickled copy of the whole corpus for every worker."""
+    split = data_module().split("train")
+    sent = pickle.dumps(split)
+    assert len(sent) < 1000
+    assert np.array_equal(pickle.loads(sent).target.ids, split.target.ids)
+
+
+def test_long_training_pairs_are_dropped_and_counted(
+    data_module: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catches dropping on one side only, dropping from test sets, and line numbers that shift."""
+    with caplog.at_level("INFO"):
+        module = data_module(max_length=8)
+    whole = data_module(max_length=1000)
+    fits = [
+        max(len(whole.vocabulary.encode(line)) for line in pair) <= 8
+        for pair in module.corpus.pairs("train")
+    ]
+    assert 0 < sum(fits) < 120
+    assert module.split("train").lines.tolist() == [n for n, fit in enumerate(fits) if fit]
+    assert module.dropped["train"] == {"over 8 subwords": 120 - sum(fits)}
+    assert module.dropped["val"] == module.dropped["test"] == {}
+    assert len(module.split("test")) == 13
+    assert f"{120 - sum(fits)} over 8 subwords" in caplog.text
+    assert "over 8 subwords" in describe(module)
+
+
+def test_nothing_left_is_an_error(data_module: Make) -> None:
+    with pytest.raises(UserError, match="no pair is left of 120; raise max_length=0"):
+        data_module(max_length=0)
+
+
+def test_a_store_is_written_once(data_module: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_module()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("stored already")
+
+    monkeypatch.setattr("qvbench.data.module.write_store", refuse)
+    data_module()
+    with pytest.raises(AssertionError, match="stored already"):
+        data_module(merges=40)
+
+
+@pytest.mark.parametrize(
+    "change", [{"merges": 40}, {"max_length": 9}, {"lowercase": True}, {"pairs": 121}]
+)
+def test_whatever_changes_the_ids_changes_the_folder(
+    data_module: Make, change: dict[str, int]
+) -> None:
+    """Catches stale ids after a change of text or settings."""
+    before = data_module().folder
+    assert data_module(**change).folder != before
+    assert before.is_dir()
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"max_tokens": 300}, {"num_workers": 1}])
+def test_what_does_not_change_the_ids_does_not(data_module: Make, change: dict[str, int]) -> None:
+    assert data_module(**change).fingerprint == data_module().fingerprint
+
+
+def test_a_version_of_the_tokeniser_changes_the_folder(
+    data_module: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = data_module().fingerprint
+    monkeypatch.setattr("qvbench.data.module.version", lambda _: "0.0.1")
+    assert data_module().fingerprint != before
+
+
+def test_a_fault_leaves_nothing_behind(
+    data_module: Make, text_corpus: Callable[..., Text], tmp_path: Path
+) -> None:
+    """Catches a half-written store that the next run takes for whole."""
+    broken = write_pair(tmp_path, "broken", ["a", "", "c"], ["a", "b", "c"])
+    with pytest.raises(UserError, match=r"broken\.en:2: empty line"):
+        data_module(corpus=text_corpus(test={"broken": broken}))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a second writer that fails, or spoils the first one's folder."""
+    encode, together = store._encode_split, threading.Barrier(2, timeout=20)
+
+    def meet(folder: Path, split: str, *rest: object) -> object:
+        if split == "test":
+            together.wait()
+        return encode(folder, split, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_encode_split", meet)
+    corpus, cache = _corpus(tmp_path), tmp_path / "cache"
+    modules = [TranslationDataModule(corpus, merges=50, cache_dir=str(cache)) for _ in range(2)]
+    threads = [threading.Thread(target=module.prepare_data) for module in modules]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for module in modules:
+        module.setup()
+        assert len(module.split("train")) == 3
+    assert [path.name for path in cache.iterdir()] == [modules[0].folder.name]
+
+
+def _corpus(folder: Path) -> Text:
+    pair = write_pair(folder, "pair", ["a b", "c d", "a d"], ["a b", "c", "a d"])
+    return Text(pair, pair, {"test": pair}, tokenised=True)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "train.source.npy"])
+def test_a_damaged_store_is_named(data_module: Make, name: str) -> None:
+    """Catches a traceback from deep inside numpy after a disk was full."""
+    folder = data_module().folder
+    (folder / name).write_bytes(b"")
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        data_module().train_dataloader()
+
+
+def test_the_manifest_says_what_was_stored(data_module: Make) -> None:
+    module = data_module()
+    manifest = json.loads((module.folder / "manifest.json").read_text())
+    assert manifest["vocabulary"] == len(module.vocabulary)
+    for name, count in (("train", 120), ("val", 17), ("test", 13)):
+        entry, split = manifest["splits"][name], module.split(name)
+        assert entry["pairs"] == count == len(split)
+        for side in ("source", "target"):
+            assert entry[side]["subwords"] == getattr(split, side).lengths.sum()
+            assert entry[side]["longest"] == getattr(split, side).lengths.max()
+    assert manifest["settings"]["corpus"] == module.corpus.fingerprint()
+    table = describe(module)
+    assert str(module.folder) in table
+    assert "120" in table
+
+
+@pytest.mark.parametrize("place", ["file", "folder/below"])
+def test_a_cache_that_cannot_be_written_is_named(
+    data_module: Make, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").symlink_to(tmp_path / "file")
+    with pytest.raises(UserError, match=r"cannot be written.*QVBENCH_CACHE"):
+        data_module(cache_dir=str(tmp_path / place))
+
+
+def test_the_cache_is_chosen_by_the_environment(
+    data_module: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path / "elsewhere"))
+    module = data_module(cache_dir=None)
+    assert module.folder.parent == tmp_path / "elsewhere"
+    assert module.folder.name == f"text-{module.fingerprint[:16]}"
+
+
+def test_a_removed_store_is_written_anew(data_module: Make) -> None:
+    shutil.rmtree(data_module().folder)
+    assert len(data_module().split("val")) == 17

@@ -1,0 +1,118 @@
+"""The vocabulary: reversible, deterministic, safe against text that looks like special tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qvbench.data.vocabulary import SPECIALS, Vocabulary, check_vocabulary
+from qvbench.errors import UserError
+from tests.data.conftest import sentences
+
+# Tokens as corpora have them: Moses escapes, dashes, umlauts, "<" and pieces of special tokens.
+ODD = "über größe it &apos;s a @-@ b <s> </s> <pad> <unused0> s> x_y … “ 漢字 ."
+LINES = [*sentences(60, 0), *[ODD] * 3]
+ALPHABET = set("".join(LINES))
+WORD = st.text(st.sampled_from(sorted(ALPHABET - {" "})), min_size=1, max_size=8)
+
+
+def trained(merges: int = 60) -> Vocabulary:
+    return Vocabulary.train(LINES, merges, ALPHABET)
+
+
+VOCABULARY = trained()
+
+
+@given(st.lists(WORD, min_size=1, max_size=6).map(" ".join))
+def test_decoding_gives_back_every_text_over_the_alphabet(text: str) -> None:
+    """Catches lost spaces, lost characters, and words taken for special tokens."""
+    ids = VOCABULARY.encode(text)
+    assert VOCABULARY.decode(ids) == text
+    assert min(ids) > max(VOCABULARY.pad, VOCABULARY.unk, VOCABULARY.bos, VOCABULARY.eos)
+
+
+@pytest.mark.parametrize("special", [*SPECIALS, "<unused0>"])
+@pytest.mark.parametrize("form", ["{}", "a {} b", "a{}b", "{0}{0}"])
+def test_special_tokens_written_in_a_text_are_text(special: str, form: str) -> None:
+    """Catches a caption that holds "</s>" and ends its sentence there, also after loading, and
+    merges that spell a special token where it occurs often."""
+    lines = [form.format(special)] * 50
+    made = Vocabulary.train(lines, 100, set("".join(lines)))
+    for vocabulary in (made, Vocabulary.from_json(made.to_json())):
+        ids = vocabulary.encode(lines[0])
+        assert min(ids) > vocabulary.eos
+        assert vocabulary.decode(ids) == lines[0]
+
+
+def test_the_word_mark_written_in_a_text_becomes_an_underscore() -> None:
+    """Catches a mark in the text that is taken for a space."""
+    text = "a\u2581b"
+    vocabulary = Vocabulary.train([text] * 2, 5, set(text))
+    assert vocabulary.decode(vocabulary.encode(text)) == "a_b"
+
+
+def test_size_is_specials_alphabet_merges_and_a_multiple_of_eight() -> None:
+    """Catches a `merges` that means the size of the vocabulary, and one that is not padded."""
+    size = len(SPECIALS) + len(ALPHABET - {" "}) + 1 + 60
+    assert len(VOCABULARY) == -(-size // 8) * 8
+    tokens = [VOCABULARY.token(number) for number in range(len(VOCABULARY))]
+    assert tokens[:4] == list(SPECIALS)
+    unused = [f"<unused{number}>" for number in range(len(VOCABULARY) - size)]
+    assert tokens[size:] == unused
+    assert len(set(tokens)) == len(tokens)
+
+
+def test_a_pair_that_occurs_once_is_not_merged() -> None:
+    """Catches a minimum frequency of one, which learns single words by heart."""
+    vocabulary = Vocabulary.train(["ab cd", "ab"], 100, set("abcd "))
+    assert len(vocabulary.encode("ab")) == 1
+    assert len(vocabulary.encode("cd")) == 3
+
+
+def test_training_is_deterministic_and_depends_on_merges() -> None:
+    """Catches ties that are broken by the order of a hash table."""
+    assert trained().to_json() == VOCABULARY.to_json()
+    assert trained().fingerprint() == VOCABULARY.fingerprint()
+    assert trained(61).fingerprint() != VOCABULARY.fingerprint()
+
+
+def test_an_unknown_character_is_unknown_and_keeps_its_neighbours() -> None:
+    ids = VOCABULARY.encode("man Ω dog")
+    assert ids.count(VOCABULARY.unk) == 1
+    assert VOCABULARY.decode(ids) == "man dog"
+
+
+def test_decoding_leaves_special_tokens_out() -> None:
+    ids = [VOCABULARY.bos, *VOCABULARY.encode("a man"), VOCABULARY.eos, VOCABULARY.pad]
+    assert VOCABULARY.decode(ids) == "a man"
+
+
+def test_encoding_a_batch_is_encoding_each() -> None:
+    assert VOCABULARY.encode_batch(LINES) == [VOCABULARY.encode(line) for line in LINES]
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    VOCABULARY.save(tmp_path / "tokenizer.json")
+    loaded = Vocabulary.load(tmp_path / "tokenizer.json")
+    assert loaded.fingerprint() == VOCABULARY.fingerprint()
+    assert loaded.encode(ODD) == VOCABULARY.encode(ODD)
+    assert len(loaded) == len(VOCABULARY)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no json"])
+def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"tokenizer\.json"):
+        Vocabulary.load(path)
+
+
+def test_another_vocabulary_is_refused() -> None:
+    fingerprint = VOCABULARY.fingerprint()
+    check_vocabulary(fingerprint, fingerprint, "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt.*another vocabulary"):
+        check_vocabulary(fingerprint, trained(61).fingerprint(), "last.ckpt")
