@@ -166,7 +166,7 @@ def german_group(clause: Clause, mode: int) -> Group:
 
 
 def _zu_infinitive(group: Group, verb: Verb) -> None:
-    """ "zu lesen", but "aufzustehen"; there is no finite verb, so ``zu`` stands for it."""
+    """As in "zu lesen", but "aufzustehen"; there is no finite verb, so ``zu`` stands for it."""
     lexical = group.rest[-1]
     if verb.prefix:
         lexical.form = f"{verb.prefix}zu{verb.infinitive}"
@@ -208,6 +208,8 @@ def realise(
     english = english_group(clause, mode, inverted)
     german = german_group(clause, mode)
     _align(english, german)
+    if english.finite.form == "can" and clause.late is not None and not inverted:
+        _cannot(clause, english.finite)
     if clause.verb.frame == "P" and not clause.verb.preposition[0]:  # "remember": sich erinnern an
         governed = clause.complement or front
         if governed is not None:
@@ -223,6 +225,14 @@ def realise(
     result.german_head = german.top
     _attach_particle(clause, english, front)
     return result
+
+
+def _cannot(clause: Clause, finite: Token) -> None:
+    """Write "can not" as one word."""
+    if clause.late is not None and clause.late.english[0].form == "not":
+        finite.form = "cannot"
+        clause.late.german[0].of = (finite,)
+        clause.late = Phrase([], clause.late.german)
 
 
 def _attach_particle(clause: Clause, english: Group, front: Phrase | None) -> None:

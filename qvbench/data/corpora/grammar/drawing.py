@@ -61,6 +61,11 @@ FRAME_SLOTS = {
 } | dict.fromkeys("ICAZ", ())
 MANNERS = tuple(words.MANNER.items())
 FREQUENCIES = tuple(words.FREQUENCY.items())
+# First words of objects that German puts before manner: "kauft den Apfel sofort", but "kauft sofort
+# einen Apfel", which is not generated.
+KNOWN = frozenset(
+    ("the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them")
+) | frozenset(words.POSSESSIVES)
 PERSONS = tuple(words.PRONOUNS)
 # Things are put in, on, under, behind, in front of and next to something, but not "to" it.
 THINGS_GO = 6
@@ -168,7 +173,8 @@ class Drawing(Phrases):
             clause.recipient = self.object(clause, "H", DAT, negative, 1)
         if "object" in slots and gap != "object":
             case = DAT if verb.frame == "D" else ACC
-            clause.object = self.object(clause, verb.objects, case, negative, depth)
+            inner = 1 if verb.frame == "S" else depth
+            clause.object = self.object(clause, verb.objects, case, negative, inner)
         if "complement" in slots and gap != "complement":
             clause.complement = self.complement(clause, negative, depth)
         if "predicate" in slots:
@@ -201,7 +207,7 @@ class Drawing(Phrases):
                 if not ((first and k in ("I", "we")) or (second and k == "you"))
             ]
             return pronoun(self.dice.pick(keys), case)
-        if case == ACC and not definite and clause.late is None and self.dice.chance(0.03):
+        if case == ACC and not definite and clause.subject.english and self.dice.chance(0.03):
             return self.noun_phrase(classes, case, kind="no", depth=1)
         return self.noun_phrase(classes, case, definite=definite, depth=depth)
 
@@ -258,6 +264,9 @@ class Drawing(Phrases):
 
     def _add_adverbs(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
         dice = self.dice
+        last = clause.object or clause.complement or clause.predicate
+        if last is not None and last.heavy:
+            return
         roll = dice.roll()
         simple = clause.tense in ("present", "past")
         action = clause.verb.frame not in "KLCAZ"
@@ -268,9 +277,17 @@ class Drawing(Phrases):
             clause.early = word(*dice.pick(FREQUENCIES), "ADV")
         elif roll < 0.33 and clause.tense == "perfect" and clause.object is None and not negative:
             clause.late = word("already", "schon", "ADV")
-        if action and not negative and "H" in clause.subject.classes and dice.chance(0.12):
+        known = clause.object is None or clause.object.english[0].form in KNOWN
+        human = "H" in clause.subject.classes
+        if action and known and human and not negative and dice.chance(0.12):
             clause.manner = word(*dice.pick(MANNERS), "ADV")
-        if clause.complement is None and action and gap != "complement" and dice.chance(0.2):
+        if (
+            clause.complement is None
+            and action
+            and not negative
+            and gap != "complement"
+            and dice.chance(0.2)
+        ):
             clause.complement = self.circumstance()
 
     def circumstance(self) -> Phrase:
@@ -325,7 +342,7 @@ class Drawing(Phrases):
         return realise(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
 
     def _relative_preposition(self, classes: str, gender: int) -> Phrase | None:
-        """ "for whom the man waits", "in which the woman lives"."""
+        """As in "for whom the man waits", "in which the woman lives"."""
         if "B" in classes:
             verb = self.dice.pick(verbs_of("L", "H"))
             english, german, case = "in", "in", DAT
@@ -340,7 +357,7 @@ class Drawing(Phrases):
         return realise(clause, VERB_LAST, self.governed(english, german, inner))
 
     def _relative_owner(self, classes: str, gender: int) -> Phrase | None:
-        """ "whose dog sleeps": the owned noun is the subject."""
+        """As in "whose dog sleeps": the owned noun is the subject."""
         if "H" not in classes:
             return None
         noun = self.dice.skewed(nouns_of("HA"))

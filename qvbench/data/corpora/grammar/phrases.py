@@ -206,6 +206,7 @@ class Phrases(ABC):
 
     def _add_relative(self, phrase: Phrase, noun: Noun, gender: int) -> None:
         self._append(phrase, self.relative_clause(noun, gender))
+        phrase.heavy = True
         phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
 
     def _append(self, phrase: Phrase, modifier: Phrase) -> None:
@@ -214,7 +215,7 @@ class Phrases(ABC):
         phrase.german += modifier.german
 
     def _possessed(self, noun: Noun, plural: bool, case: int) -> Phrase:
-        """ "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
+        """As in "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
         named = case != GEN and self.dice.chance(0.4)
         phrase = self.build(noun, plural, case, "" if named else "the")
         if named:
@@ -293,6 +294,7 @@ class Phrases(ABC):
             rest = [one for one in rest if one is not article]
         result = Phrase([*prepositions, *inner.english], [token, *rest], classes=inner.classes)
         result.english_head, result.german_head = inner.english_head, inner.german_head
+        result.heavy = inner.heavy
         return result
 
     def two_way(self, direction: bool, choice: int = len(TWO_WAY), depth: int = 0) -> Phrase:

@@ -55,7 +55,7 @@ class Sentences(Drawing):
         return realise(clause, MAIN, front)
 
     def passive(self) -> tuple[Phrase, str]:
-        """ "the book is read by the man": wird ... gelesen."""
+        """As in "the book is read by the man": wird ... gelesen."""
         verbs = [v for v in verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
         verb = self.dice.skewed(verbs)
         tense = self.dice.pick(("present", "past", "past", "can", "must", "future"))
@@ -63,14 +63,15 @@ class Sentences(Drawing):
         clause = Clause(verb, tense, subject, passive=True)
         if self.dice.chance(0.5):
             clause.complement = self.preposition("by", "von", DAT, verb.subjects)
-        if self.dice.chance(0.3):
+        agent = clause.complement
+        if self.dice.chance(0.3) and (agent is None or not agent.heavy):
             clause.time = self.time(tense)
         return self._main(clause), "."
 
     def there_is(self) -> tuple[Phrase, str]:
-        """ "there is a dog in the garden": es gibt einen Hund im Garten."""
+        """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
         past, kind = self.dice.chance(0.4), self.dice.pick(("indefinite", "indefinite", "no"))
-        thing = self.noun_phrase("HATRCVF", ACC, kind=kind)
+        thing = self.noun_phrase("HATRCVF", ACC, kind=kind, depth=1)
         place = self.two_way(False, depth=1)
         be = Token(BE[past][thing.agreement], "VERB")
         gibt = Token("gab" if past else "gibt", "VERB", None, (be,))
@@ -141,7 +142,7 @@ class Sentences(Drawing):
         return realise(clause, MAIN, asked, inverted=True), "?"
 
     def _wo_question(self, verb: Verb) -> Phrase:
-        """ "what do you wait for": worauf wartest du."""
+        """As in "what do you wait for": worauf wartest du."""
         english, german, _ = verb.preposition
         what, preposition = Token("what", "PRON"), Token(english, "ADP")
         compound = Token(words.WO_COMPOUNDS[german], "ADV", None, (what, preposition))
@@ -155,14 +156,14 @@ class Sentences(Drawing):
         roll = self.dice.roll()
         if roll < 0.35:
             return self.noun_phrase(classes, case, kind="which", depth=1)
-        if things and (roll < 0.65 or "H" not in classes):
+        if things and set(classes) - set("HA") and (roll < 0.65 or "H" not in classes):
             return word("what", "was", "PRON")
         if "H" not in classes:
             return self.noun_phrase(classes, case, kind="which", depth=1)
         return word("whom", ("wer", "wen", "wem", "wessen")[case], "PRON")
 
     def that_clause(self) -> tuple[Phrase, str]:
-        """ "the man knows that ...": the finite verb last."""
+        """As in "the man knows that ...": the finite verb last."""
         verb = self.dice.skewed(verbs_of("C"))
         clause = self.clause(verb)
         tenses = THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
@@ -171,7 +172,7 @@ class Sentences(Drawing):
         return self._main(clause), "."
 
     def whether_clause(self) -> tuple[Phrase, str]:
-        """ "the man asks whether ..." and "... where ...": no inversion in English."""
+        """As in "the man asks whether ..." and "... where ...": no inversion in English."""
         verb = self.dice.skewed(verbs_of("A"))
         clause = self.clause(verb)
         tenses = THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
@@ -193,16 +194,15 @@ class Sentences(Drawing):
         return phrase
 
     def infinitive(self) -> tuple[Phrase, str]:
-        """ "tries to read the book": versucht , das Buch zu lesen."""
+        """As in "tries to read the book": versucht , das Buch zu lesen."""
         clause = self.clause(self.dice.skewed(verbs_of("Z")), depth=1)
         clause.after = self._infinitive(clause.subject, None)
         return self._main(clause), "."
 
     def purpose(self) -> tuple[Phrase, str]:
-        """ "in order to read": um ... zu lesen."""
-        clause = self.clause(
-            self.verb("IMMSTT", "H"), self.subject("H", definite=True, depth=1), depth=1
-        )
+        """As in "in order to read": um ... zu lesen."""
+        subject = self.subject("H", definite=True, depth=1)
+        clause = self.clause(self.verb("IMMSTT", "H"), subject, depth=1)
         order = [Token("in", "ADP"), Token("order", "NOUN")]
         order[1].head = order[0]
         um = Phrase(order, [Token("um", "SCONJ", None, tuple(order))])
@@ -276,7 +276,7 @@ class Sentences(Drawing):
         return self._join(first, second, english, german, english in ("but", "for")), "."
 
     def shared_subject(self) -> tuple[Phrase, str]:
-        """ "the man reads the book and drinks the coffee"."""
+        """As in "the man reads the book and drinks the coffee"."""
         tense = self.dice.pick((("present",), ("past",)))
         verb = self.verb("ITTTDGPM", "H")
         first = self.clause(verb, self.subject("H", definite=True, depth=1), tenses=tense, depth=1)

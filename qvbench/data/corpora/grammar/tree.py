@@ -31,7 +31,11 @@ class Side(NamedTuple):
 
 
 class AnnotatedPair(NamedTuple):
-    """A sentence, its translation, and which (source index, target index) translate each other."""
+    """A sentence, its translation, and which (source index, target index) translate each other.
+
+    The alignment is sorted. Commas that one language does not write and German articles of a
+    possessed noun ("the man 's dog", "der Hund des Mannes") have no link; all other tokens do.
+    """
 
     source: Side
     target: Side
@@ -60,7 +64,8 @@ class Phrase:
     ``agreement`` and ``gender`` (as in :mod:`.morphology`) what a verb or a pronoun must agree
     with, ``classes`` the semantic classes of its noun. ``article`` is a German definite article
     that a preposition can swallow ("im"), ``pronoun`` says that it stands where pronouns stand,
-    ``reflexive`` is the pronoun that points back to it.
+    ``reflexive`` is the pronoun that points back to it, ``heavy`` that it ends in a clause, to
+    which a reader would attach whatever came next.
     """
 
     __slots__ = (
@@ -72,6 +77,7 @@ class Phrase:
         "gender",
         "german",
         "german_head",
+        "heavy",
         "pronoun",
         "reflexive",
     )
@@ -95,6 +101,7 @@ class Phrase:
         self.pronoun = pronoun
         self.article: Token | None = None
         self.reflexive = "sich"
+        self.heavy = False
 
     def depend_on(self, other: Phrase) -> None:
         """Make the phrase a dependent of another one's heads."""
@@ -170,5 +177,5 @@ def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
         if token.form == "a":
             token.form = indefinite_article(following.form, AN_EXCEPTIONS)
     source, target = _side(english), _side(german)
-    alignment = tuple([(token.at, one.at) for one in german for token in one.of if token.at >= 0])
-    return AnnotatedPair(source, target, alignment)
+    alignment = sorted([(token.at, one.at) for one in german for token in one.of if token.at >= 0])
+    return AnnotatedPair(source, target, tuple(alignment))
