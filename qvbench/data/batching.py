@@ -93,7 +93,7 @@ class Lengths(NamedTuple):
 
 
 def cut_by_tokens(ascending: Int64, max_tokens: int) -> list[int]:
-    """Where to cut pairs sorted by cost, so that pairs times the highest cost stays within the budget.
+    """Where to cut pairs sorted by cost: pairs times the highest cost stays within the budget.
 
     Args:
         ascending: costs (N,), sorted.

@@ -20,6 +20,7 @@ import json
 import logging
 import shutil
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -41,7 +42,7 @@ from qvbench.errors import UserError
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-_LINES_AT_ONCE = 20_000
+_PAIRS_AT_ONCE = 20_000
 
 Ids = npt.NDArray[np.integer[Any]]
 Int64 = npt.NDArray[np.int64]
@@ -223,30 +224,32 @@ def _encode_split(
     folder: Path, split: str, vocabulary: Vocabulary, max_length: int
 ) -> dict[str, object]:
     """Encode one split, write its arrays, return its entry in the manifest."""
-    words = _spooled_words(folder, split)
-    sides: dict[str, list[list[int]]] = {"source": [], "target": []}
-    sources, targets = sides["source"], sides["target"]
+    sides = {"source": _SideWriter(len(vocabulary)), "target": _SideWriter(len(vocabulary))}
     lines: list[int] = []
     dropped: Counter[str] = Counter()
     number = 0
-    while chunk := list(islice(words, 2 * _LINES_AT_ONCE)):
-        ids = vocabulary.encode_batch(chunk)
-        for source, target in zip(ids[::2], ids[1::2], strict=True):
-            reason = _drop_reason(source, target, max_length) if split == "train" else None
+    for words in track(_chunks(_spooled_words(folder, split)), f"encoding {split}"):
+        ids = vocabulary.encode_batch(words)
+        for pair in zip(ids[::2], ids[1::2], strict=True):
+            reason = _drop_reason(*pair, max_length) if split == "train" else None
             if reason:
                 dropped[reason] += 1
             else:
-                sources.append(source)
-                targets.append(target)
                 lines.append(number)
+                for side, sentence in zip(sides.values(), pair, strict=True):
+                    side.add(sentence)
             number += 1
     if not lines:
         raise UserError(f"{split}: no pair is left of {number:,}; raise max_length={max_length}")
     np.save(folder / f"{split}.lines.npy", np.array(lines, dtype=np.int64))
-    entry: dict[str, object] = {"pairs": len(lines), "dropped": dict(dropped)}
-    for side, sentences in sides.items():
-        entry[side] = _save_side(folder / f"{split}.{side}", sentences, len(vocabulary))
-    return entry
+    written = {side: writer.save(folder, f"{split}.{side}") for side, writer in sides.items()}
+    return {"pairs": len(lines), "dropped": dict(dropped), **written}
+
+
+def _chunks(words: Iterator[str]) -> Iterator[list[str]]:
+    """As many lines as one call of the tokeniser takes; pairs stay together."""
+    while chunk := list(islice(words, 2 * _PAIRS_AT_ONCE)):
+        yield chunk
 
 
 def _drop_reason(source: list[int], target: list[int], max_length: int) -> str | None:
@@ -257,20 +260,30 @@ def _drop_reason(source: list[int], target: list[int], max_length: int) -> str |
     return None
 
 
-def _save_side(stem: Path, sentences: list[list[int]], vocabulary_size: int) -> dict[str, int]:
-    offsets = np.zeros(len(sentences) + 1, dtype=np.int64)
-    np.cumsum([len(sentence) for sentence in sentences], out=offsets[1:])
-    dtype = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
-    ids = np.fromiter(
-        (number for sentence in sentences for number in sentence), dtype, count=int(offsets[-1])
-    )
-    np.save(stem.with_name(f"{stem.name}.npy"), ids)
-    np.save(stem.with_name(f"{stem.name}.offsets.npy"), offsets)
-    return {
-        "subwords": len(ids),
-        "unknown": int((ids == Vocabulary.unk).sum()),
-        "longest": int(np.diff(offsets).max()),
-    }
+class _SideWriter:
+    """Gathers the sentences of one side in machine integers, since large corpora have 10^8."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        small = vocabulary_size <= 1 << 16
+        self._dtype = np.uint16 if small else np.uint32
+        self._ids = array("H" if small else "I")
+        self._ends = array("q", [0])
+
+    def add(self, sentence: list[int]) -> None:
+        self._ids.extend(sentence)
+        self._ends.append(len(self._ids))
+
+    def save(self, folder: Path, stem: str) -> dict[str, int]:
+        """Write both arrays; returns counts for the manifest."""
+        ids = np.frombuffer(self._ids, dtype=self._dtype)
+        offsets = np.frombuffer(self._ends, dtype=np.int64)
+        np.save(folder / f"{stem}.npy", ids)
+        np.save(folder / f"{stem}.offsets.npy", offsets)
+        return {
+            "subwords": len(ids),
+            "unknown": int((ids == Vocabulary.unk).sum()),
+            "longest": int(np.diff(offsets).max()),
+        }
 
 
 def _report(manifest: dict[str, Any], folder: Path) -> None:

@@ -99,6 +99,7 @@ def test_a_rank_takes_its_share(data_module: Make, caplog: pytest.LogCaptureFixt
     assert ("batches an epoch are left out" in caplog.text) == bool(len(whole) % 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*Deprecat")
 @pytest.mark.parametrize(
     ("corpus", "expected"),
     [
