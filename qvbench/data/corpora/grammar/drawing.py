@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from qvbench.data.corpora.grammar import words
-from qvbench.data.corpora.grammar.clauses import VERB_LAST, Clause, realise
-from qvbench.data.corpora.grammar.lexicon import COPULA, VERBS, Noun, Verb
-from qvbench.data.corpora.grammar.morphology import ACC, DAT, GEN, NOM, PLURAL, RELATIVE
-from qvbench.data.corpora.grammar.phrases import Phrases, adjectives_for, nouns_of, pronoun
+from qvbench.data.corpora.grammar.clauses import Clause
+from qvbench.data.corpora.grammar.lexicon import COPULA, VERBS, Verb
+from qvbench.data.corpora.grammar.morphology import ACC, DAT, NOM
+from qvbench.data.corpora.grammar.phrases import Phrases, adjectives_for, pronoun
 from qvbench.data.corpora.grammar.tree import Phrase, Token, word
 
 PRESENT_TENSES = ("present", "future", "perfect", "can", "must", "should", "may", "want")
@@ -87,13 +87,6 @@ def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...
     )
 
 
-def english_relative(classes: str, case: int, after_preposition: bool = False) -> str:
-    """who, whom, that or which."""
-    if "H" in classes:
-        return "who" if case == NOM else "whom"
-    return "which" if after_preposition else "that"
-
-
 def empty(of: Phrase) -> Phrase:
     """A subject that is understood from another one: no words, the same agreement."""
     phrase = Phrase([], [], of.agreement, of.gender, of.classes)
@@ -116,7 +109,7 @@ class Drawing(Phrases):
         if "H" not in subject and tense not in PLAIN_TENSES:
             tense = "past" if tense in PAST_TENSES else "present"
         if tense == "past" and not verb.past_is_clear:
-            tense = "pluperfect" if allowed == ("past",) else "perfect"
+            tense = "perfect" if "present" in allowed else "pluperfect"
         return tense
 
     def verb(self, frames: str = FRAMES, subject: str = "") -> Verb:
@@ -296,74 +289,3 @@ class Drawing(Phrases):
             return self.two_way(False, depth=1)
         english, german, case, classes = self.dice.pick(words.CIRCUMSTANCES)
         return self.preposition(english, german, "nadg".index(case), classes, depth=1)
-
-    def relative_clause(self, noun: Noun, gender: int) -> Phrase:
-        """A relative clause in which the noun is subject, object, place or owner."""
-        roll = self.dice.roll()
-        classes = noun.classes
-        clause: Phrase | None = None
-        if 0.42 < roll < 0.62:
-            clause = self._relative_object("T", ACC, classes, gender)
-        elif 0.62 < roll < 0.74:
-            clause = self._relative_object("D", DAT, classes, gender)
-        elif 0.74 < roll < 0.88:
-            clause = self._relative_preposition(classes, gender)
-        elif roll >= 0.88:
-            clause = self._relative_owner(classes, gender)
-        if clause is None:
-            clause = self._relative_subject(classes, gender)
-        opening = Token(",", "PUNCT", clause.german_head)
-        closing = Token(",", "PUNCT", clause.german_head)
-        clause.german = [opening, *clause.german, closing]
-        return clause
-
-    def _relative_pronoun(self, classes: str, case: int, gender: int) -> Phrase:
-        english = english_relative(classes, case)
-        phrase = word(english, RELATIVE[case][gender], "PRON")
-        phrase.agreement = 3 if gender == PLURAL else 2
-        phrase.classes = classes
-        return phrase
-
-    def _inner(self, verb: Verb, subject: Phrase | None = None, gap: str = "") -> Clause:
-        return self.clause(verb, subject, tenses=PLAIN_TENSES, depth=1, gap=gap, adverbs=False)
-
-    def _relative_subject(self, classes: str, gender: int) -> Phrase:
-        subject = self._relative_pronoun(classes, NOM, gender)
-        verb = self.verb("IITTTTDGPPLMK", classes[0] if classes[0] in "HAVTRCBX" else "")
-        if classes[0] not in "HAVTRC":
-            verb = COPULA
-        return realise(self._inner(verb, subject), VERB_LAST)
-
-    def _relative_object(self, frame: str, case: int, classes: str, gender: int) -> Phrase | None:
-        verbs = verbs_of(frame, "", classes[0])
-        if not verbs:
-            return None
-        clause = self._inner(self.dice.skewed(verbs), gap="object")
-        return realise(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
-
-    def _relative_preposition(self, classes: str, gender: int) -> Phrase | None:
-        """As in "for whom the man waits", "in which the woman lives"."""
-        if "B" in classes:
-            verb = self.dice.pick(verbs_of("L", "H"))
-            english, german, case = "in", "in", DAT
-        else:
-            verbs = tuple(v for v in verbs_of("P", "", classes[0]) if v.preposition[0])
-            if not verbs:
-                return None
-            verb = self.dice.skewed(verbs)
-            english, german, case = verb.preposition
-        clause = self._inner(verb, self.subject("H", depth=1), gap="complement")
-        inner = word(english_relative(classes, case, True), RELATIVE[case][gender], "PRON")
-        return realise(clause, VERB_LAST, self.governed(english, german, inner))
-
-    def _relative_owner(self, classes: str, gender: int) -> Phrase | None:
-        """As in "whose dog sleeps": the owned noun is the subject."""
-        if "H" not in classes:
-            return None
-        noun = self.dice.skewed(nouns_of("HA"))
-        owned = self.build(noun, self.dice.chance(0.3), NOM, "")
-        whose = word("whose", RELATIVE[GEN][gender], "PRON")
-        whose.attach(owned.english[-1], owned.german[-1])
-        owned.english.insert(0, whose.english[0])
-        owned.german.insert(0, whose.german[0])
-        return realise(self._inner(self.verb("IITTDPLM", noun.classes[0]), owned), VERB_LAST)

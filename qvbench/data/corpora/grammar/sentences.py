@@ -16,13 +16,13 @@ from qvbench.data.corpora.grammar.clauses import (
 from qvbench.data.corpora.grammar.drawing import (
     NO_PASSIVE,
     PAST_TENSES,
-    Drawing,
     empty,
     verbs_of,
 )
 from qvbench.data.corpora.grammar.lexicon import Verb
 from qvbench.data.corpora.grammar.morphology import ACC, DAT, NEUTER, NOM
 from qvbench.data.corpora.grammar.phrases import pronoun
+from qvbench.data.corpora.grammar.relatives import Relatives
 from qvbench.data.corpora.grammar.tree import AnnotatedPair, Phrase, Token, finish, word
 from qvbench.data.corpora.grammar.verbs import BE
 
@@ -33,7 +33,7 @@ THAT_PRESENT = ("present",) * 4 + ("past",) * 2 + ("perfect", "future", "can")
 THAT_PAST = ("past",) * 3 + ("pluperfect", "could")
 
 
-class Sentences(Drawing):
+class Sentences(Relatives):
     """Draws whole sentences."""
 
     def sentence(self) -> AnnotatedPair:
