@@ -74,8 +74,9 @@ def beam_search(
         return []
     beams = _Beams(beam_size, n_best, max_lengths, length_penalty, eos, pad)
     tokens = torch.full((sentences * beam_size,), bos, device=max_lengths.device)
+    banned = torch.tensor([pad, bos], device=max_lengths.device)
     while True:
-        done = beams.advance(*_candidates(step(tokens, state), beams.scores, [pad, bos]))
+        done = beams.advance(*_candidates(step(tokens, state), beams.scores, banned))
         going = unfinished(done)
         if going is not None:
             beams.settle(done)
@@ -88,7 +89,7 @@ def beam_search(
         tokens = beams.tokens.flatten()
 
 
-def _candidates(logits: Tensor, scores: Tensor, banned: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first.
 
     At most K of them end (one a hypothesis), so that K are always left to go on. Only what could
@@ -105,8 +106,8 @@ def _candidates(logits: Tensor, scores: Tensor, banned: list[int]) -> tuple[Tens
     """
     sentences, beam_size = scores.shape
     logits = at_least_float32(logits)
-    lost = logits[:, banned].logsumexp(-1, keepdim=True)
-    logits[:, banned] = -torch.inf
+    lost = logits.index_select(1, banned).logsumexp(-1, keepdim=True)
+    logits.index_fill_(1, banned, -torch.inf)
     width = min(2 * beam_size, logits.shape[-1])
     best, tokens = _top(logits, width)
     highest = best[:, :1]

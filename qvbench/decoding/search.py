@@ -74,10 +74,11 @@ def greedy(
     words = torch.full((sentences, steps), pad, device=device)
     scores = torch.zeros(sentences, device=device)
     tokens = torch.full((sentences,), bos, device=device)
+    banned = torch.tensor([pad, bos], device=device)
     for position in range(steps):
         logits = at_least_float32(step(tokens, state))
         log_total = logits.logsumexp(-1)
-        logits[:, [pad, bos]] = -torch.inf
+        logits.index_fill_(1, banned, -torch.inf)
         best, tokens = logits.max(-1)
         scores[where] += (best - log_total).to(scores.dtype)
         ended = tokens == eos
