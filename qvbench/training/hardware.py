@@ -1,0 +1,151 @@
+"""What this machine has, and whether it is what a config asks for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qvbench.errors import UserError
+
+ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
+"""The override that runs on any machine: fp16 does not work on a CPU, bfloat16 does."""
+
+_GPU = ("gpu", "cuda")
+_HALF = ("16", "16-mixed", "16-true")
+
+
+def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
+    """Refuse what this machine cannot give, before Lightning starts anything.
+
+    Args:
+        accelerator: ``trainer.accelerator`` of the config.
+        devices: ``trainer.devices`` of the config.
+        precision: ``trainer.precision`` of the config.
+
+    Raises:
+        UserError: one line that says what is missing and which override works here.
+    """
+    if accelerator not in (*_GPU, "auto", "cpu"):
+        return  # another kind of device: Lightning knows better
+    present = 0 if accelerator == "cpu" else torch.cuda.device_count()
+    if accelerator in _GPU and not present and not _metal(accelerator):
+        raise UserError(
+            f"trainer.accelerator: {accelerator} is asked for, but no GPU is visible here; "
+            f"to run on the CPU add {_cpu_override(devices)}"
+        )
+    if present:
+        _check_devices(_indices(devices, present), present)
+    elif str(precision) in _HALF and not _metal(accelerator):
+        where = "a CPU" if accelerator == "cpu" else "a CPU, and no GPU is visible here"
+        raise UserError(
+            f"trainer.precision: {precision} does not run on {where}; add {_cpu_override(devices)}"
+        )
+
+
+def _check_devices(indices: Sequence[int], present: int) -> None:
+    missing = [index for index in indices if index >= present]
+    if missing:
+        raise UserError(
+            f"trainer.devices: {len(indices)} asked for (the highest is number {max(indices)}), "
+            f"but {present} {'is' if present == 1 else 'are'} visible here, counted from 0; "
+            f"add --trainer.devices {present}"
+        )
+    built_for = torch.cuda.get_arch_list()
+    for index in indices:
+        capability = torch.cuda.get_device_capability(index)
+        if built_for and not any(_serves(arch, capability) for arch in built_for):
+            raise UserError(_no_kernels(index, capability, built_for))
+
+
+def _serves(arch: str, capability: tuple[int, int]) -> bool:
+    """Whether code built for ``arch`` (``sm_80``, ``compute_90``) runs on such a device."""
+    kind, _, number = arch.partition("_")
+    digits = number.rstrip("af")
+    major, minor = int(digits[:-1]), int(digits[-1])
+    if kind == "compute":  # intermediate code, which the driver compiles for any later device
+        return (major, minor) <= capability
+    return major == capability[0] and minor <= capability[1]
+
+
+def _no_kernels(index: int, capability: tuple[int, int], built_for: Sequence[str]) -> str:
+    name = torch.cuda.get_device_name(index)
+    remedy = "install a build of PyTorch for it"
+    if capability == (7, 0):
+        remedy = (
+            "install PyTorch's cu126 wheel (the last to serve a V100; up to PyTorch 2.10 cu128 "
+            "does too)"
+        )
+    return (
+        f"trainer.accelerator: PyTorch {torch.__version__} has no code for GPU {index}, {name} "
+        f"(sm_{capability[0]}{capability[1]}), only for {', '.join(built_for)}; {remedy}, or run "
+        f"on the CPU with {ON_CPU}"
+    )
+
+
+def _indices(devices: Any, present: int) -> list[int]:
+    """The GPUs that ``trainer.devices`` names; ``auto`` and -1 are all there are."""
+    if isinstance(devices, str):
+        if devices == "auto":
+            return list(range(present))
+        parts = [int(part) for part in devices.split(",") if part.strip()]
+        devices = parts if "," in devices else parts[0]
+    if isinstance(devices, int):
+        return list(range(present if devices == -1 else devices))
+    return list(devices)
+
+
+def _cpu_override(devices: Any) -> str:
+    one = devices in ("auto", 1, "1")
+    return ON_CPU if one else f"{ON_CPU} --trainer.devices 1"
+
+
+def _metal(accelerator: str) -> bool:
+    return accelerator != "cuda" and accelerator != "cpu" and torch.backends.mps.is_available()
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, memory and GPUs, for the record of a run; sizes in GiB."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": _memory_gib(),
+        "gpus": [
+            {
+                "name": torch.cuda.get_device_name(index),
+                "memory_gib": round(
+                    torch.cuda.get_device_properties(index).total_memory / 2**30, 1
+                ),
+            }
+            for index in range(torch.cuda.device_count())
+        ],
+    }
+
+
+def _cpu_model() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return platform.processor()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None

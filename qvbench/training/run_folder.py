@@ -1,0 +1,68 @@
+"""Where a run keeps its files: ``runs/<config>/seed-<n>/``, a new folder for every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qvbench.errors import UserError
+
+RECORD = "run.json"
+CONFIG = "config.yaml"
+CURVES = "curves.csv"
+
+
+def run_group(config_name: str) -> str:
+    """The name under which the runs of a config are kept: ``tiny/qvka.yaml`` to ``tiny-qvka``."""
+    return "-".join(Path(config_name).with_suffix("").parts)
+
+
+def claim(base: Path, group: str, seed: int) -> Path:
+    """Make a folder that no other run has: a second run of a config and seed is numbered.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    number = 1
+    while True:
+        folder = (
+            base / "runs" / group / (f"seed-{seed}" if number == 1 else f"seed-{seed}-{number}")
+        )
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot make the run's folder ({error.strerror}); "
+                "choose another place with --trainer.default_root_dir"
+            ) from error
+        else:
+            return folder
+
+
+def folder_of(checkpoint: Path) -> Path | None:
+    """The folder of the run that wrote a checkpoint, if it still lies there."""
+    for folder in list(checkpoint.resolve().parents)[:2]:
+        if (folder / RECORD).is_file():
+            return folder
+    return None
+
+
+def last_checkpoint(base: Path, group: str, seed: int) -> Path:
+    """The newest ``last*.ckpt`` of the runs of a config and seed.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = base / "runs" / group
+    found = [
+        file
+        for pattern in (f"seed-{seed}/checkpoints", f"seed-{seed}-*/checkpoints")
+        for file in runs.glob(f"{pattern}/last*.ckpt")
+    ]
+    if not found:
+        raise UserError(
+            f"--ckpt_path last: no checkpoint last.ckpt under {runs}/seed-{seed}*/checkpoints; "
+            "give the path of a checkpoint"
+        )
+    return max(found, key=lambda file: file.stat().st_mtime)

@@ -1,0 +1,179 @@
+"""``run.json`` and ``config.yaml``: what was run, on what, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from qvbench.attention import Attention
+from qvbench.data.corpora import CORPORA
+from qvbench.training import provenance
+from qvbench.training.curves import CurvesLogger
+from qvbench.training.hardware import describe_hardware
+from qvbench.training.run_folder import CONFIG, RECORD
+
+log = logging.getLogger(__name__)
+
+
+class RunRecord(Callback):
+    """Keeps the record of a run in its folder, so that a crashed run leaves one too.
+
+    The record is written when training starts, after every validation and when the run ends;
+    ``test`` adds its scores to the record of the run whose checkpoint it tests.
+
+    Args:
+        folder: of the run; it exists.
+        config_name: of the config, as ``qvbench list`` shows it.
+        config_yaml: the whole resolved config.
+        seed: of the run.
+    """
+
+    def __init__(self, folder: Path, config_name: str, config_yaml: str, seed: int) -> None:
+        self.folder = folder
+        self.config_name = config_name
+        self.config_yaml = config_yaml
+        self.seed = seed
+        self.record: dict[str, Any] = {}
+        self._started = 0.0
+        self._seconds_before = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save the resolved config before anything can fail; never over that of the training."""
+        file = self.folder / CONFIG
+        if trainer.is_global_zero and (stage == "fit" or not file.exists()):
+            write_atomically(file, self.config_yaml)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, pl_module)
+        self._save(trainer, pl_module, status="running")
+        for logger in _curves(trainer):
+            logger.start(self._seconds_before)
+        parameters = self.record["parameters"]
+        log.info(
+            "%s, %s: %s parameters, %s of them in attention; this run is %s",
+            self.record["mechanism"],
+            self.record["position"],
+            f"{parameters['total']:,}",
+            f"{parameters['attention']:,}",
+            self.folder,
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Curves go on from the checkpoint's step: what the lost part logged is logged again."""
+        for logger in _curves(trainer):
+            logger.forget_after(trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, pl_module, status="running")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, pl_module, status="finished")
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if trainer.state.fn == "fit" and self.record:
+            status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+            self._save(trainer, pl_module, status=status)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the scores, and which checkpoint they are of."""
+        self.record["metrics"].update(_numbers(trainer, "test/"))
+        self.record["bleu_signatures"] = dict(getattr(pl_module, "bleu_signatures", {}))
+        self.record["tested_checkpoint"] = Path(str(trainer.ckpt_path)).name
+        self._write(trainer)
+
+    def _open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take up the record of the run if it has one (a restart, a test), else begin it."""
+        file = self.folder / RECORD
+        if file.exists():
+            self.record = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            self.record = self._new(trainer, module)
+        self._started = time.monotonic()
+        self._seconds_before = self.record["wall_seconds"]
+
+    def _new(self, trainer: Trainer, module: Any) -> dict[str, Any]:
+        data: Any = getattr(trainer, "datamodule", None)
+        return {
+            "id": f"{self.folder.parent.name}/{self.folder.name}",
+            "config": self.config_name,
+            "mechanism": module.mechanism_name,
+            "position": module.position_name,
+            "corpus": CORPORA.name_of(type(data.corpus)),
+            "seed": self.seed,
+            "git": provenance.git_revision(),
+            "versions": provenance.versions(),
+            "hardware": describe_hardware()
+            | {
+                "accelerator": trainer.accelerator.name(),
+                "devices": trainer.world_size,
+                "precision": str(trainer.precision),
+            },
+            "data_fingerprint": data.fingerprint,
+            "parameters": count_parameters(module.network),
+            "steps": 0,
+            "target_tokens": 0,
+            "wall_seconds": 0.0,
+            "metrics": {},
+            "bleu_signatures": {},
+            "status": "running",
+        }
+
+    def _save(self, trainer: Trainer, module: Any, status: str) -> None:
+        self.record["steps"] = trainer.global_step
+        self.record["target_tokens"] = int(module.target_tokens_seen)
+        elapsed = time.monotonic() - self._started
+        self.record["wall_seconds"] = round(self._seconds_before + elapsed, 2)
+        self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
+        self.record["status"] = status
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            text = json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False)
+            write_atomically(self.folder / RECORD, text + "\n")
+
+
+def count_parameters(network: nn.Module) -> dict[str, int]:
+    """Parameters of a network, and those of its attention layers; shared ones count once."""
+    attention = {
+        id(parameter): parameter.numel()
+        for module in network.modules()
+        if isinstance(module, Attention)
+        for parameter in module.parameters()
+    }
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return {"total": total, "attention": sum(attention.values())}
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, never sees half of it."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def _curves(trainer: Trainer) -> list[CurvesLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
+
+
+def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:
+    """The latest metrics of these kinds; JSON has no infinity, so what is not finite is null."""
+    values = {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefixes)
+    }
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,113 @@
+"""The loggers that a config adds to the local record: TensorBoard and Weights & Biases.
+
+The folder of the run is the record; these mirror it. None of them may stop a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jsonargparse import Namespace
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from qvbench.training.processes import is_first_process
+
+log = logging.getLogger(__name__)
+
+HERE = "."
+"""A logger whose ``save_dir`` is this writes into the folder of the run."""
+
+
+def place(settings: Namespace, folder: Path, group: str) -> None:
+    """Let the config's loggers write into the folder of the run, under its name.
+
+    Args:
+        settings: the parsed config; its loggers are changed in place.
+        folder: of the run.
+        group: name of the config; W&B groups its seeds by it.
+    """
+    for spec in _specifications(settings.trainer.logger):
+        arguments = spec.init_args
+        if arguments.get("save_dir") == HERE:
+            arguments.save_dir = str(folder)
+            if spec.class_path.endswith("TensorBoardLogger"):
+                arguments.name, arguments.version = "", "tensorboard"
+        if spec.class_path.endswith("WandbLogger"):
+            arguments.name = arguments.name or f"{group}/{folder.name}"
+            _go_offline_without_account(arguments)
+
+
+def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
+    """Start the loggers and give each the whole resolved config; W&B falls back to offline.
+
+    Args:
+        loggers: of the trainer.
+        resolved: the config, fragments and defaults filled in.
+    """
+    if not is_first_process():
+        return
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            _open_wandb(logger)
+        logger.log_hyperparams(resolved)
+
+
+def say_how_to_sync(loggers: Iterable[Logger]) -> None:
+    """Name the command that uploads an offline W&B run."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and getattr(logger.experiment, "offline", False):
+            print(f"W&B      offline; to upload: wandb sync {Path(logger.experiment.dir).parent}")
+
+
+def _specifications(logger: Any) -> Iterator[Namespace]:
+    """The loggers of a config that are given by class."""
+    for entry in logger if isinstance(logger, list) else [logger]:
+        if isinstance(entry, Namespace) and "class_path" in entry:
+            yield entry
+
+
+def _go_offline_without_account(arguments: Namespace) -> None:
+    """W&B would ask for a key on a terminal and wait, and fail elsewhere."""
+    if arguments.offline or "WANDB_MODE" in os.environ or _has_wandb_key():
+        return
+    log.warning(
+        "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept offline; "
+        "`wandb sync` uploads it later"
+    )
+    arguments.offline = True
+    arguments.log_model = False  # only possible online
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    files = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    for file in (Path(name).expanduser() for name in files if name):
+        try:
+            if netrc.netrc(str(file)).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _open_wandb(logger: WandbLogger) -> None:
+    """Start the W&B run now, so that a missing network shows before training and not within it."""
+    import wandb
+
+    os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+    try:
+        _ = logger.experiment
+    except wandb.errors.Error as error:
+        reason = str(error).splitlines()[0]
+        log.warning("W&B: %s; this run is kept offline, `wandb sync` uploads it later", reason)
+        wandb.teardown()
+        os.environ["WANDB_MODE"] = "offline"
+        _ = logger.experiment
