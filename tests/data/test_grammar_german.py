@@ -79,6 +79,21 @@ CASES = {
 }
 
 
+MASCULINE = ("Mann", "Lehrer", "Vater", "Freund", "Bruder", "Arzt", "Sohn", "Onkel", "Gast", "Hund")
+# Forms of verbs with an object in the accusative and in the dative.
+ACCUSATIVE_VERBS = (
+    *("sehe", "siehst", "sieht", "sehen", "sah", "sahst", "sahen", "gesehen", "liebe", "liebst"),
+    *("liebt", "lieben", "liebte", "geliebt", "besucht", "besuchen", "besuchte", "kenne", "kennen"),
+    *("suche", "suchst", "sucht", "suchen", "suchte", "lädt"),
+    *("einladen", "eingeladen", "holen", "abholen", "wecken", "weckte", "störe", "stören", "ruft"),
+)
+DATIVE_VERBS = (
+    *("helfe", "hilfst", "hilft", "helfen", "half", "halfen", "geholfen", "danke", "dankst"),
+    *("dankt", "danken", "dankte", "dankten", "gedankt", "folge", "folgst", "folgt", "folgen"),
+    *("folgte", "folgten", "gefolgt", "vertraue", "vertraut", "vertrauen", "vertraute"),
+)
+
+
 @pytest.fixture(scope="module")
 def pairs() -> list[AnnotatedPair]:
     return list(Grammar(train_pairs=6000, seed=5).annotated("train"))
@@ -100,6 +115,41 @@ def test_articles_agree_with_their_nouns(pairs: list[AnnotatedPair]) -> None:
                 assert allowed is None or form in allowed.split(), side.text
                 seen.add(side.tokens[head])
     assert len(seen & set(ARTICLES)) >= 25
+
+
+@pytest.mark.parametrize(
+    ("verbs", "ending"), [(ACCUSATIVE_VERBS, "en"), (DATIVE_VERBS, "em")], ids=["den", "dem"]
+)
+def test_objects_stand_in_the_verbs_case(
+    pairs: list[AnnotatedPair], verbs: tuple[str, ...], ending: str
+) -> None:
+    """Bug: "ich sehe der Mann": an object in the nominative, or in the other object case."""
+    checked = 0
+    for pair in pairs:
+        side = pair.target
+        for verb in [i for i, form in enumerate(side.tokens) if form in verbs]:
+            if not {side.tokens[i] for i in children(side, verb)} & {"ich", "du", "er", "wir"}:
+                continue  # then the noun is the object
+            for noun in children(side, verb):
+                inner = children(side, noun)
+                if side.tokens[noun] in MASCULINE and side.pos[inner[0] if inner else 0] == "DET":
+                    assert side.tokens[inner[0]].endswith(ending), side.text
+                    checked += 1
+    assert checked > 5
+
+
+def test_subjects_stand_in_the_nominative(pairs: list[AnnotatedPair]) -> None:
+    """Bug: "den Mann schläft": an opening subject that is declined as an object."""
+    checked = 0
+    for pair in pairs:
+        side = pair.target
+        noun = side.heads[0]
+        if side.pos[0] != "DET" or side.tokens[noun] not in MASCULINE or side.tokens[-1] != ".":
+            continue
+        if side.heads[noun] == side.heads.index(-1):
+            assert not side.tokens[0].endswith(("en", "em", "es")), side.text
+            checked += 1
+    assert checked > 100
 
 
 def test_relative_pronouns_agree_over_distance(pairs: list[AnnotatedPair]) -> None:
