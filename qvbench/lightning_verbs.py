@@ -22,7 +22,8 @@ from qvbench import config_files
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.prepare import describe
 from qvbench.errors import UserError
-from qvbench.parser import ConfigByName, Parser
+from qvbench.parser import ConfigByName, Parser, ParserFault, place_of
+from qvbench.parser_messages import config_key, one_line
 from qvbench.run_summary import print_summary
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import run_folder, tracking
@@ -130,8 +131,24 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the given words (and not those of the process, as Lightning would rather)."""
-        self.config = parser.parse_args(args)
+        """Parse the given words.
+
+        Raises:
+            UserError: one line that names the place, the key, and what is allowed.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except ParserFault as fault:
+            raise UserError(self._explain(str(fault), args)) from fault
+
+    def _explain(self, message: str, words: list[str]) -> str:
+        """The parser's message in one line that starts with the place of the fault."""
+        active = self._parser(words[0] if self.run else None)
+        configs = [Path(config_files.find_config(name)) for name in _values(words, "--config", "-c")]
+        key = config_key(message)
+        place = place_of(key, words, [file for file in configs if file.is_file()]) if key else ""
+        line = one_line(message, active.config_keys() if isinstance(active, Parser) else [])
+        return f"{place}: {line}" if place else line
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint that ``--ckpt_path`` names; its config is not taken from it.
@@ -166,7 +183,7 @@ class ExperimentCLI(LightningCLI):
             UserError: what the config asks for cannot be had.
         """
         if not self.run:
-            self.datamodule = self._data_alone()
+            self.datamodule = self.parser.instantiate_classes(self.config).data
             return
         settings = self._settings
         trainer = settings.trainer
@@ -285,11 +302,6 @@ class ExperimentCLI(LightningCLI):
         resolved: dict[str, Any] = yaml.safe_load(text)
         return resolved
 
-    def _data_alone(self) -> TranslationDataModule:
-        settings = Namespace(data=self.config.data)
-        data: TranslationDataModule = self.parser.instantiate_classes(settings).data
-        return data
-
 
 def _loggers(configured: Any) -> list[Logger]:
     """The loggers that a config adds; true and nothing mean none beside the local record."""
@@ -300,14 +312,21 @@ def _loggers(configured: Any) -> list[Logger]:
 
 def _with_config_of_checkpoint(words: list[str]) -> list[str]:
     """A checkpoint without a config brings the one that its run left beside it."""
-    options = [word.partition("=")[0] for word in words]
-    if "--config" in options or "-c" in options or "--ckpt_path" not in options:
+    checkpoints = _values(words, "--ckpt_path")
+    if _values(words, "--config", "-c") or not checkpoints:
         return words
-    place = options.index("--ckpt_path")
-    _, equals, value = words[place].partition("=")
-    checkpoint = value if equals else "".join(words[place + 1 : place + 2])
-    folder = run_folder.folder_of(Path(checkpoint))
+    folder = run_folder.folder_of(Path(checkpoints[-1]))
     return words if folder is None else ["--config", str(folder / run_folder.CONFIG), *words]
+
+
+def _values(words: list[str], *options: str) -> list[str]:
+    """The values that an option has on a command line, given as ``--a b`` or ``--a=b``."""
+    values = []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in options:
+            values += [value] if equals else words[place + 1 : place + 2]
+    return values
 
 
 def _set_up_logging() -> None:

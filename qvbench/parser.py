@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ActionConfigFile
 from lightning.pytorch.cli import LightningArgumentParser
 
 from qvbench.config_files import find_config
 from qvbench.errors import UserError
-from qvbench.parser_messages import one_line
+
+
+class ParserFault(UserError):
+    """What the parser did not accept, in its own words."""
 
 
 class ConfigByName(ActionConfigFile):
@@ -18,28 +24,68 @@ class ConfigByName(ActionConfigFile):
     def __call__(
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
-        super().__call__(parser, cfg, find_config(str(values)), option_string)
+        config = find_config(str(values))
+        if Path(config).is_file():
+            read_yaml(Path(config))
+        super().__call__(parser, cfg, config, option_string)
 
 
 class Parser(LightningArgumentParser):
-    """Says in one line what is wrong with a command line or config, instead of a page of usage."""
+    """Raises what is wrong with a command line or config, instead of printing a page of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Report a fault.
 
         Raises:
-            UserError: the fault, in one line. A parser inside another one leaves it to the outer.
+            ParserFault: always, but from a parser inside another one, which leaves it to that.
         """
         if not self.exit_on_error:
             super().error(message, ex)
-        raise UserError(one_line(message, known_options(self))) from ex
+        raise ParserFault(message) from ex
+
+    def config_keys(self) -> list[str]:
+        """Every option by its config key, such as ``trainer.max_steps``."""
+        return [
+            option.removeprefix("--")
+            for action in self._actions
+            for option in action.option_strings
+            if option.startswith("--") and not option.endswith((".help", "+"))
+        ]
 
 
-def known_options(parser: Parser) -> list[str]:
-    """Every option of a parser, by its config key (``trainer.max_steps``)."""
-    return [
-        option.removeprefix("--")
-        for action in parser._actions
-        for option in action.option_strings
-        if option.startswith("--")
-    ]
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: it cannot be read as text or as YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise UserError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from error
+
+
+def place_of(key: str, words: Iterable[str], configs: Iterable[Path]) -> str:
+    """Where a config key was given: on the command line, or in the last config that has it."""
+    parts = key.split(".")
+    names = {"--" + ".".join(parts[: n + 1]) for n in range(1 if len(parts) > 1 else 0, len(parts))}
+    if any(word.partition("=")[0] in names for word in words):
+        return "command line"
+    holders = [file for file in configs if _has(read_yaml(file), parts)]
+    return str(holders[-1]) if holders else ""
+
+
+def _has(content: Any, parts: list[str]) -> bool:
+    """Whether nested keys occur in a config, as far as it does not hand over to a fragment."""
+    for part in parts:
+        if not isinstance(content, dict):
+            return content is not None
+        content = content.get("init_args", content) if part not in content else content
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return True

@@ -22,8 +22,9 @@ class CurvesLogger(Logger):
     crash at that moment would take the whole curve with it. ``pandas`` reads the long form with
     ``read_csv(...).pivot_table(index="step", columns="metric", values="value")``.
 
-    Columns: optimizer ``step``; ``epoch``; ``target_tokens`` trained on so far (empty where the
-    run did not say); wall-clock ``seconds`` of the run, over restarts; ``metric``; ``value``.
+    Columns: optimizer ``step`` and ``epoch`` (empty outside training: a test belongs to the
+    checkpoint that it loaded); ``target_tokens`` trained on so far (empty where the run did not
+    say); wall-clock ``seconds`` of training, over restarts; ``metric``; ``value``.
 
     Args:
         folder: of the run; it exists.
@@ -34,6 +35,7 @@ class CurvesLogger(Logger):
         self.path = folder / CURVES
         self._folder = folder
         self._start = time.monotonic()
+        self._training = False
 
     # Lightning puts checkpoints under save_dir/name/version: the run's folder itself.
 
@@ -51,6 +53,7 @@ class CurvesLogger(Logger):
 
     def start(self, seconds_before: float) -> None:
         """Training starts: ``seconds`` count from here, on top of those before a restart."""
+        self._training = True
         self._start = time.monotonic() - seconds_before
 
     @rank_zero_only
@@ -59,12 +62,11 @@ class CurvesLogger(Logger):
         values = dict(metrics)
         epoch = values.pop("epoch", "")
         tokens = values.pop("target_tokens", None)
-        seconds = f"{time.monotonic() - self._start:.2f}"
         place = [
-            "" if step is None else step,
-            epoch if epoch == "" else int(epoch),
+            step if step is not None and self._training else "",
+            int(epoch) if epoch != "" and self._training else "",
             "" if tokens is None else int(tokens),
-            seconds,
+            f"{time.monotonic() - self._start:.2f}" if self._training else "",
         ]
         fresh = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
