@@ -1,3 +1,3 @@
-"""qvbench: does attention need its keys? A benchmark suite of attention mechanisms for translation."""
+"""qvbench: does attention need its keys? Mechanisms of attention compared on translation."""
 
 __version__ = "0.1.0"

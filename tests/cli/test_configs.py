@@ -1,0 +1,105 @@
+"""Configs by name and by fragment, and what overrides do to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qvbench.config_files import config_name, find_config, shipped_configs, shipped_folder
+from qvbench.errors import UserError
+from tests.cli.conftest import MECHANISM, Answer
+
+Command = Callable[..., Answer]
+
+
+def resolved(answer: Answer) -> dict[str, Any]:
+    assert answer.status == 0, answer.err
+    content: dict[str, Any] = yaml.safe_load(answer.out)
+    return content
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_shipped_config_is_found_from_anywhere(name: str, here: Path) -> None:
+    assert Path(find_config(name)) == shipped_folder() / name
+    assert find_config(name.removesuffix(".yaml")) == find_config(name)
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_shipped_config_parses_from_an_empty_folder(
+    name: str, here: Path, qvbench: Command
+) -> None:
+    """Catches a fragment whose path only holds from the repository's root, and a stale key."""
+    content = resolved(qvbench("fit", "--config", name, "--print_config"))
+    assert content["trainer"]["use_distributed_sampler"] is False
+    assert list(here.iterdir()) == []
+
+
+def test_a_file_here_comes_before_a_shipped_one(here: Path) -> None:
+    name = shipped_configs()[0]
+    (here / name).parent.mkdir(parents=True, exist_ok=True)
+    (here / name).write_text("trainer:\n")
+    assert find_config(name) == name
+
+
+def test_a_wrong_name_brings_the_nearest(qvbench: Command, here: Path) -> None:
+    name = shipped_configs()[0]
+    answer = qvbench("fit", "--config", name.replace(".yaml", "x.yaml"))
+    assert answer.status == 2
+    assert name in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_no_way_out_of_the_shipped_folder(here: Path) -> None:
+    """Catches a lookup that finds any file of the installation."""
+    with pytest.raises(UserError, match="no such file"):
+        find_config("../pyproject.toml")
+
+
+def test_names_of_configs(here: Path) -> None:
+    """Catches runs of two configs of one stem (tiny/qvka, multi30k/qvka) sharing a name."""
+    for name in shipped_configs():
+        assert config_name(shipped_folder() / name) == name
+    assert config_name("mine/special.yaml") == "special.yaml"
+    (here / "run.json").write_text('{"config": "tiny/qvka.yaml"}')
+    assert config_name("config.yaml") == "tiny/qvka.yaml"
+
+
+def test_a_fragment_is_relative_to_its_config(
+    tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Catches fragments looked up in the current folder."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    attention = resolved(qvbench("fit", "--config", str(tiny), "--print_config"))["model"][
+        "attention"
+    ]
+    assert attention["class_path"].endswith("QVKa")
+    assert attention["init_args"].items() >= MECHANISM["init_args"].items()
+
+
+def test_a_nested_override_keeps_the_other_settings(tiny: Path, qvbench: Command) -> None:
+    words = ["fit", "--config", "tiny.yaml", "--model.attention.context_dim", "64"]
+    attention = resolved(qvbench(*words, "--print_config"))["model"]["attention"]
+    assert attention["init_args"]["context_dim"] == 64
+    assert attention["init_args"]["context"] == "per_head"
+
+
+def test_another_mechanism_drops_the_settings_it_does_not_have(
+    tiny: Path, qvbench: Command
+) -> None:
+    words = ["fit", "--config", "tiny.yaml", "--model.attention", "QV", "--print_config"]
+    attention = resolved(qvbench(*words))["model"]["attention"]
+    assert attention["class_path"].endswith("QV")
+    assert "context_dim" not in attention["init_args"]
+
+
+def test_one_seed_for_weights_and_data(tiny: Path, qvbench: Command) -> None:
+    """Catches a second seed in the data, which a sweep over seeds would leave as it is."""
+    answer = qvbench("fit", "--config", "tiny.yaml", "--data.seed", "5")
+    assert answer.status == 2
+    assert "data.seed" in answer.err

@@ -1,0 +1,125 @@
+"""Help, version and unknown commands: at once, without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from qvbench import __version__
+from qvbench.attention import ATTENTION
+from qvbench.cli import INTERRUPTED, VERBS, load
+from qvbench.config_files import shipped_configs
+from qvbench.data.corpora import CORPORA
+from qvbench.errors import UserError
+from qvbench.positions import POSITIONS
+from tests.cli.conftest import Answer
+
+Command = Callable[..., Answer]
+
+HEAVY = ("torch", "lightning", "numpy", "jsonargparse", "wandb")
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], ["fot"]])
+def test_answers_without_heavy_imports(words: list[str]) -> None:
+    """Catches an import of torch on the way to help, which would cost seconds."""
+    code = (
+        "import sys; from qvbench.cli import main; main(sys.argv[1:]); "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_verb_with_a_line(qvbench: Command) -> None:
+    """Catches a verb that exists but that nobody can find."""
+    answer = qvbench("--help")
+    assert answer.status == 0
+    for name, verb in VERBS.items():
+        assert any(
+            line.split() == [name, *verb.summary.split()] for line in answer.out.splitlines()
+        )
+    assert qvbench().out == answer.out
+
+
+def test_version(qvbench: Command) -> None:
+    assert qvbench("--version") == Answer(0, f"qvbench {__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_code_behind_it(name: str) -> None:
+    """Catches a verb whose module or function was renamed: it is only loaded when called."""
+    assert callable(load(name))
+
+
+def test_unknown_verb_is_one_line_with_the_nearest(qvbench: Command) -> None:
+    answer = qvbench("tets", "--config", "x")
+    assert answer.status == 2
+    assert answer.out == ""
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith("qvbench: error: unknown command 'tets' (did you mean 'test'?)")
+    assert all(name in answer.err for name in VERBS)
+
+
+def _raiser(error: BaseException) -> Callable[[str], Callable[[list[str]], int]]:
+    def verb(words: list[str]) -> int:
+        raise error
+
+    return lambda word: verb
+
+
+def test_user_errors_are_one_line_and_status_2(
+    qvbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a message with a line break, which would look like two faults."""
+    monkeypatch.setattr("qvbench.cli.load", _raiser(UserError("a.txt:3:\n  not UTF-8")))
+    assert qvbench("fit") == Answer(2, "", "qvbench: error: a.txt:3: not UTF-8\n")
+
+
+def test_our_own_faults_are_not_hidden(qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a handler so broad that a bug of ours would read like a mistake of the user's."""
+    monkeypatch.setattr("qvbench.cli.load", _raiser(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        qvbench("fit")
+
+
+def test_interruption_has_the_shells_status(
+    qvbench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches Lightning's exit(1) after Ctrl-C being taken for a failure."""
+    monkeypatch.setattr("qvbench.cli.load", _raiser(KeyboardInterrupt()))
+    assert qvbench("fit").status == INTERRUPTED
+
+    def as_lightning_does(words: list[str]) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    monkeypatch.setattr("qvbench.cli.load", lambda word: as_lightning_does)
+    assert qvbench("fit").status == INTERRUPTED
+
+
+def test_list_shows_every_part(qvbench: Command) -> None:
+    """Catches a registry or folder that the list forgets."""
+    lines = [line.split() for line in qvbench("list").out.splitlines()]
+    for registry in (ATTENTION, POSITIONS, CORPORA):
+        for name, cls in registry.items():
+            shown = [words for words in lines if words[:2] == [name, cls.__name__]]
+            assert shown and len(shown[0]) > 2, f"{name} is missing or says nothing of itself"
+    for config in shipped_configs():
+        assert any(words[:1] == [config] for words in lines)
+
+
+def test_list_as_json_is_one_document(qvbench: Command) -> None:
+    answer = qvbench("list", "--format", "json")
+    parts = json.loads(answer.out)
+    assert [part["name"] for part in parts["mechanisms"]] == list(ATTENTION)
+    assert [part["class"] for part in parts["positions"]] == [
+        c.__name__ for c in POSITIONS.values()
+    ]
+    assert [part["name"] for part in parts["configs"]] == shipped_configs()
