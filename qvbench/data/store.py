@@ -182,9 +182,11 @@ def write_store(
 def _rename(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
-    except OSError:
-        if not (folder / "manifest.json").is_file():
-            raise  # not the other process's finished store in the way, but a real fault
+    except OSError as fault:
+        if not (folder / "manifest.json").is_file():  # no other process has finished it
+            raise UserError(
+                f"{folder}: cannot take the stored data ({fault.strerror}); remove it"
+            ) from None
 
 
 def _spool(folder: Path, corpus: Corpus, processor: TextProcessor) -> set[str]:

@@ -63,6 +63,15 @@ def test_an_abandoned_iterator_does_not_leak_into_the_next(data_module: Make) ->
     assert epochs(loader, range(1)) == expected
 
 
+def test_an_epoch_that_the_trainer_cut_short_is_over(data_module: Make) -> None:
+    """Catches a new epoch that begins with what a limit on batches had left of the last one."""
+    first = data_module().train_dataloader()
+    next(iter(first))
+    rebuilt = data_module().train_dataloader()
+    rebuilt.load_state_dict(first.state_dict())
+    assert epochs(rebuilt, range(1, 3)) == epochs(first, range(1, 3))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_a_loader_draws_no_random_number(data_module: Make, workers: int) -> None:
     """Catches a resumed run whose dropout differs: a DataLoader takes a seed at every start."""
@@ -144,8 +153,12 @@ def step_of(checkpoint: Path) -> int:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "validation",
-    [{"val_check_interval": 5, "check_val_every_n_epoch": None}, {"check_val_every_n_epoch": 1}],
-    ids=["every_5_steps", "every_epoch"],
+    [
+        {"val_check_interval": 5, "check_val_every_n_epoch": None},
+        {"check_val_every_n_epoch": 1},
+        {"check_val_every_n_epoch": 1, "limit_train_batches": 6},
+    ],
+    ids=["every_5_steps", "every_epoch", "short_epochs"],
 )
 @pytest.mark.parametrize(
     "saving",
@@ -166,7 +179,7 @@ def test_lightning_resumes_from_every_checkpoint(
     assert 2 * batches + 2 < 33, "the run must pass two epoch borders"
     saver = ModelCheckpoint(tmp_path / "whole", filename="{step}", save_top_k=-1, **saving)
     whole = fit(data_module(pairs), saver, None, **validation)
-    borders = {step + off for step in (0, 5, batches, 2 * batches) for off in (-1, 0, 1)}
+    borders = {step + off for step in (0, 6, 12, batches, 2 * batches) for off in (-1, 0, 1)}
     checkpoints = [path for path in (tmp_path / "whole").glob("*.ckpt") if step_of(path) in borders]
     assert len(checkpoints) > 1
     for checkpoint in checkpoints:

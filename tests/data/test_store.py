@@ -185,3 +185,11 @@ def test_the_cache_is_chosen_by_the_environment(
 def test_a_removed_store_is_written_anew(data_module: Make) -> None:
     shutil.rmtree(data_module().folder)
     assert len(data_module().split("val")) == 17
+
+
+def test_something_else_in_the_store_s_place_is_named(data_module: Make) -> None:
+    """Catches a run that goes on without the data it has just prepared."""
+    folder = data_module().folder
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match=f"{folder.name}: cannot take the stored data.*remove it"):
+        data_module()

@@ -37,14 +37,23 @@ def test_decoding_gives_back_every_text_over_the_alphabet(text: str) -> None:
 @pytest.mark.parametrize("special", [*SPECIALS, "<unused0>"])
 @pytest.mark.parametrize("form", ["{}", "a {} b", "a{}b", "{0}{0}"])
 def test_special_tokens_written_in_a_text_are_text(special: str, form: str) -> None:
-    """Catches a caption that holds "</s>" and ends its sentence there, also after loading, and
-    merges that spell a special token where it occurs often."""
-    lines = [form.format(special)] * 50
-    made = Vocabulary.train(lines, 100, set("".join(lines)))
+    """Catches a caption that holds "</s>" and ends its sentence there, also after loading."""
+    text = form.format(special)
+    made = Vocabulary.train([text] * 50, 100, set(text))
     for vocabulary in (made, Vocabulary.from_json(made.to_json())):
-        ids = vocabulary.encode(lines[0])
-        assert min(ids) > vocabulary.eos
-        assert vocabulary.decode(ids) == lines[0]
+        assert min(vocabulary.encode(text)) > vocabulary.eos
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@pytest.mark.parametrize("special", SPECIALS)
+def test_no_merges_ever_spell_a_special_token(special: str) -> None:
+    """Catches a token that is learned from text where it is frequent and gets a special id."""
+    lines = [f"{before}{special}{after}" for before in "12345678" for after in "12345678"]
+    merges = len(special) - 1  # as many as would spell it, the most frequent pairs first
+    vocabulary = Vocabulary.train(lines, merges, set("".join(lines)))
+    for line in lines:
+        assert min(vocabulary.encode(line)) > vocabulary.eos
+        assert vocabulary.decode(vocabulary.encode(line)) == line
 
 
 def test_the_word_mark_written_in_a_text_becomes_an_underscore() -> None:
