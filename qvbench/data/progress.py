@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
 
-def progress_bar(transfer: bool = False):  # type: ignore[no-untyped-def]
+def progress_bar(transfer: bool = False) -> Progress:
     """A rich ``Progress`` on standard error, off where that is no terminal.
 
     Args:
@@ -18,7 +21,7 @@ def progress_bar(transfer: bool = False):  # type: ignore[no-untyped-def]
     from rich import progress as rich_progress
     from rich.console import Console
 
-    middle = (
+    middle: tuple[rich_progress.ProgressColumn, ...] = (
         (rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn())
         if transfer
         else (rich_progress.MofNCompleteColumn(),)
