@@ -33,6 +33,7 @@ def progress_bar(transfer: bool = False) -> Progress:
         rich_progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
+        transient=True,  # the log says what was done
     )
 
 

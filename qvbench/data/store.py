@@ -230,17 +230,15 @@ def _encode_split(
     lines: list[int] = []
     dropped: Counter[str] = Counter()
     number = 0
-    for words in track(_chunks(_spooled_words(folder, split)), f"encoding {split}"):
-        ids = vocabulary.encode_batch(words)
-        for pair in zip(ids[::2], ids[1::2], strict=True):
-            reason = _drop_reason(*pair, max_length) if split == "train" else None
-            if reason:
-                dropped[reason] += 1
-            else:
-                lines.append(number)
-                for side, sentence in zip(sides.values(), pair, strict=True):
-                    side.add(sentence)
-            number += 1
+    pairs = _encoded_pairs(_spooled_words(folder, split), vocabulary)
+    for number, pair in enumerate(track(pairs, f"encoding {split}"), start=1):
+        reason = _drop_reason(*pair, max_length) if split == "train" else None
+        if reason:
+            dropped[reason] += 1
+        else:
+            lines.append(number - 1)
+            for side, sentence in zip(sides.values(), pair, strict=True):
+                side.add(sentence)
     if not lines:
         raise UserError(f"{split}: no pair is left of {number:,}; raise max_length={max_length}")
     np.save(folder / f"{split}.lines.npy", np.array(lines, dtype=np.int64))
@@ -248,10 +246,13 @@ def _encode_split(
     return {"pairs": len(lines), "dropped": dict(dropped), **written}
 
 
-def _chunks(words: Iterator[str]) -> Iterator[list[str]]:
-    """As many lines as one call of the tokeniser takes; pairs stay together."""
+def _encoded_pairs(
+    words: Iterator[str], vocabulary: Vocabulary
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Ids of source and target lines that come in turn, encoded many at once."""
     while chunk := list(islice(words, 2 * _PAIRS_AT_ONCE)):
-        yield chunk
+        ids = vocabulary.encode_batch(chunk)
+        yield from zip(ids[::2], ids[1::2], strict=True)
 
 
 def _drop_reason(source: list[int], target: list[int], max_length: int) -> str | None:
