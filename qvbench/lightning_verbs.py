@@ -144,7 +144,9 @@ class ExperimentCLI(LightningCLI):
     def _explain(self, message: str, words: list[str]) -> str:
         """The parser's message in one line that starts with the place of the fault."""
         active = self._parser(words[0] if self.run else None)
-        configs = [Path(config_files.find_config(name)) for name in _values(words, "--config", "-c")]
+        configs = [
+            Path(config_files.find_config(name)) for name in _values(words, "--config", "-c")
+        ]
         key = config_key(message)
         place = place_of(key, words, [file for file in configs if file.is_file()]) if key else ""
         line = one_line(message, active.config_keys() if isinstance(active, Parser) else [])
@@ -245,6 +247,8 @@ class ExperimentCLI(LightningCLI):
                 f"--ckpt_path {self._settings.ckpt_path}: the checkpoint is of another model than "
                 f"the config's: {str(error).splitlines()[1].strip()}"
             ) from error
+        finally:
+            tracking.close_runs(self.trainer.loggers)
 
     def after_fit(self) -> None:
         """Show what came of it and where it lies."""
@@ -275,15 +279,13 @@ class ExperimentCLI(LightningCLI):
         """A new folder; that of the checkpoint's run, if one is taken up."""
         checkpoint = self._settings.ckpt_path
         known = run_folder.folder_of(Path(checkpoint)) if checkpoint else None
-        given = os.environ.get(FOLDER_VARIABLE)
         if known is not None:
             return known
-        if given:  # one of the other processes of a run on several devices
-            return Path(given)
+        seed = self._settings.seed_everything
         base = self._base.resolve()
-        if not is_first_process():  # started by somebody else: it writes nothing
-            return base / "runs" / self._group / f"seed-{self._settings.seed_everything}"
-        folder = run_folder.claim(base, self._group, self._settings.seed_everything)
+        if not is_first_process():  # writes nothing, but should agree on the place
+            return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self._group)
+        folder = run_folder.claim(base, self._group, seed)
         os.environ[FOLDER_VARIABLE] = str(folder)
         return folder
 

@@ -65,6 +65,14 @@ def say_how_to_sync(loggers: Iterable[Logger]) -> None:
             print(f"W&B      offline; to upload: wandb sync {Path(logger.experiment.dir).parent}")
 
 
+def close_runs(loggers: Iterable[Logger]) -> None:
+    """End the W&B runs: the next training of this process would be logged into them otherwise."""
+    import wandb
+
+    if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
+        wandb.finish()
+
+
 def _specifications(logger: Any) -> Iterator[Namespace]:
     """The loggers of a config that are given by class."""
     for entry in logger if isinstance(logger, list) else [logger]:

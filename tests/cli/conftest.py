@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -96,7 +96,7 @@ def tiny(here: Path) -> Path:
 
 
 @pytest.fixture
-def qvbench() -> Iterator[Callable[..., Answer]]:
+def qvbench() -> Callable[..., Answer]:
     """The command, in this process."""
 
     def run(*words: str) -> Answer:
@@ -105,4 +105,4 @@ def qvbench() -> Iterator[Callable[..., Answer]]:
             status = main(words)
         return Answer(status, out.getvalue(), err.getvalue())
 
-    yield run
+    return run

@@ -110,7 +110,8 @@ def test_list_shows_every_part(qvbench: Command) -> None:
     for registry in (ATTENTION, POSITIONS, CORPORA):
         for name, cls in registry.items():
             shown = [words for words in lines if words[:2] == [name, cls.__name__]]
-            assert shown and len(shown[0]) > 2, f"{name} is missing or says nothing of itself"
+            assert shown, f"{name} is missing"
+            assert len(shown[0]) > 2, f"{name} says nothing of itself"
     for config in shipped_configs():
         assert any(words[:1] == [config] for words in lines)
 

@@ -1,4 +1,4 @@
-"""Mistakes in a command or config: status 2 and one line with the place, the key, what is allowed."""
+"""Mistakes in a command or config: status 2, one line: the place, the key, what is allowed."""
 
 from __future__ import annotations
 

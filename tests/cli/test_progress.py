@@ -1,0 +1,107 @@
+"""What a run shows while it goes on: a bar on a terminal, a few lines elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from qvbench.training import progress
+from qvbench.training.progress import PlainProgress, TerminalProgress, measures, total_steps
+from tests.cli.conftest import Answer
+
+Command = Callable[..., Answer]
+
+SHOWN = re.compile(r"loss \d+\.\d{3}, accuracy \d+\.\d %, [\d,]+ tokens/s")
+
+
+def trainer(**settings: Any) -> Any:
+    """What the bars read of a trainer."""
+    known = {
+        "max_steps": -1,
+        "max_epochs": None,
+        "num_training_batches": 10,
+        "accumulate_grad_batches": 1,
+        "callback_metrics": {},
+    }
+    return SimpleNamespace(**(known | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "total"),
+    [
+        ({"max_steps": 100}, 100),
+        ({"max_steps": 100, "max_epochs": 3}, 30),
+        ({"max_steps": 20, "max_epochs": 3}, 20),
+        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 9),  # the last group of an epoch counts
+        ({"max_epochs": -1}, None),
+        ({"max_epochs": 3, "num_training_batches": float("inf")}, None),
+    ],
+)
+def test_length_of_a_run(settings: dict[str, Any], total: int | None) -> None:
+    """Catches a bar that ends early under accumulation, or counts to a bound that does not bind."""
+    assert total_steps(trainer(**settings)) == total
+
+
+def test_measures_are_those_that_are_known() -> None:
+    assert measures(trainer()) == ""
+    known = {"train/tokens_per_second": torch.tensor(12345.6), "train/loss": torch.tensor(2.5)}
+    assert measures(trainer(callback_metrics=known)) == "loss 2.500, 12,346 tokens/s"
+
+
+def test_plain_lines_do_not_flood_a_log(tiny: Path, qvbench: Command) -> None:
+    """Catches a line per step, or a bar's control characters, in a file."""
+    answer = qvbench("fit", "--config", "tiny.yaml")
+    lines = [line for line in answer.err.splitlines() if line.startswith("step ")]
+    assert 2 <= len(lines) <= 3  # two validations, and a line of training each ten seconds
+    assert all(SHOWN.search(line) for line in lines)
+    assert lines[-1].startswith("step 6/6: ")
+    assert "val accuracy" in lines[-1]
+    assert "\x1b" not in answer.err
+
+
+def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a bar without throughput and accuracy, and one left open after an evaluation."""
+    bars: list[TerminalProgress] = []
+    consoles: list[Console] = []
+
+    def on_a_terminal() -> TerminalProgress:
+        bars.append(TerminalProgress())
+        return bars[-1]
+
+    def console(**settings: Any) -> Console:
+        consoles.append(Console(force_terminal=True, width=160, record=True, stderr=True))
+        return consoles[-1]
+
+    monkeypatch.setattr("qvbench.lightning_verbs.training_progress", on_a_terminal)
+    monkeypatch.setattr(progress, "Console", console)
+    answer = qvbench("fit", "--config", "tiny.yaml")
+    assert answer.status == 0, answer.err
+    shown = consoles[0].export_text()
+    assert re.search(r"training .* 6/6 ", shown)
+    assert SHOWN.search(shown)
+    for verb in ("validate", "test", "predict"):
+        checkpoint = "runs/tiny/seed-3/checkpoints/last.ckpt"
+        assert qvbench(verb, "--ckpt_path", checkpoint).status == 0
+    assert len(bars) == len(consoles) == 4
+    assert all(bar._progress is None for bar in bars)
+
+
+def test_choice_by_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert isinstance(progress.training_progress(), TerminalProgress)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert isinstance(progress.training_progress(), PlainProgress)
+
+
+def test_no_progress_where_none_is_wanted(tiny: Path, qvbench: Command) -> None:
+    words = ["--trainer.enable_progress_bar", "false"]
+    answer = qvbench("fit", "--config", "tiny.yaml", *words)
+    assert answer.status == 0, answer.err
+    assert "step 6/6" not in answer.err
