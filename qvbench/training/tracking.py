@@ -95,15 +95,25 @@ def _go_offline_without_account(arguments: Namespace) -> None:
 def _has_wandb_key() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    hosts = _wandb_hosts()
     files = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
     for file in (Path(name).expanduser() for name in files if name):
         try:
-            if netrc.netrc(str(file)).authenticators(host):
-                return True
+            known = netrc.netrc(str(file)).hosts
         except (OSError, netrc.NetrcParseError):
             continue
+        if known.keys() & hosts:
+            return True
     return False
+
+
+def _wandb_hosts() -> set[str]:
+    """The hosts whose key W&B would take: the one in use, and for its own cloud the older name."""
+    import wandb
+
+    given = os.environ.get("WANDB_BASE_URL")
+    url = given or wandb.setup().settings.base_url
+    return {urlsplit(url).netloc} | (set() if given else {"api.wandb.ai"})
 
 
 def _open_wandb(logger: WandbLogger) -> None:

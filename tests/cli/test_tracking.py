@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import wandb
@@ -70,10 +71,12 @@ def test_wandb_without_an_account_goes_offline(
 
 
 def test_a_key_means_online(nobody: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Catches a user with an account whose runs stay offline: by today's host or the older one."""
     assert not tracking._has_wandb_key()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
-    (tmp_path / "netrc").chmod(0o600)
-    assert tracking._has_wandb_key()
+    for host in (urlsplit(wandb.Settings().base_url).netloc, "api.wandb.ai"):
+        (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
+        (tmp_path / "netrc").chmod(0o600)
+        assert tracking._has_wandb_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert not tracking._has_wandb_key()
     monkeypatch.setenv("WANDB_API_KEY", "x")
