@@ -34,7 +34,9 @@ _UNKNOWN_KEY = re.compile(r"(?:does not accept option '([^']+)'|unrecognized arg
 _MISSING = re.compile(r"arguments are required: (.*)")
 _EXPECTED = re.compile(r"Expected an? (.+?)(?= - |\. Got value| Given value|$)")
 _VALUE = re.compile(r"(?:Got value|Given value): (?!Namespace\()(.+?)(?=\. Got value|$)")
-_NO_CLASS = re.compile(r"Expected a path but (.+?) either not accessible or invalid")
+_NO_CLASS = re.compile(
+    r"(?:Expected a path but (?=.+? either)|dot import path string: )(.+?)(?= either|$| - )"
+)
 
 
 def config_key(message: str) -> str:
@@ -42,7 +44,9 @@ def config_key(message: str) -> str:
     unknown = _UNKNOWN_KEY.search(message)
     if unknown:
         return (unknown[1] or unknown[2]).removeprefix("--").partition("=")[0]
-    keys = _KEY.findall(message)
+    keys: list[str] = []
+    for key in _KEY.findall(message):  # inside a fragment the parser starts from the top again
+        keys = [key] if keys and key.startswith(".".join(keys) + ".") else [*keys, key]
     setting = _UNKNOWN_SETTING.search(message)
     return ".".join([*keys, setting[1]] if setting else keys)
 

@@ -96,6 +96,15 @@ def test_in_a_file(case: str, tiny: Path, here: Path, qvbench: Command) -> None:
     assert _is_one_line(answer, start), answer
 
 
+def test_in_a_fragment(tiny: Path, here: Path, qvbench: Command) -> None:
+    """Catches a key that is repeated (data.data.corpus) because the fragment starts anew."""
+    (here / "data").mkdir()
+    (here / "data" / "mine.yaml").write_text("corpus:\n  class_path: Gramar\n")
+    (here / "more.yaml").write_text("data: data/mine.yaml\n")
+    answer = qvbench("fit", "--config", "tiny.yaml", "--config", "more.yaml")
+    assert _is_one_line(answer, "more.yaml: data.corpus: Gramar: no corpus of that name"), answer
+
+
 def test_bytes_that_are_not_utf8(tiny: Path, here: Path, qvbench: Command) -> None:
     (here / "more.yaml").write_bytes(b"trainer:\n  # \xff\n")
     answer = qvbench("fit", "--config", "more.yaml")
