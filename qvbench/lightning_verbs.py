@@ -27,7 +27,7 @@ from qvbench.parser_messages import config_key, one_line
 from qvbench.run_summary import print_summary
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import run_folder, tracking
-from qvbench.training.allocator import keep_freed_memory
+from qvbench.training.allocator import cache_few_kernels, keep_freed_memory
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.hardware import check_hardware
 from qvbench.training.predictions import PredictionFile
@@ -71,6 +71,7 @@ def prepare(words: list[str]) -> int:
 def _run(verb: str, words: list[str]) -> int:
     _set_up_logging()
     keep_freed_memory()
+    cache_few_kernels()
     ExperimentCLI(args=[verb, *_with_config_of_checkpoint(words)])
     return 0
 

@@ -8,12 +8,14 @@ from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.interface import Corpus
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.text import Text
+from qvbench.data.corpora.wmt17 import Wmt17
 from qvbench.registry import Registry
 
 CORPORA: Registry[Corpus] = Registry("corpus")
 CORPORA.register("grammar", Grammar)
 CORPORA.register("text", Text)
 CORPORA.register("multi30k", Multi30k)
+CORPORA.register("wmt17", Wmt17)
 
 
 def build_corpus(name: str, **settings: Any) -> Corpus:
@@ -25,4 +27,4 @@ def build_corpus(name: str, **settings: Any) -> Corpus:
     return CORPORA[name](**settings)
 
 
-__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "build_corpus"]
+__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "build_corpus"]
