@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -229,6 +229,9 @@ class ExperimentCLI(LightningCLI):
             seed = self._settings.seed_everything
             text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
             callbacks.append(RunRecord(self.folder, self._name, text, seed))
+            if not any(isinstance(c, Checkpoint) for c in configured):
+                # Without a monitor it keeps the newest, so that `--ckpt_path last` always works.
+                callbacks.append(ModelCheckpoint(filename="{step}", save_last="link"))
             if self.subcommand == "predict":
                 callbacks.append(PredictionFile(self.folder))
         return callbacks

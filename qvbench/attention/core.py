@@ -87,7 +87,8 @@ def weigh(
         logits = logits * coefficient
     if bias is not None:
         logits = logits + bias
-    weights = masked_softmax(logits, combine_masks(mask, causal, *logits.shape[-2:], logits.device))
+    q_len, k_len = logits.shape[-2:]
+    weights = masked_softmax(logits, combine_masks(mask, causal, q_len, k_len, logits.device))
     if value_scaling and coefficient is not None:
         weights = weights * coefficient
     weights = dropout(weights, dropout_p)
@@ -150,7 +151,7 @@ def _attend_by_sdpa(
             q.float(),
             k.float(),
             v.float(),
-            attn_mask=allowed if bias is None else allowed.float(),
+            attn_mask=allowed.float() if bias is not None and allowed is not None else allowed,
             dropout_p=dropout_p,
             is_causal=flag,
         )

@@ -136,9 +136,7 @@ class DecoderLayer(nn.Module):
         hides it from every token.
         """
         x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
-        x = self.cross_attention_residual(
-            x, lambda y: self.cross_attention(y, memory, mask=mask)
-        )
+        x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, mask=mask))
         x = self.feed_forward_residual(x, self.feed_forward)
         return x
 

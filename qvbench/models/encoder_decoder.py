@@ -5,7 +5,7 @@ Shape letters: B batch, S source length, T target length, N hypotheses, d model 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ class EncoderDecoder(nn.Module):
         memory = self.encode(source)
         return DecoderState(
             caches=[Cache() for _ in self.decoder],
-            sources=[layer.cross_attention.remember(memory) for layer in self.decoder],
+            sources=[layer.cross_attention.remember(memory) for layer in self._decoder_layers()],
             mask=self.source_mask(source),
             copies=copies,
         )
@@ -161,11 +161,15 @@ class EncoderDecoder(nn.Module):
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
         """Last tokens (N,) of all hypotheses to logits (N, V) of their next, in float32."""
         x = self.target_embeddings(tokens[:, None], state.length)
-        for layer, cache, source in zip(self.decoder, state.caches, state.sources, strict=True):
+        layers = self._decoder_layers()
+        for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
             x = layer.step(x, cache, source, state.mask)
         state.length += 1
         hidden = self.decoder_norm(x[:, 0])
         return self.project(hidden).to(torch.promote_types(hidden.dtype, torch.float32))
+
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.decoder))
 
     def source_mask(self, source: Tensor) -> Tensor:
         """(B, S), true at tokens."""

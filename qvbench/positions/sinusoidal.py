@@ -10,7 +10,9 @@ from torch import Tensor
 from qvbench.positions.interface import Position
 
 
-def sinusoids(length: int, width: int, start: int = 0, device: torch.device | None = None) -> Tensor:
+def sinusoids(
+    length: int, width: int, start: int = 0, device: torch.device | None = None
+) -> Tensor:
     """The table of Vaswani et al. 2017, section 3.5: (length, width), float32.
 
     Even columns hold ``sin(p / 10000^(2i/width))``, odd columns the cosine of the same angle.

@@ -17,7 +17,7 @@ from qvbench.attention import ATTENTION, AttentionRecipe
 from qvbench.data.batching import Batch
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.vocabulary import Vocabulary, check_vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
@@ -25,6 +25,7 @@ from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
 from qvbench.models.token_loss import TokenTotals, training_totals, validation_totals
 from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.training.random_state import random_state, restore_random_state
 from qvbench.training.schedules import Noam, Schedule
 from qvbench.training.step_log import StepLog
 
@@ -85,16 +86,13 @@ class TranslationTask(LightningModule):
         self.bleu_signatures: dict[str, str] = {}
         self.target_tokens_seen = 0
         self.step_log = StepLog()
-        self.metrics = torch.nn.ModuleDict(
-            {
-                "accuracy": TokenAccuracy(),
-                "loss": TokenLoss(),
-                "smoothed_loss": TokenLoss(),
-                "perplexity": Perplexity(),
-            }
-        )
+        self.accuracy = TokenAccuracy()
+        self.loss = TokenLoss()
+        self.smoothed_loss = TokenLoss()
+        self.perplexity = Perplexity()
         self._step_tokens: Tensor | None = None
         self._translations: dict[int, list[int]] = {}
+        self._random_state: dict[str, Any] = {}
 
     # Building
 
@@ -113,7 +111,8 @@ class TranslationTask(LightningModule):
             position=self.position,
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
+        """The optimizer with the schedule as a factor on its rate, stepped with it."""
         assert self.network is not None
         optimizer = self.optimizer(self.network.parameters())
         width = self.network.d_model
@@ -126,6 +125,11 @@ class TranslationTask(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    @property
+    def log_every(self) -> int:
+        """Optimizer steps between two log lines: ``trainer.log_every_n_steps``."""
+        return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     @property
     def data(self) -> TranslationDataModule:
@@ -187,12 +191,20 @@ class TranslationTask(LightningModule):
         self.step_log.end_step(tokens, grads)
 
     def on_train_start(self) -> None:
+        """Go on with the random numbers of the run that is resumed, if one is."""
+        if self._random_state:
+            restore_random_state(self._random_state)
+            self._random_state = {}
         self.step_log.start()
+
+    def tokens_seen_now(self) -> int:
+        """Target tokens trained on so far, over all devices and restarts."""
+        return self.target_tokens_seen + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps."""
         step = self.trainer.global_step
-        if self._step_tokens is not None or step % self.trainer.log_every_n_steps:
+        if self._step_tokens is not None or step % self.log_every:
             return
         values = self.step_log.values(self)
         if not values:
@@ -211,19 +223,31 @@ class TranslationTask(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         totals = self.totals(batch, validation_totals)
-        self.metrics["accuracy"].update(totals.correct, totals.tokens)
-        self.metrics["smoothed_loss"].update(totals.smoothed, totals.tokens)
-        for name in ("loss", "perplexity"):
-            self.metrics[name].update(totals.nll, totals.tokens)
+        self.accuracy.update(totals.correct, totals.tokens)
+        self.smoothed_loss.update(totals.smoothed, totals.tokens)
+        self.loss.update(totals.nll, totals.tokens)
+        self.perplexity.update(totals.nll, totals.tokens)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the measures of the whole set, and how many target tokens training had seen."""
-        for name, metric in self.metrics.items():
-            value = metric.compute().float()
-            self.log(f"val/{name}", value, prog_bar=name == "accuracy", rank_zero_only=True)
+        """Log the measures of the whole set, and how many target tokens training had seen.
+
+        Loggers are told directly: Lightning would file them one step too early.
+        """
+        metrics = {
+            "val/accuracy": self.accuracy,
+            "val/loss": self.loss,
+            "val/smoothed_loss": self.smoothed_loss,
+            "val/perplexity": self.perplexity,
+        }
+        values = {name: float(metric.compute()) for name, metric in metrics.items()}
+        for metric in metrics.values():
             metric.reset()
-        seen = float(self.target_tokens_seen + self.step_log.pending_target_tokens())
-        self.log("target_tokens", seen, rank_zero_only=True)
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name == "val/accuracy", logger=False)
+        if not self.trainer.sanity_checking:
+            values["target_tokens"] = float(self.tokens_seen_now())
+            for logger in self.loggers:
+                logger.log_metrics(values, self.trainer.global_step)
 
     def on_validation_end(self) -> None:
         self.step_log.resume()
@@ -232,7 +256,8 @@ class TranslationTask(LightningModule):
 
     def translate(self, batch: Batch) -> dict[int, list[int]]:
         """Line numbers of a batch to the token ids of their translations."""
-        assert self.network is not None and self.vocabulary is not None
+        assert self.network is not None
+        assert self.vocabulary is not None
         translator = Translator(
             self.network,
             self.vocabulary,
@@ -307,16 +332,15 @@ class TranslationTask(LightningModule):
                 "tokenised": processor.tokenised,
                 "lowercase": processor.lowercase,
             },
-            "target_tokens_seen": self.target_tokens_seen
-            + self.step_log.pending_target_tokens(),
+            "target_tokens_seen": self.tokens_seen_now(),
+            "random_state": random_state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another vocabulary; take up the count of tokens."""
         stored = checkpoint["qvbench"]
         self.target_tokens_seen = stored["target_tokens_seen"]
+        self._random_state = stored["random_state"]
         if self.vocabulary is not None:
-            from qvbench.data.vocabulary import check_vocabulary
-
             expected = Vocabulary.from_json(stored["vocabulary"]).fingerprint()
             check_vocabulary(expected, self.vocabulary.fingerprint(), "the checkpoint")

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, so that a resumed run cannot lose its place."""
+"""Learning-rate schedules: pure functions of the step, so a resumed run keeps its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is logged of training: sums between two log lines, divided once, without waiting for a GPU."""
+"""What is logged of training: sums between two log lines, divided once, never waiting for a GPU."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class StepLog:
         """Count a micro-batch."""
         padded = batch.source.numel() + batch.target.numel()
         real = (batch.source != 0).sum() + (batch.target != 0).sum()
-        values = (*totals, real)
-        sums = torch.stack([*(v.detach().double() for v in values), real.new_tensor(padded).double()])
+        values = (*totals, real, real.new_tensor(padded))
+        sums = torch.stack([value.detach().double() for value in values])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def end_step(self, tokens: Tensor, gradients: Sequence[Tensor]) -> None:

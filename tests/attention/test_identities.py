@@ -131,7 +131,9 @@ def test_projections_have_the_documented_shapes(name):
     q, k, v = attention.project(x, m)
     assert q.shape == (2, HEADS, 5, HEAD_DIM)
     for t in (k, v):
-        assert t.shape[0] == 2 and HEADS % t.shape[1] == 0 and t.shape[2] == 7
+        assert t.shape[0] == 2
+        assert HEADS % t.shape[1] == 0
+        assert t.shape[2] == 7
     assert attention(x).shape == x.shape
 
 
@@ -145,7 +147,7 @@ def test_width_must_divide_by_heads():
 
 def test_unknown_names_list_the_known_ones():
     """A typing mistake that costs a look into the source."""
-    with pytest.raises(UserError, match="unknown attention mechanism 'qvk'.*qkv, qv, qvka"):
+    with pytest.raises(UserError, match=r"unknown attention mechanism 'qvk'.*qkv, qv, qvka"):
         build_attention("qvk", d_model=8, num_heads=2)
-    with pytest.raises(UserError, match="unknown position scheme 'rope2'.*agf"):
+    with pytest.raises(UserError, match=r"unknown position scheme 'rope2'.*agf"):
         build_position("rope2", num_heads=2)

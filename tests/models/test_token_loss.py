@@ -74,4 +74,5 @@ def test_an_impossible_target_costs_a_finite_loss():
     totals = training_totals(hidden, weight, bias, torch.tensor([1]), 0.0)
     totals.smoothed.backward()
     assert torch.isfinite(totals.smoothed)
-    assert torch.isfinite(hidden.grad).all() and torch.isfinite(weight.grad).all()
+    assert torch.isfinite(hidden.grad).all()
+    assert torch.isfinite(weight.grad).all()

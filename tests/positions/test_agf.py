@@ -34,9 +34,7 @@ def loop_over_equations(attention, x, mask, causal, value_scaling):
             heads = []
             for h in range(HEADS):
                 seen = [
-                    n
-                    for n in range(length)
-                    if bool(mask[b, 0, m, n]) and not (causal and n > m)
+                    n for n in range(length) if bool(mask[b, 0, m, n]) and not (causal and n > m)
                 ]
                 logits, factors = [], []
                 for n in seen:
@@ -76,9 +74,7 @@ def test_forward_and_gradients_are_equations_3_and_4(name, value_scaling, kind, 
     """A factor on the wrong side of the softmax, a direction swapped, a mask after the factor."""
     torch.manual_seed(2)
     position = agf(value_scaling=value_scaling, exponent_low=0.2, exponent_high=1.5, scale=0.7)
-    attention = build_attention(
-        name, d_model=D_MODEL, num_heads=HEADS, position=position
-    ).double()
+    attention = build_attention(name, d_model=D_MODEL, num_heads=HEADS, position=position).double()
     for parameter in position.parameters():  # both sides and all heads different
         parameter.data += 0.3 * torch.randn_like(parameter)
     x = torch.randn(2, length, D_MODEL, dtype=torch.float64, requires_grad=True)
@@ -115,9 +111,12 @@ def test_kernels_start_on_one_and_fall(kernel, directional):
     """A factor that grows with distance, is not positive, or does not leave the token itself."""
     position = agf(kernel=kernel, directional=directional, exponent_low=0.1)
     c = position.coefficient(40, 40)
-    assert c.shape == (HEADS, 40, 40) and c.dtype == torch.float32
+    assert c.shape == (HEADS, 40, 40)
+    assert c.dtype == torch.float32
     assert torch.equal(c.diagonal(dim1=1, dim2=2), torch.ones(HEADS, 40))
-    assert (c > 0).all() and (c[:, 0].diff(dim=-1) <= 0).all() and (c[:, 0, 1] < 1).all()
+    assert (c > 0).all()
+    assert (c[:, 0].diff(dim=-1) <= 0).all()
+    assert (c[:, 0, 1] < 1).all()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

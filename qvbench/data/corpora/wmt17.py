@@ -1,4 +1,4 @@
-"""WMT17 English-German as the paper's recipe takes it: statmt's preprocessed corpus, local copies."""
+"""WMT17 English-German as in the paper's recipe: statmt's preprocessed corpus, local copies."""
 
 from __future__ import annotations
 
