@@ -58,6 +58,30 @@ class InverseSquareRoot(Schedule):
         return float(self.peak * min(step / self.warmup_steps, (self.warmup_steps / step) ** 0.5))
 
 
+class LinearDecay(Schedule):
+    """Linear warm-up to ``peak``, then linearly to zero: the most from a short, fixed budget.
+
+    Args:
+        peak: highest learning rate, reached at the end of the warm-up.
+        total_steps: step at which the rate is zero; the budget plus one.
+        warmup_steps: steps over which the rate rises linearly.
+    """
+
+    def __init__(self, peak: float, total_steps: int, warmup_steps: int = 100) -> None:
+        _check("LinearDecay", peak=peak, warmup_steps=warmup_steps)
+        if total_steps <= warmup_steps:
+            raise UserError(
+                f"LinearDecay: total_steps {total_steps} must exceed warmup_steps {warmup_steps}"
+            )
+        self.peak = peak
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+
+    def learning_rate(self, step: int, d_model: int) -> float:
+        left = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
+        return self.peak * max(0.0, min(step / self.warmup_steps, left))
+
+
 class Constant(Schedule):
     """One rate throughout, after an optional linear warm-up.
 
