@@ -1,0 +1,139 @@
+"""A gradient step means the same however it is cut into batches and devices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from tests.tasks.conftest import make_task
+
+
+class FirstGradient(Callback):
+    """Keeps the gradients with which the first optimizer step is made."""
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        def keep(*_: object) -> None:
+            parameters = pl_module.named_parameters()
+            self.gradients = {n: p.grad.clone() for n, p in parameters if p.grad is not None}
+
+        trainer.optimizers[0].register_step_post_hook(keep)
+
+
+def gradient_of_one_step(trainer, data, task=None, **settings) -> dict[str, torch.Tensor]:
+    kept = FirstGradient()
+    run = trainer(max_steps=1, callbacks=[kept], **settings)
+    run.fit(task or make_task(), datamodule=data)
+    return kept.gradients
+
+
+def count_batches(data) -> int:
+    data.prepare_data()
+    data.setup("fit")
+    return len(list(data.train_dataloader()))
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert len(a) > 20
+    for name, gradient in a.items():
+        torch.testing.assert_close(gradient, b[name], rtol=1e-5, atol=1e-6)
+
+
+def test_one_batch_or_many_accumulated(data, trainer):
+    """A mean of means: a sentence in a short batch would weigh more than one in a long."""
+    whole = gradient_of_one_step(trainer, data(max_tokens=4000))
+    pieces = data(max_tokens=40)
+    count = count_batches(pieces)
+    assert count > 4
+    assert_same(whole, gradient_of_one_step(trainer, pieces, accumulate_grad_batches=count))
+
+
+def test_a_step_cut_short_by_the_end_of_an_epoch(data, trainer):
+    """Lightning divides by the batches asked for, not by those that came."""
+    whole = gradient_of_one_step(trainer, data(max_tokens=4000))
+    assert_same(whole, gradient_of_one_step(trainer, data(max_tokens=40), accumulate_grad_batches=999))
+
+
+def test_the_gradient_is_that_of_the_mean_loss_over_tokens(data, trainer):
+    """All ways of cutting could agree on a wrong number."""
+    module = data(max_tokens=4000)
+    gradient = gradient_of_one_step(trainer, module)
+    (batch,) = list(module.train_dataloader())
+    fresh = make_task()
+    fresh.build(module.vocabulary)
+    logits = fresh.network.project(fresh.network(batch.source, batch.target[:, :-1]))
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.target[:, 1:].flatten(), ignore_index=0, label_smoothing=0.1
+    )
+    loss.backward()
+    for name, parameter in fresh.named_parameters():
+        torch.testing.assert_close(gradient[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_sees_the_normalised_gradient(data, trainer):
+    """Clipping before the division by tokens would depend on the number of batches."""
+    settings = {"gradient_clip_val": 0.01}
+    whole = gradient_of_one_step(trainer, data(max_tokens=4000), **settings)
+    pieces = data(max_tokens=40)
+    count = count_batches(pieces)
+    assert_same(
+        whole, gradient_of_one_step(trainer, pieces, accumulate_grad_batches=count, **settings)
+    )
+    norm = torch.stack([g.norm() for g in whole.values()]).norm()
+    torch.testing.assert_close(norm, torch.tensor(0.01), rtol=1e-3, atol=0)
+
+
+TWO_PROCESSES = """
+import sys, torch
+from pathlib import Path
+from lightning.pytorch import Trainer
+from qvbench.data.module import TranslationDataModule
+from tests.tasks.conftest import make_task, write_corpus
+from tests.tasks.test_gradient_step import FirstGradient
+
+folder = Path(sys.argv[1])
+corpus = write_corpus(folder / "text", 24)
+data = TranslationDataModule(corpus, max_tokens=40, merges=20, cache_dir=str(folder / "cache"))
+kept = FirstGradient()
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_steps=1, callbacks=[kept], logger=False,
+    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
+    accumulate_grad_batches=int(sys.argv[2]),
+)
+trainer.fit(make_task(), datamodule=data)
+torch.save(kept.gradients, folder / f"rank{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(data, trainer, tmp_path):
+    """An average over devices that hold different numbers of tokens."""
+    pieces = data(max_tokens=40)
+    count = count_batches(pieces)
+    share = count // 2
+    alone = gradient_of_one_step(trainer, pieces, accumulate_grad_batches=2 * share)
+    root = Path(__file__).parents[2]
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), str(share)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert_same(alone, torch.load(tmp_path / f"rank{rank}.pt", weights_only=True))
