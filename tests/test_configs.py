@@ -1,0 +1,119 @@
+"""Every file in configs/ is read by the real parser and builds its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from qvbench.checkpoint import task_from_config
+from qvbench.lightning_verbs import ExperimentCLI
+from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.tasks.translation import TranslationTask
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+EXPERIMENTS = [f for f in FILES if {"model", "data"} <= set(yaml.safe_load(f.read_text()) or {})]
+VOCABULARY = 36_000
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(CONFIGS))
+
+
+def parse(file: Path, *words: str):
+    """The parsed config: the classes of its data, nothing fetched."""
+    return ExperimentCLI(["--config", str(file), *words], run=False)
+
+
+def build_network(cli: ExperimentCLI) -> tuple[TranslationTask, EncoderDecoder]:
+    resolved = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False, skip_validation=True))
+    task = task_from_config(yaml.safe_dump(resolved["model"]))
+    with torch.device("meta"):
+        network = task.network_recipe(
+            vocab_size=VOCABULARY, padding_id=0, attention=task.attention, position=task.position
+        )
+    return task, network
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
+def test_every_experiment_parses_and_builds(file):
+    """A config that rots: a renamed key, a fragment moved, sizes that do not fit."""
+    cli = parse(file)
+    task, network = build_network(cli)
+    schedule = task.schedule
+    assert all(schedule.learning_rate(step, network.d_model) > 0 for step in (1, 10, 100))
+    steps = cli.config.trainer.max_steps
+    assert schedule.learning_rate(steps, network.d_model) > 0, "the rate is zero before the end"
+    names = file.stem.split("_")
+    mechanism = type(network.encoder[0].attention).__name__.lower()
+    assert mechanism in names, "a file is named after what it runs"
+
+
+def test_every_fragment_is_used():
+    """A fragment that nobody reads."""
+    used = set()
+    for file in EXPERIMENTS:
+        content = yaml.safe_load(file.read_text())
+        values = [*content["model"].values(), content["data"], content.get("trainer")]
+        used |= {(file.parent / v).resolve() for v in values if str(v).endswith(".yaml")}
+    fragments = {f.resolve() for f in FILES} - {f.resolve() for f in EXPERIMENTS}
+    spare = {"position/none.yaml"}  # for the command line
+    assert {name_of(f) for f in fragments - used} <= spare
+
+
+PAPER = [f for f in EXPERIMENTS if f.parent.name == "paper" or f.parent == CONFIGS]
+
+
+@pytest.mark.parametrize("file", PAPER, ids=name_of)
+def test_the_papers_configs_hold_the_recipe(file):
+    """A number of the recipe changed for the convenience of another experiment."""
+    cli = parse(file)
+    task, network = build_network(cli)
+    assert (len(network.encoder), len(network.decoder), network.d_model) == (3, 3, 1024)
+    layer = network.decoder[0]
+    assert (layer.attention.num_heads, layer.attention.head_dim) == (16, 64)
+    assert layer.feed_forward.widen.weight.shape == (4096, 1024)
+    assert layer.attention.dropout == layer.feed_forward.dropout.p == 0.1
+    assert task.label_smoothing == 0.1
+    optimizer = task.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.defaults["betas"] == (0.9, 0.998)
+    peak = task.schedule.learning_rate(4000, 1024)
+    assert peak == pytest.approx(2 * 1024**-0.5 * 4000**-0.5)
+    trainer, data = cli.config.trainer, cli.config.data
+    assert (trainer.precision, trainer.max_steps) == ("16-mixed", 50_000)
+    assert (data.max_tokens, trainer.accumulate_grad_batches) == (5000, 10)
+    # An epoch of batches is counted from the first one, over all epochs: 5,000 steps.
+    assert trainer.val_check_interval == 5000 * trainer.accumulate_grad_batches
+    assert (data.merges, data.max_length) == (32_000, 95)
+
+
+def test_table_4_has_its_six_rows():
+    """A row of the paper that no command trains."""
+    assert {f.stem for f in EXPERIMENTS if f.parent.name == "paper"} == {
+        "qv_sinusoidal",
+        "qkv_sinusoidal",
+        "qv_agf",
+        "qkv_agf",
+        "qvka_1x_agf",
+        "qvka_2x_agf",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "per_layer"),
+    [
+        ("qkv_agf", 4 * 1024**2),
+        ("qv_agf", 3 * 1024**2),
+        ("qvka_1x_agf", 3 * 1024**2 + 1024 * 64 + 16 * 128 * 64),
+        ("qvka_2x_agf", 3 * 1024**2 + 1024 * 128 + 16 * 192 * 64),
+    ],
+)
+def test_parameters_at_the_papers_size(name, per_layer):
+    """The paper's claim of fewer parameters, at its own size and not at a toy's."""
+    _, network = build_network(parse(CONFIGS / "paper" / f"{name}.yaml"))
+    attention = network.decoder[0].cross_attention
+    assert sum(p.numel() for p in attention.parameters()) == per_layer
