@@ -33,6 +33,7 @@ VERBS = {
     "list": Verb("qvbench.list_parts", "main", "mechanisms, positions, corpora and configs"),
     "prepare": Verb(_LIGHTNING, "prepare", "fetch, verify, tokenise and store a config's corpus"),
     "translate": Verb("qvbench.translate", "main", "translate a file or standard input"),
+    "report": Verb("qvbench.report.command", "main", "gather runs into table, figure and page"),
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "qvbench"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("lightning_verbs", "list_parts", "translate"),
+    ("lightning_verbs", "list_parts", "translate", "report"),
     ("parser", "parser_messages", "run_summary", "checkpoint"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),

@@ -19,7 +19,7 @@ from qvbench.positions import POSITIONS
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.schedules import Constant
 
-WORDS = "ein haus steht am see und der alte hund schläft vor dem kleinen tor".split()
+WORDS = ("ein", "haus", "steht", "am", "see", "und", "der", "alte", "hund", "schläft", "vor", "tor")
 
 
 def write_corpus(folder: Path, pairs: int) -> Text:

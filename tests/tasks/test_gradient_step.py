@@ -60,7 +60,8 @@ def test_one_batch_or_many_accumulated(data, trainer):
 def test_a_step_cut_short_by_the_end_of_an_epoch(data, trainer):
     """Lightning divides by the batches asked for, not by those that came."""
     whole = gradient_of_one_step(trainer, data(max_tokens=4000))
-    assert_same(whole, gradient_of_one_step(trainer, data(max_tokens=40), accumulate_grad_batches=999))
+    pieces = data(max_tokens=40)
+    assert_same(whole, gradient_of_one_step(trainer, pieces, accumulate_grad_batches=999))
 
 
 def test_the_gradient_is_that_of_the_mean_loss_over_tokens(data, trainer):

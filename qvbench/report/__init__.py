@@ -1,0 +1,1 @@
+"""From run folders to a results folder: table, figure, page. Reads files alone, needs no torch."""

@@ -1,0 +1,69 @@
+"""Accuracy against target tokens: the whole of training, and its later part enlarged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qvbench.report.load import Run
+
+# Okabe and Ito's colours: apart for the colour-blind; line style and marker tell them in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLES = ("-", "--", ":", "-.")
+METRIC = "val/accuracy"
+
+
+def draw(runs: list[Run], folder: Path) -> list[Path]:
+    """Write ``accuracy.png`` and ``accuracy.svg``; nothing where no run was validated.
+
+    A mechanism has a colour and a marker, a position scheme a line style.
+    """
+    runs = [run for run in runs if run.curves.get(METRIC)]
+    if not runs:
+        return []
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "qvbench", "font.size": 10, "svg.fonttype": "none"})
+    figure, (whole, late) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    mechanisms = sorted({run.record["mechanism"] for run in runs})
+    positions = sorted({run.record["position"] for run in runs}, reverse=True)
+    for run in runs:
+        which = mechanisms.index(run.record["mechanism"])
+        points = run.curves[METRIC]
+        tokens = [p.target_tokens / 1e6 for p in points]
+        for axes in (whole, late):
+            axes.plot(
+                tokens,
+                [p.value for p in points],
+                color=COLOURS[which % len(COLOURS)],
+                marker=MARKERS[which % len(MARKERS)],
+                markevery=max(1, len(points) // 8),
+                markersize=5,
+                linestyle=STYLES[positions.index(run.record["position"]) % len(STYLES)],
+                linewidth=1.6,
+                label=f"{run.record['mechanism']}, {run.record['position']}",
+            )
+    _frame_late_part(late, runs)
+    whole.set_title("Validation accuracy")
+    late.set_title("The last half, enlarged")
+    for axes in (whole, late):
+        axes.set_xlabel("target tokens, millions")
+        axes.set_ylabel("tokens right, per cent")
+        axes.grid(alpha=0.3)
+    whole.legend(frameon=False)
+    files = [folder / "accuracy.png", folder / "accuracy.svg"]
+    figure.savefig(files[0], dpi=130, metadata={"Software": None})
+    figure.savefig(files[1], metadata={"Date": None})
+    plt.close(figure)
+    return files
+
+
+def _frame_late_part(axes: object, runs: list[Run]) -> None:
+    end = max(p.target_tokens for run in runs for p in run.curves[METRIC])
+    late = [p.value for run in runs for p in run.curves[METRIC] if p.target_tokens >= end / 2]
+    margin = 0.05 * (max(late) - min(late)) or 1.0
+    axes.set_xlim(end / 2e6, end * 1.02 / 1e6)  # type: ignore[attr-defined]
+    axes.set_ylim(min(late) - margin, max(late) + margin)  # type: ignore[attr-defined]

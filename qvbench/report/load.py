@@ -1,0 +1,121 @@
+"""Reading runs: from their own folders, or from a results folder that gathered them before."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qvbench.errors import UserError
+
+RECORD, CURVES, GATHERED = "run.json", "curves.csv", "runs"
+COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
+KEPT = ("val/accuracy", "val/loss", "val/perplexity", "train/loss", "train/tokens_per_second")
+"""What a results folder keeps of the curves."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement of a curve: optimizer step, target tokens, seconds trained, value."""
+
+    step: int
+    target_tokens: int
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its record as written, and its curves by metric."""
+
+    record: dict[str, Any]
+    curves: dict[str, list[Point]]
+
+    @property
+    def id(self) -> str:
+        return str(self.record["id"])
+
+
+def load(places: list[Path]) -> list[Run]:
+    """All runs of some folders, ordered by id.
+
+    Args:
+        places: run folders (with ``run.json``) or results folders (with ``runs/*.json``).
+
+    Raises:
+        UserError: a folder holds neither, a file is damaged, or two runs have one id.
+    """
+    runs: dict[str, Run] = {}
+    for place in places:
+        for run in _runs_of(place):
+            if run.id in runs:
+                raise UserError(f"{place}: a run {run.id!r} was given already")
+            runs[run.id] = run
+    return [runs[key] for key in sorted(runs)]
+
+
+def _runs_of(place: Path) -> list[Run]:
+    if (place / RECORD).is_file():
+        record = _read_record(place / RECORD)
+        curves = _read_curves(place / CURVES, record["id"])
+        return [Run(record, curves.get(record["id"], {}))]
+    files = sorted((place / GATHERED).glob("*.json"))
+    if not files:
+        raise UserError(f"{place}: neither a run (no {RECORD}) nor results (no {GATHERED}/*.json)")
+    curves = _read_curves(place / CURVES, "")
+    records = [_read_record(file) for file in files]
+    return [Run(record, curves.get(record["id"], {})) for record in records]
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as a run's record: {error}") from error
+    missing = {"id", "config", "mechanism", "position", "seed", "metrics"} - set(record)
+    if missing:
+        raise UserError(f"{file}: not a run's record; it lacks {', '.join(sorted(missing))}")
+    return dict(record)
+
+
+def _read_curves(file: Path, run: str) -> dict[str, dict[str, list[Point]]]:
+    """Curves by run and metric; rows without a step belong to no point of a curve."""
+    curves: dict[str, dict[str, list[Point]]] = {}
+    if not file.is_file():
+        return curves
+    with file.open(newline="", encoding="utf-8") as lines:
+        for number, row in enumerate(csv.DictReader(lines), 2):
+            if row.get("metric") not in KEPT or not row.get("step"):
+                continue
+            try:
+                point = Point(
+                    int(row["step"]),
+                    int(row["target_tokens"] or 0),
+                    float(row["seconds"] or 0),
+                    float(row["value"]),
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{file}:{number}: not a measurement: {error}") from error
+            metrics = curves.setdefault(row.get("run") or run, {})
+            metrics.setdefault(row["metric"], []).append(point)
+    return curves
+
+
+def gather(runs: list[Run], folder: Path) -> None:
+    """Write what a published table needs: every record, and the curves of all runs in one file."""
+    (folder / GATHERED).mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
+        name = run.id.replace("/", "-") + ".json"
+        (folder / GATHERED / name).write_text(text, encoding="utf-8")
+    with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for run in runs:
+            for metric in sorted(run.curves):
+                for p in run.curves[metric]:
+                    value = f"{p.value:.6g}"
+                    row = [run.id, p.step, p.target_tokens, f"{p.seconds:.2f}", metric, value]
+                    writer.writerow(row)

@@ -1,0 +1,124 @@
+"""A results folder from made-up runs: every number in it is traced to a file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qvbench.errors import UserError
+from qvbench.report.command import main
+from qvbench.report.load import load
+
+
+def write_run(root: Path, name: str, position: str, accuracies: list[float]) -> Path:
+    folder = root / "runs" / name / "seed-1"
+    folder.mkdir(parents=True)
+    record = {
+        "id": f"{name}/seed-1",
+        "config": f"{name}.yaml",
+        "mechanism": name.split("-")[0],
+        "position": position,
+        "seed": 1,
+        "git": "0123456789abcdef",
+        "versions": {"torch": "2.0", "lightning": "2.6"},
+        "hardware": {"cpu": "abacus", "threads": 2, "precision": "32-true", "gpus": []},
+        "parameters": {"total": 1234567, "attention": 4321},
+        "steps": 100,
+        "target_tokens": 60000,
+        "wall_seconds": 120.0,
+        "metrics": {"val/accuracy": accuracies[-1], "test/bleu_tokenised": 41.023},
+        "bleu_signatures": {"test/bleu_tokenised": "tok:none"},
+        "status": "finished",
+    }
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    rows = ["step,epoch,target_tokens,seconds,metric,value"]
+    rows += [f"{i},,{i * 1000},{i}.5,val/accuracy,{a}" for i, a in enumerate(accuracies, 1)]
+    rows += [",,,,test/bleu,41", "5,,5000,1,train/lr,0.1"]
+    (folder / "curves.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    return [
+        write_run(tmp_path, "qv-b", "agf", [50.0, 62.5, 61.25]),
+        write_run(tmp_path, "qkv-a", "agf", [51.0, 60.0]),
+        write_run(tmp_path, "qkv-c", "sinusoidal", [51.0, 59.0]),
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_row_holds_the_runs_numbers(runs, tmp_path):
+    """Last and best mixed up, a cell under another heading, minutes in seconds."""
+    main([*map(str, runs), "--output", str(tmp_path / "out")])
+    lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+    table = {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
+    assert list(table) == ["qkv-a/seed-1", "qkv-c/seed-1", "qv-b/seed-1"]
+    row = table["qv-b/seed-1"]
+    assert (row["val accuracy, last"], row["best"]) == ("61.25", "62.50")
+    assert (row["BLEU, tokenised"], row["BLEU"]) == ("41.02", "-")
+    assert (row["minutes"], row["tokens/s"], row["parameters"]) == ("2", "500", "1,234,567")
+
+
+def test_the_page_states_differences_and_that_they_are_no_verdict(runs, tmp_path):
+    """A sign turned round, or one run sold as a result."""
+    main([*map(str, runs), "--output", str(tmp_path / "out"), "--title", "Trial"])
+    page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert page.startswith("# Trial")
+    assert "qv minus qkv, agf: +1.25 points" in page
+    assert "qkv: AGF minus sinusoidal +1.00 points" in page
+    assert "no verdict" in page
+    assert "suite's reading" in page
+    assert "qvbench fit --config qv-b.yaml --seed_everything 1" in page
+    assert "`test/bleu_tokenised`: `tok:none`" in page
+
+
+def test_results_made_again_from_results_are_the_same(runs, tmp_path):
+    """A folder that cannot be generated again from what it keeps."""
+    first, second = tmp_path / "out", tmp_path / "again"
+    main([*map(str, runs), "--output", str(first), "--title", "T"])
+    main([str(first), "--output", str(second), "--title", "T"])
+    a, b = contents(first), contents(second)
+    for content in (a, b):
+        readme = content["README.md"].decode().replace(str(second), str(first))
+        content["README.md"] = readme.encode()
+    assert a.keys() == b.keys() >= {"accuracy.png", "accuracy.svg", "curves.csv", "table.md"}
+    assert [name for name in a if a[name] != b[name]] == []
+
+
+def test_faults_name_the_file(runs, tmp_path):
+    """A traceback, or a table that leaves a damaged run out."""
+    with pytest.raises(UserError, match="neither a run"):
+        load([tmp_path])
+    with pytest.raises(UserError, match="was given already"):
+        load([runs[0], runs[0]])
+    (runs[0] / "curves.csv").write_text("step,target_tokens,seconds,metric,value\n1,2,3,val/loss,x")
+    with pytest.raises(UserError, match=r"curves.csv:2: not a measurement"):
+        load(runs)
+    (runs[0] / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run.json: cannot be read"):
+        load(runs)
+
+
+def test_a_run_without_validation_has_a_row_and_no_figure(runs, tmp_path):
+    """A crash over the one run that ended early."""
+    (runs[0] / "curves.csv").unlink()
+    main([str(runs[0]), "--output", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "accuracy.png").exists()
+    assert "accuracy.png" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_torch_is_needed():
+    """Tables that can only be made where models can be trained."""
+    code = (
+        "import sys, qvbench.report.command, qvbench.report.figure;sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
