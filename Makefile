@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test check lint clean
+.PHONY: help fit test check smoke lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -19,8 +19,14 @@ help:
 fit: $(READY)
 	$(BIN)/qvbench fit --config tiny/qvka.yaml
 
-test: lint
+test: lint smoke
 	$(BIN)/pytest
+
+# The real command on the smallest config, for a few steps, in a folder that goes away.
+smoke: $(READY)
+	@folder=$$(mktemp -d) && $(BIN)/qvbench fit --config tiny/qv.yaml --trainer.max_steps 5 \
+	  --trainer.val_check_interval 5 --trainer.limit_val_batches 2 \
+	  --trainer.default_root_dir $$folder; status=$$?; rm -rf $$folder; exit $$status
 
 check: lint
 	$(BIN)/pytest -m "not slow"
