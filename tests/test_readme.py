@@ -1,0 +1,86 @@
+"""What the README shows is run, and its numbers are those of the results folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import torch
+import yaml
+
+from qvbench.attention import ATTENTION
+from qvbench.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "qvbench" in line]
+
+
+def printed_config(command: str) -> dict:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main(shlex.split(command)[1:]) == 0
+    return yaml.safe_load(output.getvalue())
+
+
+def test_commands_do_what_they_say():
+    """An example that fails, or an override that drops what it does not name."""
+    assert len(COMMANDS) == 4
+    plain, wider, other, shorter = (printed_config(command) for command in COMMANDS)
+    assert wider["model"]["attention"]["init_args"] == {
+        **plain["model"]["attention"]["init_args"],
+        "context_dim": 64,
+    }
+    assert other["model"]["attention"]["class_path"].endswith("QV")
+    assert other["model"]["position"]["class_path"].endswith("Sinusoidal")
+    assert other["model"]["network"] == plain["model"]["network"]
+    assert (shorter["seed_everything"], shorter["trainer"]["max_steps"]) == (2, 100)
+
+
+def test_the_mechanism_that_is_added_works():
+    """A walk-through that no longer fits the interface."""
+    (code,) = blocks("python")
+    scope: dict = {}
+    try:
+        exec(compile(code, "README.md", "exec"), scope)
+        attention = scope["attention"]
+        x = torch.randn(2, 5, 32)
+        assert attention(x, causal=True).shape == x.shape
+        assert attention.cache_size == sum(t.shape[1] * t.shape[3] for t in attention.remember(x))
+    finally:
+        ATTENTION._classes.pop("linear_key", None)
+
+
+def test_the_config_shown_is_the_config():
+    """A config that went on without its picture in the README."""
+    (shown,) = blocks("yaml")
+    file = ROOT / "configs" / "qvka.yaml"
+    assert yaml.safe_load(shown) == yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def test_tables_are_those_of_the_results():
+    """A number that was typed by hand, or is older than the run that it claims."""
+    found = re.findall(r"<!-- generated: (\S+) -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert found
+    for file, text in found:
+        assert text == (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_links_and_folders_exist():
+    """A link that died, or a verb that the README does not know."""
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    folders = re.findall(r"^(qvbench/\w+/|\w+/)  ", README, re.MULTILINE)
+    assert len(folders) > 10
+    for place in (*links, *folders):
+        assert (ROOT / place).exists(), place
+    for verb in VERBS:
+        assert f"`{verb}`" in README or f"`qvbench {verb}" in README, verb
