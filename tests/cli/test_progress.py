@@ -81,6 +81,7 @@ def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.M
 
     monkeypatch.setattr("qvbench.lightning_verbs.training_progress", on_a_terminal)
     monkeypatch.setattr(progress, "Console", console)
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has 80 columns, whatever is asked for
     answer = qvbench("fit", "--config", "tiny.yaml")
     assert answer.status == 0, answer.err
     shown = consoles[0].export_text()

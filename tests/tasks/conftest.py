@@ -34,18 +34,22 @@ def write_corpus(folder: Path, pairs: int) -> Text:
 
 
 def make_task(dropout: float = 0.0, **settings: Any) -> TranslationTask:
-    torch.manual_seed(0)
-    network = functools.partial(
-        EncoderDecoder,
-        d_model=16,
-        num_heads=2,
-        ffn_dim=24,
-        encoder_layers=1,
-        decoder_layers=1,
-        dropout=dropout,
-        attention_dropout=dropout,
-        ffn_dropout=dropout,
-    )
+    """A task whose network starts on the same weights in every process."""
+
+    def network(**parts: Any) -> EncoderDecoder:
+        torch.manual_seed(0)  # here: a strategy of several devices seeds anew before it builds
+        return EncoderDecoder(
+            **parts,
+            d_model=16,
+            num_heads=2,
+            ffn_dim=24,
+            encoder_layers=1,
+            decoder_layers=1,
+            dropout=dropout,
+            attention_dropout=dropout,
+            ffn_dropout=dropout,
+        )
+
     return TranslationTask(
         attention=functools.partial(ATTENTION["qvka"]),
         position=functools.partial(POSITIONS["agf"], value_scaling=True),

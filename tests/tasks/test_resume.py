@@ -23,19 +23,15 @@ def test_resumed_weights_are_bit_for_bit_the_same(data, trainer, tmp_path, stopp
             tmp_path / folder, filename="{step}", every_n_train_steps=stopped_after, save_top_k=-1
         )
 
-    torch.manual_seed(7)
     whole = make_task(dropout=0.3)
     module = data(max_tokens=40)
     module.prepare_data()
     module.setup("fit")
     batches = len(list(module.train_dataloader()))
     assert batches == 9, "five steps an epoch, the last of one batch: stops in and across epochs"
-    torch.manual_seed(7)
     trainer(max_steps=10, callbacks=[saver("a")], **settings).fit(whole, datamodule=data())
     checkpoint = tmp_path / "a" / f"step={stopped_after}.ckpt"
-    torch.manual_seed(99)  # what a new process would not share with the old one
     resumed = make_task(dropout=0.3)
-    torch.manual_seed(99)
     run = trainer(max_steps=10, callbacks=[saver("b")], **settings)
     run.fit(resumed, datamodule=data(), ckpt_path=str(checkpoint))
     assert run.global_step == 10

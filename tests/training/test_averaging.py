@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,29 @@ def test_the_mean_is_that_of_the_last_snapshots(data, trainer, tmp_path: Path): 
         expected = sum(state[name].double() for state in kept[1:]) / 3
         torch.testing.assert_close(value, expected.to(value.dtype), rtol=1e-6, atol=1e-7)
         assert torch.equal(task.state_dict()[name], kept[-1][name])
+
+
+@pytest.mark.parametrize(
+    ("changed", "files"),
+    [
+        ({}, 1),
+        ({"sanity_checking": True}, 0),
+        ({"state": SimpleNamespace(fn="validate")}, 0),
+        ({"is_global_zero": False}, 0),
+    ],
+)
+def test_only_training_leaves_weights_and_only_once(changed, files, tmp_path: Path):
+    """Untrained weights or a later `validate` in the mean, or all devices writing one file."""
+    settings = {
+        "sanity_checking": False,
+        "state": SimpleNamespace(fn="fit"),
+        "is_global_zero": True,
+        "global_step": 7,
+        "default_root_dir": tmp_path,
+    }
+    run = SimpleNamespace(**{**settings, **changed})
+    CheckpointAveraging().on_validation_end(run, torch.nn.Linear(2, 2))
+    assert len(list(tmp_path.rglob("*.*"))) == files
 
 
 def test_whole_numbers_are_those_of_the_last(tmp_path: Path):

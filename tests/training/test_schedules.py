@@ -42,12 +42,30 @@ def test_constant_after_its_warmup():
 
 
 @pytest.mark.parametrize(
+    "schedule",
+    [
+        Noam(warmup_steps=40),
+        InverseSquareRoot(peak=0.01, warmup_steps=40),
+        LinearDecay(peak=0.01, total_steps=200, warmup_steps=40),
+    ],
+)
+def test_the_highest_rate_is_that_of_the_last_warmup_step(schedule):
+    """A warm-up that is a step too long or too short, or a second peak after it."""
+    rates = [schedule.learning_rate(step, 128) for step in range(1, 301)]
+    assert rates.index(max(rates)) == 40 - 1
+    assert rates.count(max(rates)) == 1
+
+
+@pytest.mark.parametrize(
     ("schedule", "settings"),
     [
         (Noam, {"factor": 0.0}),
         (Noam, {"warmup_steps": 0}),
         (InverseSquareRoot, {"peak": -1.0}),
+        (InverseSquareRoot, {"peak": 1.0, "warmup_steps": 0}),
         (LinearDecay, {"peak": 1.0, "total_steps": 100}),
+        (LinearDecay, {"peak": 0.0, "total_steps": 300}),
+        (LinearDecay, {"peak": 1.0, "total_steps": 300, "warmup_steps": 0}),
         (Constant, {"rate": 0.0}),
     ],
 )

@@ -19,8 +19,8 @@ def batch(padding: int) -> Batch:
     return Batch(source, torch.ones(2, 5, dtype=torch.int64), torch.arange(2))
 
 
-def totals(nll: float, tokens: int, correct: int) -> TokenTotals:
-    values = (nll + 1.0, nll, tokens, correct, tokens)
+def totals(nll: float, tokens: int, correct: int, judged: int | None = None) -> TokenTotals:
+    values = (nll + 1.0, nll, tokens, correct, tokens if judged is None else judged)
     return TokenTotals(*(torch.tensor(float(v)) for v in values))
 
 
@@ -61,6 +61,37 @@ def test_a_line_is_per_token_and_without_validation(clock):
     assert line["new_target_tokens"] == 40.0
     assert log.values(task()) == {}
     assert log.pending_target_tokens() == 0
+
+
+def test_a_line_is_of_its_own_steps_alone(clock):
+    """Sums, tokens or seconds of the last line in this one; only its last step in the tokens."""
+    log = StepLog()
+    log.start()
+    log.add(batch(0), totals(100.0, 10, 10))
+    log.end_step(torch.tensor(10), [torch.ones(1)])
+    clock.time += 30
+    log.values(task())
+    for nll in (30.0, 10.0):
+        log.add(batch(0), totals(nll, 10, 4, judged=8))
+        log.end_step(torch.tensor(10), [torch.ones(1)])
+        clock.time += 2
+    line = log.values(task())
+    assert line["train/nll"] == 2.0
+    assert line["train/accuracy"] == 50.0
+    assert line["new_target_tokens"] == 20.0
+    assert line["train/tokens_per_second"] == 5.0
+
+
+def test_a_line_that_is_due_while_the_clock_is_stopped(clock):
+    """The seconds of a validation, counted because the line itself stops the clock again."""
+    log = StepLog()
+    log.start()
+    log.add(batch(0), totals(10.0, 10, 5))
+    log.end_step(torch.tensor(10), [torch.ones(1)])
+    clock.time += 2
+    log.pause()
+    clock.time += 50
+    assert log.values(task())["train/tokens_per_second"] == 5.0
 
 
 def test_skipped_steps_are_those_the_optimizer_did_not_count(clock):
