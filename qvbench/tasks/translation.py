@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
 from qvbench.attention import ATTENTION, AttentionRecipe
@@ -25,16 +26,10 @@ from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
 from qvbench.models.token_loss import TokenTotals, training_totals, validation_totals
 from qvbench.positions import POSITIONS, PositionRecipe
-from qvbench.training.random_state import random_state, restore_random_state
+from qvbench.training.gradient_step import GradientStep
+from qvbench.training.random_state import random_states, restore_random_state
 from qvbench.training.schedules import Noam, Schedule
 from qvbench.training.step_log import StepLog
-
-LOSS_UNIT = 4096.0
-"""Tokens by which a micro-batch's loss is divided before its backward pass.
-
-The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
-power of two keeps fp16 gradients in range until then, and is taken out again exactly.
-"""
 
 TotalsFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], TokenTotals]
 
@@ -90,9 +85,9 @@ class TranslationTask(LightningModule):
         self.loss = TokenLoss()
         self.smoothed_loss = TokenLoss()
         self.perplexity = Perplexity()
-        self._step_tokens: Tensor | None = None
+        self.gradient_step = GradientStep()
         self._translations: dict[int, list[int]] = {}
-        self._random_state: dict[str, Any] = {}
+        self._resumed: dict[str, Any] = {}  # what the checkpoint of a resumed run holds
 
     # Building
 
@@ -166,35 +161,36 @@ class TranslationTask(LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The summed loss of a batch over ``LOSS_UNIT``; see :meth:`on_before_optimizer_step`."""
+        """A batch's share of the step's loss; see :class:`GradientStep`."""
         totals = self.totals(batch, training_totals)
-        seen = self._step_tokens
-        self._step_tokens = totals.tokens if seen is None else seen + totals.tokens
         self.step_log.add(batch, totals)
-        return totals.smoothed / LOSS_UNIT
+        return self.gradient_step.loss(totals)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the gradients by the target tokens of the whole step, over all devices.
+        """Make the gradient that of the mean loss over the step's target tokens."""
+        self.step_log.end_step(*self.gradient_step.finish(self, optimizer))
 
-        Takes out what was divided by before: ``LOSS_UNIT`` by us, the number of accumulated
-        batches by Lightning, the number of devices by the averaging of gradients.
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Any = None,
+    ) -> None:
+        """Clip the normalised gradient.
+
+        Lightning refuses fused optimizers under fp16, for they would get scaled gradients; ours
+        are unscaled by now.
         """
-        assert self._step_tokens is not None
-        world = self.trainer.world_size
-        tokens = self._step_tokens
-        if world > 1:
-            tokens = self.trainer.strategy.reduce(tokens, reduce_op="sum")
-        factor = LOSS_UNIT * world * self.trainer.accumulate_grad_batches / tokens
-        grads = [p.grad for p in self.parameters() if p.grad is not None]
-        torch._foreach_mul_(grads, factor.to(grads[0].dtype))
-        self._step_tokens = None
-        self.step_log.end_step(tokens, grads)
+        plugin = self.trainer.precision_plugin
+        algorithm = gradient_clip_algorithm or "norm"
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers of the run that is resumed, if one is."""
-        if self._random_state:
-            restore_random_state(self._random_state)
-            self._random_state = {}
+        """Go on with the random numbers, and the step begun, of the run that is resumed."""
+        if self._resumed:
+            restore_random_state(self._resumed, self.global_rank)
+            self.gradient_step.restore(self._resumed.get("unfinished_step", {}), self)
+            self._resumed = {}
         self.step_log.start()
 
     def tokens_seen_now(self) -> int:
@@ -204,7 +200,7 @@ class TranslationTask(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps."""
         step = self.trainer.global_step
-        if self._step_tokens is not None or step % self.log_every:
+        if self.gradient_step.unfinished or step % self.log_every:
             return
         values = self.step_log.values(self)
         if not values:
@@ -333,14 +329,15 @@ class TranslationTask(LightningModule):
                 "lowercase": processor.lowercase,
             },
             "target_tokens_seen": self.tokens_seen_now(),
-            "random_state": random_state(),
+            "unfinished_step": self.gradient_step.state(self),
+            **random_states(self.trainer.world_size),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another vocabulary; take up the count of tokens."""
         stored = checkpoint["qvbench"]
         self.target_tokens_seen = stored["target_tokens_seen"]
-        self._random_state = stored["random_state"]
+        self._resumed = stored
         if self.vocabulary is not None:
             expected = Vocabulary.from_json(stored["vocabulary"]).fingerprint()
             check_vocabulary(expected, self.vocabulary.fingerprint(), "the checkpoint")
