@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 
 from qvbench.attention import ATTENTION, AttentionRecipe
@@ -182,7 +183,7 @@ class TranslationTask(LightningModule):
         are unscaled by now.
         """
         plugin = self.trainer.precision_plugin
-        algorithm = gradient_clip_algorithm or "norm"
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
         Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_train_start(self) -> None:
