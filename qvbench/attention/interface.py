@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import Cache, Memory
+from qvbench.attention.cost import Cost
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 from qvbench.positions.none import NoPosition
@@ -21,8 +22,10 @@ class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
 
     A mechanism defines :meth:`queries`, :meth:`remember` (what one token leaves in the decoding
-    cache), :meth:`keys_values` (keys and values from that) and ``cache_layout``. Everything else
-    is common. One that can decode without building its keys overrides :meth:`recall`.
+    cache), :meth:`keys_values` (keys and values from that), ``cache_layout`` and ``cost``.
+    Everything else is common. One that can decode without building its keys overrides
+    :meth:`recall` and ``recall_cost``; one that cannot work with a position scheme says so in
+    :meth:`objection`.
 
     Args:
         d_model: model width, d.
@@ -33,7 +36,8 @@ class Attention(nn.Module):
         bias: add a bias to the projections (the papers and the recipe have none).
 
     Raises:
-        UserError: the width is no multiple of the heads and no head width is given.
+        UserError: the width is no multiple of the heads and no head width is given, or the
+            position scheme makes no sense with the mechanism.
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
         self.position = position if position is not None else NoPosition(num_heads)
+        reason = self.objection(self.position)
+        if reason:
+            raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
         self.dropout = dropout
         self.bias = bias
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
@@ -78,6 +85,21 @@ class Attention(nn.Module):
     def cache_layout(self) -> tuple[tuple[int, int], ...]:
         """(heads, width) of each tensor of :meth:`remember`."""
         raise NotImplementedError
+
+    @property
+    def cost(self) -> Cost:
+        """Multiply-adds of :meth:`forward`."""
+        raise NotImplementedError
+
+    @property
+    def recall_cost(self) -> Cost:
+        """Multiply-adds of :meth:`recall`; those of :meth:`forward` unless given."""
+        return self.cost
+
+    def objection(self, position: Position) -> str | None:
+        """Why the mechanism makes no sense with a position scheme, and what does; ``None`` if
+        it does."""
+        return None
 
     # What they have in common
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -36,3 +37,13 @@ class QKV(Attention):
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:
         return (self.num_heads, self.head_dim), (self.num_heads, self.head_dim)
+
+    @property
+    def cost(self) -> Cost:
+        d, key_width, width = self.d_model, self.key.out_features, self.value.out_features
+        return Cost(
+            query=d * (key_width + width),
+            memory=d * (key_width + width),
+            key=0,
+            pair=key_width + width,
+        )

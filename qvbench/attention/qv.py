@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -34,3 +35,8 @@ class QV(Attention):
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:
         return ((self.num_heads, self.head_dim),)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

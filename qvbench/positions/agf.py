@@ -66,6 +66,7 @@ class AGF(Position):
             raise UserError("AGF: exponent_low 0 has no logarithm to spread from; give a small one")
         self.value_scaling = value_scaling
         self.directions = 2 if directional else 1
+        self.symmetric = not directional
         self.kernel = KERNELS[kernel](
             num_heads, self.directions, exponent_low, exponent_high, scale
         )

@@ -31,6 +31,13 @@ class Position(nn.Module):
     rotates: ClassVar[bool] = False
     """Changes queries and keys: a rotated key cannot be moved to the query's side."""
 
+    shared: bool = False
+    """One module serves all layers of a stack, as T5's buckets do; otherwise one a layer."""
+
+    symmetric: bool = False
+    """Acts in attention, but alike to the left and to the right of a query: mechanisms whose
+    query and key are the same vector gain no direction from it."""
+
     value_scaling: bool = False
     """The coefficient multiplies the values as well as the logits (PCM-V)."""
 
