@@ -121,6 +121,16 @@ def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.repeat_interleave(num_heads // x.shape[1], dim=1)
 
 
+def head_by_head(x: Tensor, weight: Tensor) -> Tensor:
+    """(B, H, L, D) times each head's matrix (H, D, E): (B, H, L, E).
+
+    One product a head over all B * L tokens; broadcasting over the batch would make B * H small
+    ones, at several times the cost on a CPU.
+    """
+    rows = x.transpose(0, 1).flatten(1, 2)
+    return (rows @ weight).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
+
+
 def _attend_by_sdpa(
     q: Tensor,
     k: Tensor,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
@@ -154,10 +155,14 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Projected queries, keys and values to the layer's output (B, Lq, d)."""
         q_len, k_len = q.shape[2], k.shape[2]
-        q = self.position.rotate(q, k_len - q_len)
-        k = self.position.rotate(k)
+        q = self.rotate(q, k_len - q_len)
+        k = self.rotate(k)
         settings = self.kernel_settings(q_len, k_len, mask, causal)
         return self.merge(core.attend(q, k, v, **settings))
+
+    def rotate(self, x: Tensor, start: int = 0) -> Tensor:
+        """What the position scheme does to queries, or a copy of the keys, from ``start`` on."""
+        return self.position.rotate(x, start)
 
     def kernel_settings(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool
@@ -177,6 +182,25 @@ class Attention(nn.Module):
     def linear(self, width_in: int, width_out: int) -> nn.Linear:
         """A projection with the mechanism's choice of bias."""
         return nn.Linear(width_in, width_out, bias=self.bias)
+
+    def head_matrices(self, rows: int, columns: int) -> nn.Parameter:
+        """A matrix for each head, (H, rows, columns), Glorot-uniform with a head's own fans."""
+        weight = nn.Parameter(torch.empty(self.num_heads, rows, columns))
+        for matrix in weight:
+            nn.init.xavier_uniform_(matrix)
+        return weight
+
+    def sharing(self, name: str, heads: int) -> int:
+        """A number of heads that query heads share, ``heads``, as the setting ``name``.
+
+        Raises:
+            UserError: it does not divide the query heads.
+        """
+        if heads < 1 or self.num_heads % heads:
+            raise UserError(
+                f"{type(self).__name__}: {name} must divide num_heads {self.num_heads}, got {heads}"
+            )
+        return heads
 
     def split(self, x: Tensor, heads: int) -> Tensor:
         """(B, L, heads * D) to (B, heads, L, D)."""

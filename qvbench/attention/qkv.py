@@ -14,15 +14,25 @@ from qvbench.attention.interface import Attention
 class QKV(Attention):
     """``Q_i = x W_i^Q``, ``K_i = m W_i^K``, ``V_i = m W_i^V``: ``4 d^2`` parameters.
 
-    Keeps keys and values, ``2 d`` numbers a token. Arguments as for :class:`Attention`.
+    Keeps keys and values, ``2 d`` numbers a token.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of heads, H.
+        head_dim_qk: width of a head's query and key, the width of its value if not given. A wider
+            one is the paper's "feature splitting" (section 3, note). In QV the key is the value,
+            so there ``head_dim`` widens both.
+        settings: as for :class:`Attention`.
     """
 
-    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, *, head_dim_qk: int | None = None, **settings: Any
+    ) -> None:
         super().__init__(d_model, num_heads, **settings)
-        width = self.num_heads * self.head_dim
-        self.query = self.linear(d_model, width)
-        self.key = self.linear(d_model, width)
-        self.value = self.linear(d_model, width)
+        self.head_dim_qk = head_dim_qk or self.head_dim
+        self.query = self.linear(d_model, num_heads * self.head_dim_qk)
+        self.key = self.linear(d_model, num_heads * self.head_dim_qk)
+        self.value = self.linear(d_model, num_heads * self.head_dim)
 
     def queries(self, x: Tensor) -> Tensor:
         return self.split(self.query(x), self.num_heads)
@@ -36,14 +46,9 @@ class QKV(Attention):
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (self.num_heads, self.head_dim), (self.num_heads, self.head_dim)
+        return (self.num_heads, self.head_dim_qk), (self.num_heads, self.head_dim)
 
     @property
     def cost(self) -> Cost:
-        d, key_width, width = self.d_model, self.key.out_features, self.value.out_features
-        return Cost(
-            query=d * (key_width + width),
-            memory=d * (key_width + width),
-            key=0,
-            pair=key_width + width,
-        )
+        both = self.num_heads * (self.head_dim_qk + self.head_dim)
+        return Cost(query=self.d_model * both, memory=self.d_model * both, key=0, pair=both)

@@ -11,10 +11,10 @@ def initialise(module: nn.Module) -> None:
     """Glorot-uniform (Glorot & Bengio 2010, equation 16) for every matrix, zero for biases.
 
     Embeddings included, as OpenNMT-py does. A stack of matrices (n, rows, columns) is initialised
-    matrix by matrix: PyTorch would take its first axis for a fan. Layer norms keep one and zero;
+    matrix by matrix: PyTorch would take its first axis for a fan. Norms keep one and zero;
     position schemes initialise themselves, their parameters are no matrices.
     """
-    if isinstance(module, Position | nn.LayerNorm):
+    if isinstance(module, Position | nn.LayerNorm | nn.RMSNorm):
         return
     for parameter in module.parameters(recurse=False):
         if parameter.dim() == 2:

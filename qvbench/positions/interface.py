@@ -46,6 +46,15 @@ class Position(nn.Module):
         self.num_heads = num_heads
         self.d_model = d_model
 
+    def symmetry_objection(self) -> str | None:
+        """Why mechanisms whose query and key are one vector refuse the scheme, if they do."""
+        if not self.symmetric:
+            return None
+        return (
+            "query and key are the same vector, and the scheme acts alike to both sides of it, so "
+            "nothing tells left from right; take agf or alibi with directional: true, or t5"
+        )
+
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         """Embeddings (B, L, d), the first of which stands at position ``start``."""
         return x

@@ -1,0 +1,116 @@
+"""Mechanisms that score queries against what they remember, without making keys of it.
+
+A key that is a matrix times something leaner, ``k = W c``, need not be made: ``q . (W c) =
+(W^T q) . c``. The matrix moves to the query's side and the cache keeps ``c``. A scheme that rotates
+the key stands between matrix and query, ``q . (R_n W c_n)``, with another rotation for every key:
+then keys are made once, when a token is remembered, and kept. (What they are made from would
+determine them still, but every step would have to make all past keys again.)
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from qvbench.attention import core
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+Layout = tuple[tuple[int, int], ...]
+
+
+class AbsorbingAttention(Attention):
+    """Base of mechanisms with a lean memory, from which keys and values can be expanded.
+
+    A mechanism defines :meth:`compress`, :meth:`expand`, :meth:`scores` and :meth:`mixed`, the
+    layouts of both memories, and what each costs. Arguments as for :class:`Attention`.
+    """
+
+    # What a mechanism says
+
+    def compress(self, m: Tensor) -> Memory:
+        """The lean memory of tokens (B, Lk, d): tensors (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def expand(self, lean: Memory) -> Memory:
+        """What is kept of a lean memory if keys must be: tensors (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def keys_values_of(self, expanded: Memory) -> tuple[Tensor, Tensor]:
+        """Keys and values among the tensors of :meth:`expand`."""
+        k, v = expanded
+        return k, v
+
+    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+        """Logits (B, H, Lq, Lk) of scaled queries (B, H, Lq, Dk) against a lean memory."""
+        raise NotImplementedError
+
+    def mixed(self, lean: Memory) -> Tensor:
+        """What the weights sum up: values, or what they are made from, (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def values_from(self, mixed: Tensor) -> Tensor:
+        """Sums of :meth:`mixed` (B, H, Lq, width) to sums of values (B, H, Lq, Dv)."""
+        return mixed
+
+    @property
+    def lean_layout(self) -> Layout:
+        """(heads, width) of each tensor of :meth:`compress`."""
+        raise NotImplementedError
+
+    @property
+    def expanded_layout(self) -> Layout:
+        """(heads, width) of each tensor of :meth:`expand`."""
+        raise NotImplementedError
+
+    # What they have in common
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether the position scheme leaves the key's matrix free to move."""
+        return not self.position.rotates
+
+    def remember(self, m: Tensor) -> Memory:
+        lean = self.compress(m)
+        return lean if self.absorbs else self.expand(lean)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        return self.keys_values_of(self.expand(memory) if self.absorbs else memory)
+
+    def recall(
+        self, x: Tensor, memory: Memory, *, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """As written for the base class, with the key's matrix on the query's side."""
+        if not self.absorbs:
+            return super().recall(x, memory, mask=mask, causal=causal)
+        q = self.queries(x)
+        q_len, k_len = q.shape[2], memory[0].shape[2]
+        q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
+        settings = self.kernel_settings(q_len, k_len, mask, causal)
+        mixed = core.weigh(self.scores(q, memory), self.mixed(memory), **settings)
+        return self.merge(self.values_from(mixed))
+
+    @property
+    def cache_layout(self) -> Layout:
+        return self.lean_layout if self.absorbs else self.expanded_layout
+
+    @property
+    def plain_cost(self) -> Cost:
+        """Multiply-adds with expanded keys and values."""
+        raise NotImplementedError
+
+    @property
+    def absorbed_cost(self) -> Cost:
+        """Multiply-adds of queries over a lean memory."""
+        raise NotImplementedError
+
+    @property
+    def cost(self) -> Cost:
+        cost = self.plain_cost
+        if self.absorbs:
+            return cost
+        return Cost(cost.query, memory=cost.memory + cost.key, key=0, pair=cost.pair)
+
+    @property
+    def recall_cost(self) -> Cost:
+        return self.absorbed_cost if self.absorbs else self.cost

@@ -1,0 +1,55 @@
+"""GQA: groups of query heads share a key and a value (arXiv:2305.13245; MQA: arXiv:1911.02150)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+
+class GQA(Attention):
+    """Grouped-query attention: ``G`` key-value heads, shared by ``H / G`` query heads each.
+
+    ``2 d^2 + 2 d G D`` parameters, with D the head width; keeps ``2 G D`` numbers a token. The
+    paper reads it as ``Q_v . K_v V_v`` (arXiv:2603.15665, section 9, equation 5).
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of query heads, H.
+        num_kv_heads: G, a divisor of H; 1 is multi-query attention (MQA), H is QKV.
+        settings: as for :class:`Attention`.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, num_kv_heads: int = 1, **settings: Any
+    ) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.num_kv_heads = self.sharing("num_kv_heads", num_kv_heads)
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.key = self.linear(d_model, num_kv_heads * self.head_dim)
+        self.value = self.linear(d_model, num_kv_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        groups = self.num_kv_heads
+        return self.split(self.key(m), groups), self.split(self.value(m), groups)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        k, v = memory
+        return k, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return (self.num_kv_heads, self.head_dim), (self.num_kv_heads, self.head_dim)
+
+    @property
+    def cost(self) -> Cost:
+        width, shared = (n * self.head_dim for n in (self.num_heads, self.num_kv_heads))
+        d = self.d_model
+        return Cost(query=2 * d * width, memory=2 * d * shared, key=0, pair=2 * width)

@@ -1,0 +1,53 @@
+"""GQA-QvVv: the shared value is the key (arXiv:2603.15665, section 9, first direction)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+
+class GQAQV(Attention):
+    """Grouped-query attention without keys: ``K_g = V_g = m W_g^V`` for G shared values.
+
+    ``2 d^2 + d G D`` parameters, with D the head width; keeps ``G D`` numbers a token. With as
+    many values as query heads it is QV.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of query heads, H.
+        num_kv_heads: G, a divisor of H.
+        settings: as for :class:`Attention`.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, num_kv_heads: int = 1, **settings: Any
+    ) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.num_kv_heads = self.sharing("num_kv_heads", num_kv_heads)
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.value = self.linear(d_model, num_kv_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        return (self.split(self.value(m), self.num_kv_heads),)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        (v,) = memory
+        return v, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((self.num_kv_heads, self.head_dim),)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        shared = self.num_kv_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=d * shared, key=0, pair=2 * width)

@@ -1,0 +1,77 @@
+"""Keyless attention: queries routed into value space (arXiv:2606.21848, three factors)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qvbench.attention import core
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+
+class Keyless(Attention):
+    """``Q_i = x W_i^Q M_i``, ``K_i = V_i = m W_i^V``: ``3 d^2 + H D^2`` parameters.
+
+    The source's factorisation of depth 3: a square map ``M_i`` for each head takes the query into
+    the space of values before it meets them. Two matrices in a row are one: without gradients
+    ``W_i^Q M_i`` is folded once, and decoding costs what QV's does. With identity maps it is QV.
+
+    Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.value = self.linear(d_model, num_heads * self.head_dim)
+        self.routing = self.head_matrices(self.head_dim, self.head_dim)
+        self._folded: tuple[object, Tensor, Tensor | None] | None = None
+
+    def queries(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return core.head_by_head(self.split(self.query(x), self.num_heads), self.routing)
+        weight, bias = self.folded_query()
+        return self.split(torch.nn.functional.linear(x, weight, bias), self.num_heads)
+
+    def folded_query(self) -> tuple[Tensor, Tensor | None]:
+        """``W^Q`` and its bias with every head's map applied, made anew when a factor changed."""
+        factors = [*self.query.parameters(), self.routing]
+        state = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in factors]
+        if self._folded is None or self._folded[0] != state:
+            with torch.no_grad(), torch.autocast(self.routing.device.type, enabled=False):
+                self._folded = (state, self._fold(self.query.weight.mT), self._fold_bias())
+        return self._folded[1], self._folded[2]
+
+    def _fold(self, rows: Tensor) -> Tensor:
+        """(n, H * D) times the maps, transposed: (H * D, n)."""
+        heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, n, D)
+        return (heads @ self.routing).mT.flatten(0, 1).contiguous()
+
+    def _fold_bias(self) -> Tensor | None:
+        bias = self.query.bias
+        return None if bias is None else self._fold(bias[None])[:, 0]
+
+    def remember(self, m: Tensor) -> Memory:
+        return (self.split(self.value(m), self.num_heads),)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        (v,) = memory
+        return v, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((self.num_heads, self.head_dim),)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        routing = width * self.head_dim
+        return Cost(query=2 * d * width + routing, memory=d * width, key=0, pair=2 * width)
+
+    @property
+    def recall_cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

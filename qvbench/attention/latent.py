@@ -1,0 +1,29 @@
+"""Low-rank compression of a token, as multi-head latent attention has it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Latent(nn.Module):
+    """``c = RMSNorm(x W)``, of a width below the model's (arXiv:2405.04434, equations 9 and 12).
+
+    The norm is in the paper's text (section 3.1.2) and code, not in its equations.
+
+    Args:
+        d_model: width of the token.
+        rank: width of the latent.
+        bias: of the projection.
+        norm: normalise the latent; without it, up-projection after down-projection is one matrix.
+    """
+
+    def __init__(self, d_model: int, rank: int, *, bias: bool, norm: bool) -> None:
+        super().__init__()
+        self.down = nn.Linear(d_model, rank, bias=bias)
+        self.norm = nn.RMSNorm(rank, eps=1e-6) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, rank)."""
+        c = self.down(x)
+        normed: Tensor = self.norm(c)
+        return normed.to(c.dtype)

@@ -1,0 +1,113 @@
+"""MLA-QvVv: latent attention without keys (arXiv:2603.15665, section 9, first direction)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qvbench.attention import core
+from qvbench.attention.absorbing import AbsorbingAttention
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.latent import Latent
+
+
+class MLAQV(AbsorbingAttention):
+    """``V_i = c W_i^UV`` from a latent ``c`` of the token, and ``K_i = V_i``.
+
+    Decoding keeps the latent alone: the up-projection moves to the query's side for the scores
+    and behind the weighted sum for the values. A scheme that rotates a copy of the value as key
+    forbids that; then the values are kept, ``d`` numbers a token.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of heads, H.
+        value_rank: width of the latent; a quarter of d if not given.
+        query_rank: width of the query's latent; none if not given.
+        latent_norm: RMS norm on every latent, as in DeepSeek-V2.
+        bias: on the projections of tokens; up-projections have none.
+        settings: as for :class:`Attention`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        value_rank: int | None = None,
+        query_rank: int | None = None,
+        latent_norm: bool = True,
+        bias: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(d_model, num_heads, bias=bias, **settings)
+        self.value_rank = value_rank or max(1, d_model // 4)
+        self.query_rank = query_rank or d_model
+        width = num_heads * self.head_dim
+        self.value_latent = Latent(d_model, self.value_rank, bias=bias, norm=latent_norm)
+        self.query_latent = (
+            Latent(d_model, query_rank, bias=bias, norm=latent_norm) if query_rank else None
+        )
+        self.query = torch.nn.Linear(self.query_rank, width, bias=bias and not query_rank)
+        self.value = torch.nn.Linear(self.value_rank, width, bias=False)
+
+    def queries(self, x: Tensor) -> Tensor:
+        u = x if self.query_latent is None else self.query_latent(x)
+        return self.split(self.query(u), self.num_heads)
+
+    def compress(self, m: Tensor) -> Memory:
+        return (self.value_latent(m)[:, None],)
+
+    def expand(self, lean: Memory) -> Memory:
+        (c,) = lean
+        return (self.split(self.value(c[:, 0]), self.num_heads),)
+
+    def keys_values_of(self, expanded: Memory) -> tuple[Tensor, Tensor]:
+        (v,) = expanded
+        return v, v
+
+    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+        (c,) = lean
+        return core.head_by_head(q, self._up) @ c.mT
+
+    def mixed(self, lean: Memory) -> Tensor:
+        return lean[0]
+
+    def values_from(self, mixed: Tensor) -> Tensor:
+        return core.head_by_head(mixed, self._up.mT)
+
+    @property
+    def _up(self) -> Tensor:
+        """Each head's up-projection, (H, D, rank)."""
+        return self.value.weight.unflatten(0, (self.num_heads, -1))
+
+    @property
+    def lean_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((1, self.value_rank),)
+
+    @property
+    def expanded_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((self.num_heads, self.head_dim),)
+
+    @property
+    def plain_cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        down = 0 if self.query_latent is None else d * self.query_rank
+        return Cost(
+            query=down + self.query_rank * width + width * d,
+            memory=d * self.value_rank,
+            key=width * self.value_rank,
+            pair=2 * width,
+        )
+
+    @property
+    def absorbed_cost(self) -> Cost:
+        plain = self.plain_cost
+        return Cost(
+            query=plain.query + 2 * plain.key,
+            memory=plain.memory,
+            key=0,
+            pair=2 * self.num_heads * self.value_rank,
+        )

@@ -1,0 +1,56 @@
+"""Tied queries and keys: Q = K (arXiv:2606.04032, "Q=K-V")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+from qvbench.positions.interface import Position
+
+
+class QKTied(Attention):
+    """``Q_i = x W_i``, ``K_i = m W_i``, ``V_i = m W_i^V``: ``3 d^2`` parameters.
+
+    In self-attention the logits are symmetric: what token m is to n, n is to m, and a token is
+    most alike to itself. Positions added to the embeddings leave them symmetric. So does a scheme
+    inside attention that treats left and right alike, or that rotates query and key:
+    ``(R_m q_m) . (R_n q_n)`` is one number from either end. Those are refused, since the scheme
+    could not do here what it is for. The source breaks the symmetry by a 2-D positional encoding,
+    a term for each pair of query and key; directional AGF or ALiBi and T5's buckets, which hold
+    keys left and right of the query apart, are such terms. Without positions inside attention
+    the mechanism is the source's symmetric form.
+
+    Keeps keys and values, ``2 d`` numbers a token. Arguments as for :class:`Attention`.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query_key = self.linear(d_model, num_heads * self.head_dim)
+        self.value = self.linear(d_model, num_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query_key(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        k, v = self.query_key(m), self.value(m)
+        return self.split(k, self.num_heads), self.split(v, self.num_heads)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        k, v = memory
+        return k, v
+
+    def objection(self, position: Position) -> str | None:
+        return position.symmetry_objection()
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return (self.num_heads, self.head_dim), (self.num_heads, self.head_dim)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=2 * d * width, key=0, pair=2 * width)

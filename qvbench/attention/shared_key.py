@@ -1,0 +1,57 @@
+"""Shared key: the "key approximation" reading of QV-Ka, which is not the paper's equation 8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+
+class SharedKey(Attention):
+    """``K = m W_shared``: one key of a head's width for all heads, learned or frozen.
+
+    A popular account of arXiv:2603.15665 takes "Ka" for *key approximation*: no ``W^K``, scores
+    from a fixed or shared transformation of the tokens. It stands here so that the two can be
+    told apart by measurement. ``3 d^2 + d D`` parameters, with D the head width; keeps ``d + D``
+    numbers a token.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of heads, H.
+        frozen: keep the shared projection at its initial value.
+        settings: as for :class:`Attention`.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, frozen: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.key = self.linear(d_model, self.head_dim).requires_grad_(not frozen)
+        self.value = self.linear(d_model, num_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        return self.split(self.key(m), 1), self.split(self.value(m), self.num_heads)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        k, v = memory
+        return k, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return (1, self.head_dim), (self.num_heads, self.head_dim)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        frozen = 0 if self.key.weight.requires_grad else d * self.head_dim
+        return Cost(
+            2 * d * width, d * (self.head_dim + width), key=0, pair=2 * width, frozen=frozen
+        )

@@ -1,0 +1,50 @@
+"""A single projection: Q = K = V (arXiv:2606.04032, "Q=K=V")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+from qvbench.positions.interface import Position
+
+
+class Single(Attention):
+    """``Q_i = x W_i``, ``K_i = V_i = m W_i``: ``2 d^2`` parameters.
+
+    In self-attention its logits are symmetric, as those of tied queries and keys are, and a scheme
+    inside attention that cannot tell left from right is refused: rotations, and coefficients or
+    biases of the distance alone. Directional AGF or ALiBi and T5's buckets give the asymmetry for
+    which the source takes a 2-D positional encoding.
+
+    Keeps one vector a head, ``d`` numbers a token. Arguments as for :class:`Attention`.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.projection = self.linear(d_model, num_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.projection(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        return (self.split(self.projection(m), self.num_heads),)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        (v,) = memory
+        return v, v
+
+    def objection(self, position: Position) -> str | None:
+        return position.symmetry_objection()
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return ((self.num_heads, self.head_dim),)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

@@ -1,0 +1,54 @@
+"""V-shared: shared values, full keys (arXiv:2603.15665, section 9, second direction)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention.cache import Memory
+from qvbench.attention.cost import Cost
+from qvbench.attention.interface import Attention
+
+
+class VShared(Attention):
+    """``(Q_k V_k) V_v``: values shared by groups of heads, a key of its own for each query head.
+
+    ``3 d^2 + d G D`` parameters for G values of width D; keeps ``d + G D`` numbers a token.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of query heads, H.
+        num_value_heads: G, a divisor of H; H is QKV.
+        settings: as for :class:`Attention`.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, num_value_heads: int = 1, **settings: Any
+    ) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.num_value_heads = self.sharing("num_value_heads", num_value_heads)
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.key = self.linear(d_model, num_heads * self.head_dim)
+        self.value = self.linear(d_model, num_value_heads * self.head_dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        return self.split(self.query(x), self.num_heads)
+
+    def remember(self, m: Tensor) -> Memory:
+        k, v = self.key(m), self.value(m)
+        return self.split(k, self.num_heads), self.split(v, self.num_value_heads)
+
+    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        k, v = memory
+        return k, v
+
+    @property
+    def cache_layout(self) -> tuple[tuple[int, int], ...]:
+        return (self.num_heads, self.head_dim), (self.num_value_heads, self.head_dim)
+
+    @property
+    def cost(self) -> Cost:
+        d, width = self.d_model, self.num_heads * self.head_dim
+        shared = self.num_value_heads * self.head_dim
+        return Cost(query=2 * d * width, memory=d * (width + shared), key=0, pair=2 * width)
