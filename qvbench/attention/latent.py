@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,6 +25,6 @@ class Latent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, d) to (B, L, rank)."""
-        c = self.down(x)
-        normed: Tensor = self.norm(c)
-        return normed.to(c.dtype)
+        c: Tensor = self.down(x)
+        wide = torch.promote_types(c.dtype, torch.float32)
+        return self.norm(c.to(wide)).to(c.dtype)

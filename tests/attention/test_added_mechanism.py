@@ -1,0 +1,72 @@
+"""The walk-through of docs/adding-a-mechanism.md: its code joins the suite at run time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from qvbench.attention import build_attention
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "adding-a-mechanism.md").read_text(encoding="utf-8")
+GENERAL = re.findall(r"^pytest -p my_module (.*) -k linear_key$", PAGE, re.MULTILINE)[0].split()
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """The page's code as a module of somebody's own."""
+    code = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    file = tmp_path / "my_module.py"
+    file.write_text(code, encoding="utf-8")
+    return file
+
+
+def pytest_with(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(module.parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "my_module", "-k", "linear_key", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_general_tests_take_up_a_mechanism_that_no_file_names(module):
+    """A list of mechanisms somewhere that a new one has to be written into."""
+    result = pytest_with(module, *GENERAL)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert int(re.findall(r"(\d+) passed", result.stdout)[0]) > 30
+
+
+@pytest.mark.slow
+def test_general_tests_can_fail_on_it(module):
+    """Tests that collect the new mechanism and check nothing of it."""
+    right = "return self.key(v), v\n"
+    code = module.read_text(encoding="utf-8")
+    assert right in code
+    wrong = "return self.key(v) * (1.0 + v.shape[2]), v\n"  # depends on the tokens that follow
+    module.write_text(code.replace(right, wrong), encoding="utf-8")
+    result = pytest_with(module, "tests/attention/test_every_pair.py")
+    assert result.returncode == 1, result.stdout[-3000:]
+
+
+def test_with_the_identity_for_its_map_it_is_qv(module, monkeypatch):
+    """The page's own identity."""
+    from qvbench.attention import ATTENTION
+
+    monkeypatch.setattr(ATTENTION, "_classes", dict(ATTENTION._classes))
+    exec(compile(module.read_text(encoding="utf-8"), str(module), "exec"), {"__name__": "added"})
+    linear, qv = (build_attention(n, d_model=32, num_heads=4) for n in ("linear_key", "qv"))
+    linear.load_state_dict(qv.state_dict(), strict=False)
+    linear.key.weight.data.copy_(torch.eye(8))
+    x = torch.randn(2, 5, 32)
+    torch.testing.assert_close(linear(x, causal=True), qv(x, causal=True))

@@ -1,0 +1,116 @@
+"""What must hold for every mechanism with every position scheme that it accepts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qvbench.attention import ATTENTION
+from qvbench.attention.cache import Cache
+from qvbench.errors import UserError
+from qvbench.models.initialisation import initialise
+from qvbench.positions import POSITIONS
+from tests.pairs import D_MODEL, allowed_pairs, build, label
+
+PAIRS = [pytest.param(m, s, id=f"{label(m)}-{label(s)}") for m, s in allowed_pairs()]
+every_pair = pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+
+
+def double(mechanism, scheme):
+    """A layer in float64, none of whose parameters is at a neutral initial value."""
+    torch.manual_seed(0)
+    attention = build(mechanism, scheme).double().eval()
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, parameter.detach().mean().item(), 0.3)
+    return attention
+
+
+def tokens(length: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(length)
+    return torch.randn(3, length, D_MODEL, generator=generator, dtype=torch.float64)
+
+
+def test_every_part_is_in_some_pair():
+    """A mechanism or scheme that refuses everything, and so is never tested."""
+    assert {pair.values[0][0] for pair in PAIRS} == set(ATTENTION)
+    inside = {name for name in POSITIONS if not POSITIONS[name].absolute}
+    assert {pair.values[1][0] for pair in PAIRS} == inside
+
+
+@pytest.mark.parametrize("mechanism", ["qk_tied", "single"])
+@pytest.mark.parametrize(
+    "scheme", [("rope", {}), ("agf", {"directional": False}), ("alibi", {"directional": False})]
+)
+def test_one_vector_for_query_and_key_refuses_what_is_symmetric(mechanism, scheme):
+    """A scheme chosen for word order that cannot give any."""
+    with pytest.raises(UserError, match="nothing tells left from right; take agf"):
+        build((mechanism, {}), scheme)
+
+
+@every_pair
+@torch.no_grad()
+def test_what_is_recalled_is_what_was_attended(mechanism, scheme):
+    """A matrix on the wrong side, a scale or rotation lost on the way, a mask not passed on."""
+    attention = double(mechanism, scheme)
+    x, m = tokens(5), tokens(7)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    mask[1, 4:] = False
+    with torch.enable_grad():  # as in training: nothing may be folded
+        whole = attention(x, m, mask=mask)
+    recalled = attention.recall(x, attention.remember(m), mask=mask)
+    torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-10)
+
+
+@every_pair
+@torch.no_grad()
+def test_steps_through_reorders_are_the_whole_pass(mechanism, scheme):
+    """A prefix that is remembered at the wrong place, or a reorder that mixes tensors up."""
+    attention = double(mechanism, scheme)
+    x = tokens(23)
+    cache, order = Cache(), torch.arange(3)
+    seen = 0
+    for new in (5, 1, 1, 9, 1, 6):  # prefixes of several tokens among single ones
+        stepped = attention.step(x[:, seen : seen + new], cache)
+        seen += new
+        whole = attention(x[:, :seen], causal=True)[:, -new:]
+        torch.testing.assert_close(stepped, whole, rtol=0, atol=1e-10)
+        order = torch.tensor([2, 0, 1])
+        cache.reorder(order)
+        x = x[order]
+    assert cache.numbers() == attention.cache_size
+
+
+@every_pair
+def test_cache_layout_is_what_is_kept(mechanism, scheme):
+    """A cache that claims to be leaner than the tensors that it keeps."""
+    attention = double(mechanism, scheme)
+    kept = attention.remember(tokens(4))
+    assert tuple((t.shape[1], t.shape[3]) for t in kept) == attention.cache_layout
+    assert attention.cache_size == sum(t[0, :, 0].numel() for t in kept)
+
+
+DEVICES = [("cpu", None), ("cpu", torch.bfloat16)]
+if torch.cuda.is_available():
+    DEVICES += [("cuda", torch.float16), ("cuda", torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("device", "autocast"), DEVICES)
+@every_pair
+def test_forward_and_gradients_are_finite(mechanism, scheme, device, autocast):
+    """A softmax or a power law in 16 bits, and a parameter that nothing reaches."""
+    torch.manual_seed(1)
+    attention = build(mechanism, scheme)
+    initialise(attention)
+    attention = attention.to(device)
+    x = 8 * torch.randn(2, 33, D_MODEL, device=device)
+    mask = torch.ones(2, 33, dtype=torch.bool, device=device)
+    mask[1, 20:] = False
+    with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
+        y = attention(x, mask=mask)
+    assert y.isfinite().all()
+    y.float().pow(2).sum().backward()
+    for name, parameter in attention.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().sum() > 0, name
