@@ -30,9 +30,10 @@ VERBS = {
     "validate": Verb(_LIGHTNING, "validate", "accuracy and loss of a checkpoint: --ckpt_path PATH"),
     "test": Verb(_LIGHTNING, "test", "BLEU and chrF of a checkpoint by beam search"),
     "predict": Verb(_LIGHTNING, "predict", "translate the test set of a config to a file"),
-    "list": Verb("qvbench.list_parts", "main", "mechanisms, positions, corpora and configs"),
+    "list": Verb("qvbench.list_parts", "main", "mechanisms, positions, corpora, configs, suites"),
     "prepare": Verb(_LIGHTNING, "prepare", "fetch, verify, tokenise and store a config's corpus"),
     "translate": Verb("qvbench.translate", "main", "translate a file or standard input"),
+    "sweep": Verb("qvbench.experiments.sweep", "main", "run a suite of configs over its seeds"),
     "report": Verb("qvbench.report.command", "main", "gather runs into table, figure and page"),
 }
 

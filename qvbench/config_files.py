@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,6 +36,11 @@ def shipped_configs() -> list[str]:
         folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file)
     )
     return [file.relative_to(folder).as_posix() for file in files if _is_whole(file)]
+
+
+def shipped_suites() -> list[str]:
+    """Names of the shipped suites (``suites/mechanisms.yaml`` is ``mechanisms``)."""
+    return sorted(file.stem for file in (shipped_folder() / "suites").glob("*.yaml"))
 
 
 def summary(name: str) -> str:
@@ -77,6 +83,22 @@ def config_name(path: str | Path) -> str:
     if path.name == "config.yaml" and record.is_file():
         return str(json.loads(record.read_text(encoding="utf-8"))["config"])
     return path.name
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: it cannot be read as text or as YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise UserError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from error
 
 
 def _names_a_file(text: str) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from qvbench.training import run_folder, tracking
 from qvbench.training.allocator import cache_few_kernels, keep_freed_memory
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.hardware import check_hardware
+from qvbench.training.messages import set_up_logging
 from qvbench.training.predictions import PredictionFile
 from qvbench.training.processes import is_first_process
 from qvbench.training.progress import training_progress
@@ -61,7 +59,7 @@ def predict(words: list[str]) -> int:
 
 def prepare(words: list[str]) -> int:
     """Prepare the corpus of a config, and say what was stored."""
-    _set_up_logging()
+    set_up_logging()
     cli = ExperimentCLI(run=False, args=_with_config_of_checkpoint(words))
     cli.datamodule.prepare_data()
     print(describe(cli.datamodule))
@@ -69,7 +67,7 @@ def prepare(words: list[str]) -> int:
 
 
 def _run(verb: str, words: list[str]) -> int:
-    _set_up_logging()
+    set_up_logging()
     keep_freed_memory()
     cache_few_kernels()
     ExperimentCLI(args=[verb, *_with_config_of_checkpoint(words)])
@@ -120,12 +118,17 @@ class ExperimentCLI(LightningCLI):
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed, always a number: a run that nobody can repeat is of no use here."""
+        """A seed, always a number, as a run that nobody can repeat is of no use; and a name."""
         parser.add_argument(
             "--seed_everything",
             type=int,
             default=self.seed_everything_default,
             help="seed of weights, dropout and the order of the data",
+        )
+        parser.add_argument(
+            "--name",
+            type=str,
+            help="folder of the run under runs/, beside its seed; named after the config if absent",
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -277,7 +280,8 @@ class ExperimentCLI(LightningCLI):
 
     @property
     def _group(self) -> str:
-        return run_folder.run_group(self._name)
+        given = self._settings.name
+        return run_folder.run_group(self._name) if given is None else run_folder.checked_name(given)
 
     def _choose_folder(self) -> Path:
         """A new folder; that of the checkpoint's run, if one is taken up."""
@@ -301,7 +305,7 @@ class ExperimentCLI(LightningCLI):
     def _resolve(self) -> dict[str, Any]:
         """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
         settings = self._settings.clone()
-        for key in (*self._subcommand_method_arguments[self.config.subcommand], "config"):
+        for key in (*self._subcommand_method_arguments[self.config.subcommand], "config", "name"):
             settings.pop(key, None)
         parser = self._parser(self.config.subcommand)
         text = parser.dump(settings, skip_none=False, skip_validation=True)
@@ -333,18 +337,3 @@ def _values(words: list[str], *options: str) -> list[str]:
         if name in options:
             values += [value] if equals else words[place + 1 : place + 2]
     return values
-
-
-def _set_up_logging() -> None:
-    """The suite's messages go to standard error, from the first process only; less chatter."""
-    logger = logging.getLogger("qvbench")
-    logger.setLevel(logging.INFO if is_first_process() else logging.WARNING)
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    advertising.addFilter(lambda record: "Tip:" not in record.getMessage())
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, with a newer torch
-    # Batches come from memory-mapped arrays: workers would only cost their start.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

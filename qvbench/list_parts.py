@@ -9,14 +9,14 @@ from typing import Any
 
 from qvbench import config_files
 
-PARTS = ("mechanisms", "positions", "corpora", "configs")
+PARTS = ("mechanisms", "positions", "corpora", "configs", "suites")
 
 
 def main(argv: list[str]) -> int:
     """Run the verb with the words after ``list``."""
     parser = argparse.ArgumentParser(
         prog="qvbench list",
-        description="List mechanisms, position schemes, corpora and configs, a line each.",
+        description="List mechanisms, position schemes, corpora, configs and suites, a line each.",
         allow_abbrev=False,
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 
 def collect() -> dict[str, list[dict[str, str]]]:
-    """Every part by kind: its name, its class (what YAML calls it; configs have none), a line."""
+    """Every part by kind: its name, its class (what YAML calls it; files have none), a line."""
     from qvbench.attention import ATTENTION
     from qvbench.data.corpora import CORPORA
     from qvbench.positions import POSITIONS
@@ -42,6 +42,10 @@ def collect() -> dict[str, list[dict[str, str]]]:
         "configs": [
             {"name": name, "summary": config_files.summary(name)}
             for name in config_files.shipped_configs()
+        ],
+        "suites": [
+            {"name": name, "summary": config_files.summary(f"suites/{name}.yaml")}
+            for name in config_files.shipped_suites()
         ],
     }
 

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ActionConfigFile
 from lightning.pytorch.cli import LightningArgumentParser
 
-from qvbench.config_files import find_config
+from qvbench.config_files import find_config, read_yaml
 from qvbench.errors import UserError
 
 
@@ -51,22 +50,6 @@ class Parser(LightningArgumentParser):
             for option in action.option_strings
             if option.startswith("--") and not option.endswith((".help", "+"))
         ]
-
-
-def read_yaml(file: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: it cannot be read as text or as YAML; the message names the line.
-    """
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise UserError(f"{place}: not valid YAML: {getattr(error, 'problem', error)}") from error
 
 
 def place_of(key: str, words: Iterable[str], configs: Iterable[Path]) -> str:

@@ -9,11 +9,24 @@ from qvbench.errors import UserError
 RECORD = "run.json"
 CONFIG = "config.yaml"
 CURVES = "curves.csv"
+SWEEP_VARIABLE = "QVBENCH_SWEEP"
+"""Environment variable by which a sweep says, in JSON, what a run's record keeps of it."""
 
 
 def run_group(config_name: str) -> str:
     """The name under which the runs of a config are kept: ``tiny/qvka.yaml`` to ``tiny-qvka``."""
     return "-".join(Path(config_name).with_suffix("").parts)
+
+
+def checked_name(name: str) -> str:
+    """A name that the user gave instead of the config's.
+
+    Raises:
+        UserError: it is not the name of one folder.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise UserError(f"--name {name!r}: not the name of a folder; give letters, digits, - and _")
+    return name
 
 
 def claim(base: Path, group: str, seed: int) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from qvbench.data.corpora import CORPORA
 from qvbench.training import provenance
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.hardware import describe_hardware
-from qvbench.training.run_folder import CONFIG, RECORD
+from qvbench.training.run_folder import CONFIG, RECORD, SWEEP_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +124,14 @@ class RunRecord(Callback):
             },
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
+            "cache_per_token": cache_per_token(module.network),
             "steps": 0,
             "target_tokens": 0,
             "wall_seconds": 0.0,
             "metrics": {},
             "bleu_signatures": {},
             "status": "running",
+            **json.loads(os.environ.get(SWEEP_VARIABLE) or "{}"),
         }
 
     def _save(self, trainer: Trainer, module: Any, status: str) -> None:
@@ -156,6 +159,12 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
     }
     total = sum(parameter.numel() for parameter in network.parameters())
     return {"total": total, "attention": sum(attention.values())}
+
+
+def cache_per_token(network: Any) -> dict[str, int]:
+    """Numbers that a decoder layer keeps of a target token (self) and of a source token (cross)."""
+    layer = network.decoder[0]
+    return {"self": layer.attention.cache_size, "cross": layer.cross_attention.cache_size}
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -1,0 +1,1 @@
+"""Suites of runs that are compared: what they consist of, and running them. Needs no torch."""
