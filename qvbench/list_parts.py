@@ -20,7 +20,17 @@ def main(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="a page in Markdown instead: every mechanism with every position scheme",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.pairs:
+        from qvbench.pairs import pairs_page
+
+        print(pairs_page(), end="")
+        return 0
     parts = collect()
     if arguments.format == "json":
         print(json.dumps(parts, indent=2, ensure_ascii=False))
