@@ -9,12 +9,14 @@ import torch
 import yaml
 
 from qvbench.checkpoint import task_from_config
+from qvbench.config_files import shipped_suites
+from qvbench.experiments.suite import find_suite, read_suite
 from qvbench.lightning_verbs import ExperimentCLI
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.tasks.translation import TranslationTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+FILES = sorted(f for f in CONFIGS.rglob("*.yaml") if f.parent.name != "suites")
 EXPERIMENTS = [f for f in FILES if {"model", "data"} <= set(yaml.safe_load(f.read_text()) or {})]
 VOCABULARY = 36_000
 
@@ -59,6 +61,9 @@ def test_every_fragment_is_used():
         content = yaml.safe_load(file.read_text())
         values = [*content["model"].values(), content["data"], content.get("trainer")]
         used |= {(file.parent / v).resolve() for v in values if str(v).endswith(".yaml")}
+    for suite in map(find_suite, shipped_suites()):
+        for variant in read_suite(suite).variants.values():
+            used |= {Path(word) for _, word in variant.settings if word.endswith(".yaml")}
     fragments = {f.resolve() for f in FILES} - {f.resolve() for f in EXPERIMENTS}
     spare = {"position/none.yaml"}  # for the command line
     assert {name_of(f) for f in fragments - used} <= spare

@@ -102,6 +102,7 @@ class PlannedRun:
     @property
     def labels(self) -> dict[str, Any]:
         """What the record of the run keeps of the suite."""
+        variants = list(self.suite.variants)
         return {
             "suite": self.suite.name,
             "variant": self.variant.name,
@@ -110,7 +111,8 @@ class PlannedRun:
                 "file": config_name(self.suite.file),
                 "title": self.suite.title,
                 "baseline": self.suite.baseline,
-                "place": list(self.suite.variants).index(self.variant.name),
+                "place": variants.index(self.variant.name),
+                "variants": len(variants),
                 "overrides": [list(pair) for pair in self.overrides],
             },
         }

@@ -1,0 +1,178 @@
+"""Suite files: what they may say, what is refused, and when a variant is another one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
+from qvbench.errors import UserError
+from qvbench.experiments.plan import plan, read_overrides
+from qvbench.experiments.suite import find_suite, read_suite
+from qvbench.training.run_folder import checked_name
+from tests.cli.conftest import Answer
+from tests.experiments.conftest import SUITE, write_suite
+from tests.test_configs import build_network, parse
+
+VARIANTS = [
+    pytest.param(suite, variant, id=f"{suite}-{variant}")
+    for suite in shipped_suites()
+    for variant in read_yaml(find_suite(suite))["variants"]
+]
+
+
+@pytest.mark.parametrize(("suite", "variant"), VARIANTS)
+def test_every_variant_of_a_shipped_suite_builds(suite: str, variant: str) -> None:
+    """A variant that fails after the hours of those before it; one that is not what it says."""
+    chosen = read_suite(find_suite(suite)).variants[variant]
+    words = [word for key, value in chosen.settings for word in (f"--{key}", value)]
+    cli = parse(chosen.config, *words)
+    build_network(cli)
+    for key, value in chosen.settings:
+        if value.endswith(".yaml"):
+            assert Path(value).stem in variant, f"{key} of {variant} is {value}"
+
+
+def test_shipped_suites_have_a_line_for_the_list() -> None:
+    for name in shipped_suites():
+        assert find_suite(name).read_text(encoding="utf-8").startswith("# ")
+
+
+def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
+    """An interrupted sweep with three seeds of one variant and nothing to compare them with."""
+    runs = plan(read_suite(write_suite(tmp_path)), tmp_path / "out")
+    ids = ["pair-qv/seed-1", "pair-one/seed-1", "pair-qv/seed-2", "pair-one/seed-2"]
+    assert [run.id for run in runs] == ids
+    assert runs[0].folder == tmp_path / "out" / "runs" / "pair-qv" / "seed-1"
+
+
+def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
+    """Nested settings lost, a number as text, a fragment that is only found from one folder."""
+    network = {"class_path": "EncoderDecoder", "init_args": {"d_model": 8}}
+    settings = {"trainer": {"max_steps": 2}, "model": {"network": network}, "data.lowercase": True}
+    variants = {"qv": {}, "one": {"model.attention": "single.yaml", "trainer.max_steps": 3}}
+    suite = read_suite(write_suite(tmp_path, settings=settings, variants=variants))
+    run = plan(suite, tmp_path, ["one"], [7], (("data.merges", "9"),))[0]
+    words = run.words
+    values = {word: words[n + 1] for n, word in enumerate(words) if word.startswith("--")}
+    assert values["--trainer.max_steps"] == "3"
+    assert json.loads(values["--model.network"]) == network
+    assert values["--data.lowercase"] == "true"
+    assert values["--model.attention"] == str(tmp_path / "single.yaml")
+    assert values["--config"] == str(tmp_path / "tiny.yaml")
+    assert (values["--seed_everything"], values["--name"]) == ("7", "pair-one")
+    assert values["--data.merges"] == "9"
+
+
+def hash_of(file: Path, variant: str = "one", **overrides: str) -> str:
+    return read_suite(file).variants[variant].settings_hash(tuple(overrides.items()))
+
+
+def test_another_content_is_another_variant(tmp_path: Path) -> None:
+    """Results of an edited suite, config or fragment passed off as those of the present one."""
+    suite = write_suite(tmp_path)
+    seen = {hash_of(suite), hash_of(suite, "qv"), hash_of(suite, merges="9")}
+    fragment, base = tmp_path / "single.yaml", tmp_path / "tiny.yaml"
+    fragment.write_text(fragment.read_text() + "init_args: {bias: true}\n")
+    seen.add(hash_of(suite))
+    base.write_text(base.read_text().replace("max_tokens: 256", "max_tokens: 255"))
+    seen.add(hash_of(suite))
+    write_suite(tmp_path, settings={"trainer.max_steps": 3})
+    seen.add(hash_of(suite))
+    assert len(seen) == 6
+
+
+def test_what_changes_no_run_is_the_same_variant(tmp_path: Path) -> None:
+    """A finished sweep run again for a comment, another place, or one more variant or seed."""
+    suite = write_suite(tmp_path)
+    first = hash_of(suite)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    more = {**SUITE["variants"], "other": {"data.merges": 9}}
+    file = write_suite(elsewhere, seeds=[4], title="T", baseline="one", variants=more)
+    base = elsewhere / "tiny.yaml"
+    base.write_text("# why\n" + base.read_text().replace("seed_everything: 3", ""))
+    assert hash_of(file) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"variants": {}}, "no variants"),
+        ({"variants": {"a-b": {}}}, "'a-b'"),
+        ({"variants": {"qv": {"model.attention": "x.yaml"}}}, "no file x.yaml"),
+        ({"variants": {"qv": {"config": "x.yaml"}}}, "no config x.yaml"),
+        ({"variants": {"qv": 3}}, "variant qv"),
+        ({"baseline": "qkv"}, "'qkv' is no variant"),
+        ({"seeds": [1, 1]}, "different whole numbers"),
+        ({"seeds": ["a"]}, "different whole numbers"),
+        ({"seeds": 3}, "seeds must be a list"),
+        ({"seed": [3]}, "no key 'seed'"),
+        ({"base": None}, "lacks 'base'"),
+    ],
+)
+def test_a_faulty_suite_is_one_line(
+    changes: dict[str, Any], fault: str, tmp_path: Path, qvbench: Callable[..., Answer]
+) -> None:
+    """A traceback, or a fault that shows after hours."""
+    file = write_suite(tmp_path, **changes)
+    answer = qvbench("sweep", "--suite", str(file), "--dry_run")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert f"{file}: " in answer.err
+    assert fault in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--suite", "mechanism"], "near it: mechanisms"),
+        (["--suite", "mechanisms", "--only", "qkv", "qkw"], "--only qkw"),
+        (["--suite", "mechanisms", "--seed_everything", "3"], "use --seeds"),
+        (["--suite", "mechanisms", "--trainer.default_root_dir=x"], "use --output"),
+        (["--suite", "mechanisms", "--trainer.max_steps"], "needs a value"),
+        (["--suite", "mechanisms", "qkv"], "belongs to no option"),
+    ],
+)
+def test_a_faulty_command_is_one_line(
+    words: list[str], fault: str, here: Path, qvbench: Callable[..., Answer]
+) -> None:
+    answer = qvbench("sweep", *words, "--dry_run")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert fault in answer.err
+
+
+def test_overrides() -> None:
+    words = ["--trainer.max_steps", "5", "--data.merges=9", "--x", "-1"]
+    assert read_overrides(words) == (("trainer.max_steps", "5"), ("data.merges", "9"), ("x", "-1"))
+    with pytest.raises(UserError, match="cannot be given to a sweep"):
+        read_overrides(["--config=x.yaml"])
+
+
+def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> None:
+    answer = qvbench("sweep", "--suite", "mechanisms", "--only", "qv", "--dry_run")
+    assert answer.status == 0
+    assert answer.out.count("to run    mechanisms-qv/seed-") == 3
+    assert str(shipped_folder().resolve() / "attention" / "qv.yaml") in answer.out
+    assert list(here.iterdir()) == []
+
+
+def test_no_torch_is_needed() -> None:
+    """Seconds before the plan is shown."""
+    code = "import sys, qvbench.experiments.sweep;sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b"])
+def test_a_name_of_a_run_is_one_folder(name: str) -> None:
+    """Runs written outside the output folder, or where no report looks."""
+    with pytest.raises(UserError, match="--name"):
+        checked_name(name)
+    assert checked_name("mechanisms-qv") == "mechanisms-qv"
