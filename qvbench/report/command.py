@@ -10,6 +10,10 @@ from qvbench.report import load
 from qvbench.report.figure import draw
 from qvbench.report.page import page
 from qvbench.report.table import table
+from qvbench.report.variant_figure import draw_comparison
+from qvbench.report.variant_page import variant_page
+from qvbench.report.variant_table import variant_table
+from qvbench.report.variants import Comparison, compare
 
 
 def main(argv: list[str]) -> int:
@@ -19,26 +23,39 @@ def main(argv: list[str]) -> int:
         description="Gather runs into a results folder: records, curves, table, figure, page.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run or results folder")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, its seeds, or results"
+    )
     parser.add_argument("--output", required=True, type=Path, help="results folder to write")
-    parser.add_argument("--title", help="heading of the page; the folder's name if not given")
+    parser.add_argument("--title", help="heading of the page; the suite's or the folder's name")
+    parser.add_argument("--baseline", metavar="VARIANT", help="instead of the suite's")
     arguments = parser.parse_args(argv)
-    write(load.load(arguments.runs), arguments.output, arguments.title or arguments.output.name)
+    runs = load.load(arguments.runs)
+    comparison = compare(runs, arguments.baseline)
+    try:
+        load.gather(runs, arguments.output)
+        if comparison is None:
+            write(runs, arguments.output, arguments.title)
+        else:
+            write_comparison(comparison, arguments.output, arguments.title)
+    except OSError as error:
+        raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
     print(f"wrote {arguments.output / 'README.md'}")
     return 0
 
 
-def write(runs: list[load.Run], folder: Path, title: str) -> None:
-    """Write a results folder from runs.
+def write(runs: list[load.Run], folder: Path, title: str | None) -> None:
+    """Write table, figure and page of runs that stand for themselves."""
+    figure = bool(draw(runs, folder))
+    (folder / "table.md").write_text(table(runs), encoding="utf-8")
+    text = page(title or folder.name, runs, folder.as_posix(), figure)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    try:
-        load.gather(runs, folder)
-        figure = bool(draw(runs, folder))
-        (folder / "table.md").write_text(table(runs), encoding="utf-8")
-        text = page(title, runs, folder.as_posix(), figure)
-        (folder / "README.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
+
+def write_comparison(comparison: Comparison, folder: Path, title: str | None) -> None:
+    """Write table, figures and page of variants over their seeds."""
+    figures = draw_comparison(comparison, folder)
+    (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
+    title = title or comparison.sweep.get("title") or folder.name
+    text = variant_page(title, comparison, folder.as_posix(), figures)
+    (folder / "README.md").write_text(text, encoding="utf-8")

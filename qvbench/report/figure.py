@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from qvbench.report.load import Run
+from qvbench.report.load import Point, Run
 
 # Okabe and Ito's colours: apart for the colour-blind; line style and marker tell them in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -21,12 +22,7 @@ def draw(runs: list[Run], folder: Path) -> list[Path]:
     runs = [run for run in runs if run.curves.get(METRIC)]
     if not runs:
         return []
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams.update({"svg.hashsalt": "qvbench", "font.size": 10, "svg.fonttype": "none"})
+    plt = pyplot()
     figure, (whole, late) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     mechanisms = sorted({run.record["mechanism"] for run in runs})
     positions = sorted({run.record["position"] for run in runs}, reverse=True)
@@ -46,7 +42,28 @@ def draw(runs: list[Run], folder: Path) -> list[Path]:
                 linewidth=1.6,
                 label=f"{run.record['mechanism']}, {run.record['position']}",
             )
-    _frame_late_part(late, runs)
+    label_curves(whole, late, [p for run in runs for p in run.curves[METRIC]])
+    return save(figure, folder, "accuracy")
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot, which needs no screen and draws the same file every time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "qvbench", "font.size": 10, "svg.fonttype": "none"})
+    return plt
+
+
+def label_curves(whole: Any, late: Any, points: list[Point]) -> None:
+    """Name the axes of both parts, and frame the later one by the points in it."""
+    end = max(p.target_tokens for p in points)
+    values = [p.value for p in points if p.target_tokens >= end / 2]
+    margin = 0.05 * (max(values) - min(values)) or 1.0
+    late.set_xlim(end / 2e6, end * 1.02 / 1e6)
+    late.set_ylim(min(values) - margin, max(values) + margin)
     whole.set_title("Validation accuracy")
     late.set_title("The last half, enlarged")
     for axes in (whole, late):
@@ -54,16 +71,12 @@ def draw(runs: list[Run], folder: Path) -> list[Path]:
         axes.set_ylabel("tokens right, per cent")
         axes.grid(alpha=0.3)
     whole.legend(frameon=False)
-    files = [folder / "accuracy.png", folder / "accuracy.svg"]
+
+
+def save(figure: Any, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG without the date, and let go of it."""
+    files = [folder / f"{name}.png", folder / f"{name}.svg"]
     figure.savefig(files[0], dpi=130, metadata={"Software": None})
     figure.savefig(files[1], metadata={"Date": None})
-    plt.close(figure)
+    pyplot().close(figure)
     return files
-
-
-def _frame_late_part(axes: object, runs: list[Run]) -> None:
-    end = max(p.target_tokens for run in runs for p in run.curves[METRIC])
-    late = [p.value for run in runs for p in run.curves[METRIC] if p.target_tokens >= end / 2]
-    margin = 0.05 * (max(late) - min(late)) or 1.0
-    axes.set_xlim(end / 2e6, end * 1.02 / 1e6)  # type: ignore[attr-defined]
-    axes.set_ylim(min(late) - margin, max(late) + margin)  # type: ignore[attr-defined]

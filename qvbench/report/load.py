@@ -42,7 +42,8 @@ def load(places: list[Path]) -> list[Run]:
     """All runs of some folders, ordered by id.
 
     Args:
-        places: run folders (with ``run.json``) or results folders (with ``runs/*.json``).
+        places: run folders (with ``run.json``), folders of one variant's runs, or results folders
+            (with ``runs/*.json``).
 
     Raises:
         UserError: a folder holds neither, a file is damaged, or two runs have one id.
@@ -58,15 +59,22 @@ def load(places: list[Path]) -> list[Run]:
 
 def _runs_of(place: Path) -> list[Run]:
     if (place / RECORD).is_file():
-        record = _read_record(place / RECORD)
-        curves = _read_curves(place / CURVES, record["id"])
-        return [Run(record, curves.get(record["id"], {}))]
+        return [_run_in(place)]
+    seeds = sorted(file.parent for file in place.glob(f"*/{RECORD}"))
+    if seeds:
+        return [_run_in(folder) for folder in seeds]
     files = sorted((place / GATHERED).glob("*.json"))
     if not files:
         raise UserError(f"{place}: neither a run (no {RECORD}) nor results (no {GATHERED}/*.json)")
     curves = _read_curves(place / CURVES, "")
     records = [_read_record(file) for file in files]
     return [Run(record, curves.get(record["id"], {})) for record in records]
+
+
+def _run_in(folder: Path) -> Run:
+    record = _read_record(folder / RECORD)
+    curves = _read_curves(folder / CURVES, record["id"])
+    return Run(record, curves.get(record["id"], {}))
 
 
 def _read_record(file: Path) -> dict[str, Any]:

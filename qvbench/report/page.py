@@ -26,7 +26,7 @@ def page(title: str, runs: list[Run], folder: str, figure: bool) -> str:
     parts.append(table(runs).rstrip())
     parts += _notes(runs)
     parts += ["## What can be said", *_comparisons(runs)]
-    parts += ["## Commands", _commands(runs, folder), "## Machine", *_machines(runs)]
+    parts += ["## Commands", commands(runs, folder), "## Machine", *machines(runs)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,7 +72,8 @@ def _comparisons(runs: list[Run]) -> list[str]:
     return [caution, *(["\n".join(lines)] if lines else [])]
 
 
-def _commands(runs: list[Run], folder: str) -> str:
+def commands(runs: list[Run], folder: str) -> str:
+    """What made the runs and this page, one command a line."""
     lines = []
     for run in runs:
         record = run.record
@@ -85,7 +86,8 @@ def _commands(runs: list[Run], folder: str) -> str:
     return "```sh\n" + "\n".join(lines) + "\n```"
 
 
-def _machines(runs: list[Run]) -> list[str]:
+def machines(runs: list[Run]) -> list[str]:
+    """Every machine and set of versions that ran them, once."""
     lines = set()
     for run in runs:
         record = run.record

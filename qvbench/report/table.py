@@ -12,10 +12,10 @@ NOTHING = "-"
 def table(runs: list[Run]) -> str:
     """Markdown: what each run was, what came of it, what it cost."""
     lines = [
-        _row(name for name, _ in COLUMNS),
-        _row("---" if name in LEFT else "---:" for name, _ in COLUMNS),
+        row(name for name, _ in COLUMNS),
+        row("---" if name in LEFT else "---:" for name, _ in COLUMNS),
     ]
-    lines += [_row(cell(run) for _, cell in COLUMNS) for run in runs]
+    lines += [row(cell(run) for _, cell in COLUMNS) for run in runs]
     return "\n".join(lines) + "\n"
 
 
@@ -29,7 +29,8 @@ def signatures(runs: list[Run]) -> list[str]:
     return sorted(found)
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
@@ -46,14 +47,15 @@ def _best_accuracy(run: Run) -> str:
     return f"{max(p.value for p in points):.2f}" if points else NOTHING
 
 
-def _count(value: float | None) -> str:
+def count(value: float | None) -> str:
+    """A number of things, with separators."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
 def _throughput(run: Run) -> str:
     """Target tokens a second over the whole training, validation included."""
     seconds = run.record.get("wall_seconds")
-    return _count(run.record["target_tokens"] / seconds) if seconds else NOTHING
+    return count(run.record["target_tokens"] / seconds) if seconds else NOTHING
 
 
 COLUMNS: list[tuple[str, Callable[[Run], str]]] = [
@@ -67,11 +69,11 @@ COLUMNS: list[tuple[str, Callable[[Run], str]]] = [
     ("BLEU", _metric("test/bleu")),
     ("chrF", _metric("test/chrf")),
     ("tested checkpoint", lambda run: run.record.get("tested_checkpoint") or NOTHING),
-    ("steps", lambda run: _count(run.record.get("steps"))),
-    ("target tokens", lambda run: _count(run.record.get("target_tokens"))),
-    ("parameters", lambda run: _count(run.record.get("parameters", {}).get("total"))),
-    ("in attention", lambda run: _count(run.record.get("parameters", {}).get("attention"))),
-    ("minutes", lambda run: _count(run.record.get("wall_seconds", 0) / 60)),
+    ("steps", lambda run: count(run.record.get("steps"))),
+    ("target tokens", lambda run: count(run.record.get("target_tokens"))),
+    ("parameters", lambda run: count(run.record.get("parameters", {}).get("total"))),
+    ("in attention", lambda run: count(run.record.get("parameters", {}).get("attention"))),
+    ("minutes", lambda run: count(run.record.get("wall_seconds", 0) / 60)),
     ("tokens/s", _throughput),
 ]
 LEFT = ("run", "mechanism", "positions", "tested checkpoint")

@@ -1,0 +1,103 @@
+"""The table of a comparison, in Markdown: one row per variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+from qvbench.report.load import Run
+from qvbench.report.statistics import Interval, verdict
+from qvbench.report.table import NOTHING, count, row
+from qvbench.report.variants import Comparison, Variant
+
+Cell = Callable[[Variant, Comparison], str]
+
+
+def variant_table(comparison: Comparison) -> str:
+    """Markdown: accuracy over the seeds, difference to the baseline, what it costs.
+
+    Columns that no variant fills are left out.
+    """
+    columns = []
+    for name, cell in COLUMNS:
+        cells = [cell(variant, comparison) for variant in comparison.variants]
+        if set(cells) != {NOTHING}:
+            columns.append((name, cells))
+    lines = [
+        row(name for name, _ in columns),
+        row("---" if name in LEFT else "---:" for name, _ in columns),
+    ]
+    lines += [row(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def bounds(interval: Interval | None, sign: str = "") -> str:
+    """The two ends of an interval in words."""
+    if interval is None or interval.low is None or interval.high is None:
+        return NOTHING
+    return f"{interval.low:{sign}.2f} to {interval.high:{sign}.2f}"
+
+
+def _difference(variant: Variant, comparison: Comparison) -> str:
+    difference = comparison.difference(variant)
+    return NOTHING if difference is None else f"{difference.mean:+.2f}"
+
+
+def _verdict(variant: Variant, comparison: Comparison) -> str:
+    if variant is comparison.baseline:
+        return "baseline"
+    return verdict(comparison.difference(variant)) or NOTHING
+
+
+def _spread(variant: Variant, comparison: Comparison) -> str:
+    values = variant.accuracies.values()
+    return f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else NOTHING
+
+
+def _score(metric: str) -> Cell:
+    """The mean over the seeds that were tested, and how many those were if not all."""
+
+    def cell(variant: Variant, comparison: Comparison) -> str:
+        values = variant.values(metric)
+        if not values:
+            return NOTHING
+        tested = "" if len(values) == len(variant.runs) else f" ({len(values)} tested)"
+        return f"{fmean(values.values()):.2f}{tested}"
+
+    return cell
+
+
+def _cost(number: Callable[[Run], float | None]) -> Cell:
+    return lambda variant, comparison: count(variant.mean(number))
+
+
+def _part(name: str, key: str) -> Callable[[Run], float | None]:
+    return lambda run: run.record.get(name, {}).get(key)
+
+
+def _minutes(variant: Variant, comparison: Comparison) -> str:
+    seconds = variant.mean(lambda run: run.record.get("wall_seconds"))
+    return NOTHING if seconds is None else f"{seconds / 60:.1f}"
+
+
+COLUMNS: list[tuple[str, Cell]] = [
+    ("variant", lambda variant, _: variant.name),
+    ("mechanism", lambda variant, _: variant.record["mechanism"]),
+    ("positions", lambda variant, _: variant.record["position"]),
+    ("seeds", lambda variant, _: str(len(variant.runs))),
+    ("val accuracy", lambda variant, _: f"{variant.accuracy.mean:.2f}"),
+    ("95 % interval", lambda variant, _: bounds(variant.accuracy)),
+    ("worst to best seed", _spread),
+    ("minus baseline", _difference),
+    ("95 % interval, paired", lambda variant, c: bounds(c.difference(variant), "+")),
+    ("verdict", _verdict),
+    ("BLEU, tokenised", _score("test/bleu_tokenised")),
+    ("BLEU", _score("test/bleu")),
+    ("target tokens", _cost(lambda run: run.record.get("target_tokens"))),
+    ("parameters", _cost(_part("parameters", "total"))),
+    ("in attention", _cost(_part("parameters", "attention"))),
+    ("cache, self", _cost(_part("cache_per_token", "self"))),
+    ("cache, cross", _cost(_part("cache_per_token", "cross"))),
+    ("minutes", _minutes),
+]
+LEFT = ("variant", "mechanism", "positions", "verdict")
