@@ -99,12 +99,16 @@ def _draw_apart(comparison: Comparison, variants: list[Variant], folder: Path) -
     )
     bands = {variant.name: band(variant) for variant in variants}
     panels = list(grid.flat)
+    bottom, top = _frame(list(bands.values()))
+    panels[0].set_ylim(bottom, top)
     for axes, variant in zip(panels, variants, strict=False):
         _draw_panel(axes, variant, comparison, bands)
+        if max(bands[variant.name].high) < bottom:
+            place = {"xycoords": "axes fraction", "ha": "right", "fontsize": 9}
+            axes.annotate("below the frame:", (0.97, 0.2), **place)
     for axes in panels[len(variants) :]:
         axes.set_axis_off()
         panels[panels.index(axes) - columns].tick_params(labelbottom=True)
-    panels[0].set_ylim(*_frame(list(bands.values())))
     figure.supxlabel("target tokens, millions")
     figure.supylabel("validation tokens right, per cent")
     handles = {
@@ -169,7 +173,7 @@ def lowest_usual(values: list[float]) -> float:
     """
     if len(values) < 4:
         return min(values)
-    lower, _, upper = quantiles(values, n=4)
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
     return min(value for value in values if value >= lower - 3 * (upper - lower))
 
 

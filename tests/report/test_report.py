@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,15 +15,22 @@ from qvbench.report.command import main
 from qvbench.report.load import load
 
 
-def write_run(root: Path, name: str, position: str, accuracies: list[float]) -> Path:
-    folder = root / "runs" / name / "seed-1"
+def write_run(
+    root: Path,
+    name: str,
+    position: str,
+    accuracies: list[float],
+    seed: int = 1,
+    **changes: Any,
+) -> Path:
+    folder = root / "runs" / name / f"seed-{seed}"
     folder.mkdir(parents=True)
     record = {
-        "id": f"{name}/seed-1",
+        "id": f"{name}/seed-{seed}",
         "config": f"{name}.yaml",
         "mechanism": name.split("-")[0],
         "position": position,
-        "seed": 1,
+        "seed": seed,
         "git": "0123456789abcdef",
         "versions": {"torch": "2.0", "lightning": "2.6"},
         "hardware": {"cpu": "abacus", "threads": 2, "precision": "32-true", "gpus": []},
@@ -33,7 +41,7 @@ def write_run(root: Path, name: str, position: str, accuracies: list[float]) -> 
         "metrics": {"val/accuracy": accuracies[-1], "test/bleu_tokenised": 41.023},
         "bleu_signatures": {"test/bleu_tokenised": "tok:none"},
         "status": "finished",
-    }
+    } | changes
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     rows = ["step,epoch,target_tokens,seconds,metric,value"]
     rows += [f"{i},,{i * 1000},{i}.5,val/accuracy,{a}" for i, a in enumerate(accuracies, 1)]
