@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -64,12 +64,13 @@ def is_claimed(run: PlannedRun) -> bool:
         return not _lock(opened.fileno())
 
 
-def execute(run: PlannedRun, lock: int) -> Outcome:
+def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcome:
     """Run it from its start and write down how it ended.
 
     Args:
         run: claimed before.
         lock: the descriptor of its lock.
+        tick: called every second with the seconds since the start.
     """
     make_room(run)
     environment = os.environ | {SWEEP_VARIABLE: json.dumps(run.labels)}
@@ -84,7 +85,8 @@ def execute(run: PlannedRun, lock: int) -> Outcome:
             pass_fds=(lock,),
         )
         try:
-            status = child.wait()
+            while (status := _status(child)) is None:
+                tick(time.monotonic() - started)
         except BaseException:
             _end(child)
             raise
@@ -142,6 +144,14 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _status(child: subprocess.Popen[bytes]) -> int | None:
+    """How it ended, if it does within a second."""
+    try:
+        return child.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

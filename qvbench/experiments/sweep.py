@@ -20,6 +20,7 @@ from qvbench.experiments.plan import PlannedRun, plan, read_overrides
 from qvbench.experiments.suite import find_suite, read_suite
 
 POLL = 1.0  # seconds between two looks at what other sweeps have in hand
+CLEAR = "\r\x1b[2K"  # empties a terminal's line
 TERMINATED = 128 + signal.SIGTERM  # as shells have it
 
 
@@ -66,8 +67,9 @@ def _settle(run: PlannedRun, runs: list[PlannedRun], started: float) -> bool:
         if run.finished or run.failed_since(started):
             return True
         place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
-        _say(f"{place}: started; {_left(runs, started)}")
-        outcome = execute(run, lock)
+        left = seconds_left(runs, started)
+        _say(f"{place}: started; {_in_words(left)}")
+        outcome = execute(run, lock, lambda seconds: _show_time(place, seconds, left))
         _say(f"{place}: {_result(run)}, {describe_seconds(outcome.seconds)}")
         return True
 
@@ -95,7 +97,8 @@ def _show(runs: list[PlannedRun]) -> None:
         state = "finished" if run.finished else "running" if is_claimed(run) else "to run"
         print(f"{state:8}  {run.id}\n          qvbench {shlex.join(run.words)}")
     finished = sum(run.finished for run in runs)
-    print(f"{len(runs)} runs, {finished} of them finished; {_left(runs, time.time())}")
+    left = seconds_left(runs, time.time())
+    print(f"{len(runs)} runs, {finished} of them finished; {_in_words(left)}")
 
 
 def _conclude(runs: list[PlannedRun]) -> int:
@@ -129,8 +132,7 @@ def _ending(status: int) -> str:
     return f"failed with status {status}" if status else "did not come to its end"
 
 
-def _left(runs: list[PlannedRun], started: float) -> str:
-    seconds = seconds_left(runs, started)
+def _in_words(seconds: float | None) -> str:
     return "time left unknown yet" if seconds is None else f"about {describe_seconds(seconds)} left"
 
 
@@ -144,8 +146,17 @@ def _ids(runs: list[PlannedRun]) -> str:
     return ", ".join(run.id for run in runs)
 
 
+def _show_time(place: str, seconds: float, left: float | None) -> None:
+    """A line that goes on counting, where somebody watches."""
+    if sys.stderr.isatty():
+        rest = None if left is None else max(0.0, left - seconds)
+        text = f"{place}: {describe_seconds(seconds)}; {_in_words(rest)}"
+        print(f"{CLEAR}{text}", end="", file=sys.stderr, flush=True)
+
+
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    start = CLEAR if sys.stderr.isatty() else ""
+    print(f"{start}{text}", file=sys.stderr, flush=True)
 
 
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:

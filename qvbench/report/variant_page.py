@@ -88,7 +88,7 @@ def _commands(comparison: Comparison, folder: str) -> str:
     suite = comparison.runs[0].record["suite"]
     seeds = sorted({run.record["seed"] for run in comparison.runs})
     words = ["--suite", _suite_word(sweep["file"])]
-    if len(comparison.variants) < sweep["variants"]:
+    if len(comparison.variants) < sweep.get("variants", 0):
         words += ["--only", *(variant.name for variant in comparison.variants)]
     words += ["--seeds", *map(str, seeds)]
     words += [word for key, value in sweep["overrides"] for word in (f"--{key}", value)]

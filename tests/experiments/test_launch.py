@@ -134,7 +134,7 @@ def test_a_run_that_a_signal_ended_is_a_failure(
     pretend("os.kill(os.getpid(), 9)")
     with claim(runs[0]) as lock:
         assert lock is not None
-        assert execute(runs[0], lock).status == -9
+        assert execute(runs[0], lock, lambda seconds: None).status == -9
     assert runs[0].failed_since(0.0)
 
 
