@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from qvbench import config_files
+from qvbench.arguments import ArgumentParser
 
 PARTS = ("mechanisms", "positions", "corpora", "configs", "suites")
 
 
 def main(argv: list[str]) -> int:
     """Run the verb with the words after ``list``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="qvbench list",
         description="List mechanisms, position schemes, corpora, configs and suites, a line each.",
-        allow_abbrev=False,
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument(

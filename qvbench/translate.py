@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
+from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
@@ -46,14 +47,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="qvbench translate",
         description="Translate a file or standard input by beam search: a line out for each line "
         "in, in order, in the form of the lines that the model was trained on (tokenised or plain "
         "text). An empty line gives an empty line.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--checkpoint", required=True, metavar="PATH", help="of a training run")
     parser.add_argument(

@@ -55,6 +55,16 @@ class TranslationDataModule(LightningDataModule):
         test_split: str | None = None,
     ) -> None:
         super().__init__()
+        sizes = {
+            "max_tokens": max_tokens,
+            "max_length": max_length,
+            "eval_max_tokens": eval_max_tokens,
+        }
+        for name, value in sizes.items():
+            if value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        if num_workers < 0:
+            raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if test_split is not None and test_split not in corpus.splits()[2:]:
             known = ", ".join(corpus.splits()[2:])
             raise UserError(f"test_split={test_split} is no test set; known are {known}")

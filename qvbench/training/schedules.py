@@ -92,6 +92,8 @@ class Constant(Schedule):
 
     def __init__(self, rate: float, warmup_steps: int = 0) -> None:
         _check("Constant", rate=rate)
+        if warmup_steps < 0:
+            raise UserError(f"Constant: warmup_steps must not be negative, got {warmup_steps}")
         self.rate = rate
         self.warmup_steps = warmup_steps
 

@@ -72,6 +72,13 @@ def test_budgets_name_their_setting(data_module: Make) -> None:
         data_module(eval_max_tokens=5).val_dataloader()
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "eval_max_tokens", "max_length", "num_workers"])
+def test_a_size_below_zero_is_refused_at_once(data_module: Make, name: str) -> None:
+    """Catches a sampler that makes no batch at all, hours after the command line was read."""
+    with pytest.raises(UserError, match=f"{name} must be at least"):
+        data_module(**{name: -1})
+
+
 def test_the_log_says_how_much_is_padding(
     data_module: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_highest_rate_is_that_of_the_last_warmup_step(schedule):
         (LinearDecay, {"peak": 0.0, "total_steps": 300}),
         (LinearDecay, {"peak": 1.0, "total_steps": 300, "warmup_steps": 0}),
         (Constant, {"rate": 0.0}),
+        (Constant, {"rate": 1.0, "warmup_steps": -1}),
     ],
 )
 def test_impossible_settings_are_refused(schedule, settings):

@@ -1,0 +1,18 @@
+"""The verbs with a parser of their own: a fault is one line and status 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from qvbench.cli import VERBS, main
+
+OWN = [word for word, verb in VERBS.items() if not verb.module.endswith("lightning_verbs")]
+
+
+@pytest.mark.parametrize("word", OWN)
+def test_an_unknown_option_is_one_line(word, capsys):
+    """A page of usage in front of the message, or a traceback."""
+    assert main([word, "--no_such_option=1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("qvbench: error: ")
+    assert f"`qvbench {word} --help`" in line or "no_such_option" in line
