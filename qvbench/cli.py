@@ -33,6 +33,7 @@ VERBS = {
     "list": Verb("qvbench.list_parts", "main", "mechanisms, positions, corpora, configs, suites"),
     "prepare": Verb(_LIGHTNING, "prepare", "fetch, verify, tokenise and store a config's corpus"),
     "translate": Verb("qvbench.translate", "main", "translate a file or standard input"),
+    "profile": Verb("qvbench.profile.command", "main", "what configs cost, side by side"),
     "sweep": Verb("qvbench.experiments.sweep", "main", "run a suite of configs over its seeds"),
     "report": Verb("qvbench.report.command", "main", "gather runs into table, figure and page"),
 }
