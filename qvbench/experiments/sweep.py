@@ -5,7 +5,6 @@ Several sweeps of one suite share its runs: each run is claimed by one of them.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from qvbench.arguments import ArgumentParser
 from qvbench.experiments.estimate import describe_seconds, seconds_left
 from qvbench.experiments.launch import claim, execute, is_claimed, last_lines
 from qvbench.experiments.plan import PlannedRun, plan, read_overrides
@@ -74,16 +74,15 @@ def _settle(run: PlannedRun, runs: list[PlannedRun], started: float) -> bool:
         return True
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="qvbench sweep",
         description="Run the variants of a suite over its seeds, whatever is not finished yet. "
         "Further options are those of `qvbench fit`, for all runs: --trainer.max_steps 100",
-        allow_abbrev=False,
     )
     parser.add_argument("--suite", required=True, help="suite file or shipped suite")
     parser.add_argument(
-        "--output", type=Path, default=Path(), help="folder that gets runs/ and the logs (.)"
+        "--output", type=Path, default=Path(), help="folder that gets runs/ and the logs"
     )
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these variants alone")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")

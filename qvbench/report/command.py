@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
 from qvbench.report import load
 from qvbench.report.figure import draw
@@ -18,10 +18,9 @@ from qvbench.report.variants import Comparison, compare
 
 def main(argv: list[str]) -> int:
     """Run the verb with the words after ``report``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="qvbench report",
         description="Gather runs into a results folder: records, curves, table, figure, page.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, its seeds, or results"
