@@ -14,12 +14,12 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("lightning_verbs", "list_parts", "translate", "report", "experiments", "profile"),
-    ("parser", "parser_messages", "run_summary", "checkpoint"),
+    ("parser", "parser_messages", "run_summary", "checkpoint", "pairs"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),
     ("attention",),
     ("positions",),
-    ("config_files", "registry", "errors"),
+    ("config_files", "arguments", "registry", "errors"),
 )
 # Within the fifth line from below: data and metrics know no model, and nothing knows training.
 FORBIDDEN = (
