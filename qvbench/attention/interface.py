@@ -100,7 +100,7 @@ class Attention(nn.Module):
     def objection(self, position: Position) -> str | None:
         """Why the mechanism makes no sense with a position scheme, and what does; ``None`` if
         it does."""
-        return None
+        return position.objection(self.head_dim)
 
     # What they have in common
 

@@ -16,6 +16,7 @@ from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
 from qvbench.attention.latent import Latent
 from qvbench.errors import UserError
+from qvbench.positions.interface import Position
 
 
 class MLA(AbsorbingAttention):
@@ -82,6 +83,10 @@ class MLA(AbsorbingAttention):
         self.key = torch.nn.Linear(self.key_rank, width, bias=False)
         self.value = torch.nn.Linear(self.value_rank, width, bias=False)
         self.rotary_key = self.linear(d_model, self.rope_dim) if self.rope_dim else None
+
+    def objection(self, position: Position) -> str | None:
+        """None: the rotary part has a width of its own."""
+        return None
 
     @property
     def absorbs(self) -> bool:

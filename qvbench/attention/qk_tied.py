@@ -44,7 +44,7 @@ class QKTied(Attention):
         return k, v
 
     def objection(self, position: Position) -> str | None:
-        return position.symmetry_objection()
+        return position.symmetry_objection() or super().objection(position)
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

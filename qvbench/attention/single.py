@@ -38,7 +38,7 @@ class Single(Attention):
         return v, v
 
     def objection(self, position: Position) -> str | None:
-        return position.symmetry_objection()
+        return position.symmetry_objection() or super().objection(position)
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

@@ -5,6 +5,7 @@ Shape letters: B batch, S source length, T target length, N hypotheses, d model 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol, cast
 
 import torch
@@ -87,9 +88,8 @@ class EncoderDecoder(nn.Module):
                 d_model=d_model, num_heads=num_heads, position=scheme, dropout=attention_dropout
             )
 
-        def self_attention() -> Attention:
-            scheme = build_position()
-            return build_attention(None if scheme.absolute else scheme)
+        def self_attentions(layers: int) -> list[Attention]:
+            return [build_attention(scheme) for scheme in _inside(build_position, layers)]
 
         def feed_forward() -> FeedForward:
             return FeedForward(d_model, ffn_dim, ffn_dropout, activation)
@@ -108,11 +108,12 @@ class EncoderDecoder(nn.Module):
         self.source_embeddings = embeddings()
         self.target_embeddings = embeddings()
         self.encoder = nn.ModuleList(
-            EncoderLayer(self_attention(), feed_forward(), residual) for _ in range(encoder_layers)
+            EncoderLayer(attention, feed_forward(), residual)
+            for attention in self_attentions(encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderLayer(self_attention(), build_attention(None), feed_forward(), residual)
-            for _ in range(decoder_layers)
+            DecoderLayer(attention, build_attention(None), feed_forward(), residual)
+            for attention in self_attentions(decoder_layers)
         )
         self.encoder_norm = final_norm()
         self.decoder_norm = final_norm()
@@ -174,6 +175,14 @@ class EncoderDecoder(nn.Module):
     def source_mask(self, source: Tensor) -> Tensor:
         """(B, S), true at tokens."""
         return source != self.padding_id
+
+
+def _inside(build: Callable[[], Position], layers: int) -> list[Position | None]:
+    """The schemes that act inside the layers of a stack: one a layer, or one for all."""
+    schemes = [build() for _ in range(layers)]
+    if schemes[0].shared:
+        schemes = schemes[:1] * layers
+    return [None if scheme.absolute else scheme for scheme in schemes]
 
 
 class NetworkRecipe(Protocol):

@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from qvbench.positions.agf import AGF
+from qvbench.positions.alibi import ALiBi
 from qvbench.positions.interface import Position, PositionRecipe
+from qvbench.positions.learned import Learned
 from qvbench.positions.none import NoPosition
+from qvbench.positions.rope import RoPE
 from qvbench.positions.sinusoidal import Sinusoidal
+from qvbench.positions.t5 import T5
 from qvbench.registry import Registry
 
 POSITIONS: Registry[Position] = Registry("position scheme")
 POSITIONS.register("none", NoPosition)
 POSITIONS.register("sinusoidal", Sinusoidal)
+POSITIONS.register("learned", Learned)
+POSITIONS.register("rope", RoPE)
+POSITIONS.register("alibi", ALiBi)
+POSITIONS.register("t5", T5)
 POSITIONS.register("agf", AGF)
 
 

@@ -46,6 +46,10 @@ class Position(nn.Module):
         self.num_heads = num_heads
         self.d_model = d_model
 
+    def objection(self, head_dim: int) -> str | None:
+        """Why the scheme cannot act on heads of a width, if it cannot."""
+        return None
+
     def symmetry_objection(self) -> str | None:
         """Why mechanisms whose query and key are one vector refuse the scheme, if they do."""
         if not self.symmetric:

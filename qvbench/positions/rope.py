@@ -1,0 +1,64 @@
+"""RoPE: rotary positions (Su et al. 2021, RoFormer, arXiv:2104.09864, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qvbench.errors import UserError
+from qvbench.positions.interface import Position
+
+
+class RoPE(Position):
+    """Queries and a copy of the keys rotated by their position, so that scores know the offset.
+
+    Columns ``2 i`` and ``2 i + 1`` are a pair, as in the source, turned at position p by the angle
+    ``p * base^(-2 i / D)``. (Much code pairs column i with ``i + D / 2``: the same up to the order
+    of the projections' rows.) In QV the value itself is not rotated.
+
+    A rotation is symmetric where query and key are one vector:
+    ``(R_m x_m) . (R_n x_n) = (R_n x_n) . (R_m x_m)``, so mechanisms that tie them refuse it.
+
+    Args:
+        num_heads: unused.
+        d_model: unused.
+        base: of the angles' geometric series.
+    """
+
+    rotates = True
+
+    def __init__(self, num_heads: int, d_model: int | None = None, base: float = 10000.0) -> None:
+        super().__init__(num_heads, d_model)
+        if base <= 1:
+            raise UserError(f"RoPE: base must exceed 1, got {base}")
+        self.base = base
+        self.symmetric = True
+
+    def objection(self, head_dim: int) -> str | None:
+        if head_dim % 2 == 0:
+            return None
+        return f"it rotates pairs of columns, but a head's width is {head_dim}; make it even"
+
+    def rotate(self, x: Tensor, start: int = 0) -> Tensor:
+        """(B, H, L, D), the first at position ``start``; D is even. Keeps the dtype.
+
+        Raises:
+            UserError: D is odd.
+        """
+        length, width = x.shape[-2:]
+        reason = self.objection(width)
+        if reason:
+            raise UserError(f"RoPE: {reason}")
+        cosine, sine = self._tables(length, width, start, x)
+        pairs = x.unflatten(-1, (-1, 2)).to(cosine.dtype)
+        even, odd = pairs.unbind(-1)
+        turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
+        return turned.flatten(-2).to(x.dtype)
+
+    def _tables(self, length: int, width: int, start: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (L, D / 2) in float32 at least: in 16 bits, far angles are noise."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        positions = torch.arange(start, start + length, device=x.device, dtype=dtype)
+        exponents = torch.arange(0, width, 2, device=x.device, dtype=dtype) / width
+        angles = positions[:, None] * self.base**-exponents
+        return angles.cos(), angles.sin()

@@ -1,0 +1,72 @@
+"""T5's relative position buckets (Raffel et al. 2020, arXiv:1910.10683, section 2.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qvbench.errors import UserError
+from qvbench.positions.interface import Position
+
+
+def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
+    """The bucket of each offset (key minus query), an integer tensor of any shape.
+
+    Half of the buckets are for keys to the right of the query. Of each half the first part holds a
+    distance each; the rest grow in the logarithm up to ``max_distance``, beyond which all share
+    the last.
+    """
+    half = num_buckets // 2
+    exact = half // 2
+    distance = offset.abs()
+    ratio = (distance.clamp(min=1).double() / exact).log() / math.log(max_distance / exact)
+    grown = (exact + (ratio * (half - exact)).long()).clamp(max=half - 1)
+    return half * (offset > 0) + torch.where(distance < exact, distance, grown)
+
+
+class T5(Position):
+    """A learned bias on each logit, by head and by the bucket of the offset of key from query.
+
+    Buckets to the left and right of the query are apart in encoder and decoder alike; T5's decoder,
+    which never looks right, has all of its buckets to the left. T5 does not divide logits by
+    the root of the head's width; here all schemes are compared on the common, scaled logits.
+
+    Args:
+        num_heads: number of query heads, H.
+        d_model: unused.
+        num_buckets: rows of the table, even; half of them for each side.
+        max_distance: from which on all keys of a side share a bucket.
+        shared: one table for all layers of a stack, as T5 has it, or one a layer.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        d_model: int | None = None,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        shared: bool = True,
+    ) -> None:
+        super().__init__(num_heads, d_model)
+        if num_buckets < 4 or num_buckets % 4:
+            raise UserError(f"T5: num_buckets must be a multiple of 4, got {num_buckets}")
+        if max_distance <= num_buckets // 4:
+            raise UserError(
+                f"T5: max_distance must exceed a quarter of num_buckets {num_buckets}, "
+                f"got {max_distance}"
+            )
+        self.num_buckets = num_buckets
+        self.max_distance = max_distance
+        self.shared = shared
+        self.table = nn.Parameter(torch.zeros(num_buckets, num_heads))
+
+    def bias(self, q_len: int, k_len: int) -> Tensor:
+        """(H, Lq, Lk), zero everywhere before training."""
+        device = self.table.device
+        offsets = torch.arange(1 - k_len, k_len, device=device)
+        by_offset = self.table[bucket(offsets, self.num_buckets, self.max_distance)]
+        keys = torch.arange(k_len, device=device)
+        columns = keys - keys[k_len - q_len :, None] + k_len - 1
+        return by_offset.t()[:, columns]

@@ -1,0 +1,70 @@
+"""Rotary positions: other people's code, and what a rotation is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers.models.gptj.modeling_gptj import (
+    apply_rotary_pos_emb,
+    create_sinusoidal_positions,
+)
+
+from qvbench.attention import build_attention
+from qvbench.errors import UserError
+from qvbench.positions import build_position
+
+
+@pytest.mark.parametrize("start", [0, 5])
+@pytest.mark.parametrize("width", [2, 8, 64])
+def test_it_is_what_gpt_j_rotates(start, width):
+    """Pairs of other columns, a series of other angles, a rotation to the other side."""
+    x = torch.randn(2, 3, 40, width)
+    sine, cosine = create_sinusoidal_positions(start + 40, width)[None, start:].chunk(2, -1)
+    expected = apply_rotary_pos_emb(x.transpose(1, 2), sine, cosine).transpose(1, 2)
+    ours = build_position("rope", num_heads=3).rotate(x, start)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=2e-5)
+
+
+def test_scores_know_the_offset_alone():
+    """Positions that are counted in different units for queries and keys."""
+    rope = build_position("rope", num_heads=2)
+    q, k = (torch.randn(1, 2, 9, 16, dtype=torch.float64) for _ in range(2))
+    here = rope.rotate(q, 3) @ rope.rotate(k).mT
+    there = rope.rotate(q, 503) @ rope.rotate(k, 500).mT
+    torch.testing.assert_close(there, here, rtol=0, atol=1e-10)
+    torch.testing.assert_close(rope.rotate(q, 7).norm(dim=-1), q.norm(dim=-1))
+    assert not torch.allclose(rope.rotate(q, 4) @ rope.rotate(k).mT, here)
+
+
+def test_bfloat16_keeps_far_angles():
+    """Angles in 16 bits: beyond position 256, neighbours would be rotated alike."""
+    rope = build_position("rope", num_heads=1)
+    x = torch.ones(1, 1, 2, 8)
+    exact = rope.rotate(x, 1000)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = rope.rotate(x.bfloat16(), 1000)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=0.01)
+
+
+def test_the_value_of_qv_is_not_rotated():
+    """One tensor is key and value: rotating it in place would rotate both."""
+    rope = build_position("rope", num_heads=2)
+    qv = build_attention("qv", d_model=16, num_heads=2, position=rope).double()
+    x = torch.randn(1, 1, 16, dtype=torch.float64)
+    only = qv(x)  # of one token, attention is its value
+    torch.testing.assert_close(only, qv.output(qv.value(x)), rtol=0, atol=1e-12)
+    q, k, v = qv.project(torch.randn(1, 6, 16, dtype=torch.float64))
+    expected = (rope.rotate(q) @ rope.rotate(k).mT / 8**0.5).softmax(-1) @ v
+    torch.testing.assert_close(qv.attend(q, k, v, mask=None, causal=False), qv.merge(expected))
+
+
+def test_odd_widths_are_refused_at_construction():
+    """A last column that is left out of the rotation."""
+    rope = build_position("rope", num_heads=2)
+    with pytest.raises(UserError, match="a head's width is 5; make it even"):
+        build_attention("qkv", d_model=10, num_heads=2, position=rope)
+    with pytest.raises(UserError, match="make it even"):
+        rope.rotate(torch.randn(1, 2, 3, 7))
+    with pytest.raises(UserError, match="base must exceed 1"):
+        build_position("rope", num_heads=2, base=1.0)
