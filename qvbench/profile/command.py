@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import Any
+
+from qvbench.arguments import ArgumentParser
 
 
 def main(argv: list[str]) -> int:
     """Run the verb with the words after ``profile``.
 
     Raises:
-        UserError: a config or an override is wrong.
+        UserError: an option, a config or an override is wrong.
         DisagreementError: what a mechanism declares is not what it does.
     """
     arguments, overrides = _parser().parse_known_args(argv)
@@ -39,60 +42,56 @@ def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[s
     ]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="qvbench profile",
-        usage="%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]",
         description="Parameters, FLOPs per target token (by formula and by PyTorch's flop counter, "
         "which have to agree), numbers and bytes that decoding keeps, and the time and memory of a "
         "step: of configs side by side. Needs no data.",
-        epilog="Other options override keys of every config, as `qvbench fit` has them: "
-        "--model.attention QV, --trainer.precision bf16-mixed.",
-        allow_abbrev=False,
+    )
+    parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
+    parser.epilog = (
+        "Other options override keys of every config, as `qvbench fit` has them: "
+        "--model.attention QV, --trainer.precision bf16-mixed."
     )
     parser.add_argument(
         "-c",
         "--config",
         action="append",
         required=True,
+        default=argparse.SUPPRESS,
         metavar="NAME",
         help="YAML file, or the name of a config that ships with qvbench; may be repeated",
     )
-    parser.add_argument("--format", choices=("table", "json", "latex"), default="table")
     parser.add_argument(
-        "--source_length", type=_positive, default=32, metavar="N", help="tokens (%(default)s)"
+        "--format", choices=("table", "json", "latex"), default="table", help="form of the output"
     )
-    parser.add_argument(
-        "--target_length", type=_positive, default=32, metavar="N", help="tokens (%(default)s)"
+    sizes = (
+        ("--source_length", 32, "source tokens of a sentence"),
+        ("--target_length", 32, "target tokens of a sentence"),
+        ("--batch_size", 2, "sentences"),
+        ("--vocab_size", None, "entries; None takes those of a prepared corpus, else 32000"),
     )
-    parser.add_argument(
-        "--batch_size", type=_positive, default=2, metavar="N", help="sentences (%(default)s)"
-    )
-    parser.add_argument(
-        "--vocab_size",
-        type=_positive,
-        metavar="N",
-        help="entries; those of a config's corpus if it is prepared, else 32000, if not given",
-    )
+    for name, default, text in sizes:
+        parser.add_argument(name, type=at_least(1), default=default, metavar="N", help=text)
     parser.add_argument(
         "--repeats",
-        type=_whole,
+        type=at_least(0),
         default=3,
         metavar="N",
-        help="training steps to time; 0 measures nothing (%(default)s)",
+        help="training steps to time; with 0 nothing is timed",
     )
     return parser
 
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from ``least`` on."""
 
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    number.__name__ = "whole number"  # what argparse calls it where the text is none
     return number

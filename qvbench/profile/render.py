@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ Record = dict[str, Any]
 
 MEGA = 1e6
 NOTHING = "-"
+WIDTH = 100
+"""Columns of a terminal that the tables and notes stay within."""
 
 
 class Column(NamedTuple):
@@ -70,7 +73,7 @@ def as_json(records: list[Record]) -> str:
 
 
 def as_table(records: list[Record]) -> str:
-    """Two plain tables within 100 columns, and under them what they are counts of."""
+    """Two plain tables, and under them what they are counts of."""
     tables = [(*NAMES, *COUNTED), (NAMES[0], *KEPT, *MEASURED)]
     return "\n\n".join([*(_plain(columns, records) for columns in tables), _notes(records)])
 
@@ -154,23 +157,21 @@ def _tabular(columns: Sequence[Column], records: list[Record]) -> str:
 def _notes(records: list[Record]) -> str:
     """What the numbers are of: the batch, the vocabulary, the precision, the machine."""
     size = records[0]["size"]
-    lines = [
-        f"{size['batch']} sentences of {size['source']} source and {size['target']} target tokens. "
-        "FLOPs by formula and by",
-        "PyTorch's flop counter, which agree; 2 a multiply-add; attention over all pairs, masked "
-        "or not.",
-        "Cache: self for each target token, cross for each source token; bytes over all decoder "
-        "layers.",
+    notes = [
+        f"Batches of {size['batch']} x {size['source']} source and {size['target']} target tokens. "
+        "FLOPs by formula and by PyTorch's flop counter, which agree: 2 a multiply-add, attention "
+        "over all pairs, masked or not. Cache: self of each target token, cross of each source "
+        "token; bytes over all decoder layers."
     ]
     for record in records:
-        vocabulary = record["vocabulary"]
+        vocabulary, measured = record["vocabulary"], record["measured"]
         words = f"{record['config']}: vocabulary {vocabulary['size']:,} ({vocabulary['source']})"
         words += f", cache in {record['precision']}"
-        measured = record["measured"]
         if measured:
             words += f", measured in {measured['precision']} on {measured['device']}"
-        lines.append(words)
-    return "\n".join(lines)
+        notes.append(words)
+    wrapper = textwrap.TextWrapper(WIDTH - len("% "), subsequent_indent="  ")
+    return "\n".join(line for note in notes for line in wrapper.wrap(note))
 
 
 FORMATS: dict[str, Callable[[list[Record]], str]] = {

@@ -1,0 +1,254 @@
+"""`qvbench profile`: its three forms, what it refuses, what it measures."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from qvbench.attention import ATTENTION
+from qvbench.cli import main
+from qvbench.config_files import shipped_configs
+from qvbench.errors import UserError
+from qvbench.positions import POSITIONS
+from qvbench.profile.command import at_least
+from qvbench.profile.counting import DisagreementError
+from qvbench.profile.measure import peak_memory, precision_of
+from qvbench.profile.model import DEFAULT_VOCABULARY
+from qvbench.profile.render import as_latex, as_table, escape
+
+QUICK = ("--vocab_size", "64", "--repeats", "0", "--source_length", "5", "--target_length", "3")
+ONE_LAYER = (
+    "--model.network.init_args.encoder_layers=1",
+    "--model.network.init_args.decoder_layers=1",
+    "--model.network.init_args.ffn_dim=8",
+)
+
+
+def documents(profile, *words):
+    """The one JSON document; anything beside it does not parse."""
+    status, out, err = profile(*words, "--format", "json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def test_json_is_one_document_with_the_promised_keys(profile, config):
+    """A word on standard output beside the document; a key renamed; a config lost."""
+    both = documents(profile, "--config", config, "--config", "tiny/qkv.yaml", *QUICK)
+    assert [record["config"] for record in both] == [config, "tiny/qkv.yaml"]
+    assert [(r["mechanism"], r["position"]) for r in both] == [("qv", "agf"), ("qkv", "agf")]
+    for record in both:
+        assert set(record["parameters"]) == {"total", "attention"}
+        assert set(record["flops_per_target_token"]) == {"train", "prefill", "decode"}
+        assert {"self", "cross", "bytes"} <= set(record["cache_per_token"])
+        assert all(value > 0 for value in record["flops_per_target_token"].values())
+        assert record["measured"] is None
+
+
+PAPER = {
+    "qkv_sinusoidal": 2048,
+    "qkv_agf": 2048,
+    "qv_sinusoidal": 1024,
+    "qv_agf": 1024,
+    "qvka_1x_agf": 1024 + 64,
+    "qvka_2x_agf": 1024 + 128,
+}
+
+
+def test_cache_at_the_papers_size(profile):
+    """The paper's claim about decoding, read off tensors of its own width: 16-mixed, 2 bytes."""
+    words = [word for name in PAPER for word in ("--config", f"paper/{name}.yaml")]
+    records = documents(profile, *words, *QUICK, *ONE_LAYER)
+    for record, numbers in zip(records, PAPER.values(), strict=True):
+        kept = record["cache_per_token"]
+        assert (kept["self"], kept["cross"]) == (numbers, numbers), record["config"]
+        assert (kept["self_bytes"], kept["cross_bytes"]) == (2 * numbers, 2 * numbers)
+        assert kept["bytes"] == 4 * numbers
+
+
+def test_bytes_are_over_all_layers_at_the_configs_precision(profile, config):
+    """Bytes of one layer, or of another precision than the config's."""
+    for precision, size in (("bf16-mixed", 2), ("32-true", 4), ("64-true", 8)):
+        (record,) = documents(profile, "-c", config, *QUICK, "--trainer.precision", precision)
+        assert record["cache_per_token"]["bytes"] == 2 * (16 + 16) * size
+        assert record["precision"] == precision
+
+
+def test_flops_are_of_a_target_token(profile, config):
+    """FLOPs of a batch printed as those of a token: more sentences would cost more."""
+    few, many = (documents(profile, "-c", config, *QUICK, "--batch_size", n)[0] for n in ("1", "4"))
+    assert few["flops_per_target_token"] == many["flops_per_target_token"]
+    attention, flops = few["attention_flops_per_target_token"], few["flops_per_target_token"]
+    rest = flops["decode"] - attention["decode"]
+    assert rest == 2 * (16 * 64 + 2 * 2 * 16 * 24)
+
+
+def test_overrides_reach_every_config(profile, config):
+    """Words after the options that only the last config sees, or none."""
+    words = ("-c", config, "-c", "tiny/qkv.yaml", *QUICK, "--model.attention", "GQA")
+    assert [record["mechanism"] for record in documents(profile, *words)] == ["gqa", "gqa"]
+
+
+def test_vocabulary_is_the_prepared_corpus_else_the_default(profile, config, capsys):
+    """A model of another size than the one that is trained, and nobody told."""
+    words = ("-c", config, *QUICK[2:])
+    (before,) = documents(profile, *words)
+    assert before["vocabulary"] == {"size": DEFAULT_VOCABULARY, "source": "default"}
+    assert DEFAULT_VOCABULARY % 8 == 0
+    assert main(["prepare", "--config", config]) == 0
+    (after,) = documents(profile, *words)
+    assert after["vocabulary"]["source"] == "corpus"
+    saved = DEFAULT_VOCABULARY - after["vocabulary"]["size"]
+    assert saved > 0
+    fewer = before["parameters"]["total"] - after["parameters"]["total"]
+    assert fewer == saved * (16 + 1)  # embeddings and the output's bias
+    capsys.readouterr()
+
+
+def test_a_missing_corpus_is_no_fault(profile):
+    """A profile that asks for data."""
+    words = ("-c", "paper/qv_agf.yaml", "--source_length", "2", "--target_length", "2")
+    (record,) = documents(profile, *words, *ONE_LAYER, "--repeats", "0", "--vocab_size", "16")
+    assert record["vocabulary"] == {"size": 16, "source": "--vocab_size"}
+
+
+def test_what_is_measured(profile, config):
+    """Zero where nothing was timed; memory without weights, gradients or Adam's two moments."""
+    words = ("-c", config, "--vocab_size", "4096", "--repeats", "1")
+    (record,) = documents(profile, *words)
+    measured = record["measured"]
+    assert measured["train_step_seconds"] > measured["decode_step_seconds"] > 0
+    if not torch.cuda.is_available():
+        weights = 4 * record["parameters"]["total"]
+        assert measured["device"] == "cpu"
+        assert measured["precision"] == "bf16-mixed"
+        assert 4 * weights < measured["peak_memory_bytes"] < 12 * weights
+
+
+def test_peak_memory_is_the_worst_moment():
+    """The memory at the end, or the sum of all allocations, taken for the peak."""
+    held = torch.nn.Linear(250, 1000, bias=False)
+
+    def step() -> None:
+        for _ in range(3):
+            torch.empty(1_000_000)
+        torch.empty(1_000)
+
+    peak = peak_memory(step, [held], torch.device("cpu"))
+    assert peak == 4 * 1_000_000 + 4 * 250_000
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "compute"),
+    [
+        ("32-true", torch.float32, torch.float32),
+        ("32", torch.float32, torch.float32),
+        ("64-true", torch.float64, torch.float64),
+        ("16-mixed", torch.float32, torch.float16),
+        ("16", torch.float32, torch.float16),
+        ("bf16-mixed", torch.float32, torch.bfloat16),
+        ("bf16-true", torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_precisions(name, weights, compute):
+    """A name of Lightning's that is read as another precision."""
+    assert precision_of(name) == (weights, compute)
+    assert precision_of(name).bytes == compute.itemsize
+
+
+def wide_records(profile, config):
+    """Records as wide as names get."""
+    (record,) = documents(profile, "-c", config, *QUICK)
+    record["config"] = max(shipped_configs(), key=len)
+    record["mechanism"] = max(ATTENTION, key=len)
+    record["position"] = max(POSITIONS, key=len)
+    record["parameters"] = {"total": 312_000_000, "attention": 120_000_000}
+    flops = {"train": 2_828_620_000, "prefill": 277_460_000, "decode": 250_180_000}
+    record["flops_per_target_token"] = flops
+    record["measured"] = {
+        "device": "cpu",
+        "precision": "32-true",
+        "train_step_seconds": 2.7402,
+        "decode_step_seconds": 0.10741,
+        "peak_memory_bytes": 3 * 2**30,
+    }
+    return [record, record]
+
+
+def test_table_fits_and_shows_the_numbers(profile, config):
+    """A table that wraps in a terminal; a number in another's column."""
+    table = as_table(wide_records(profile, config))
+    assert max(map(len, table.splitlines())) <= 100
+    first, second = re.findall(r"^multi30k.*", table, re.MULTILINE)[::2][:2]
+    assert first.split()[3:] == ["120.00", "312.00", "2,828.62", "277.46", "250.18"]
+    assert second.split()[1:] == ["16", "16", "64", "64", "128", "2,740.2", "107.41", "3,072"]
+    status, out, _ = profile("-c", config, *QUICK)
+    assert status == 0
+    assert "vocabulary 64 (--vocab_size)" in out
+
+
+def test_latex_can_be_compiled(profile, config):
+    """A bare underscore, or a row of more cells than the table has columns."""
+    text = as_latex(wide_records(profile, config))
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not re.search(r"(?<!\\)[_%#]", "\n".join(body))
+    for environment in re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", text, re.DOTALL):
+        columns = re.match(r"{([lr]+)}", environment)
+        assert columns is not None
+        rows = [line for line in environment.splitlines() if line.endswith(r"\\")]
+        assert len(rows) == 4
+        for row in rows:
+            spans = [int(n) for n in re.findall(r"\\multicolumn{(\d+)}", row)]
+            cells = len(re.findall(r"(?<!\\)&", row)) + 1 + sum(n - 1 for n in spans)
+            assert cells == len(columns[1]), row
+        assert environment.count("{") == environment.count("}")
+    assert escape(r"a_b & 5 % \x") == r"a\_b \& 5 \% \textbackslash{}x"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "tiny/qkw.yaml"], "near it: tiny/qkv.yaml"),
+        ([], "required: -c/--config"),
+        (["-c", "tiny/qkv.yaml", "--format", "html"], "invalid choice: 'html'"),
+        (["-c", "tiny/qkv.yaml", "--source_length", "0"], "must be at least 1, got 0"),
+        (["-c", "tiny/qkv.yaml", "--repeats", "x"], "invalid whole number value: 'x'"),
+        (["-c", "tiny/qkv.yaml", "--formt", "json"], "formt: no such config key"),
+        (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no attention mechanism"),
+    ],
+)
+def test_faults_are_one_line_and_status_2(profile, words, message):
+    """A traceback, or a page of usage, for a slip of the user's."""
+    status, out, err = profile(*words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("qvbench: error: ")
+    assert message in err
+
+
+def test_a_disagreement_is_no_mistake_of_the_users(profile, config, monkeypatch):
+    """A profile printed although formula and counter differ; or a bug that reads like a typo."""
+    assert not issubclass(DisagreementError, UserError)
+    monkeypatch.setattr("qvbench.profile.formula.FLOPS_PER_MULTIPLY_ADD", 1)
+    with pytest.raises(DisagreementError, match="by formula"):
+        profile("-c", config, *QUICK)
+
+
+def test_help_needs_no_torch():
+    """Seconds of imports before a line of help."""
+    code = (
+        "import sys; from qvbench.cli import main; assert main(['profile', '--help']) == 0; "
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--source_length" in done.stdout
+
+
+def test_lengths_are_whole_numbers():
+    assert at_least(1)("7") == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        at_least(1)("7.5")
