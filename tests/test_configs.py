@@ -49,9 +49,10 @@ def test_every_experiment_parses_and_builds(file):
     assert all(schedule.learning_rate(step, network.d_model) > 0 for step in (1, 10, 100))
     steps = cli.config.trainer.max_steps
     assert schedule.learning_rate(steps, network.d_model) > 0, "the rate is zero before the end"
-    names = file.stem.split("_")
+    if file.parent.name == "exponents":  # named after where AGF's exponents start
+        return
     mechanism = type(network.encoder[0].attention).__name__.lower()
-    assert mechanism in names, "a file is named after what it runs"
+    assert mechanism in file.stem.split("_"), "a file is named after what it runs"
 
 
 def test_every_fragment_is_used():

@@ -114,8 +114,9 @@ class QVKa(AbsorbingAttention):
     @property
     def absorbed_cost(self) -> Cost:
         plain = self.plain_cost
+        bias = 0 if self.key_bias is None else self.key_bias.numel()
         return Cost(
-            query=plain.query + plain.key,
+            query=plain.query + plain.key + bias,
             memory=plain.memory,
             key=0,
             pair=self.num_heads * (self.context_dim + 2 * self.head_dim),

@@ -23,7 +23,7 @@ ON_THE_COMMAND_LINE = {
     "unknown setting of a mechanism": (
         ["--model.attention.contxt_dim", "64"],
         "command line: model.attention.contxt_dim: QVKa has no setting 'contxt_dim'; known are: "
-        "context_dim, context, head_dim, bias",
+        "context_dim, context, num_value_heads, head_dim, bias",
     ),
     "value of the wrong type": (
         ["--model.attention.context_dim", "abc"],
