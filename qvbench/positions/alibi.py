@@ -26,10 +26,11 @@ class ALiBi(Position):
     """A fixed penalty on each logit, linear in the distance, steeper in some heads than others.
 
     The source has it for causal models, where only keys to the left count. For encoders its
-    authors propose (attention_with_linear_biases, issue 5) the distance alone, or biases that
-    differ to both sides. ``directional`` is such a form without parameters: keys to the right of
-    the query are penalised as by the head next in order (the last head's by the first), so left
-    and right differ in every head, and a causal decoder sees the published bias.
+    authors propose (attention_with_linear_biases, issue 5) the distance alone, heads that look to
+    one side only, or slopes that differ to both sides. ``directional`` is the last of these with
+    fixed slopes: keys to the right of the query are penalised as by the head next in order (the
+    last head's by the first), so left and right differ in every head. Which slope goes to the
+    right is this suite's choice. A causal decoder sees the published bias.
 
     Args:
         num_heads: number of query heads, H.

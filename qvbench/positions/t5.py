@@ -31,7 +31,8 @@ class T5(Position):
 
     Buckets to the left and right of the query are apart in encoder and decoder alike; T5's decoder,
     which never looks right, has all of its buckets to the left. T5 does not divide logits by
-    the root of the head's width; here all schemes are compared on the common, scaled logits.
+    the root of the head's width; here all schemes are compared on the common, scaled logits. T5
+    draws its table at random; here it starts at zero, as no position at all.
 
     Args:
         num_heads: number of query heads, H.

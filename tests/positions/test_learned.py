@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
+from qvbench.attention import ATTENTION
 from qvbench.errors import UserError
-from qvbench.positions import build_position
+from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.positions import POSITIONS, build_position
 
 
 def test_a_step_reads_the_row_of_its_position():
@@ -31,3 +35,23 @@ def test_an_untrained_table_is_softer_than_the_tokens():
     """A table at variance one, which drowns the scaled embeddings."""
     table = build_position("learned", num_heads=2, d_model=256).table
     assert table.std().item() == pytest.approx(256**-0.5, rel=0.05)
+
+
+def test_encoder_and_decoder_have_a_table_each():
+    """One table for both languages, or one that initialisation takes for a matrix."""
+    network = EncoderDecoder(
+        40,
+        0,
+        ATTENTION["qkv"],
+        functools.partial(POSITIONS["learned"], max_length=300),
+        d_model=64,
+        num_heads=4,
+        ffn_dim=16,
+        encoder_layers=1,
+        decoder_layers=1,
+    )
+    tables = [m.table for m in network.modules() if isinstance(m, POSITIONS["learned"])]
+    assert len(tables) == 2
+    assert not torch.equal(*tables)
+    for table in tables:  # Glorot's deviation would be 0.074
+        assert table.std().item() == pytest.approx(64**-0.5, rel=0.05)

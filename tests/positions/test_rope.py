@@ -8,6 +8,8 @@ from transformers.models.gptj.modeling_gptj import (
     apply_rotary_pos_emb,
     create_sinusoidal_positions,
 )
+from transformers.models.llama import modeling_llama
+from transformers.models.llama.configuration_llama import LlamaConfig
 
 from qvbench.attention import build_attention
 from qvbench.errors import UserError
@@ -23,6 +25,32 @@ def test_it_is_what_gpt_j_rotates(start, width):
     expected = apply_rotary_pos_emb(x.transpose(1, 2), sine, cosine).transpose(1, 2)
     ours = build_position("rope", num_heads=3).rotate(x, start)
     torch.testing.assert_close(ours, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("base", [10000.0, 500.0])
+def test_it_is_what_llama_rotates_up_to_the_order_of_columns(base):
+    """A base that is not passed on, or pairs that are more than another order of columns."""
+    parameters = {"rope_type": "default", "rope_theta": base}
+    config = LlamaConfig(hidden_size=32, num_attention_heads=2, rope_parameters=parameters)
+    q, k = (torch.randn(2, 2, 40, 16) for _ in range(2))
+    cosine, sine = modeling_llama.LlamaRotaryEmbedding(config)(q, torch.arange(40)[None])
+    halves = torch.arange(16).view(8, 2).t().flatten()  # our pairs' firsts, then their seconds
+    theirs = modeling_llama.apply_rotary_pos_emb(q[..., halves], k[..., halves], cosine, sine)
+    rope = build_position("rope", num_heads=2, base=base)
+    for ours, expected in zip((rope.rotate(q), rope.rotate(k)), theirs, strict=True):
+        torch.testing.assert_close(ours[..., halves], expected, rtol=0, atol=2e-5)
+
+
+def test_tied_logits_are_symmetric_and_yet_know_the_order():
+    """A docstring that takes a symmetric matrix for blindness to reversal."""
+    rope = build_position("rope", num_heads=1)
+    x = torch.randn(1, 1, 6, 8, dtype=torch.float64)
+
+    def logits(tokens):
+        return rope.rotate(tokens) @ rope.rotate(tokens).mT
+
+    torch.testing.assert_close(logits(x), logits(x).mT)
+    assert not torch.allclose(logits(x.flip(2)).flip(2, 3), logits(x))
 
 
 def test_scores_know_the_offset_alone():
