@@ -36,11 +36,6 @@ class AbsorbingAttention(Attention):
         """What is kept of a lean memory if keys must be: tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
-    def keys_values_of(self, expanded: Memory) -> tuple[Tensor, Tensor]:
-        """Keys and values among the tensors of :meth:`expand`."""
-        k, v = expanded
-        return k, v
-
     def scores(self, q: Tensor, lean: Memory) -> Tensor:
         """Logits (B, H, Lq, Lk) of scaled queries (B, H, Lq, Dk) against a lean memory."""
         raise NotImplementedError
@@ -75,7 +70,7 @@ class AbsorbingAttention(Attention):
         return lean if self.absorbs else self.expand(lean)
 
     def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        return self.keys_values_of(self.expand(memory) if self.absorbs else memory)
+        return super().keys_values(self.expand(memory) if self.absorbs else memory)
 
     def recall(
         self, x: Tensor, memory: Memory, *, mask: Tensor | None = None, causal: bool = False

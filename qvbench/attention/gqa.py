@@ -33,16 +33,9 @@ class GQA(Attention):
         self.key = self.linear(d_model, num_kv_heads * self.head_dim)
         self.value = self.linear(d_model, num_kv_heads * self.head_dim)
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def remember(self, m: Tensor) -> Memory:
         groups = self.num_kv_heads
         return self.split(self.key(m), groups), self.split(self.value(m), groups)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        k, v = memory
-        return k, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

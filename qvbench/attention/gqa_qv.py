@@ -32,15 +32,8 @@ class GQAQV(Attention):
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_kv_heads * self.head_dim)
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def remember(self, m: Tensor) -> Memory:
         return (self.split(self.value(m), self.num_kv_heads),)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        (v,) = memory
-        return v, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

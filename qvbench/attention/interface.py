@@ -22,11 +22,11 @@ from qvbench.positions.none import NoPosition
 class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
 
-    A mechanism defines :meth:`queries`, :meth:`remember` (what one token leaves in the decoding
-    cache), :meth:`keys_values` (keys and values from that), ``cache_layout`` and ``cost``.
-    Everything else is common. One that can decode without building its keys overrides
-    :meth:`recall` and ``recall_cost``; one that cannot work with a position scheme says so in
-    :meth:`objection`.
+    A mechanism defines :meth:`remember` (what one token leaves in the decoding cache),
+    ``cache_layout`` and ``cost``; :meth:`queries` and :meth:`keys_values` (keys and values from
+    what was remembered) where they are not the usual ones. Everything else is common. One that
+    can decode without building its keys overrides :meth:`recall` and ``recall_cost``; one that
+    cannot work with a position scheme says so in :meth:`objection`.
 
     Args:
         d_model: model width, d.
@@ -70,17 +70,23 @@ class Attention(nn.Module):
 
     # What a mechanism says
 
+    query: nn.Module
+    """The usual queries' projection, d to H * Dk."""
+
     def queries(self, x: Tensor) -> Tensor:
-        """(B, Lq, d) to (B, H, Lq, Dk)."""
-        raise NotImplementedError
+        """(B, Lq, d) to (B, H, Lq, Dk); through ``query`` unless given."""
+        return self.split(self.query(x), self.num_heads)
 
     def remember(self, m: Tensor) -> Memory:
         """What tokens (B, Lk, d) leave in the cache: tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
     def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what was remembered."""
-        raise NotImplementedError
+        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what was remembered.
+
+        Unless given: the first tensor and the last, so one tensor alone is both.
+        """
+        return memory[0], memory[-1]
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

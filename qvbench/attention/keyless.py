@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import Memory
@@ -23,6 +23,8 @@ class Keyless(Attention):
     Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
     """
 
+    query: nn.Linear
+
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
         self.query = self.linear(d_model, num_heads * self.head_dim)
@@ -34,7 +36,7 @@ class Keyless(Attention):
         if torch.is_grad_enabled():
             return core.head_by_head(self.split(self.query(x), self.num_heads), self.routing)
         weight, bias = self.folded_query()
-        return self.split(torch.nn.functional.linear(x, weight, bias), self.num_heads)
+        return self.split(nn.functional.linear(x, weight, bias), self.num_heads)
 
     def folded_query(self) -> tuple[Tensor, Tensor | None]:
         """``W^Q`` and its bias with every head's map applied, made anew when a factor changed."""
@@ -56,10 +58,6 @@ class Keyless(Attention):
 
     def remember(self, m: Tensor) -> Memory:
         return (self.split(self.value(m), self.num_heads),)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        (v,) = memory
-        return v, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

@@ -28,3 +28,33 @@ class Latent(nn.Module):
         c: Tensor = self.down(x)
         wide = torch.promote_types(c.dtype, torch.float32)
         return self.norm(c.to(wide)).to(c.dtype)
+
+
+class LatentProjection(nn.Module):
+    """A projection through a latent of its own, or straight from the token.
+
+    Args:
+        d_model: width of the token.
+        width: width of the result.
+        rank: of the latent; none if not given.
+        bias: of what projects the token; after a latent, there is none.
+        norm: normalise the latent.
+    """
+
+    def __init__(
+        self, d_model: int, width: int, *, rank: int | None, bias: bool, norm: bool
+    ) -> None:
+        super().__init__()
+        self.latent = Latent(d_model, rank, bias=bias, norm=norm) if rank else None
+        self.up = nn.Linear(rank or d_model, width, bias=bias and not rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, width)."""
+        projected: Tensor = self.up(x if self.latent is None else self.latent(x))
+        return projected
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds a token."""
+        matrices = [self.up] if self.latent is None else [self.latent.down, self.up]
+        return sum(matrix.weight.numel() for matrix in matrices)

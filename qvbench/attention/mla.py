@@ -14,7 +14,7 @@ from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
-from qvbench.attention.latent import Latent
+from qvbench.attention.latent import Latent, LatentProjection
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 
@@ -47,6 +47,8 @@ class MLA(AbsorbingAttention):
         settings: as for :class:`Attention`.
     """
 
+    query: LatentProjection
+
     def __init__(
         self,
         d_model: int,
@@ -68,17 +70,17 @@ class MLA(AbsorbingAttention):
             self.rope_dim = rope_dim or max(2, self.head_dim // 4 * 2)
         self.value_rank = value_rank or max(1, d_model // 4)
         self.key_rank = key_rank or self.value_rank
-        self.query_rank = query_rank or d_model
         width = num_heads * self.head_dim
         self.value_latent = Latent(d_model, self.value_rank, bias=bias, norm=latent_norm)
         self.key_latent = (
             Latent(d_model, key_rank, bias=bias, norm=latent_norm) if key_rank else None
         )
-        self.query_latent = (
-            Latent(d_model, query_rank, bias=bias, norm=latent_norm) if query_rank else None
-        )
-        self.query = torch.nn.Linear(
-            self.query_rank, width + num_heads * self.rope_dim, bias=bias and not query_rank
+        self.query = LatentProjection(
+            d_model,
+            width + num_heads * self.rope_dim,
+            rank=query_rank,
+            bias=bias,
+            norm=latent_norm,
         )
         self.key = torch.nn.Linear(self.key_rank, width, bias=False)
         self.value = torch.nn.Linear(self.value_rank, width, bias=False)
@@ -99,10 +101,6 @@ class MLA(AbsorbingAttention):
             return x
         plain, rotary = x.split([x.shape[-1] - self.rope_dim, self.rope_dim], -1)
         return torch.cat((plain, self.position.rotate(rotary, start)), -1)
-
-    def queries(self, x: Tensor) -> Tensor:
-        u = x if self.query_latent is None else self.query_latent(x)
-        return self.split(self.query(u), self.num_heads)
 
     def compress(self, m: Tensor) -> Memory:
         parts = [self.value_latent(m)]
@@ -154,7 +152,7 @@ class MLA(AbsorbingAttention):
         heads, width = self.num_heads, self.num_heads * self.head_dim
         rotary = heads * self.rope_dim
         return Cost(
-            query=self._query_cost + width * self.d_model,
+            query=self.query.cost + width * self.d_model,
             memory=self.d_model * self.cache_size,
             key=width * (self.key_rank + self.value_rank),
             pair=2 * width + rotary,
@@ -169,8 +167,3 @@ class MLA(AbsorbingAttention):
             key=0,
             pair=self.num_heads * (ranks + self.rope_dim),
         )
-
-    @property
-    def _query_cost(self) -> int:
-        down = 0 if self.query_latent is None else self.d_model * self.query_rank
-        return down + self.query_rank * self.query.out_features

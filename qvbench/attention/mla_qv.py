@@ -11,7 +11,7 @@ from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
-from qvbench.attention.latent import Latent
+from qvbench.attention.latent import Latent, LatentProjection
 
 
 class MLAQV(AbsorbingAttention):
@@ -31,6 +31,8 @@ class MLAQV(AbsorbingAttention):
         settings: as for :class:`Attention`.
     """
 
+    query: LatentProjection
+
     def __init__(
         self,
         d_model: int,
@@ -44,18 +46,10 @@ class MLAQV(AbsorbingAttention):
     ) -> None:
         super().__init__(d_model, num_heads, bias=bias, **settings)
         self.value_rank = value_rank or max(1, d_model // 4)
-        self.query_rank = query_rank or d_model
         width = num_heads * self.head_dim
         self.value_latent = Latent(d_model, self.value_rank, bias=bias, norm=latent_norm)
-        self.query_latent = (
-            Latent(d_model, query_rank, bias=bias, norm=latent_norm) if query_rank else None
-        )
-        self.query = torch.nn.Linear(self.query_rank, width, bias=bias and not query_rank)
+        self.query = LatentProjection(d_model, width, rank=query_rank, bias=bias, norm=latent_norm)
         self.value = torch.nn.Linear(self.value_rank, width, bias=False)
-
-    def queries(self, x: Tensor) -> Tensor:
-        u = x if self.query_latent is None else self.query_latent(x)
-        return self.split(self.query(u), self.num_heads)
 
     def compress(self, m: Tensor) -> Memory:
         return (self.value_latent(m)[:, None],)
@@ -63,10 +57,6 @@ class MLAQV(AbsorbingAttention):
     def expand(self, lean: Memory) -> Memory:
         (c,) = lean
         return (self.split(self.value(c[:, 0]), self.num_heads),)
-
-    def keys_values_of(self, expanded: Memory) -> tuple[Tensor, Tensor]:
-        (v,) = expanded
-        return v, v
 
     def scores(self, q: Tensor, lean: Memory) -> Tensor:
         (c,) = lean
@@ -94,9 +84,8 @@ class MLAQV(AbsorbingAttention):
     @property
     def plain_cost(self) -> Cost:
         d, width = self.d_model, self.num_heads * self.head_dim
-        down = 0 if self.query_latent is None else d * self.query_rank
         return Cost(
-            query=down + self.query_rank * width + width * d,
+            query=self.query.cost + width * d,
             memory=d * self.value_rank,
             key=width * self.value_rank,
             pair=2 * width,

@@ -39,10 +39,6 @@ class QKTied(Attention):
         k, v = self.query_key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_heads)
 
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        k, v = memory
-        return k, v
-
     def objection(self, position: Position) -> str | None:
         return position.symmetry_objection() or super().objection(position)
 

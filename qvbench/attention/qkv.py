@@ -34,15 +34,8 @@ class QKV(Attention):
         self.key = self.linear(d_model, num_heads * self.head_dim_qk)
         self.value = self.linear(d_model, num_heads * self.head_dim)
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def remember(self, m: Tensor) -> Memory:
         return self.split(self.key(m), self.num_heads), self.split(self.value(m), self.num_heads)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        k, v = memory
-        return k, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

@@ -22,15 +22,8 @@ class QV(Attention):
         self.query = self.linear(d_model, self.num_heads * self.head_dim)
         self.value = self.linear(d_model, self.num_heads * self.head_dim)
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def remember(self, m: Tensor) -> Memory:
         return (self.split(self.value(m), self.num_heads),)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        (v,) = memory
-        return v, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

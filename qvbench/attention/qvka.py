@@ -64,9 +64,6 @@ class QVKa(AbsorbingAttention):
         if self.bias:
             self.key_bias = nn.Parameter(torch.zeros(num_heads, 1, self.head_dim))
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def compress(self, m: Tensor) -> Memory:
         return (
             self.split(self.context(m), self.context_heads),

@@ -33,10 +33,6 @@ class Single(Attention):
     def remember(self, m: Tensor) -> Memory:
         return (self.split(self.projection(m), self.num_heads),)
 
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        (v,) = memory
-        return v, v
-
     def objection(self, position: Position) -> str | None:
         return position.symmetry_objection() or super().objection(position)
 

@@ -32,16 +32,9 @@ class VShared(Attention):
         self.key = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_value_heads * self.head_dim)
 
-    def queries(self, x: Tensor) -> Tensor:
-        return self.split(self.query(x), self.num_heads)
-
     def remember(self, m: Tensor) -> Memory:
         k, v = self.key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_value_heads)
-
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        k, v = memory
-        return k, v
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

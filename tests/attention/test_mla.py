@@ -39,9 +39,10 @@ def test_full_ranks_span_qkv(own_key_latent):
     full = {"value_rank": D, "query_rank": D, "latent_norm": False}
     mla = build("mla", **full, **({"key_rank": D} if own_key_latent else {}))
     qkv = build("qkv")
-    for latent in filter(None, (mla.value_latent, mla.key_latent, mla.query_latent)):
+    for latent in filter(None, (mla.value_latent, mla.key_latent, mla.query.latent)):
         pass_through(latent)
-    for name in ("query", "key", "value", "output"):
+    mla.query.up.weight.data.copy_(qkv.query.weight)
+    for name in ("key", "value", "output"):
         getattr(mla, name).weight.data.copy_(getattr(qkv, name).weight)
     x, m = tokens(), tokens(12)
     torch.testing.assert_close(mla(x, causal=True), qkv(x, causal=True), rtol=0, atol=1e-12)
@@ -52,7 +53,8 @@ def test_keyless_latent_attention_of_full_rank_is_qv():
     """A key that is the latent and not the value."""
     mla, qv = build("mla_qv", value_rank=D, latent_norm=False), build("qv")
     pass_through(mla.value_latent)
-    for name in ("query", "value", "output"):
+    mla.query.up.weight.data.copy_(qv.query.weight)
+    for name in ("value", "output"):
         getattr(mla, name).weight.data.copy_(getattr(qv, name).weight)
     torch.testing.assert_close(mla(tokens()), qv(tokens()), rtol=0, atol=1e-12)
 
@@ -108,11 +110,11 @@ def take_weights(ours, theirs) -> None:
     ours.key.weight.data.copy_(up[:, :WIDTH].flatten(0, 1))
     ours.value.weight.data.copy_(up[:, WIDTH:].flatten(0, 1))
     ours.output.weight.data.copy_(theirs.o_proj.weight)
-    if ours.query_latent is None:
-        ours.query.weight.data.copy_(theirs.q_proj.weight)
+    if ours.query.latent is None:
+        ours.query.up.weight.data.copy_(theirs.q_proj.weight)
     else:
-        ours.query_latent.down.weight.data.copy_(theirs.q_a_proj.weight)
-        ours.query.weight.data.copy_(theirs.q_b_proj.weight)
+        ours.query.latent.down.weight.data.copy_(theirs.q_a_proj.weight)
+        ours.query.up.weight.data.copy_(theirs.q_b_proj.weight)
 
 
 @pytest.mark.parametrize("rope_dim", [0, 3])
