@@ -16,13 +16,12 @@ class QKTied(Attention):
     """``Q_i = x W_i``, ``K_i = m W_i``, ``V_i = m W_i^V``: ``3 d^2`` parameters.
 
     In self-attention the logits are symmetric: what token m is to n, n is to m, and a token is
-    most alike to itself. Positions added to the embeddings leave them symmetric. So does a scheme
-    inside attention that treats left and right alike, or that rotates query and key:
-    ``(R_m q_m) . (R_n q_n)`` is one number from either end. Those are refused, since the scheme
-    could not do here what it is for. The source breaks the symmetry by a 2-D positional encoding,
-    a term for each pair of query and key; directional AGF or ALiBi and T5's buckets, which hold
-    keys left and right of the query apart, are such terms. Without positions inside attention
-    the mechanism is the source's symmetric form.
+    most alike to itself. Positions added to the embeddings leave them symmetric, which is the
+    source's plain form. The source breaks the symmetry by a 2-D positional encoding, a term for
+    each pair of query and key; directional AGF or ALiBi and T5's buckets, which hold keys left
+    and right of the query apart, are such terms. A coefficient or bias of the distance alone is
+    refused: it is symmetric too, and nothing would tell left from right. (Rotations leave the
+    logits symmetric, but know the order of the tokens.)
 
     Keeps keys and values, ``2 d`` numbers a token. Arguments as for :class:`Attention`.
     """

@@ -15,10 +15,10 @@ from qvbench.positions.interface import Position
 class Single(Attention):
     """``Q_i = x W_i``, ``K_i = V_i = m W_i``: ``2 d^2`` parameters.
 
-    In self-attention its logits are symmetric, as those of tied queries and keys are, and a scheme
-    inside attention that cannot tell left from right is refused: rotations, and coefficients or
-    biases of the distance alone. Directional AGF or ALiBi and T5's buckets give the asymmetry for
-    which the source takes a 2-D positional encoding.
+    In self-attention its logits are symmetric, as those of tied queries and keys are, and a
+    coefficient or bias of the distance alone is refused, since nothing would tell left from
+    right. Directional AGF or ALiBi and T5's buckets give the asymmetry for which the source takes
+    a 2-D positional encoding.
 
     Keeps one vector a head, ``d`` numbers a token. Arguments as for :class:`Attention`.
     """

@@ -56,7 +56,7 @@ class Position(nn.Module):
             return None
         return (
             "query and key are the same vector, and the scheme acts alike to both sides of it, so "
-            "nothing tells left from right; take agf or alibi with directional: true, or t5"
+            "nothing tells left from right; take directional: true, rope or t5"
         )
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:

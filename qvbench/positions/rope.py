@@ -16,10 +16,10 @@ class RoPE(Position):
     ``p * base^(-2 i / D)``. (Much code pairs column i with ``i + D / 2``: the same up to the order
     of the projections' rows.) In QV the value itself is not rotated.
 
-    Where query and key are one vector, the matrix of logits stays symmetric:
-    ``(R_m x_m) . (R_n x_n) = (R_n x_n) . (R_m x_m)``, so mechanisms that tie them refuse it. That
-    is all the word ``symmetric`` says here. A reversed sentence has other logits even then, since
-    the angle between m and n changes its sign: unlike a law of distance, rotations know the order.
+    Where query and key are one vector, the matrix of logits stays symmetric,
+    ``(R_m x_m) . (R_n x_n) = (R_n x_n) . (R_m x_m)``, and yet a reversed sentence has other logits,
+    since the angle between m and n changes its sign: unlike a law of distance, rotations know the
+    order, and go with tied queries and keys.
 
     Args:
         num_heads: unused.
@@ -34,7 +34,6 @@ class RoPE(Position):
         if base <= 1:
             raise UserError(f"RoPE: base must exceed 1, got {base}")
         self.base = base
-        self.symmetric = True
 
     def objection(self, head_dim: int) -> str | None:
         if head_dim % 2 == 0:

@@ -50,10 +50,10 @@ def test_general_tests_take_up_a_mechanism_that_no_file_names(module):
 @pytest.mark.slow
 def test_general_tests_can_fail_on_it(module):
     """Tests that collect the new mechanism and check nothing of it."""
-    right = "return self.key(v), v\n"
+    right = "self.split(self.value(m), self.num_heads)"
     code = module.read_text(encoding="utf-8")
     assert right in code
-    wrong = "return self.key(v) * (1.0 + v.shape[2]), v\n"  # depends on the tokens that follow
+    wrong = "self.split(self.value(m - m.mean(1, True)), self.num_heads)"  # sees its neighbours
     module.write_text(code.replace(right, wrong), encoding="utf-8")
     result = pytest_with(module, "tests/attention/test_every_pair.py")
     assert result.returncode == 1, result.stdout[-3000:]

@@ -39,11 +39,11 @@ def test_every_part_is_in_some_pair():
 
 @pytest.mark.parametrize("mechanism", ["qk_tied", "single"])
 @pytest.mark.parametrize(
-    "scheme", [("rope", {}), ("agf", {"directional": False}), ("alibi", {"directional": False})]
+    "scheme", [("agf", {"directional": False}), ("alibi", {"directional": False})]
 )
 def test_one_vector_for_query_and_key_refuses_what_is_symmetric(mechanism, scheme):
     """A scheme chosen for word order that cannot give any."""
-    with pytest.raises(UserError, match="nothing tells left from right; take agf"):
+    with pytest.raises(UserError, match="nothing tells left from right; take directional: true"):
         build((mechanism, {}), scheme)
 
 

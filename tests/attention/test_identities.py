@@ -15,7 +15,7 @@ HEAD_DIM = D_MODEL // HEADS
 
 def build(name: str, position: str = "none", **settings):
     torch.manual_seed(0)
-    scheme = build_position(position, num_heads=HEADS)
+    scheme = build_position(position, num_heads=HEADS, d_model=D_MODEL)
     return build_attention(
         name, d_model=D_MODEL, num_heads=HEADS, position=scheme, **settings
     ).double()

@@ -107,9 +107,10 @@ def test_parameters_are_the_closed_form(mechanism, position):
     attention = {"qkv": 4 * d * d, "qv": 3 * d * d}
     attention["qvka"] = 3 * d * d + d * head + HEADS * 2 * head * head
     agf = 4 * HEADS if position == "agf" else 0  # scale and exponent, two directions
+    stacks = {"learned": 2 * 512 * d, "t5": 2 * 32 * HEADS}.get(position, 0)
     encoder = attention[mechanism] + agf + 2 * d * FFN + 2 * 2 * d
     decoder = 2 * attention[mechanism] + agf + 2 * d * FFN + 3 * 2 * d
-    expected = 2 * encoder + 2 * decoder + 2 * 2 * d + VOCABULARY * d + VOCABULARY
+    expected = 2 * encoder + 2 * decoder + 2 * 2 * d + VOCABULARY * d + VOCABULARY + stacks
     network = build(mechanism, position)
     assert sum(p.numel() for p in network.parameters()) == expected
 
@@ -141,7 +142,7 @@ def test_initialisation_is_glorot_matrix_by_matrix():
         matrices = parameter if parameter.dim() == 3 else [parameter]
         assert all(is_glorot(matrix) for matrix in matrices), name
     c = network.encoder[0].attention.position.coefficient(2, 2)
-    assert abs(c[0, 0, 1].item() - 2**-0.01) < 1e-6
+    assert abs(c[0, 0, 1].item() - 2**-2.0) < 1e-6
     assert (network.output_bias == 0).all()
 
 
