@@ -141,6 +141,11 @@ def _attend_by_sdpa(
     dropout_p: float,
 ) -> Tensor:
     """The same through PyTorch's kernel, which takes a causal flag or a mask, not both."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False):
+            y = _attend_by_sdpa(q.float(), k.float(), v.float(), mask, causal, bias, dropout_p)
+        return y.to(v.dtype)
     q_len, k_len = q.shape[-2], k.shape[-2]
     flag = causal and mask is None and bias is None and q_len == k_len and q_len > 1
     allowed = None
@@ -150,19 +155,6 @@ def _attend_by_sdpa(
         bias = bias.to(q.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
     k, v = (repeat_heads(x, q.shape[1]).expand(-1, q.shape[1], -1, -1) for x in (k, v))
-    # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
-    upcast = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
-    if not upcast:
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag
-        )
-    with torch.autocast("cpu", enabled=False):
-        y = F.scaled_dot_product_attention(
-            q.float(),
-            k.float(),
-            v.float(),
-            attn_mask=allowed.float() if bias is not None and allowed is not None else allowed,
-            dropout_p=dropout_p,
-            is_causal=flag,
-        )
-    return y.to(v.dtype)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag
+    )

@@ -144,3 +144,13 @@ def test_dropout_follows_the_seed_and_the_mode():
     assert torch.equal(layer(x), first)
     assert not torch.equal(layer(x), first)
     assert layer.eval()(x) is x
+
+
+def test_a_bias_keeps_its_precision_in_bfloat16_training():
+    """A bias rounded to the queries' dtype before the kernel widens them: 100.25 would be 100."""
+    q = torch.zeros(1, 1, 1, 8, dtype=torch.bfloat16, requires_grad=True)
+    k = torch.zeros(1, 1, 2, 8, dtype=torch.bfloat16)
+    v = torch.tensor([1.0, 0.0], dtype=torch.bfloat16).view(1, 1, 2, 1).expand(-1, -1, -1, 8)
+    bias = torch.tensor([-100.25, -100.0]).view(1, 1, 2)
+    expected = torch.sigmoid(torch.tensor(-0.25))
+    assert abs(core.attend(q, k, v, bias=bias)[0, 0, 0, 0].item() - expected) < 0.005
