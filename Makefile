@@ -19,8 +19,9 @@ help:
 fit: $(READY)
 	$(BIN)/qvbench fit --config tiny/qvka.yaml
 
+# One process a core with one thread each; tests of one module share their fixtures in one process.
 test: lint smoke
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadscope
 
 # The real command on the smallest config, for a few steps, in a folder that goes away.
 smoke: $(READY)
