@@ -61,9 +61,7 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
         self.position = position if position is not None else NoPosition(num_heads)
-        reason = self.objection(self.position)
-        if reason:
-            raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
+        self.refuse(self.objection(self.position))
         self.dropout = dropout
         self.bias = bias
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
@@ -184,6 +182,11 @@ class Attention(nn.Module):
             "value_scaling": self.position.value_scaling,
             "dropout_p": self.dropout if self.training else 0.0,
         }
+
+    def refuse(self, reason: str | None) -> None:
+        """Raise UserError that names mechanism and position scheme, if there is a reason."""
+        if reason:
+            raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
 
     def linear(self, width_in: int, width_out: int) -> nn.Linear:
         """A projection with the mechanism's choice of bias."""

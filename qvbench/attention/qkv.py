@@ -30,6 +30,7 @@ class QKV(Attention):
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
         self.head_dim_qk = head_dim_qk or self.head_dim
+        self.refuse(self.position.objection(self.head_dim_qk))
         self.query = self.linear(d_model, num_heads * self.head_dim_qk)
         self.key = self.linear(d_model, num_heads * self.head_dim_qk)
         self.value = self.linear(d_model, num_heads * self.head_dim)
