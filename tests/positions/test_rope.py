@@ -92,7 +92,7 @@ def test_odd_widths_are_refused_at_construction():
     rope = build_position("rope", num_heads=2)
     with pytest.raises(UserError, match="a head's width is 5; make it even"):
         build_attention("qkv", d_model=10, num_heads=2, position=rope)
-    with pytest.raises(UserError, match="QKV with RoPE: .* width is 7; make it even"):
+    with pytest.raises(UserError, match=r"QKV with RoPE: .* width is 7; make it even"):
         build_attention("qkv", d_model=8, num_heads=2, head_dim_qk=7, position=rope)
     with pytest.raises(UserError, match="make it even"):
         rope.rotate(torch.randn(1, 2, 3, 7))
