@@ -15,6 +15,7 @@ from qvbench.data import store as storage
 from qvbench.data.batching import EvaluationSampler, Lengths, PairDataset, TrainSampler
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import CORPORA, Corpus
+from qvbench.data.corpora.interface import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.store import Store, StoredSplit, write_store
 from qvbench.data.text_processing import TextProcessor
@@ -104,13 +105,21 @@ class TranslationDataModule(LightningDataModule):
             "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
         }
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the token ids of these settings are stored, so that nothing needs preparing."""
+        try:
+            return (self.folder / "manifest.json").is_file()
+        except NotFetchedError:
+            return False
+
     def prepare_data(self) -> None:
         """Fetch the corpus and store its token ids, unless they are stored already.
 
         Raises:
             UserError: the text is missing or faulty, or the cache cannot be written.
         """
-        if (self.folder / "manifest.json").is_file():
+        if self.is_stored:
             return
         self.corpus.prepare()
         write_store(

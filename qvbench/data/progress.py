@@ -1,15 +1,23 @@
-"""A progress bar for long work, silent where nobody watches."""
+"""How far long work is: a bar on a terminal, now and then a line in a log elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_LOG_SECONDS = 30.0
+_MIB = 1 << 20
 
 
 def progress_bar(transfer: bool = False) -> Progress:
@@ -38,6 +46,37 @@ def progress_bar(transfer: bool = False) -> Progress:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` while a bar with ``description`` counts them."""
+    """Yield ``items`` while a bar with ``description`` counts them.
+
+    Where nobody watches, nothing is counted: a bar costs a microsecond an item.
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+@contextmanager
+def transfer_progress(name: str, have: int, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Gives a function that takes notice of bytes that have arrived.
+
+    Args:
+        name: of the file.
+        have: bytes that are here already.
+        total: bytes in all, where that is known.
+    """
+    done, said = have, time.monotonic()
+    with progress_bar(transfer=True) as bar:
+        task = bar.add_task(name, total=total, completed=have)
+
+        def advance(count: int) -> None:
+            nonlocal done, said
+            done += count
+            bar.update(task, advance=count)
+            if bar.disable and time.monotonic() - said >= _LOG_SECONDS:
+                said = time.monotonic()
+                of = f" of {total / _MIB:,.0f}" if total else ""
+                logger.info("%s: %s%s MiB", name, f"{done / _MIB:,.0f}", of)
+
+        yield advance

@@ -256,10 +256,10 @@ def _encoded_pairs(
 
 
 def _drop_reason(source: list[int], target: list[int], max_length: int) -> str | None:
+    if not source or not target:
+        return "empty on a side"
     if max(len(source), len(target)) > max_length:
         return f"over {max_length} subwords"
-    if not source or not target:
-        return "nothing left after normalisation"
     return None
 
 

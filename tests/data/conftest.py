@@ -36,6 +36,12 @@ def write_pair(folder: Path, name: str, source: list[str], target: list[str]) ->
     return str(paths[0]), str(paths[1])
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Catches nothing: keeps what tests fetch and remember out of the user's cache."""
+    monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def text_corpus(tmp_path: Path) -> Callable[..., Text]:
     """Makes a tokenised Text corpus; settings replace the defaults."""

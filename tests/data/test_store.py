@@ -58,9 +58,12 @@ def test_long_training_pairs_are_dropped_and_counted(
     assert "over 8 subwords" in describe(module)
 
 
-def test_nothing_left_is_an_error(data_module: Make) -> None:
-    with pytest.raises(UserError, match="no pair is left of 120; raise max_length=0"):
-        data_module(max_length=0)
+def test_nothing_left_is_an_error(data_module: Make, tmp_path: Path) -> None:
+    """Catches an empty store, which a sampler would fail over without a word of why."""
+    pair = write_pair(tmp_path, "long", ["man dog house"] * 3, ["man dog"] * 3)
+    corpus = Text(pair, pair, {"test": pair}, tokenised=True)
+    with pytest.raises(UserError, match="no pair is left of 3; raise max_length=1"):
+        data_module(corpus=corpus, max_length=1)
 
 
 def test_a_store_is_written_once(data_module: Make, monkeypatch: pytest.MonkeyPatch) -> None:

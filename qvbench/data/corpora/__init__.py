@@ -9,6 +9,7 @@ from qvbench.data.corpora.interface import Corpus
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.text import Text
 from qvbench.data.corpora.wmt17 import Wmt17
+from qvbench.data.corpora.wmt17_raw import Wmt17Raw
 from qvbench.registry import Registry
 
 CORPORA: Registry[Corpus] = Registry("corpus")
@@ -16,6 +17,7 @@ CORPORA.register("grammar", Grammar)
 CORPORA.register("text", Text)
 CORPORA.register("multi30k", Multi30k)
 CORPORA.register("wmt17", Wmt17)
+CORPORA.register("wmt17_raw", Wmt17Raw)
 
 
 def build_corpus(name: str, **settings: Any) -> Corpus:
@@ -27,4 +29,4 @@ def build_corpus(name: str, **settings: Any) -> Corpus:
     return CORPORA[name](**settings)
 
 
-__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "build_corpus"]
+__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "Wmt17Raw", "build_corpus"]

@@ -5,6 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from qvbench.errors import UserError
+
+
+class NotFetchedError(UserError):
+    """The text has never been here, and nothing is published that names it."""
+
 
 class Corpus(ABC):
     """Pairs of sentences that translate each other, in splits.
@@ -39,9 +45,12 @@ class Corpus(ABC):
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
         """The (source, target) lines of a split, in file order, without line ends.
 
+        Lines of ``train`` may be empty in a corpus that was crawled, and only there: such pairs
+        are dropped and counted when the corpus is stored.
+
         Raises:
-            UserError: naming file and line, for a line that is empty or not UTF-8, for unequal
-                numbers of lines, and for a file that is missing or damaged.
+            UserError: naming file and line, for a line that is not UTF-8, or empty where none
+                may be, for unequal numbers of lines, and for a file that is missing or damaged.
         """
 
     @abstractmethod
@@ -49,4 +58,11 @@ class Corpus(ABC):
         """What determines the text, as JSON values: name, settings, SHA-256 of the sources.
 
         Equal fingerprints mean equal text: stored token ids are found by it.
+
+        Raises:
+            NotFetchedError: it cannot be known before :meth:`prepare` has fetched the text.
         """
+
+    def plan(self) -> list[str]:
+        """What :meth:`prepare` would do, a line a step; nothing is fetched or written."""
+        return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,11 +13,12 @@ from typing import BinaryIO, cast
 from qvbench.errors import UserError
 
 _CHUNK = 1 << 20
+_ZIPPED = (".gz", ".tgz")
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, decompressing it if its name ends in ``.gz``."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    """Open a file for reading bytes, decompressing it if its name ends in ``.gz`` or ``.tgz``."""
+    opener = gzip.open if path.suffix in _ZIPPED else open
     try:
         return cast(BinaryIO, opener(path, "rb"))
     except FileNotFoundError:
@@ -26,34 +27,46 @@ def open_bytes(path: Path) -> BinaryIO:
         raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from None
 
 
+def _damage(path: Path, fault: Exception) -> UserError:
+    """What to say of a file that opens and cannot be read to its end."""
+    if isinstance(fault, (EOFError, zlib.error, gzip.BadGzipFile)):
+        return UserError(f"{path}: damaged or cut off gzip file; fetch or write it again")
+    return UserError(f"{path}: cannot be read ({getattr(fault, 'strerror', None) or fault})")
+
+
 def _raw_lines(path: Path) -> Iterator[bytes]:
     """Lines as bytes. Only a newline ends a line: text may hold U+2028 and its like."""
     with open_bytes(path) as file:
         try:
             yield from file
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise UserError(
-                f"{path}: damaged or cut off gzip file; fetch or write it again"
-            ) from None
-        except OSError as fault:
-            raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from None
+        except (EOFError, zlib.error, OSError) as fault:
+            raise _damage(path, fault) from None
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, without line ends or space around them.
+def read_any_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, without line ends or space around them; some may be empty.
 
     Raises:
-        UserError: the file is missing or damaged, a line is empty or not UTF-8.
+        UserError: the file is missing or damaged, or a line is not UTF-8.
     """
     for number, raw in enumerate(_raw_lines(path), start=1):
         try:
-            line = raw.decode("utf-8").strip()
+            yield raw.decode("utf-8").strip()
         except UnicodeDecodeError as fault:
             byte = raw[fault.start]
             raise UserError(
                 f"{path}:{number}: not UTF-8 (byte 0x{byte:02x}, {fault.start + 1} in its line); "
                 "convert the file, for example with iconv -t utf-8"
             ) from None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file in which no line may be empty.
+
+    Raises:
+        UserError: the file is missing or damaged, a line is empty or not UTF-8.
+    """
+    for number, line in enumerate(read_any_lines(path), start=1):
         if not line:
             raise UserError(
                 f"{path}:{number}: empty line; remove this line from both files of the pair"
@@ -68,8 +81,24 @@ def read_pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
         UserError: as :func:`read_lines`; and where one file ends before the other, with the
             number of lines of both.
     """
-    left, right = read_lines(source), read_lines(target)
-    for one, other in zip_longest(left, right):
+    return _aligned(source, target, read_lines)
+
+
+def read_crawled_pairs(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    """The pairs of two line-aligned files of which nobody has read every line.
+
+    Where a side is empty the pair comes as it is: whoever stores it drops and counts it.
+
+    Raises:
+        UserError: as :func:`read_any_lines`; and where one file ends before the other.
+    """
+    return _aligned(source, target, read_any_lines)
+
+
+def _aligned(
+    source: Path, target: Path, read: Callable[[Path], Iterator[str]]
+) -> Iterator[tuple[str, str]]:
+    for one, other in zip_longest(read(source), read(target)):
         if one is None or other is None:
             raise UserError(
                 f"{source} has {count_lines(source):,} lines but {target} has "
@@ -85,10 +114,8 @@ def count_lines(path: Path) -> int:
 
 def text_sha256(path: Path) -> str:
     """SHA-256 of a file's text: of the decompressed bytes, since compressors differ."""
-    digest = hashlib.sha256()
-    for line in _raw_lines(path):
-        digest.update(line)
-    return digest.hexdigest()
+    with open_bytes(path) as file:
+        return _sha256(path, file)
 
 
 def file_sha256(path: Path) -> str:
@@ -97,13 +124,20 @@ def file_sha256(path: Path) -> str:
     Raises:
         UserError: the file is missing or cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+            return _sha256(path, file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path in the corpus settings") from None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror or fault})") from None
+
+
+def _sha256(path: Path, file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    try:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    except (EOFError, zlib.error, OSError) as fault:
+        raise _damage(path, fault) from None
     return digest.hexdigest()

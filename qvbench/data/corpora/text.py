@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from qvbench.data.corpora.checksums import known_file_sha256
 from qvbench.data.corpora.interface import Corpus
-from qvbench.data.corpora.lines import file_sha256, read_pairs
+from qvbench.data.corpora.lines import read_pairs
 from qvbench.errors import UserError
 
 
@@ -77,4 +78,6 @@ class Text(Corpus):
     @cached_property
     def _sha256(self) -> dict[str, list[str]]:
         """Of the files as they lie on the disk; paths are left out, so a moved file is the same."""
-        return {split: [file_sha256(path) for path in pair] for split, pair in self._files.items()}
+        return {
+            split: [known_file_sha256(path) for path in pair] for split, pair in self._files.items()
+        }
