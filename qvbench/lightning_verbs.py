@@ -28,10 +28,11 @@ from qvbench.training.allocator import cache_few_kernels, keep_freed_memory
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.hardware import check_hardware
 from qvbench.training.messages import set_up_logging
-from qvbench.training.predictions import PredictionFile
+from qvbench.training.predictions import PredictionFile, TestedLines
 from qvbench.training.processes import is_first_process
 from qvbench.training.progress import training_progress
 from qvbench.training.run_record import RunRecord
+from qvbench.training.sentence_counts import SentenceCounts
 
 FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 """Tells the processes that a run starts for its other devices which folder it has."""
@@ -235,8 +236,12 @@ class ExperimentCLI(LightningCLI):
             if not any(isinstance(c, Checkpoint) for c in configured):
                 # Without a monitor it keeps the newest, so that `--ckpt_path last` always works.
                 callbacks.append(ModelCheckpoint(filename="{step}", save_last="link"))
+            if self.subcommand == "fit":
+                callbacks.append(SentenceCounts(self.folder))
             if self.subcommand == "predict":
                 callbacks.append(PredictionFile(self.folder))
+            if self.subcommand == "test":
+                callbacks.append(TestedLines(self.folder))
         return callbacks
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -52,23 +52,41 @@ def training_totals(
     return TokenTotals(smoothed, nll, _count(targets), correct, _count(ids))
 
 
+class TokenScores(NamedTuple):
+    """What each of N target tokens adds to the sums, float64.
+
+    Attributes:
+        smoothed: label-smoothed cross entropy, nats.
+        nll: negative log-likelihood, nats.
+        correct: 1 where the arg-max is right, else 0.
+    """
+
+    smoothed: Tensor
+    nll: Tensor
+    correct: Tensor
+
+    def totals(self) -> TokenTotals:
+        """The sums over all tokens, every one judged."""
+        count = _count(self.nll)
+        return TokenTotals(self.smoothed.sum(), self.nll.sum(), count, self.correct.sum(), count)
+
+
 @torch.no_grad()
-def validation_totals(
+def validation_scores(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
-) -> TokenTotals:
-    """The same sums without gradients, the logits in float32 and the arg-max exact."""
+) -> TokenScores:
+    """The same measures token by token, the logits in float32 and the arg-max exact."""
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    sums = torch.zeros(3, dtype=torch.float64, device=hidden.device)
+    chunks = [torch.zeros(3, 0, dtype=torch.float64, device=hidden.device)]
     with torch.autocast(hidden.device.type, enabled=False):
         for rows, ids in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
             logits = F.linear(rows.to(dtype), weight.to(dtype), bias.to(dtype))
             log_p = logits.log_softmax(-1)
-            nll = F.nll_loss(log_p, ids, reduction="sum")
-            smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1).sum()
-            right = (logits.argmax(-1) == ids).sum()
-            sums += torch.stack((smoothed.double(), nll.double(), right.double()))
-    smoothed, nll, correct = sums.unbind()
-    return TokenTotals(smoothed, nll, _count(targets), correct, _count(targets))
+            nll = F.nll_loss(log_p, ids, reduction="none")
+            smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+            right = logits.argmax(-1) == ids
+            chunks.append(torch.stack((smoothed.double(), nll.double(), right.double())))
+    return TokenScores(*torch.cat(chunks, 1).unbind())
 
 
 def _count(targets: Tensor) -> Tensor:

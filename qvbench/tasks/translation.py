@@ -6,7 +6,7 @@ Shape letters: B batch, S source length, T target length with the start token.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -25,14 +25,16 @@ from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
 from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
-from qvbench.models.token_loss import TokenTotals, training_totals, validation_totals
+from qvbench.models.token_loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionRecipe
 from qvbench.training.gradient_step import GradientStep
 from qvbench.training.random_state import random_states, restore_random_state
 from qvbench.training.schedules import Noam, Schedule
+from qvbench.training.sentence_counts import sentence_scores
 from qvbench.training.step_log import StepLog
 
-TotalsFunction = Callable[[Tensor, Tensor, Tensor, Tensor, float], TokenTotals]
+Scores = TypeVar("Scores")
+Scoring = Callable[[Tensor, Tensor, Tensor, Tensor, float], Scores]
 
 
 class TranslationTask(LightningModule):
@@ -80,6 +82,7 @@ class TranslationTask(LightningModule):
         self.vocabulary: Vocabulary | None = None
         self.config_yaml = ""  # of this task alone, as the command line resolved it
         self.bleu_signatures: dict[str, str] = {}
+        self.tested_lines: dict[str, list[str]] = {}  # plain text: translations, references
         self.target_tokens_seen = 0
         self.step_log = StepLog()
         self.accuracy = TokenAccuracy()
@@ -117,10 +120,8 @@ class TranslationTask(LightningModule):
             return self.schedule.learning_rate(steps_done + 1, width)
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        by_step = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": by_step}
 
     @property
     def log_every(self) -> int:
@@ -147,8 +148,8 @@ class TranslationTask(LightningModule):
 
     # Training
 
-    def totals(self, batch: Batch, function: TotalsFunction) -> TokenTotals:
-        """Loss sums of a batch's target tokens, the end token counted, padding not."""
+    def score(self, batch: Batch, function: Scoring[Scores]) -> Scores:
+        """A scoring of a batch's target tokens, the end token counted, padding not."""
         assert self.network is not None
         hidden = self.network(batch.source, batch.target[:, :-1])
         following = batch.target[:, 1:]
@@ -163,7 +164,7 @@ class TranslationTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """A batch's share of the step's loss; see :class:`GradientStep`."""
-        totals = self.totals(batch, training_totals)
+        totals = self.score(batch, training_totals)
         self.step_log.add(batch, totals)
         return self.gradient_step.loss(totals)
 
@@ -218,12 +219,15 @@ class TranslationTask(LightningModule):
     def on_validation_start(self) -> None:
         self.step_log.pause()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        totals = self.totals(batch, validation_totals)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count a batch; what each of its sentences added is for callbacks."""
+        scores = self.score(batch, validation_scores)
+        totals = scores.totals()
         self.accuracy.update(totals.correct, totals.tokens)
         self.smoothed_loss.update(totals.smoothed, totals.tokens)
         self.loss.update(totals.nll, totals.tokens)
         self.perplexity.update(totals.nll, totals.tokens)
+        return sentence_scores(batch, scores.correct, scores.nll)._asdict()
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures of the whole set, and how many target tokens training had seen.
@@ -272,9 +276,10 @@ class TranslationTask(LightningModule):
         words = self._gathered_translations()
         processor = TextProcessor.of(self.data.corpus, self.data.lowercase)
         lines = self.data.reference_lines(self.data.test_split)
-        plain = detokenised_scores(
-            [processor.detokenise(w) for w in words], [processor.plain_reference(r) for r in lines]
-        )
+        translations = [processor.detokenise(w) for w in words]
+        references = [processor.plain_reference(r) for r in lines]
+        self.tested_lines = {"translations": translations, "references": references}
+        plain = detokenised_scores(translations, references)
         tokenised = tokenised_scores(words, [processor.target(r) for r in lines])
         self.log_dict(
             {

@@ -1,4 +1,4 @@
-"""The file that ``qvbench predict`` writes."""
+"""The files that ``qvbench predict`` and ``qvbench test`` write."""
 
 from __future__ import annotations
 
@@ -45,3 +45,24 @@ class PredictionFile(Callback):
         file = self.folder / f"predictions-{data.test_split}.txt"
         write_atomically(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
         print(f"{len(lines):,} translations of {data.test_split}: {file}")
+
+
+class TestedLines(Callback):
+    """Keeps the test set's translations and references as plain text, a line each.
+
+    The tests of significance between two runs resample these lines.
+
+    Args:
+        folder: of the run.
+    """
+
+    __test__ = False  # its name is no sign for pytest
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for name, lines in getattr(pl_module, "tested_lines", {}).items():
+                text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
+                write_atomically(self.folder / f"test-{name}.txt", text)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -225,3 +226,14 @@ def test_folder_of_a_checkpoint(tmp_path: Path) -> None:
     assert folder_of(tmp_path / "checkpoints" / "last.ckpt") is None
     (tmp_path / "run.json").write_text("{}")
     assert folder_of(tmp_path / "checkpoints" / "last.ckpt") == tmp_path
+
+
+def test_a_run_keeps_what_resampling_needs(trained: Path, qvbench: Command) -> None:
+    """Catches a validation that left no counts by sentence, and a test without its lines."""
+    with np.load(trained / "sentences.npz") as kept:
+        right, tokens = kept["last_right"].sum(dtype=int), kept["tokens"].sum(dtype=int)
+    assert 100 * right / tokens == pytest.approx(record_of(trained)["metrics"]["val/accuracy"])
+    answer = qvbench("test", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
+    assert answer.status == 0, answer.err
+    texts = [(trained / f"test-{name}.txt").read_text() for name in ("translations", "references")]
+    assert [len(text.splitlines()) for text in texts] == [10, 10]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from qvbench.models import token_loss
-from qvbench.models.token_loss import training_totals, validation_totals
+from qvbench.models.token_loss import training_totals, validation_scores
 
 
 def _inputs(dtype: torch.dtype, rows: int = 37, vocabulary: int = 53, width: int = 11):
@@ -43,7 +43,7 @@ def test_training_and_validation_count_the_same():
     tensors, targets = _inputs(torch.float64)
     targets[:20] = F.linear(*tensors).argmax(-1)[:20]
     train = training_totals(*tensors, targets, 0.1)
-    valid = validation_totals(*tensors, targets, 0.1)
+    valid = validation_scores(*tensors, targets, 0.1).totals()
     assert train.tokens == valid.tokens == 37
     assert train.correct == valid.correct >= 20
     torch.testing.assert_close(train.smoothed, valid.smoothed)
