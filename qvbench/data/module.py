@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +18,10 @@ from qvbench.data.cache import cache_root
 from qvbench.data.corpora import CORPORA, Corpus
 from qvbench.data.corpora.interface import NotFetchedError
 from qvbench.data.loader import BatchLoader
-from qvbench.data.store import Store, StoredSplit, write_store
+from qvbench.data.store import Store, StoredSplit
+from qvbench.data.storing import Recipe, write_store
 from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.vocabulary import Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,10 @@ class TranslationDataModule(LightningDataModule):
         max_tokens: budget of a training batch: pairs times the longer side, padding included.
         merges: merges of the byte-pair encoding that both languages share.
         max_length: training pairs with more subwords than this on a side are dropped.
+        max_ratio: training pairs are dropped whose longer side has more than this times the
+            subwords of the shorter; None drops none for that.
+        max_vocabulary: most entries of the vocabulary; where characters are too many, the rarest
+            become unknown. None keeps all characters.
         lowercase: lower-case both sides.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         eval_max_tokens: budget of a validation or test batch, like max_tokens.
@@ -54,6 +60,8 @@ class TranslationDataModule(LightningDataModule):
         seed: int = 0,
         cache_dir: str | None = None,
         test_split: str | None = None,
+        max_ratio: float | None = None,
+        max_vocabulary: int | None = None,
     ) -> None:
         super().__init__()
         sizes = {
@@ -64,6 +72,9 @@ class TranslationDataModule(LightningDataModule):
         for name, value in sizes.items():
             if value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
+        frequent_characters({}, merges, max_vocabulary)  # has something to say of impossible ones
+        if max_ratio is not None and max_ratio < 1:
+            raise UserError(f"max_ratio must be at least 1, got {max_ratio}")
         if num_workers < 0:
             raise UserError(f"num_workers must be at least 0, got {num_workers}")
         if test_split is not None and test_split not in corpus.splits()[2:]:
@@ -73,8 +84,7 @@ class TranslationDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.corpus = corpus
         self.max_tokens = max_tokens
-        self.merges = merges
-        self.max_length = max_length
+        self.recipe = Recipe(merges, max_length, max_ratio, max_vocabulary)
         self.lowercase = lowercase
         self.num_workers = num_workers
         self.eval_max_tokens = eval_max_tokens
@@ -99,8 +109,8 @@ class TranslationDataModule(LightningDataModule):
         return {
             "format": storage.FORMAT,
             "corpus": self.corpus.fingerprint(),
-            "merges": self.merges,
-            "max_length": self.max_length,
+            # What is not asked for is not named: settings may be added without new stores.
+            **{name: value for name, value in asdict(self.recipe).items() if value is not None},
             "lowercase": self.lowercase,
             "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
         }
@@ -122,9 +132,7 @@ class TranslationDataModule(LightningDataModule):
         if self.is_stored:
             return
         self.corpus.prepare()
-        write_store(
-            self.folder, self.corpus, self.processor, self.merges, self.max_length, self._settings
-        )
+        write_store(self.folder, self.corpus, self.processor, self.recipe, self._settings)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stored token ids, preparing them first where that has not been done."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -57,7 +57,7 @@ class Vocabulary:
         Args:
             lines: text of both languages, words separated by single spaces.
             merges: number of merges to learn.
-            alphabet: the characters of ``lines``.
+            alphabet: the characters of ``lines`` that shall be known.
         """
         tokenizer = _untrained()
         known = {_as_written(character) for character in alphabet} - {" "} | {_MARK}
@@ -66,6 +66,7 @@ class Vocabulary:
             min_frequency=_MIN_FREQUENCY,
             special_tokens=list(SPECIALS),
             initial_alphabet=sorted(known),
+            limit_alphabet=len(known),  # a character that is not among them is unknown
             show_progress=sys.stderr.isatty(),
         )
         tokenizer.train_from_iterator(lines, trainer)
@@ -137,6 +138,34 @@ class Vocabulary:
         added = sorted((token["id"], token["content"]) for token in content["added_tokens"])
         canonical = json.dumps([sorted(model["vocab"].items()), merges, added])
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def frequent_characters(
+    counts: Mapping[str, int], merges: int, max_size: int | None = None
+) -> set[str]:
+    """The alphabet of a vocabulary that may not grow beyond a size: its rarest characters go.
+
+    A crawl has thousands of characters, most of them once or twice; the paper's recipe lets them
+    go by keeping the 36,000 most frequent entries.
+
+    Args:
+        counts: how often each character occurs.
+        merges: of the vocabulary.
+        max_size: most entries of the vocabulary; None keeps every character.
+
+    Raises:
+        UserError: the size leaves no room for characters.
+    """
+    if max_size is None:
+        return set(counts)
+    room = max_size // _MULTIPLE * _MULTIPLE - len(SPECIALS) - len(_MARK) - merges
+    if room < 1:
+        raise UserError(
+            f"max_vocabulary={max_size:,} leaves no room for characters beside {merges:,} merges; "
+            "raise it or lower merges"
+        )
+    by_count = sorted(set(counts) - {" "}, key=lambda character: (-counts[character], character))
+    return set(by_count[:room])
 
 
 def check_vocabulary(expected: str, actual: str, where: str) -> None:

@@ -6,16 +6,18 @@ import json
 import pickle
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qvbench.data import store
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.prepare import describe
+from qvbench.data.vocabulary import Vocabulary
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
 
@@ -114,15 +116,16 @@ def test_a_fault_leaves_nothing_behind(
 
 
 def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a second writer that fails, or spoils the first one's folder."""
-    encode, together = store._encode_split, threading.Barrier(2, timeout=20)
+    """Catches a second writer that fails, does it all again, or spoils the first one's folder."""
+    learned = []
+    train = Vocabulary.train
 
-    def meet(folder: Path, split: str, *rest: object) -> object:
-        if split == "test":
-            together.wait()
-        return encode(folder, split, *rest)  # type: ignore[arg-type]
+    def slowly(*arguments: Any) -> Vocabulary:
+        learned.append(arguments)
+        time.sleep(0.3)
+        return train(*arguments)
 
-    monkeypatch.setattr(store, "_encode_split", meet)
+    monkeypatch.setattr("qvbench.data.storing.Vocabulary.train", slowly)
     corpus, cache = _corpus(tmp_path), tmp_path / "cache"
     modules = [TranslationDataModule(corpus, merges=50, cache_dir=str(cache)) for _ in range(2)]
     threads = [threading.Thread(target=module.prepare_data) for module in modules]
@@ -134,6 +137,7 @@ def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.M
         module.setup()
         assert len(module.split("train")) == 3
     assert [path.name for path in cache.iterdir()] == [modules[0].folder.name]
+    assert len(learned) == 1
 
 
 def _corpus(folder: Path) -> Text:
