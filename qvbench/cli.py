@@ -31,7 +31,7 @@ VERBS = {
     "test": Verb(_LIGHTNING, "test", "BLEU and chrF of a checkpoint by beam search"),
     "predict": Verb(_LIGHTNING, "predict", "translate the test set of a config to a file"),
     "list": Verb("qvbench.list_parts", "main", "mechanisms, positions, corpora, configs, suites"),
-    "prepare": Verb(_LIGHTNING, "prepare", "fetch, verify, tokenise and store a config's corpus"),
+    "prepare": Verb("qvbench.prepare", "main", "fetch, verify, tokenise and store a corpus"),
     "translate": Verb("qvbench.translate", "main", "translate a file or standard input"),
     "profile": Verb("qvbench.profile.command", "main", "what configs cost, side by side"),
     "sweep": Verb("qvbench.experiments.sweep", "main", "run a suite of configs over its seeds"),

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "qvbench"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("lightning_verbs", "list_parts", "translate", "report", "experiments", "profile"),
+    ("lightning_verbs", "prepare", "list_parts", "translate", "report", "experiments", "profile"),
     ("parser", "parser_messages", "run_summary", "checkpoint", "pairs"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),

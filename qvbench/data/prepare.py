@@ -1,12 +1,54 @@
-"""What a data module stored, as a table for ``qvbench prepare``."""
+"""What ``qvbench prepare`` says: what it would do, and what a data module stored."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from qvbench.data.corpora import CORPORA
+from qvbench.data.corpora.interface import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 
-_HEAD = ("split", "pairs", "dropped", "source subwords", "target subwords", "unknown", "longest")
+_HEAD = (
+    "split",
+    "pairs",
+    "dropped",
+    "source subwords",
+    "a pair",
+    "target subwords",
+    "a pair",
+    "unknown",
+    "longest",
+)
+
+
+def plan(module: TranslationDataModule) -> str:
+    """What preparing would do, a line a step. Nothing is fetched, written or learned.
+
+    Args:
+        module: prepared or not.
+
+    Raises:
+        UserError: a local file that the corpus needs is not there.
+    """
+    lines = [f"corpus: {CORPORA.name_of(type(module.corpus))}"]
+    try:
+        if module.is_stored:
+            return "\n".join([*lines, "nothing to do", f"stored in {module.folder}"])
+        place = str(module.folder)
+    except NotFetchedError:
+        place = "the cache, under a name that depends on what arrives"
+    recipe = module.recipe
+    steps = [
+        *module.corpus.plan(),
+        "normalise and tokenise its lines" if not module.corpus.tokenised else "",
+        "lower-case its lines" if module.lowercase else "",
+        f"learn one vocabulary of {recipe.merges:,} merges"
+        + (f", {recipe.max_vocabulary:,} entries at most" if recipe.max_vocabulary else ""),
+        f"drop training pairs that are empty on a side or over {recipe.max_length} subwords"
+        + (f", or over a length ratio of {recipe.max_ratio:g}" if recipe.max_ratio else ""),
+        f"store the ids of {', '.join(module.corpus.splits())} in {place}",
+    ]
+    return "\n".join([*lines, *(f"would {step}" for step in steps if step)])
 
 
 def describe(module: TranslationDataModule) -> str:
@@ -27,6 +69,7 @@ def describe(module: TranslationDataModule) -> str:
     lines += [
         f"vocabulary: {len(module.vocabulary):,} entries, fingerprint "
         f"{module.vocabulary.fingerprint()[:16]}",
+        f"data fingerprint: {module.fingerprint}",
         f"stored in {module.folder}",
     ]
     return "\n".join(lines)
@@ -34,15 +77,17 @@ def describe(module: TranslationDataModule) -> str:
 
 def _row(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
     source, target = entry["source"], entry["target"]
-    numbers = (
-        entry["pairs"],
-        sum(entry["dropped"].values()),
-        source["subwords"],
-        target["subwords"],
-        source["unknown"] + target["unknown"],
-        max(source["longest"], target["longest"]),
+    return (
+        name,
+        f"{entry['pairs']:,}",
+        f"{sum(entry['dropped'].values()):,}",
+        f"{source['subwords']:,}",
+        f"{source['subwords'] / entry['pairs']:.1f}",
+        f"{target['subwords']:,}",
+        f"{target['subwords'] / entry['pairs']:.1f}",
+        f"{source['unknown'] + target['unknown']:,}",
+        f"{max(source['longest'], target['longest']):,}",
     )
-    return (name, *(f"{number:,}" for number in numbers))
 
 
 def _aligned(cell: str, width: int) -> str:

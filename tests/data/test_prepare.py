@@ -1,0 +1,113 @@
+"""``qvbench prepare``: what it would do, what it did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qvbench.data.cache import cache_root
+from qvbench.data.corpora import Text, Wmt17
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.prepare import describe, plan
+from qvbench.errors import UserError
+from tests.data.conftest import write_pair
+from tests.data.http_server import serving
+from tests.data.wmt17_files import from_grammar, published
+
+Make = Callable[..., TranslationDataModule]
+
+
+def test_a_plan_names_every_step_and_does_none() -> None:
+    """Catches a dry run that fetches, and a plan that leaves a filter out."""
+    train, dev = from_grammar(50)
+    with serving() as server:
+        server.files = {f"/{name}": data for name, data in published(train, dev).items()}
+        module = TranslationDataModule(
+            Wmt17(url=server.url), merges=100, max_length=40, max_ratio=3, max_vocabulary=800
+        )
+        said = plan(module)
+        assert server.paths == []
+        assert not list(cache_root().iterdir())
+        for step in (
+            f"would fetch {server.url}/corpus.tc.en.gz into {cache_root()}",
+            f"would fetch {server.url}/dev.tgz",
+            "one vocabulary of 100 merges, 800 entries at most",
+            "empty on a side or over 40 subwords, or over a length ratio of 3",
+            "store the ids of train, val, newstest2016 in the cache",
+        ):
+            assert step in said
+        assert "tokenise" not in said
+        module.corpus.prepare()
+        assert f"would verify {server.url}/corpus.tc.en.gz" in plan(module)
+        module.prepare_data()
+        assert plan(module).splitlines()[1:] == ["nothing to do", f"stored in {module.folder}"]
+
+
+def test_a_plan_for_raw_text_tokenises(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, "pair", ["a b"] * 3, ["a b"] * 3)
+    module = TranslationDataModule(
+        Text(pair, pair, {"test": pair}), lowercase=True, cache_dir=str(tmp_path / "cache")
+    )
+    said = plan(module)
+    assert "would normalise and tokenise" in said
+    assert "would lower-case" in said
+    assert f"in {module.folder}" in said
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_plan_finds_a_missing_file(tmp_path: Path) -> None:
+    """Catches a plan for hours of work that ends with a missing file."""
+    with pytest.raises(UserError, match=r"corpus\.tc\.en: no such file"):
+        plan(TranslationDataModule(Wmt17(str(tmp_path))))
+
+
+def test_the_account_adds_up(data_module: Make, tmp_path: Path) -> None:
+    """Catches counts of another split or side, and reasons that are left out."""
+    source = ["man dog"] * 5 + ["man " * 30, "dog", "", "man"]
+    target = ["man dog"] * 5 + ["man " * 30, "dog " * 9, "man", "\t"]
+    train = write_pair(tmp_path, "crawl", source, target)
+    dev = write_pair(tmp_path, "dev", ["man dog"] * 4, ["dog man"] * 4)
+
+    class Crawled(Text):
+        def pairs(self, split: str):  # type: ignore[no-untyped-def]
+            from qvbench.data.corpora.lines import read_crawled_pairs
+
+            return read_crawled_pairs(*self._files[split])
+
+    corpus = Crawled(train, dev, {"test": dev}, tokenised=True)
+    module = data_module(corpus=corpus, max_length=20, max_ratio=4)
+    assert module.dropped["train"] == {
+        "over 20 subwords": 1,
+        "over a length ratio of 4": 1,
+        "empty on a side": 2,
+    }
+    assert module.dropped["val"] == {}
+    entry = module.manifest["splits"]["train"]  # type: ignore[index]
+    assert entry["read"] == 9 == entry["pairs"] + sum(entry["dropped"].values())
+    train_split = module.split("train")
+    assert entry["source"]["subwords"] == len(train_split.source.ids)
+    assert entry["source"]["entries"] == len(set(train_split.source.ids.tolist()))
+    said = describe(module)
+    for line in ("2 pairs empty on a side", f"data fingerprint: {module.fingerprint}"):
+        assert line in said
+    assert said.splitlines()[1].split()[:3] == ["train", "5", "4"]
+
+
+@pytest.mark.slow
+def test_the_command_plans_and_prepares(tmp_path: Path) -> None:
+    """Catches an option that the command line does not pass on."""
+    words = ["--config", "tiny/qv.yaml", "--data.cache_dir", str(tmp_path / "cache")]
+    words += ["--data.corpus.init_args.train_pairs", "200", "--data.merges", "100"]
+
+    def run(*more: str) -> str:
+        command = [sys.executable, "-m", "qvbench", "prepare", *words, *more]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "would learn one vocabulary of 100 merges" in run("--dry_run")
+    assert not (tmp_path / "cache").exists()
+    assert "stored in" in run()
+    assert "nothing to do" in run("--dry_run")
