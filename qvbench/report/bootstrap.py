@@ -6,7 +6,9 @@ Shape letters: K seeds, S sentences, R resamples.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,32 @@ from qvbench.report.statistics import LEVEL, Interval
 
 RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
+
+
+class Sentences(NamedTuple):
+    """A run's (S,) right tokens of each validation sentence, and its (S,) target tokens."""
+
+    right: npt.NDArray[np.generic]
+    tokens: npt.NDArray[np.generic]
+
+
+def crossed(runs: Mapping[int, Sentences]) -> Interval | None:
+    """:func:`crossed_interval` of runs by seed; nothing unless all are of the same sentences."""
+    if not runs:
+        return None
+    first = next(iter(runs.values()))
+    if any(not np.array_equal(run.tokens, first.tokens) for run in runs.values()):
+        return None
+    return crossed_interval(np.stack([run.right for run in runs.values()]), first.tokens)
+
+
+def less(runs: Mapping[int, Sentences], others: Mapping[int, Sentences]) -> dict[int, Sentences]:
+    """Right tokens of some runs minus those of others, for seeds and sentences of both."""
+    return {
+        seed: Sentences(np.subtract(run.right, others[seed].right, dtype=np.int64), run.tokens)
+        for seed, run in runs.items()
+        if seed in others and np.array_equal(run.tokens, others[seed].tokens)
+    }
 
 
 def crossed_interval(right: npt.NDArray[np.generic], tokens: npt.NDArray[np.generic]) -> Interval:
@@ -35,14 +63,14 @@ def crossed_interval(right: npt.NDArray[np.generic], tokens: npt.NDArray[np.gene
     Returns:
         In per cent of the tokens; without bounds where there is one seed.
     """
-    right, tokens = np.asarray(right, np.float64), np.asarray(tokens, np.float64)
-    seeds, sentences = right.shape
-    scores = 100 * right.sum(1) / tokens.sum()
+    grid, lengths = right.astype(np.float64), tokens.astype(np.float64)
+    seeds, sentences = grid.shape
+    scores = 100 * grid.sum(1) / lengths.sum()
     mean = float(scores.mean())
     if seeds < 2:
         return Interval(mean, None, None, seeds)
     of_seeds = float(scores.var(ddof=1)) / seeds
-    of_sentences, of_both = _resampled_variances(right, tokens)
+    of_sentences, of_both = _resampled_variances(grid, lengths)
     whole = max(2 * (of_seeds + of_sentences) - of_both, of_seeds, of_sentences)
     half = _reach(whole, (of_seeds, seeds - 1), (of_sentences, sentences - 1))
     return Interval(mean, mean - half, mean + half, seeds)

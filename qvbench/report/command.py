@@ -9,6 +9,7 @@ from qvbench.errors import UserError
 from qvbench.report import load
 from qvbench.report.figure import draw
 from qvbench.report.page import page
+from qvbench.report.significance import MARGIN
 from qvbench.report.table import table
 from qvbench.report.variant_figure import draw_comparison
 from qvbench.report.variant_page import variant_page
@@ -28,9 +29,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", required=True, type=Path, help="results folder to write")
     parser.add_argument("--title", help="heading of the page; the suite's or the folder's name")
     parser.add_argument("--baseline", metavar="VARIANT", help="instead of the suite's")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help=f"of accuracy within which variants count as equivalent; the suite's, or {MARGIN}",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.margin is not None and not arguments.margin > 0:
+        raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
     runs = load.load(arguments.runs)
-    comparison = compare(runs, arguments.baseline)
+    comparison = compare(runs, arguments.baseline, arguments.margin)
     try:
         load.gather(runs, arguments.output)
         if comparison is None:

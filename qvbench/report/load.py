@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
+from qvbench.report.samples import Samples, gather_samples, gathered_samples, samples_in
 
 RECORD, CURVES, GATHERED = "run.json", "curves.csv", "runs"
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
@@ -28,10 +29,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its record as written, and its curves by metric."""
+    """One run: its record as written, its curves by metric, and what resampling needs of it."""
 
     record: dict[str, Any]
     curves: dict[str, list[Point]]
+    samples: Samples = field(default_factory=Samples)
 
     @property
     def id(self) -> str:
@@ -68,13 +70,16 @@ def _runs_of(place: Path) -> list[Run]:
         raise UserError(f"{place}: neither a run (no {RECORD}) nor results (no {GATHERED}/*.json)")
     curves = _read_curves(place / CURVES, "")
     records = [_read_record(file) for file in files]
-    return [Run(record, curves.get(record["id"], {})) for record in records]
+    return [
+        Run(record, curves.get(record["id"], {}), gathered_samples(file))
+        for file, record in zip(files, records, strict=True)
+    ]
 
 
 def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
     curves = _read_curves(folder / CURVES, record["id"])
-    return Run(record, curves.get(record["id"], {}))
+    return Run(record, curves.get(record["id"], {}), samples_in(folder))
 
 
 def _read_record(file: Path) -> dict[str, Any]:
@@ -118,6 +123,7 @@ def gather(runs: list[Run], folder: Path) -> None:
         text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
         name = run.id.replace("/", "-") + ".json"
         (folder / GATHERED / name).write_text(text, encoding="utf-8")
+        gather_samples(run.samples, folder / GATHERED / name)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -36,6 +36,7 @@ def _notes(runs: list[Run]) -> list[str]:
         "counted, in per cent over the whole validation set. Minutes are wall time, validation "
         "included."
     ]
+    notes.append(checkpoint_rule(runs))
     if any(run.record["position"] == "agf" for run in runs):
         notes.append(AGF_IS_A_READING)
     unfinished = [run.id for run in runs if run.record.get("status", "finished") != "finished"]
@@ -86,6 +87,29 @@ def commands(runs: list[Run], folder: str) -> str:
     return "```sh\n" + "\n".join(lines) + "\n```"
 
 
+def checkpoint_rule(runs: list[Run]) -> str:
+    """Which weights the scores are of; never chosen by the test set."""
+    tested = {
+        run.record["tested_checkpoint"] for run in runs if run.record.get("tested_checkpoint")
+    }
+    names = ", ".join(f"`{name}`" for name in sorted(tested))
+    rule = "Validation scores are those of the weights at the last validation of each run."
+    if not tested:
+        return rule + " No run was tested."
+    averaged = " (the mean of the weights of the last validations)" * (tested == {"averaged.ckpt"})
+    differ = " **The runs differ in it.**" * (len(tested) > 1)
+    return (
+        f"{rule} Test scores are of the checkpoint {names}{averaged}.{differ} The test set chose "
+        "nothing."
+    )
+
+
+def revision(git: str) -> str:
+    """A commit in short, and whether files differed from it."""
+    commit, plus, _ = git.partition("+dirty")
+    return (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
+
+
 def machines(runs: list[Run]) -> list[str]:
     """Every machine and set of versions that ran them, once."""
     lines = set()
@@ -96,6 +120,6 @@ def machines(runs: list[Run]) -> list[str]:
         lines.add(
             f"- {devices}, {hardware.get('threads', '?')} thread(s), "
             f"{hardware.get('precision', '?')}; torch {versions.get('torch', '?')}, lightning "
-            f"{versions.get('lightning', '?')}; revision {str(record.get('git', '?'))[:12]}"
+            f"{versions.get('lightning', '?')}; revision {revision(record.get('git', ''))}"
         )
     return ["\n".join(sorted(lines))]

@@ -1,4 +1,4 @@
-"""Means with t-intervals over seeds, and paired differences; what an interval lets one say."""
+"""Means with t-intervals over seeds, and paired differences."""
 
 from __future__ import annotations
 
@@ -57,15 +57,6 @@ def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float
         baseline: by seed.
     """
     return [values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())]
-
-
-def verdict(difference: Interval | None) -> str:
-    """What a difference in a score where more is better lets one say; empty without interval."""
-    if difference is None or difference.low is None or difference.high is None:
-        return ""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "not shown"
 
 
 @lru_cache

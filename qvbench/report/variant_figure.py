@@ -8,14 +8,19 @@ from statistics import fmean, quantiles
 from typing import Any, NamedTuple
 
 from qvbench.report.figure import COLOURS, MARKERS, METRIC, STYLES, label_curves, pyplot, save
-from qvbench.report.statistics import Interval, verdict
+from qvbench.report.statistics import Interval
 from qvbench.report.variants import Comparison, Variant
 
 TOGETHER = len(COLOURS)
 """As many variants share one pair of axes; more get an axis each, before the others in grey."""
 
 GREY = "#BBBBBB"
-LOOKS = {"better": ("#0072B2", "^"), "not shown": ("#555555", "o"), "worse": ("#D55E00", "v")}
+LOOKS = {
+    "better": ("#0072B2", "^"),
+    "equivalent": ("#009E73", "s"),
+    "not shown": ("#555555", "o"),
+    "worse": ("#D55E00", "v"),
+}
 
 
 class Band(NamedTuple):
@@ -43,7 +48,7 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
         shown.append(
             "![Difference to the baseline, with 95 % intervals](differences.png)\n\n"
             "Accuracy minus the baseline's on the same seed: mean with 95 % interval, and each "
-            "seed as a tick."
+            "seed as a tick. The grey strip is the margin of equivalence."
         )
     return shown
 
@@ -184,21 +189,25 @@ def _draw_differences(comparison: Comparison, folder: Path) -> None:
     size = (8, 1.3 + 0.3 * len(compared))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
     axes.axvline(0, color="black", linewidth=1)
+    axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
     for word, (colour, marker) in LOOKS.items():
         axes.plot([], [], marker, color=colour, linestyle="", label=word)
     for place, (variant, difference) in enumerate(compared):
-        _draw_row(axes, place, difference, comparison.paired(variant))
+        look = LOOKS[comparison.tests[variant.name].verdict]
+        _draw_row(axes, place, difference, comparison.paired(variant), look)
     _frame_differences(axes, [difference for _, difference in compared])
     axes.set_yticks(range(len(compared)), [variant.name for variant, _ in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
     axes.set_xlabel(f"accuracy minus {comparison.baseline.name}'s, points")
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     save(figure, folder, "differences")
 
 
-def _draw_row(axes: Any, place: int, difference: Interval, seeds: list[float]) -> None:
-    colour, marker = LOOKS[verdict(difference)]
+def _draw_row(
+    axes: Any, place: int, difference: Interval, seeds: list[float], look: tuple[str, str]
+) -> None:
+    colour, marker = look
     axes.plot(seeds, [place] * len(seeds), "|", color=colour, markersize=9, alpha=0.6)
     axes.hlines(place, difference.low, difference.high, color=colour, linewidth=1.8)
     axes.plot(difference.mean, place, marker, color=colour, markersize=6)

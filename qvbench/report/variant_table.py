@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 from qvbench.report.load import Run
-from qvbench.report.statistics import Interval, verdict
+from qvbench.report.statistics import Interval
 from qvbench.report.table import NOTHING, count, row
 from qvbench.report.variants import Comparison, Variant
 
@@ -46,7 +46,23 @@ def _difference(variant: Variant, comparison: Comparison) -> str:
 def _verdict(variant: Variant, comparison: Comparison) -> str:
     if variant is comparison.baseline:
         return "baseline"
-    return verdict(comparison.difference(variant)) or NOTHING
+    test = comparison.tests.get(variant.name)
+    return test.verdict if test else NOTHING
+
+
+def p_text(p: float) -> str:
+    """A p-value to three digits after the point."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _difference_p(variant: Variant, comparison: Comparison) -> str:
+    test = comparison.tests.get(variant.name)
+    return p_text(test.p) if test else NOTHING
+
+
+def _equivalence_p(variant: Variant, comparison: Comparison) -> str:
+    test = comparison.tests.get(variant.name)
+    return p_text(test.p_equivalence) if test else NOTHING
 
 
 def _spread(variant: Variant, comparison: Comparison) -> str:
@@ -87,9 +103,13 @@ COLUMNS: list[tuple[str, Cell]] = [
     ("seeds", lambda variant, _: str(len(variant.runs))),
     ("val accuracy", lambda variant, _: f"{variant.accuracy.mean:.2f}"),
     ("95 % interval", lambda variant, _: bounds(variant.accuracy)),
+    ("95 %, other sentences too", lambda variant, _: bounds(variant.crossed)),
     ("worst to best seed", _spread),
     ("minus baseline", _difference),
     ("95 % interval, paired", lambda variant, c: bounds(c.difference(variant), "+")),
+    ("paired, other sentences too", lambda v, c: bounds(c.crossed_difference(v), "+")),
+    ("p (Holm)", _difference_p),
+    ("p, equivalence", _equivalence_p),
     ("verdict", _verdict),
     ("BLEU, tokenised", _score("test/bleu_tokenised")),
     ("BLEU", _score("test/bleu")),

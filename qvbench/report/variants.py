@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from qvbench.errors import UserError
+from qvbench.report.bootstrap import Sentences, crossed, less
 from qvbench.report.load import Point, Run
+from qvbench.report.significance import MARGIN, PairedTest, table_of_tests
 from qvbench.report.statistics import Interval, paired_differences, t_interval
 
 ACCURACY = "val/accuracy"
@@ -50,6 +53,20 @@ class Variant:
         found = [value for value in map(number, self.runs) if value is not None]
         return fmean(found) if found else None
 
+    @property
+    def crossed(self) -> Interval | None:
+        """Accuracy over seeds and sentences; nothing where a run kept no counts by sentence."""
+        return crossed(self.counts)
+
+    @property
+    def counts(self) -> dict[int, Sentences]:
+        """Right tokens and tokens by sentence at the last validation, by seed."""
+        return {
+            run.record["seed"]: Sentences(kept["last_right"], kept["tokens"])
+            for run in self.runs
+            if (kept := run.samples.sentences) is not None
+        }
+
     def curve(self, metric: str) -> list[list[Point]]:
         """The points of each validation that all seeds have reached, by step."""
         by_step: dict[int, list[Point]] = {}
@@ -67,11 +84,13 @@ class Comparison:
         variants: in the order of their suite.
         baseline: that the others are compared with, if there is one.
         left_out: runs that did not come to their end, or were never validated.
+        margin: points within which two variants count as equivalent.
     """
 
     variants: tuple[Variant, ...]
     baseline: Variant | None
     left_out: tuple[Run, ...]
+    margin: float = MARGIN
 
     @property
     def runs(self) -> list[Run]:
@@ -97,6 +116,22 @@ class Comparison:
             return []
         return paired_differences(variant.accuracies, self.baseline.accuracies)
 
+    def crossed_difference(self, variant: Variant) -> Interval | None:
+        """The difference over seeds and sentences; nothing without counts of the same sentences."""
+        if self.baseline is None or variant is self.baseline:
+            return None
+        return crossed(less(variant.counts, self.baseline.counts))
+
+    @cached_property
+    def tests(self) -> dict[str, PairedTest]:
+        """What each variant's differences show, with Holm's correction over the table."""
+        return table_of_tests(self.differences, self.margin)
+
+    @cached_property
+    def differences(self) -> dict[str, list[float]]:
+        """Accuracy minus the baseline's, seed by seed, of every other variant."""
+        return {v.name: self.paired(v) for v in self.variants if v is not self.baseline}
+
     @property
     def compared(self) -> list[tuple[Variant, Interval]]:
         """The variants that have an interval against the baseline."""
@@ -104,12 +139,15 @@ class Comparison:
         return [(v, d) for v, d in found if d is not None and d.low is not None]
 
 
-def compare(runs: list[Run], baseline: str | None = None) -> Comparison | None:
+def compare(
+    runs: list[Run], baseline: str | None = None, margin: float | None = None
+) -> Comparison | None:
     """Gather runs by variant.
 
     Args:
         runs: in any order.
         baseline: a variant; that of the suite if not given.
+        margin: of equivalence; that of the suite, or :data:`MARGIN`, if not given.
 
     Returns:
         Nothing where every variant has a single seed: there is no spread to speak of.
@@ -136,7 +174,9 @@ def compare(runs: list[Run], baseline: str | None = None) -> Comparison | None:
     ]
     variants.sort(key=lambda v: (v.record.get("sweep", {}).get("place", 0), v.name))
     left_out = tuple(run for run in runs if not _is_sound(run))
-    return Comparison(tuple(variants), _baseline(variants, baseline, one_suite), left_out)
+    if margin is None:
+        margin = variants[0].record.get("sweep", {}).get("margin", MARGIN)
+    return Comparison(tuple(variants), _baseline(variants, baseline, one_suite), left_out, margin)
 
 
 def _is_sound(run: Run) -> bool:

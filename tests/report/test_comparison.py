@@ -84,7 +84,9 @@ def test_the_page_says_what_made_it_and_what_it_bears(runs: list[Path], tmp_path
     assert "Worse than the baseline" in page
     assert "- qv: -1.03 points, -1.41 to -0.65" in page
     assert "Better than the baseline" not in page
-    assert "Of 1 comparison, 0.05 would be expected" in page
+    assert "p 0.007, of equivalence 0.996" in page
+    # deviation 0.1528: the paper's 0.0386 points need (1.96 + 0.84)^2 (0.1528 / 0.0386)^2, and 2
+    assert "- 0.0386 points (QV-Ka with two heads' widths behind QKV): 125 seeds" in page
 
 
 def test_another_baseline_turns_the_difference(runs: list[Path], tmp_path: Path) -> None:

@@ -130,3 +130,26 @@ def test_no_torch_is_needed():
         "import sys, qvbench.report.command, qvbench.report.figure;sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_uncommitted_changes_show(runs, tmp_path):
+    """A revision that gives other numbers than the ones beside it."""
+    changed = write_run(tmp_path, "qv-d", "agf", [50.0], git="0123456789abcdef+dirty")
+    main([str(changed), "--output", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "revision 0123456789ab with uncommitted changes" in page
+    main([str(runs[0]), "--output", str(tmp_path / "clean")])
+    assert "with uncommitted" not in (tmp_path / "clean" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_rule_for_checkpoints_is_stated(tmp_path):
+    """Scores of the best and of averaged weights in one column, and nobody told."""
+    a = write_run(tmp_path, "qv-d", "agf", [50.0], tested_checkpoint="averaged.ckpt")
+    b = write_run(tmp_path, "qv-e", "agf", [50.0], tested_checkpoint="last.ckpt")
+    main([str(a), "--output", str(tmp_path / "one")])
+    page = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
+    assert "`averaged.ckpt` (the mean of the weights" in page
+    assert "differ in it" not in page
+    main([str(a), str(b), "--output", str(tmp_path / "two")])
+    page = (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
+    assert "**The runs differ in it.**" in page
