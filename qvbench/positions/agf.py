@@ -40,7 +40,7 @@ class AGF(Position):
         directional: keys left and right of the query have parameters of their own.
         exponent_low: smallest initial exponent; the heads are spread evenly in the logarithm.
         exponent_high: largest initial exponent. All heads start at 2, Newton's inverse square:
-            of the starts compared in ``results/agf-exponents``, it learned fastest.
+            of the starts compared on Multi30k (``results/agf-exponents``), it learned fastest.
         scale: initial distance scale alpha, per token.
     """
 
