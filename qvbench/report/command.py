@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
 from qvbench.report import load
 from qvbench.report.figure import draw
+from qvbench.report.formats import Columns, csv_table, html_page, latex_table
 from qvbench.report.page import page
 from qvbench.report.significance import MARGIN
-from qvbench.report.table import table
+from qvbench.report.table import COLUMNS, table
+from qvbench.report.table import LEFT as WORDS
 from qvbench.report.variant_figure import draw_comparison
 from qvbench.report.variant_page import variant_page
-from qvbench.report.variant_table import variant_table
+from qvbench.report.variant_table import LEFT, filled, variant_table
 from qvbench.report.variants import Comparison, compare
 
 
@@ -57,7 +60,8 @@ def write(runs: list[load.Run], folder: Path, title: str | None) -> None:
     figure = bool(draw(runs, folder))
     (folder / "table.md").write_text(table(runs), encoding="utf-8")
     text = page(title or folder.name, runs, folder.as_posix(), figure)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    columns = [(name, [cell(run) for run in runs]) for name, cell in COLUMNS]
+    write_formats(text, columns, WORDS, folder)
 
 
 def write_comparison(comparison: Comparison, folder: Path, title: str | None) -> None:
@@ -66,4 +70,12 @@ def write_comparison(comparison: Comparison, folder: Path, title: str | None) ->
     (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
     title = title or comparison.sweep.get("title") or folder.name
     text = variant_page(title, comparison, folder.as_posix(), figures)
+    write_formats(text, filled(comparison), LEFT, folder)
+
+
+def write_formats(text: str, columns: Columns, left: Sequence[str], folder: Path) -> None:
+    """Write the page as Markdown and HTML, its table as CSV and LaTeX."""
     (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(html_page(text, folder), encoding="utf-8")
+    (folder / "table.csv").write_text(csv_table(columns), encoding="utf-8")
+    (folder / "table.tex").write_text(latex_table(columns, left), encoding="utf-8")

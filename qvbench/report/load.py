@@ -11,7 +11,7 @@ from typing import Any
 from qvbench.errors import UserError
 from qvbench.report.samples import Samples, gather_samples, gathered_samples, samples_in
 
-RECORD, CURVES, GATHERED = "run.json", "curves.csv", "runs"
+RECORD, CURVES, CONFIG, GATHERED = "run.json", "curves.csv", "config.yaml", "runs"
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
 KEPT = ("val/accuracy", "val/loss", "val/perplexity", "train/loss", "train/tokens_per_second")
 """What a results folder keeps of the curves."""
@@ -29,11 +29,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its record as written, its curves by metric, and what resampling needs of it."""
+    """One run.
+
+    Args:
+        record: as written.
+        curves: by metric.
+        samples: what resampling needs of it.
+        settings: its resolved config, YAML; empty if it was not kept.
+    """
 
     record: dict[str, Any]
     curves: dict[str, list[Point]]
     samples: Samples = field(default_factory=Samples)
+    settings: str = ""
 
     @property
     def id(self) -> str:
@@ -71,7 +79,12 @@ def _runs_of(place: Path) -> list[Run]:
     curves = _read_curves(place / CURVES, "")
     records = [_read_record(file) for file in files]
     return [
-        Run(record, curves.get(record["id"], {}), gathered_samples(file))
+        Run(
+            record,
+            curves.get(record["id"], {}),
+            gathered_samples(file),
+            _text(file.with_suffix(".yaml")),
+        )
         for file, record in zip(files, records, strict=True)
     ]
 
@@ -79,7 +92,12 @@ def _runs_of(place: Path) -> list[Run]:
 def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
     curves = _read_curves(folder / CURVES, record["id"])
-    return Run(record, curves.get(record["id"], {}), samples_in(folder))
+    found = curves.get(record["id"], {})
+    return Run(record, found, samples_in(folder), _text(folder / CONFIG))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _read_record(file: Path) -> dict[str, Any]:
@@ -123,6 +141,9 @@ def gather(runs: list[Run], folder: Path) -> None:
         text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
         name = run.id.replace("/", "-") + ".json"
         (folder / GATHERED / name).write_text(text, encoding="utf-8")
+        if run.settings:
+            settings = (folder / GATHERED / name).with_suffix(".yaml")
+            settings.write_text(run.settings, encoding="utf-8")
         gather_samples(run.samples, folder / GATHERED / name)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -13,16 +13,19 @@ from qvbench.report.variants import Comparison, Variant
 Cell = Callable[[Variant, Comparison], str]
 
 
-def variant_table(comparison: Comparison) -> str:
-    """Markdown: accuracy over the seeds, difference to the baseline, what it costs.
-
-    Columns that no variant fills are left out.
-    """
+def filled(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """The columns by name, those left out that no variant fills."""
     columns = []
     for name, cell in COLUMNS:
         cells = [cell(variant, comparison) for variant in comparison.variants]
         if set(cells) != {NOTHING}:
             columns.append((name, cells))
+    return columns
+
+
+def variant_table(comparison: Comparison) -> str:
+    """Markdown: accuracy over the seeds, difference to the baseline, what it costs."""
+    columns = filled(comparison)
     lines = [
         row(name for name, _ in columns),
         row("---" if name in LEFT else "---:" for name, _ in columns),

@@ -60,7 +60,12 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    """Every file of a results folder, the folder's own name taken out of its commands."""
+    return {
+        str(f.relative_to(folder)): f.read_bytes().replace(str(folder).encode(), b"FOLDER")
+        for f in folder.rglob("*")
+        if f.is_file()
+    }
 
 
 def test_a_row_holds_the_runs_numbers(runs, tmp_path):
@@ -95,9 +100,6 @@ def test_results_made_again_from_results_are_the_same(runs, tmp_path):
     main([*map(str, runs), "--output", str(first), "--title", "T"])
     main([str(first), "--output", str(second), "--title", "T"])
     a, b = contents(first), contents(second)
-    for content in (a, b):
-        readme = content["README.md"].decode().replace(str(second), str(first))
-        content["README.md"] = readme.encode()
     assert a.keys() == b.keys() >= {"accuracy.png", "accuracy.svg", "curves.csv", "table.md"}
     assert [name for name in a if a[name] != b[name]] == []
 

@@ -85,7 +85,6 @@ def test_results_keep_what_their_tests_need(runs: list[Path], tmp_path: Path) ->
     main([*map(str, runs), "--output", str(first)])
     main([str(first), "--output", str(again)])
     a, b = contents(first), contents(again)
-    b["README.md"] = b["README.md"].replace(str(again).encode(), str(first).encode())
     assert a == b
     assert (first / "runs" / "trial-qv-seed-1.lines.gz").is_file()
 
