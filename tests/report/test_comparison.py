@@ -30,9 +30,10 @@ def write_variant(
         "variants": 2,
         "overrides": [["trainer.max_steps", "5"]],
     }
+    position = changes.pop("position", "agf")
     labels = {"suite": "trial", "variant": name, "settings_hash": name, "sweep": sweep} | changes
     return [
-        write_run(root, f"trial-{name}", "agf", [end - 20, end - 5, end], seed, **labels)
+        write_run(root, f"trial-{name}", position, [end - 20, end - 5, end], seed, **labels)
         for seed, end in enumerate(ends, 1)
     ]
 

@@ -1,0 +1,104 @@
+"""The paper's table beside ours, and its claims: told from made-up runs of known truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qvbench.report.claims import judgement
+from qvbench.report.command import main
+from qvbench.report.load import load
+from qvbench.report.paper import paper, paper_gaps
+from qvbench.report.paper_rows import rows_of_ours
+from qvbench.report.variants import compare
+from tests.report.test_comparison import write_variant
+
+
+def write(root: Path, name: str, position: str, ends: list[float], **attention: object) -> None:
+    mechanism = name.split("_")[0]
+    config = {
+        "model": {
+            "attention": {"class_path": "x", "init_args": attention},
+            "network": {"class_path": "n", "init_args": {"d_model": 64, "num_heads": 4}},
+        }
+    }
+    labels = {"position": position, "mechanism": mechanism}
+    for folder in write_variant(root, name, ends, **labels):
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """QV half a point behind, by less with AGF; QV-Ka (2x) level; all seeds alike in luck."""
+    write(tmp_path, "qkv", "agf", [70.0, 70.5, 70.2])
+    write(tmp_path, "qv", "agf", [69.8, 70.31, 70.0])
+    write(tmp_path, "qvka_2x", "agf", [70.0, 70.51, 70.2], context="shared", context_dim=32)
+    write(tmp_path, "qvka", "agf", [69.0, 70.9, 70.2], context="shared", context_dim=None)
+    write(tmp_path, "qvka_own", "agf", [60, 60, 60.1], context="per_head", context_dim=32)
+    write(tmp_path, "qkv_s", "sinusoidal", [69.5, 70.01, 69.7])
+    write(tmp_path, "qv_s", "sinusoidal", [69.0, 69.5, 69.2])
+    return tmp_path
+
+
+def page_of(runs: Path) -> str:
+    main([*map(str, sorted((runs / "runs").iterdir())), "--output", str(runs / "out")])
+    return (runs / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_gaps_are_the_papers() -> None:
+    """A number mistyped, or a row taken from the wrong table."""
+    assert [round(gap, 4) for gap in paper_gaps().values()] == [0.5155, 0.2612, 0.0386]
+    assert all(row.keys() & {"table2", "table3", "table4"} for row in paper()["rows"].values())
+
+
+def test_rows_are_found_by_what_they_are(runs: Path) -> None:
+    """The context of each head's own taken for the shared one, or widths mixed up."""
+    comparison = compare(load(sorted((runs / "runs").iterdir())))
+    assert comparison is not None
+    names = {key: variant.name for key, variant in rows_of_ours(comparison).items()}
+    assert names == {
+        "qv_sinusoidal": "qv_s",
+        "qkv_sinusoidal": "qkv_s",
+        "qv_agf": "qv",
+        "qkv_agf": "qkv",
+        "qvka_agf": "qvka",
+        "qvka_2x_agf": "qvka_2x",
+    }
+
+
+def test_claims_are_told_with_their_numbers(runs: Path) -> None:
+    """A sign turned round, undecided sold as contradicted, seeds unpaired."""
+    page = page_of(runs)
+    for words in (
+        "QV is behind QKV with sinusoidal positions: **supported** (worse; -0.50 points",
+        "AGF and PCM-V close part of the gap between QV and QKV: **supported** (better; +0.31",
+        "two heads' widths is on a par with QKV: **supported** (equivalent; +0.00 points",
+        "one head's width is about QV: **undecided** (not shown; ",
+        "AGF and PCM-V beat sinusoidal positions for QKV: **supported** (better; +0.50",
+    ):
+        assert words in page
+    assert "Claim 5" not in page, "no variant of it is here"
+
+
+def test_the_papers_table_stands_beside_ours(runs: Path) -> None:
+    """Differences to QKV with other positions."""
+    page = page_of(runs)
+    assert "| QV | sinusoidal | 70.0756 | -0.52 | 69.23 | -0.50 |" in page
+    assert "| QV | agf | 70.5188 | -0.21 | 70.04 | -0.20 |" in page
+    assert "arXiv:2603.15665" in page
+
+
+@pytest.mark.parametrize(
+    ("expected", "verdict", "word"),
+    [
+        ("better", "better", "supported"),
+        ("better", "equivalent", "contradicted"),
+        ("better", "worse", "contradicted"),
+        ("equivalent", "better", "contradicted"),
+        ("equivalent", "not shown", "undecided"),
+    ],
+)
+def test_judgements(expected: str, verdict: str, word: str) -> None:
+    assert judgement(expected, verdict) == word
