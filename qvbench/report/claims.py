@@ -10,11 +10,10 @@ from qvbench.report.paper_rows import rows_of_ours, same_value_heads
 from qvbench.report.significance import PairedTest, table_of_tests
 from qvbench.report.statistics import paired_differences
 from qvbench.report.table import NOTHING, row
+from qvbench.report.variant_figure import EARLY
 from qvbench.report.variant_table import bounds, p_text
 from qvbench.report.variants import ACCURACY, Comparison, Variant
 
-EARLY = 0.2
-"""Share of training that counts as its early part."""
 TABLES = ("table4", "table3", "table2")
 Scores = dict[int, float]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
 from qvbench.report import load
+from qvbench.report.cost_figure import draw_costs, read_profile
 from qvbench.report.figure import draw
 from qvbench.report.formats import Columns, csv_table, html_page, latex_table
 from qvbench.report.page import page
@@ -38,9 +40,16 @@ def main(argv: list[str]) -> int:
         metavar="POINTS",
         help=f"of accuracy within which variants count as equivalent; the suite's, or {MARGIN}",
     )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="what `qvbench profile --format json` printed of the variants' configs: their FLOPs",
+    )
     arguments = parser.parse_args(argv)
     if arguments.margin is not None and not arguments.margin > 0:
         raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
+    profile = read_profile(arguments.profile) if arguments.profile else []
     runs = load.load(arguments.runs)
     comparison = compare(runs, arguments.baseline, arguments.margin)
     try:
@@ -48,7 +57,7 @@ def main(argv: list[str]) -> int:
         if comparison is None:
             write(runs, arguments.output, arguments.title)
         else:
-            write_comparison(comparison, arguments.output, arguments.title)
+            write_comparison(comparison, arguments.output, arguments.title, profile)
     except OSError as error:
         raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
     print(f"wrote {arguments.output / 'README.md'}")
@@ -64,9 +73,11 @@ def write(runs: list[load.Run], folder: Path, title: str | None) -> None:
     write_formats(text, columns, WORDS, folder)
 
 
-def write_comparison(comparison: Comparison, folder: Path, title: str | None) -> None:
+def write_comparison(
+    comparison: Comparison, folder: Path, title: str | None, profile: list[dict[str, Any]]
+) -> None:
     """Write table, figures and page of variants over their seeds."""
-    figures = draw_comparison(comparison, folder)
+    figures = draw_comparison(comparison, folder) + draw_costs(comparison, folder, profile)
     (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
     title = title or comparison.sweep.get("title") or folder.name
     text = variant_page(title, comparison, folder.as_posix(), figures)

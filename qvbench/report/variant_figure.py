@@ -14,6 +14,8 @@ from qvbench.report.variants import Comparison, Variant
 TOGETHER = len(COLOURS)
 """As many variants share one pair of axes; more get an axis each, before the others in grey."""
 
+EARLY = 0.2
+"""Share of training that is shown enlarged as its early part, and judged as such."""
 GREY = "#BBBBBB"
 LOOKS = {
     "better": ("#0072B2", "^"),
@@ -24,9 +26,11 @@ LOOKS = {
 
 
 class Band(NamedTuple):
-    """A variant's curve: target tokens in millions; mean, worst and best seed in per cent."""
+    """A variant's curve: target tokens in millions, minutes trained; mean, worst and best seed in
+    per cent."""
 
     tokens: list[float]
+    minutes: list[float]
     mean: list[float]
     low: list[float]
     high: list[float]
@@ -43,6 +47,12 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
             "The mean over the seeds; the band reaches from the worst seed to the best."
             + (" A number is the mean at the last validation." if len(drawn) > TOGETHER else "")
         )
+        if len(drawn) <= TOGETHER:
+            _draw_early(drawn, folder)
+            shown.append(
+                "![The early part, and accuracy against wall time](early.png)\n\n"
+                "Wall time depends on what else the machine did; target tokens do not."
+            )
     if comparison.compared:
         _draw_differences(comparison, folder)
         shown.append(
@@ -59,6 +69,7 @@ def band(variant: Variant) -> Band:
     values = [[p.value for p in at_step] for at_step in points]
     return Band(
         [fmean(p.target_tokens for p in at_step) / 1e6 for at_step in points],
+        [fmean(p.seconds for p in at_step) / 60 for at_step in points],
         [fmean(v) for v in values],
         [min(v) for v in values],
         [max(v) for v in values],
@@ -70,23 +81,57 @@ def _draw_together(comparison: Comparison, variants: list[Variant], folder: Path
     for which, variant in enumerate(variants):
         curve = band(variant)
         for axes in parts:
-            axes.fill_between(
-                curve.tokens, curve.low, curve.high, color=COLOURS[which], alpha=0.15, linewidth=0
-            )
-            axes.plot(
-                curve.tokens,
-                curve.mean,
-                color=COLOURS[which],
-                marker=MARKERS[which],
-                markevery=max(1, len(curve.mean) // 8),
-                markersize=5,
-                linestyle=STYLES[which % len(STYLES)],
-                linewidth=1.6,
-                label=variant.name,
-            )
+            _draw_band(axes, curve, curve.tokens, which, variant.name)
     points = [p for variant in variants for run in variant.runs for p in run.curves[METRIC]]
     label_curves(parts[0], parts[1], points)
     save(figure, folder, "accuracy")
+
+
+def _draw_band(axes: Any, curve: Band, across: list[float], which: int, name: str) -> None:
+    """A line with its band; colour, marker and line style tell it from the others."""
+    colour = COLOURS[which]
+    axes.fill_between(across, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        across,
+        curve.mean,
+        color=colour,
+        marker=MARKERS[which],
+        markevery=max(1, len(curve.mean) // 8),
+        markersize=5,
+        linestyle=STYLES[which % len(STYLES)],
+        linewidth=1.6,
+        label=name,
+    )
+
+
+def _draw_early(variants: list[Variant], folder: Path) -> None:
+    """The first part of training enlarged, and the whole against wall time."""
+    figure, (early, timed) = pyplot().subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    bands = [band(variant) for variant in variants]
+    for which, (variant, curve) in enumerate(zip(variants, bands, strict=True)):
+        _draw_band(early, curve, curve.tokens, which, variant.name)
+        _draw_band(timed, curve, curve.minutes, which, variant.name)
+    end = EARLY * max(curve.tokens[-1] for curve in bands)
+    seen = [
+        value
+        for curve in bands
+        for token, low, high in zip(curve.tokens, curve.low, curve.high, strict=True)
+        if token <= end
+        for value in (low, high)
+    ]
+    if seen:
+        margin = 0.05 * (max(seen) - min(seen)) or 1.0
+        early.set_ylim(min(seen) - margin, max(seen) + margin)
+        early.set_xlim(0, end * 1.02)
+    early.set_title(f"The first {EARLY:.0%}, enlarged" if seen else "No early validation")
+    timed.set_title("Against wall time")
+    early.set_xlabel("target tokens, millions")
+    timed.set_xlabel("minutes, validation included")
+    for axes in (early, timed):
+        axes.set_ylabel("tokens right, per cent")
+        axes.grid(alpha=0.3)
+    timed.legend(frameon=False)
+    save(figure, folder, "early")
 
 
 def _draw_apart(comparison: Comparison, variants: list[Variant], folder: Path) -> None:
