@@ -7,12 +7,13 @@ sides, as in the paper's recipe, so all pairs are sorted by that cost and cut wh
 pair would break the budget. The sorted costs are the same in every epoch, therefore the cuts are
 too; what changes is which of the pairs with one cost meet in a batch: those are ordered by how
 much longer the target is than the source, plus noise, so that the shorter side needs little
-padding while batches differ from epoch to epoch. Sorting all pairs of WMT17 takes a second.
+padding while batches differ from epoch to epoch. Sorting the 4.5 million pairs of WMT17's size
+takes about a second; an epoch's order is kept as 8 bytes a pair.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from qvbench.errors import UserError
 Int64 = npt.NDArray[np.int64]
 
 _NOISE = 3.0  # in subwords of length difference
+_SAMPLED_PAIRS = 500_000  # to tell the share of padding from
 
 
 class Batch(NamedTuple):
@@ -112,6 +114,20 @@ def cut_by_tokens(ascending: Int64, max_tokens: int) -> list[int]:
     return cuts
 
 
+def _small(lengths: Int64) -> npt.NDArray[Any]:
+    """The same lengths in 16 bits where they fit: NumPy sorts those by radix, 20 times faster."""
+    return lengths.astype(np.int16) if int(lengths.max(initial=0)) < 1 << 15 else lengths
+
+
+def _by_cost(longer: Int64, within: npt.NDArray[Any]) -> Int64:
+    """Pairs sorted by cost, and by ``within`` where costs are equal: ``lexsort``, in half the time.
+
+    Both sorts are stable, so that the order is the same on every machine.
+    """
+    first = np.argsort(within, kind="stable")
+    return first[np.argsort(_small(longer)[first], kind="stable")]
+
+
 class _TokenSampler:
     """What training and evaluation share: the cut, the check of the budget, one rank's part."""
 
@@ -119,6 +135,7 @@ class _TokenSampler:
         self, lengths: Lengths, max_tokens: int, rank: int, world_size: int, setting: str
     ) -> None:
         self.lengths = lengths
+        self.max_tokens = max_tokens
         self.rank = rank
         self.world_size = world_size
         longest = int(lengths.longer.max())
@@ -141,14 +158,13 @@ class _TokenSampler:
         """Number of this rank's batches, the same in every epoch."""
         raise NotImplementedError
 
-    def padding_efficiency(self) -> float:
-        """Share of real tokens among those that the model computes, both sides, in [0, 1]."""
-        real = padded = 0
-        for pairs in self.batches(epoch=0):
-            for side in self.lengths:
-                real += int(side[pairs].sum())
-                padded += len(pairs) * int(side[pairs].max())
-        return real / padded
+
+def _efficiency(lengths: Lengths, batches: list[Int64]) -> float:
+    """Share of real tokens among those of padded batches, both sides."""
+    sizes = np.array([len(pairs) for pairs in batches])
+    order, starts = np.concatenate(batches), np.cumsum(sizes) - sizes
+    padded = sum(int(sizes @ np.maximum.reduceat(side[order], starts)) for side in lengths)
+    return sum(int(side.sum()) for side in lengths) / padded
 
 
 class TrainSampler(_TokenSampler):
@@ -187,11 +203,23 @@ class TrainSampler(_TokenSampler):
         """Batches that no rank takes, an epoch."""
         return len(self._cuts) % self.world_size
 
+    def padding_efficiency(self) -> float:
+        """Share of real tokens among those that the model computes, both sides, in [0, 1].
+
+        Of the first epoch; from an evenly spaced sample of pairs where there are very many, so
+        that opening a run does not wait for the sorting of all.
+        """
+        step = -(-len(self.lengths.longer) // _SAMPLED_PAIRS)
+        if step == 1:
+            return _efficiency(self.lengths, self.batches(epoch=0))
+        lengths = Lengths(*(side[::step] for side in self.lengths))
+        return _efficiency(lengths, TrainSampler(lengths, self.max_tokens, self.seed).batches(0))
+
     def batches(self, epoch: int) -> list[Int64]:
         random = np.random.default_rng((self.seed, epoch))
         difference = self.lengths.target - self.lengths.source
         noise = _NOISE * random.random(len(difference))
-        order = np.lexsort((difference + noise, self.lengths.longer))
+        order = _by_cost(self.lengths.longer, difference + noise)
         buckets = np.split(order, self._cuts[:-1])
         return [buckets[number] for number in random.permutation(len(buckets))]
 
@@ -217,7 +245,7 @@ class EvaluationSampler(_TokenSampler):
     ) -> None:
         super().__init__(lengths, max_tokens, rank, world_size, "eval_max_tokens")
         difference = lengths.target - lengths.source
-        order = np.lexsort((difference, lengths.longer))
+        order = _by_cost(lengths.longer, difference)
         self._batches = np.split(order, self._cuts[:-1])
         while len(self._batches) % world_size and len(self._batches) < len(order):
             largest = max(range(len(self._batches)), key=lambda n: len(self._batches[n]))

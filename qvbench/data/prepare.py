@@ -58,6 +58,7 @@ def describe(module: TranslationDataModule) -> str:
         module: prepared.
     """
     splits: dict[str, Any] = module.manifest["splits"]  # type: ignore[assignment]
+    words: dict[str, int] = module.manifest.get("words", {})  # type: ignore[assignment]
     rows = [_HEAD, *(_row(name, entry) for name, entry in splits.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(map(_aligned, row, widths)).rstrip() for row in rows]
@@ -66,6 +67,11 @@ def describe(module: TranslationDataModule) -> str:
         for name, entry in splits.items()
         for reason, count in entry["dropped"].items()
     ]
+    if words.get("learned_from_count", 1) > 1:
+        lines.append(
+            f"learned from words that occur {words['learned_from_count']} times at least, of "
+            f"{words['different']:,} different ones"
+        )
     lines += [
         f"vocabulary: {len(module.vocabulary):,} entries, fingerprint "
         f"{module.vocabulary.fingerprint()[:16]}",

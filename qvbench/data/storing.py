@@ -3,7 +3,7 @@
 Four stages, each of which leaves a file that says it is complete::
 
     lines.json        all lines read: words of every split in <split>.words, characters counted
-    tokenizer.json    the vocabulary, learned from the training words
+    learned.json      the vocabulary is learned from the training words, in tokenizer.json
     <split>.json      the split's ids and offsets are written (one stage a split)
     manifest.json     all of it; then the working folder takes the store's name
 
@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,19 +29,20 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from qvbench.data.array_file import ArrayFile
+from qvbench.data.array_file import ArrayFile, SideWriter
 from qvbench.data.cache import make_folder, write_atomically, write_fault
 from qvbench.data.corpora.interface import Corpus
 from qvbench.data.locks import locked
 from qvbench.data.progress import track
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary, frequent_characters
+from qvbench.data.words import WordCounts, WordIds
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 _PAIRS_AT_ONCE = 20_000
-_WORDS_KEPT = 1_000_000  # words whose ids are remembered: 100 to 200 MB
+_MOST_WORDS = 1_500_000  # to learn a vocabulary from, in about 2 GiB
 _SIDES = ("source", "target")
 _WORKING = ("words", "json")  # ends of a split's files that the store does not keep
 _CODE_POINTS = 0x110000
@@ -104,7 +105,7 @@ def write_store(
             return
         work = make_folder(folder.parent / f".{folder.name}.partial")
         try:
-            manifest = _Stages(work, corpus, processor, recipe).run(settings)
+            manifest = Stages(work, corpus, processor, recipe).run(settings)
             _take_name(work, folder)
         except OSError as fault:
             shutil.rmtree(work, ignore_errors=True)
@@ -128,8 +129,15 @@ def _take_name(work: Path, folder: Path) -> None:
         ) from None
 
 
-class _Stages:
-    """The stages of one preparation, in a working folder."""
+class Stages:
+    """The stages of one preparation. Each does its work once, whichever process asks for it.
+
+    Args:
+        folder: works in this one; nobody else does at the same time.
+        corpus: prepared.
+        processor: makes words of its lines.
+        recipe: makes ids of its words.
+    """
 
     def __init__(
         self, folder: Path, corpus: Corpus, processor: TextProcessor, recipe: Recipe
@@ -143,17 +151,19 @@ class _Stages:
         """Do what has not been done yet; returns the manifest."""
         if any(self.folder.iterdir()):
             logger.info("going on with an interrupted preparation in %s", self.folder)
-        lines = self._stage("lines.json", self._read_lines)
-        vocabulary = self._vocabulary(lines["characters"])
-        splits = {
-            split: self._stage(f"{split}.json", partial(self._encode, split, vocabulary))
-            for split in self.corpus.splits()
+        self.characters()
+        words = self.learned()
+        splits = {split: self.encoded(split) for split in self.corpus.splits()}
+        working = {
+            "lines.json",
+            "learned.json",
+            *(f"{split}.{end}" for split in splits for end in _WORKING),
         }
-        working = {"lines.json", *(f"{split}.{end}" for split in splits for end in _WORKING)}
         files = sorted(path for path in self.folder.iterdir() if path.name not in working)
         manifest = {
             "settings": settings,
-            "vocabulary": len(vocabulary),
+            "vocabulary": len(self.vocabulary),
+            "words": words,
             "splits": splits,
             "files": {path.name: path.stat().st_size for path in files},
         }
@@ -161,6 +171,25 @@ class _Stages:
             (self.folder / name).unlink()
         write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
         return manifest
+
+    def characters(self) -> dict[str, int]:
+        """How often each character of the training text occurs; reads all lines."""
+        found: dict[str, int] = self._stage("lines.json", self._read_lines)["characters"]
+        return found
+
+    def learned(self) -> dict[str, int]:
+        """How many different words the training text has, and which were too rare to learn from."""
+        return self._stage("learned.json", self._learn)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of the training text."""
+        self.learned()
+        return Vocabulary.load(self.folder / "tokenizer.json")
+
+    def encoded(self, split: str) -> dict[str, Any]:
+        """A split's entry in the manifest; its arrays are written then."""
+        return self._stage(f"{split}.json", partial(self._encode, split))
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a stage left behind, which is done where it has not left anything yet."""
@@ -197,15 +226,15 @@ class _Stages:
         """Source and target line of the spool; words hold no line ends: splitting took them."""
         return f"{self.processor.source(pair[0])}\n{self.processor.target(pair[1])}\n"
 
-    def _vocabulary(self, characters: dict[str, int]) -> Vocabulary:
-        path = self.folder / "tokenizer.json"
-        if not path.is_file():
-            merges = self.recipe.merges
-            logger.info("learning a vocabulary of %s merges", f"{merges:,}")
-            alphabet = frequent_characters(characters, merges, self.recipe.max_vocabulary)
-            vocabulary = Vocabulary.train(self._spooled("train"), merges, alphabet)
-            write_atomically(path, vocabulary.to_json())
-        return Vocabulary.load(path)
+    def _learn(self) -> dict[str, int]:
+        merges = self.recipe.merges
+        alphabet = frequent_characters(self.characters(), merges, self.recipe.max_vocabulary)
+        words = WordCounts.of(self._spooled("train"), _MOST_WORDS)
+        logger.info("learning %s merges from %s words", f"{merges:,}", f"{words.different:,}")
+        lines = words.frequent(self._spooled("train"))
+        vocabulary = Vocabulary.train(lines, merges, alphabet)
+        write_atomically(self.folder / "tokenizer.json", vocabulary.to_json())
+        return {"different": words.different, "learned_from_count": words.below}
 
     def _spooled(self, split: str) -> Iterator[str]:
         """Source and target lines in turn."""
@@ -214,15 +243,16 @@ class _Stages:
             for line in spool:
                 yield line.removesuffix("\n")
 
-    def _encode(self, split: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    def _encode(self, split: str) -> dict[str, Any]:
         """Write a split's arrays; returns its entry in the manifest."""
+        vocabulary = self.vocabulary
         words = WordIds(vocabulary)
         dropped: Counter[str] = Counter()
         read = 0
         stem = self.folder / split
         with ExitStack() as files:
             sides = [
-                files.enter_context(_SideWriter(stem, side, vocabulary, words.dtype))
+                files.enter_context(SideWriter(stem, side, vocabulary, words.dtype))
                 for side in _SIDES
             ]
             lines = files.enter_context(ArrayFile(stem.with_name(f"{split}.lines.npy"), np.int64))
@@ -260,83 +290,6 @@ class _Stages:
         ]
         dropped.update(reason for reason in reasons if reason)
         return np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
-
-
-class WordIds(dict[str, bytes]):
-    """The ids of words as bytes, each word encoded once.
-
-    No merge crosses a space, so a line's ids are its words' ids one after the other: looking
-    words up is several times faster than encoding lines.
-
-    Args:
-        vocabulary: that encodes the words.
-    """
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self._vocabulary = vocabulary
-        self.dtype = np.dtype(np.uint16 if len(vocabulary) <= 1 << 16 else np.uint32)
-
-    def __missing__(self, word: str) -> bytes:
-        ids = np.array(self._vocabulary.encode(word), dtype=self.dtype).tobytes()
-        self[word] = ids
-        return ids
-
-    def of(self, line: str) -> bytes:
-        """Ids of a line of words with single spaces between them."""
-        return b"".join(map(self.__getitem__, line.split(" "))) if line else b""
-
-    def forget_many(self) -> None:
-        """Start anew where too many words are remembered: a crawl never ends to bring new ones."""
-        if len(self) > _WORDS_KEPT:
-            self.clear()
-
-
-class _SideWriter:
-    """Writes the sentences of one side of a split, and counts.
-
-    Args:
-        stem: folder and name of the split.
-        side: ``source`` or ``target``.
-        vocabulary: of the ids.
-        dtype: of the ids.
-    """
-
-    def __init__(self, stem: Path, side: str, vocabulary: Vocabulary, dtype: np.dtype[Any]) -> None:
-        self._files = ExitStack()
-        folder, name = stem.parent, f"{stem.name}.{side}"
-        self._ids = self._files.enter_context(ArrayFile(folder / f"{name}.npy", dtype))
-        self._offsets = self._files.enter_context(
-            ArrayFile(folder / f"{name}.offsets.npy", np.int64)
-        )
-        self._offsets.append(np.zeros(1, dtype=np.int64))
-        self._counts = np.zeros(len(vocabulary), dtype=np.int64)
-        self._longest = 0
-
-    def __enter__(self) -> _SideWriter:
-        return self
-
-    def __exit__(self, *fault: Any) -> None:
-        self._files.__exit__(*fault)
-
-    def append(self, sentences: list[bytes]) -> None:
-        """Write sentences, given as the bytes of their ids."""
-        ids = np.frombuffer(b"".join(sentences), dtype=self._ids.dtype)
-        lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-        lengths //= self._ids.dtype.itemsize
-        self._offsets.append(self._ids.length + np.cumsum(lengths))
-        self._ids.append(ids)
-        self._counts += np.bincount(ids, minlength=len(self._counts))
-        self._longest = max(self._longest, int(lengths.max(initial=0)))
-
-    def summary(self) -> dict[str, int]:
-        """Counts for the manifest."""
-        return {
-            "subwords": self._ids.length,
-            "unknown": int(self._counts[Vocabulary.unk]),
-            "longest": self._longest,
-            "entries": int(np.count_nonzero(self._counts)),
-        }
 
 
 def _text_file(path: Path) -> TextIO:

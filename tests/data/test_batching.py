@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qvbench.data import batching
 from qvbench.data.batching import EvaluationSampler, Int64, Lengths, TrainSampler, cut_by_tokens
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.vocabulary import Vocabulary
@@ -123,8 +124,28 @@ def test_fewer_batches_than_processes_are_refused() -> None:
 
 def test_padding_efficiency_counts_both_sides() -> None:
     """Catches an efficiency of one side; by hand: 2+4 and 3+3 of 2 x 4 and 2 x 3."""
-    sampler = EvaluationSampler(Lengths(np.array([2, 4]), np.array([3, 3])), 100)
+    sampler = TrainSampler(Lengths(np.array([2, 4]), np.array([3, 3])), 100)
     assert sampler.padding_efficiency() == pytest.approx(12 / 14)
+
+
+def test_padding_is_told_from_a_sample_of_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a sample of neighbours, or one that sorts everything all the same."""
+    sampler = TrainSampler(lengths(20_000), 1000)
+    whole = sampler.padding_efficiency()
+    monkeypatch.setattr("qvbench.data.batching._SAMPLED_PAIRS", 3_000)
+    monkeypatch.setattr(sampler, "batches", None)
+    assert 0 < whole - sampler.padding_efficiency() < 0.05
+
+
+@pytest.mark.parametrize("longest", [40, 40_000])
+def test_the_fast_order_is_that_of_lexsort(longest: int) -> None:
+    """Catches an unstable sort, lengths cut off at 16 bits, and another order for old runs."""
+    size = lengths(3000, longest)
+    sampler = TrainSampler(size, 50_000, seed=3)
+    noise = batching._NOISE * np.random.default_rng((3, 2)).random(3000)
+    order = np.lexsort((size.target - size.source + noise, size.longer))
+    in_order = sorted(sampler.batches(2), key=lambda batch: np.flatnonzero(order == batch[0])[0])
+    assert np.concatenate(in_order).tolist() == order.tolist()
 
 
 def test_rows_have_end_tokens_padding_and_line_numbers(data_module: Make) -> None:

@@ -1,0 +1,353 @@
+"""What a corpus of WMT17's size costs: preparing it, opening it, reading batches of it.
+
+Generates a corpus in statmt's layout from the built-in grammar, then measures every stage in a
+process of its own::
+
+    python benchmarks/data_scale.py --pairs 4500000 --folder /tmp/scale --out results/data-scale
+
+Lines are made of whole sentences of the grammar, about 29 words a side as in WMT17. Since the
+grammar's lexicon is small, some words in a hundred are exchanged for made-up ones that follow
+Zipf's law, as names, numbers and compounds do: the vocabulary is learned from words, and what it
+costs depends on how many different ones there are. Everything is a function of the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+SENTENCES = 200_000  # of the grammar, of which lines are made
+MEAN_WORDS = 29.0  # a side
+RARE_SHARE = 0.03
+RARE_TYPES = 20_000_000
+SYLLABLES = [a + b for a in "bdfghklmnprstvwz" for b in "aeio"]
+LOADER_SECONDS = 20.0
+MERGES, MAX_LENGTH, MAX_VOCABULARY, MAX_TOKENS = 32_000, 95, 36_000, 5_000
+GIB = 1 << 30
+
+
+def main() -> int:
+    """Measure everything, or one step in a process that this one starts."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--pairs", type=int, default=4_500_000)
+    parser.add_argument("--folder", type=Path, required=True, help="for corpus and store")
+    parser.add_argument("--out", type=Path, required=True, help="for data_scale.json and .md")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        import qvbench.data.module  # noqa: F401 - not to be measured
+
+        begin = time.perf_counter()
+        result = STEPS[arguments.step](arguments)
+        result.setdefault("seconds", time.perf_counter() - begin)
+        print(json.dumps({**result, "peak_bytes": peak_bytes()}))
+        return 0
+    results = {step: in_process(step) for step in STEPS}
+    write_results(arguments, results)
+    return 0
+
+
+def in_process(step: str) -> dict[str, Any]:
+    """Run a step in a process of its own, so that its peak memory is its own."""
+    print(f"{step} …", file=sys.stderr)
+    command = [sys.executable, __file__, *sys.argv[1:], "--step", step]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{step}: {json.dumps(result)}", file=sys.stderr)
+    return result
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had, file mappings included."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def anonymous_bytes() -> int:
+    """The memory of this process now, file mappings left out."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
+
+
+# The corpus
+
+
+def generate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write ``corpus.tc.{en,de}.gz`` and the development sets."""
+    from qvbench.data.corpora import Grammar
+
+    folder = corpus_folder(arguments)
+    if (folder / "complete").is_file():
+        return json.loads((folder / "complete").read_text()) | {"pairs": arguments.pairs}
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    count = min(SENTENCES, max(2_000, arguments.pairs // 5))
+    grammar = Grammar(count, 3_000, 3_000, arguments.seed)
+    pool = list(grammar.pairs("train"))
+    words = write_pairs(folder, "corpus.tc", ".gz", lines(pool, arguments.pairs, arguments.seed))
+    for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
+        write_pairs(folder, f"newstest{year}.tc", "", grammar.pairs(split))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    result = {"words": words, "bytes": size, "seconds": time.perf_counter() - begin}
+    (folder / "complete").write_text(json.dumps(result))
+    return {**result, "pairs": arguments.pairs}
+
+
+def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:
+    """Lines of several sentences each, with rare words among their words."""
+    draw = random.Random(seed)
+    for _ in range(pairs):
+        # Exponential lengths, as a corpus of sentences and paragraphs has many short lines.
+        wanted = 4.0 + draw.expovariate(1 / (MEAN_WORDS - 9.0))
+        source, target = [], []
+        length = 0
+        while length < wanted:
+            one, other = pool[int(draw.random() * len(pool))]
+            source.append(one)
+            target.append(other)
+            length += one.count(" ") + 1
+        yield with_rare_words(" ".join(source), draw), with_rare_words(" ".join(target), draw)
+
+
+def with_rare_words(line: str, draw: random.Random) -> str:
+    """A line in which some words are others, rare ones."""
+    words = line.split(" ")
+    expected = RARE_SHARE * len(words)
+    for _ in range(int(expected) + (draw.random() < expected % 1)):
+        words[int(draw.random() * len(words))] = rare_word(int(RARE_TYPES ** draw.random()))
+    return " ".join(words)
+
+
+def rare_word(rank: int) -> str:
+    """A pronounceable word for every rank."""
+    rank += len(SYLLABLES)  # two syllables at least
+    word = ""
+    while rank:
+        rank, digit = divmod(rank, len(SYLLABLES))
+        word += SYLLABLES[digit]
+    return word
+
+
+def write_pairs(folder: Path, stem: str, end: str, pairs: Iterator[tuple[str, str]]) -> list[int]:
+    """Write two files; returns their numbers of words."""
+    words = [0, 0]
+    opener = gzip.open if end else open
+    options: dict[str, Any] = {"compresslevel": 1} if end else {}
+    paths = [folder / f"{stem}.{language}{end}" for language in ("en", "de")]
+    with (
+        opener(paths[0], "wt", encoding="utf-8", newline="\n", **options) as source,
+        opener(paths[1], "wt", encoding="utf-8", newline="\n", **options) as target,
+    ):
+        for pair in pairs:
+            for side, (file, line) in enumerate(zip((source, target), pair, strict=True)):
+                file.write(f"{line}\n")
+                words[side] += line.count(" ") + 1
+    return words
+
+
+# What is measured
+
+
+def corpus_folder(arguments: argparse.Namespace) -> Path:
+    """Where a corpus of this size lies."""
+    folder: Path = arguments.folder
+    return folder / f"corpus-{arguments.pairs}-{arguments.seed}"
+
+
+def module_of(arguments: argparse.Namespace, num_workers: int = 0) -> Any:
+    """The data module of ``configs/data/wmt17.yaml``, over the generated corpus."""
+    os.environ["QVBENCH_CACHE"] = str(arguments.folder / "cache")
+    from qvbench.data.corpora import Wmt17
+    from qvbench.data.module import TranslationDataModule
+
+    return TranslationDataModule(
+        Wmt17(str(corpus_folder(arguments))),
+        max_tokens=MAX_TOKENS,
+        merges=MERGES,
+        max_length=MAX_LENGTH,
+        max_vocabulary=MAX_VOCABULARY,
+        num_workers=num_workers,
+    )
+
+
+def stages_of(arguments: argparse.Namespace) -> Any:
+    """The preparation in the folder where the data module would go on with it."""
+    from qvbench.data.storing import Stages
+
+    module = module_of(arguments)
+    work = module.folder.parent / f".{module.folder.name}.partial"
+    work.mkdir(parents=True, exist_ok=True)
+    return Stages(work, module.corpus, module.processor, module.recipe)
+
+
+def verify(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The checksums of all files, decompressed."""
+    module = module_of(arguments)
+    shutil.rmtree(module.folder, ignore_errors=True)
+    return {"fingerprint": module.fingerprint}
+
+
+def read_lines(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All lines into the working folder, characters counted."""
+    stages = stages_of(arguments)
+    return {"characters": len(stages.characters()), "bytes": folder_bytes(stages.folder)}
+
+
+def learn(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The vocabulary."""
+    stages = stages_of(arguments)
+    return {"entries": len(stages.vocabulary), **stages.learned()}
+
+
+def encode(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Ids and offsets of all splits."""
+    stages = stages_of(arguments)
+    entries = [stages.encoded(split) for split in stages.corpus.splits()]
+    train = entries[0]
+    return {
+        "kept": train["pairs"],
+        "dropped": train["dropped"],
+        "subwords": [train[side]["subwords"] for side in ("source", "target")],
+        "working_bytes": folder_bytes(stages.folder),
+    }
+
+
+def finish(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Manifest, synchronisation with the disk, and the final name."""
+    module = module_of(arguments)
+    module.prepare_data()
+    return {"bytes": folder_bytes(module.folder)}
+
+
+def open_run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """From the settings to a loader, and from there to the first batch."""
+    before, begin = anonymous_bytes(), time.perf_counter()
+    module = module_of(arguments)
+    module.setup()
+    loader = module.train_dataloader()
+    opened = time.perf_counter()
+    next(iter(loader))
+    return {
+        "seconds": opened - begin,
+        "first_batch_seconds": time.perf_counter() - opened,
+        "anonymous_bytes": anonymous_bytes() - before,
+        "batches": len(loader),
+    }
+
+
+def load(arguments: argparse.Namespace, num_workers: int) -> dict[str, Any]:
+    """Batches for a while, after the first one: real target tokens a second."""
+    module = module_of(arguments, num_workers)
+    module.setup()
+    batches = iter(module.train_dataloader())
+    next(batches)
+    tokens = count = 0
+    begin = time.perf_counter()
+    for batch in batches:
+        tokens += int((batch.target != 0).sum())
+        count += 1
+        if time.perf_counter() - begin > LOADER_SECONDS:
+            break
+    seconds = time.perf_counter() - begin
+    return {"tokens_per_second": tokens / seconds, "batches_per_second": count / seconds}
+
+
+STEPS = {
+    "generate": generate,
+    "verify": verify,
+    "read": read_lines,
+    "learn": learn,
+    "encode": encode,
+    "finish": finish,
+    "open": open_run,
+    "load with 0 workers": lambda arguments: load(arguments, 0),
+    "load with 1 worker": lambda arguments: load(arguments, 1),
+    "load with 2 workers": lambda arguments: load(arguments, 2),
+}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+# Results
+
+
+def write_results(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Write the results as JSON and as a table."""
+    about = {
+        "pairs": arguments.pairs,
+        "merges": MERGES,
+        "seed": arguments.seed,
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[2],
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("numpy", "tokenizers", "torch")},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    content = {"about": about, "steps": results}
+    (arguments.out / "data_scale.json").write_text(json.dumps(content, indent=1) + "\n")
+    (arguments.out / "data_scale.md").write_text(page(about, results))
+    print(page(about, results))
+
+
+def page(about: dict[str, Any], results: dict[str, Any]) -> str:
+    """The results as a page in Markdown."""
+    rows = [
+        f"| {step} | {result['seconds']:,.2f} | {rate(step, about, result)} "
+        f"| {result['peak_bytes'] / GIB:.2f} |"
+        for step, result in results.items()
+    ]
+    preparing = ("verify", "read", "learn", "encode", "finish")
+    total = sum(results[step]["seconds"] for step in preparing)
+    opened = results["open"]
+    return "\n".join(
+        [
+            f"# The data path at {about['pairs']:,} pairs",
+            "",
+            f"{about['date']}, {about['cores']} cores ({about['machine']}), load average "
+            f"{about['load_average']:.1f} over the last fifteen minutes; made by "
+            "`benchmarks/data_scale.py`.",
+            "",
+            "| step | seconds | rate | peak memory, GiB |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"Preparing takes {total / 60:.1f} minutes in all and "
+            f"{max(results[step]['peak_bytes'] for step in preparing) / GIB:.2f} GiB at most. "
+            f"Disk: {results['encode']['working_bytes'] / GIB:.2f} GiB while it works, "
+            f"{results['finish']['bytes'] / GIB:.2f} GiB for good. Opening a run takes "
+            f"{opened['seconds']:.2f} s and {opened['anonymous_bytes'] / GIB:.2f} GiB; the first "
+            f"batch comes {opened['first_batch_seconds']:.2f} s later.",
+            "",
+        ]
+    )
+
+
+def rate(step: str, about: dict[str, Any], result: dict[str, Any]) -> str:
+    """What a step does a second, where that makes sense."""
+    if "tokens_per_second" in result:
+        return f"{result['tokens_per_second']:,.0f} target tokens/s"
+    if step in ("finish", "open"):
+        return ""
+    return f"{about['pairs'] / result['seconds']:,.0f} pairs/s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
