@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--pairs", type=int, default=4_500_000)
     parser.add_argument("--folder", type=Path, required=True, help="for corpus and store")
-    parser.add_argument("--out", type=Path, required=True, help="for data_scale.json and .md")
+    parser.add_argument("--out", type=Path, required=True, help="for data_scale.{json,md}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -72,26 +72,29 @@ def in_process(step: str) -> dict[str, Any]:
 
 def peak_bytes() -> int:
     """The most memory that this process had, file mappings included."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    return status_bytes("VmHWM:")
 
 
 def anonymous_bytes() -> int:
     """The memory of this process now, file mappings left out."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("RssAnon:")[1].split()[0])
+    return status_bytes("RssAnon:")
+
+
+def status_bytes(key: str) -> int:
+    """An entry of Linux's account of this process."""
+    return 1024 * int(Path("/proc/self/status").read_text().split(key)[1].split()[0])
 
 
 # The corpus
 
 
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write ``corpus.tc.{en,de}.gz`` and the development sets."""
+    """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
     from qvbench.data.corpora import Grammar
 
     folder = corpus_folder(arguments)
     if (folder / "complete").is_file():
-        return json.loads((folder / "complete").read_text()) | {"pairs": arguments.pairs}
+        return dict(json.loads((folder / "complete").read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
     count = min(SENTENCES, max(2_000, arguments.pairs // 5))
@@ -100,10 +103,10 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     words = write_pairs(folder, "corpus.tc", ".gz", lines(pool, arguments.pairs, arguments.seed))
     for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
         write_pairs(folder, f"newstest{year}.tc", "", grammar.pairs(split))
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    result = {"words": words, "bytes": size, "seconds": time.perf_counter() - begin}
+    seconds = time.perf_counter() - begin
+    result = {"words": words, "bytes": folder_bytes(folder), "seconds": seconds}
     (folder / "complete").write_text(json.dumps(result))
-    return {**result, "pairs": arguments.pairs}
+    return result
 
 
 def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:
@@ -290,9 +293,7 @@ def folder_bytes(folder: Path) -> int:
 def write_results(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Write the results as JSON and as a table."""
     about = {
-        "pairs": arguments.pairs,
-        "merges": MERGES,
-        "seed": arguments.seed,
+        **{"pairs": arguments.pairs, "merges": MERGES, "seed": arguments.seed},
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[2],
         "machine": platform.platform(),
@@ -301,8 +302,8 @@ def write_results(arguments: argparse.Namespace, results: dict[str, Any]) -> Non
         "date": time.strftime("%Y-%m-%d"),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
-    content = {"about": about, "steps": results}
-    (arguments.out / "data_scale.json").write_text(json.dumps(content, indent=1) + "\n")
+    content = json.dumps({"about": about, "steps": results}, indent=1)
+    (arguments.out / "data_scale.json").write_text(f"{content}\n")
     (arguments.out / "data_scale.md").write_text(page(about, results))
     print(page(about, results))
 
@@ -344,9 +345,8 @@ def rate(step: str, about: dict[str, Any], result: dict[str, Any]) -> str:
     """What a step does a second, where that makes sense."""
     if "tokens_per_second" in result:
         return f"{result['tokens_per_second']:,.0f} target tokens/s"
-    if step in ("finish", "open"):
-        return ""
-    return f"{about['pairs'] / result['seconds']:,.0f} pairs/s"
+    whole = step in ("finish", "open")
+    return "" if whole else f"{about['pairs'] / result['seconds']:,.0f} pairs/s"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from qvbench.data.vocabulary import Vocabulary
 
 
 class ArrayFile:
-    """Writes a ``.npy`` file of one dimension piece by piece; its length enters the header when the file is closed.
+    """Writes a ``.npy`` file of one dimension piece by piece.
 
-    NumPy leaves room in the header of version 1.0 for a length of 21 digits, so that it can be
-    written again in its place.
+    Its length enters the header when the file is closed. NumPy leaves room in the header of version
+    1.0 for a length of 21 digits, so that it can be written again in its place.
 
     Args:
         path: of the file.
