@@ -53,7 +53,7 @@ def main() -> int:
         begin = time.perf_counter()
         result = STEPS[arguments.step](arguments)
         result.setdefault("seconds", time.perf_counter() - begin)
-        print(json.dumps({**result, "peak_bytes": peak_bytes()}))
+        print(json.dumps({**result, "peak_bytes": status_bytes("VmHWM")}))
         return 0
     results = {step: in_process(step) for step in STEPS}
     write_results(arguments, results)
@@ -70,19 +70,10 @@ def in_process(step: str) -> dict[str, Any]:
     return result
 
 
-def peak_bytes() -> int:
-    """The most memory that this process had, file mappings included."""
-    return status_bytes("VmHWM:")
-
-
-def anonymous_bytes() -> int:
-    """The memory of this process now, file mappings left out."""
-    return status_bytes("RssAnon:")
-
-
 def status_bytes(key: str) -> int:
-    """An entry of Linux's account of this process."""
-    return 1024 * int(Path("/proc/self/status").read_text().split(key)[1].split()[0])
+    """From Linux's account of this process: VmHWM is the most memory that it had, file mappings
+    included, RssAnon what it has now without them."""
+    return 1024 * int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0])
 
 
 # The corpus
@@ -237,7 +228,7 @@ def finish(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def open_run(arguments: argparse.Namespace) -> dict[str, Any]:
     """From the settings to a loader, and from there to the first batch."""
-    before, begin = anonymous_bytes(), time.perf_counter()
+    before, begin = status_bytes("RssAnon"), time.perf_counter()
     module = module_of(arguments)
     module.setup()
     loader = module.train_dataloader()
@@ -246,7 +237,7 @@ def open_run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": opened - begin,
         "first_batch_seconds": time.perf_counter() - opened,
-        "anonymous_bytes": anonymous_bytes() - before,
+        "anonymous_bytes": status_bytes("RssAnon") - before,
         "batches": len(loader),
     }
 
