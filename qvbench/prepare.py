@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.cli import LightningArgumentParser
 
 from qvbench.data.prepare import describe, plan
-from qvbench.lightning_verbs import ExperimentCLI
+from qvbench.experiment_cli import ExperimentCLI
 from qvbench.training.messages import set_up_logging
 
 

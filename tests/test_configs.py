@@ -10,8 +10,8 @@ import yaml
 
 from qvbench.checkpoint import task_from_config
 from qvbench.config_files import shipped_suites
+from qvbench.experiment_cli import ExperimentCLI
 from qvbench.experiments.suite import find_suite, read_suite
-from qvbench.lightning_verbs import ExperimentCLI
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.tasks.translation import TranslationTask
 

@@ -14,6 +14,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("lightning_verbs", "prepare", "list_parts", "translate", "report", "experiments", "profile"),
+    ("experiment_cli",),
     ("parser", "parser_messages", "run_summary", "checkpoint", "pairs"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),

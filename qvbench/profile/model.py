@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from qvbench import config_files
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.lightning_verbs import ExperimentCLI
+from qvbench.experiment_cli import ExperimentCLI
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.tasks.translation import TranslationTask
 

@@ -79,7 +79,7 @@ def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.M
         consoles.append(Console(force_terminal=True, width=160, record=True, stderr=True))
         return consoles[-1]
 
-    monkeypatch.setattr("qvbench.lightning_verbs.training_progress", on_a_terminal)
+    monkeypatch.setattr("qvbench.training.callbacks.training_progress", on_a_terminal)
     monkeypatch.setattr(progress, "Console", console)
     monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has 80 columns, whatever is asked for
     answer = qvbench("fit", "--config", "tiny.yaml")

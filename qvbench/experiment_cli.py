@@ -1,0 +1,266 @@
+"""Lightning's command line, with a folder for every run and one line for every fault."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+import qvbench.training.averaging  # noqa: F401 - so that configs name it without its module
+from qvbench import config_files
+from qvbench.arguments import option_values
+from qvbench.data.module import TranslationDataModule
+from qvbench.errors import UserError
+from qvbench.parser import ConfigByName, Parser, ParserFault, place_of
+from qvbench.parser_messages import config_key, one_line
+from qvbench.run_summary import print_summary
+from qvbench.tasks.translation import TranslationTask
+from qvbench.training import run_folder, tracking
+from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
+from qvbench.training.curves import CurvesLogger
+from qvbench.training.hardware import check_hardware
+from qvbench.training.processes import is_first_process
+from qvbench.training.run_record import RunRecord
+
+FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
+"""Tells the processes that a run starts for its other devices which folder it has."""
+
+
+class ExperimentCLI(LightningCLI):
+    """Lightning's command line for the suite's one task and one data module.
+
+    A run has a folder of its own with its resolved config, record, curves and checkpoints,
+    whatever the config adds.
+
+    Args:
+        args: the words after ``qvbench``.
+        run: run the verb that comes first in ``args``; else only the data module is built.
+    """
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        self.run = run
+        self.folder: Path | None = None
+        super().__init__(
+            TranslationTask,
+            TranslationDataModule,
+            save_config_callback=None,  # RunRecord saves it
+            seed_everything_default=0,
+            trainer_defaults={
+                "use_distributed_sampler": False,  # the data module cuts its batches up itself
+                "enable_model_summary": False,  # RunRecord says in a line what matters here
+            },
+            parser_class=Parser,
+            args=args,
+            run=run,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    # What the command line accepts
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that looks a config up by its name."""
+        parser = Parser(dump_header=["qvbench"], **kwargs)
+        parser.add_argument(
+            "-c",
+            "--config",
+            action=ConfigByName,
+            help="YAML file, or the name of a config that ships with qvbench (`qvbench list`)",
+        )
+        return parser
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """A seed, always a number, as a run that nobody can repeat is of no use; and a name."""
+        parser.add_argument(
+            "--seed_everything",
+            type=int,
+            default=self.seed_everything_default,
+            help="seed of weights, dropout and the order of the data",
+        )
+        parser.add_argument(
+            "--name",
+            type=str,
+            help="folder of the run under runs/, beside its seed; named after the config if absent",
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the given words.
+
+        Raises:
+            UserError: one line that names the place, the key, and what is allowed.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except ParserFault as fault:
+            raise UserError(self._explain(str(fault), args)) from fault
+
+    def _explain(self, message: str, words: list[str]) -> str:
+        """The parser's message in one line that starts with the place of the fault."""
+        active = self._parser(words[0] if self.run else None)
+        configs = [
+            Path(config_files.find_config(name)) for name in option_values(words, "--config", "-c")
+        ]
+        key = config_key(message)
+        place = place_of(key, words, [file for file in configs if file.is_file()]) if key else ""
+        line = one_line(message, active.config_keys() if isinstance(active, Parser) else [])
+        return f"{place}: {line}" if place else line
+
+    def _parse_ckpt_path(self) -> None:
+        """Find the checkpoint that ``--ckpt_path`` names; its config is not taken from it.
+
+        Raises:
+            UserError: there is no such checkpoint, or a verb that needs one was given none.
+        """
+        if not self.run:
+            return
+        verb = self.config.subcommand
+        settings = self.config[verb]
+        given = settings.ckpt_path
+        if given is None:
+            if verb != "fit":
+                raise UserError(
+                    f"{verb} needs a checkpoint: --ckpt_path PATH, or --ckpt_path last for the "
+                    "newest of this config and seed"
+                )
+        elif given == "last":
+            settings.ckpt_path = str(
+                run_folder.last_checkpoint(self._base, self._group, settings.seed_everything)
+            )
+        elif not Path(given).is_file():
+            raise UserError(f"--ckpt_path {given}: no such file")
+
+    # From config to run
+
+    def instantiate_classes(self) -> None:
+        """Check the machine, give the run its folder, then build everything.
+
+        Raises:
+            UserError: what the config asks for cannot be had.
+        """
+        if not self.run:
+            self.datamodule = self.parser.instantiate_classes(self.config).data
+            return
+        settings = self._settings
+        trainer = settings.trainer
+        check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
+        self.resolved = self._resolve()
+        if not trainer.fast_dev_run:
+            self.folder = self._choose_folder()
+            tracking.place(settings, self.folder, self._group)
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            self._give_folder_back()
+            raise
+        self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer with the suite's own logger and callbacks beside those of the config.
+
+        Raises:
+            UserError: Lightning refuses the combination of settings.
+        """
+        config = {**self.config_init[self.subcommand].trainer, **kwargs}
+        callbacks = terminal_callbacks(config)
+        if self.folder is not None:
+            seed = self._settings.seed_everything
+            text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
+            record = RunRecord(self.folder, self._name, text, seed)
+            callbacks += [record, *folder_callbacks(self.config.subcommand, config, self.folder)]
+            config["default_root_dir"] = str(self.folder)
+            config["logger"] = [CurvesLogger(self.folder), *_loggers(config["logger"])]
+            tracking.open_runs(config["logger"], self.resolved)
+        try:
+            return self._instantiate_trainer(config, callbacks)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise UserError(f"trainer: {error}") from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb.
+
+        Raises:
+            UserError: the checkpoint is of another model than the config's.
+        """
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise UserError(
+                f"--ckpt_path {self._settings.ckpt_path}: the checkpoint is of another model than "
+                f"the config's: {str(error).splitlines()[1].strip()}"
+            ) from error
+        finally:
+            tracking.close_runs(self.trainer.loggers)
+
+    def after_fit(self) -> None:
+        """Show what came of it and where it lies."""
+        if self.folder is not None and self.trainer.is_global_zero:
+            print_summary(self.trainer, self.model, self.datamodule, self.folder)
+            tracking.say_how_to_sync(self.trainer.loggers)
+
+    # Names and places
+
+    @property
+    def _settings(self) -> Namespace:
+        return self.config[self.config.subcommand] if self.run else self.config
+
+    @property
+    def _base(self) -> Path:
+        return Path(self._settings.trainer.default_root_dir or ".")
+
+    @property
+    def _name(self) -> str:
+        paths = [path for path in self._settings.config or [] if path is not None]
+        return config_files.config_name(str(paths[0])) if paths else "command-line"
+
+    @property
+    def _group(self) -> str:
+        given = self._settings.name
+        return run_folder.run_group(self._name) if given is None else run_folder.checked_name(given)
+
+    def _choose_folder(self) -> Path:
+        """A new folder; that of the checkpoint's run, if one is taken up."""
+        checkpoint = self._settings.ckpt_path
+        known = run_folder.folder_of(Path(checkpoint)) if checkpoint else None
+        if known is not None:
+            return known
+        seed = self._settings.seed_everything
+        base = self._base.resolve()
+        if not is_first_process():  # writes nothing, but should agree on the place
+            return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self._group)
+        folder = run_folder.claim(base, self._group, seed)
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        return folder
+
+    def _give_folder_back(self) -> None:
+        """Leave no empty folder behind when the run could not be built."""
+        if self.folder is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _resolve(self) -> dict[str, Any]:
+        """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
+        settings = self._settings.clone()
+        for key in (*self._subcommand_method_arguments[self.config.subcommand], "config", "name"):
+            settings.pop(key, None)
+        parser = self._parser(self.config.subcommand)
+        text = parser.dump(settings, skip_none=False, skip_validation=True)
+        resolved: dict[str, Any] = yaml.safe_load(text)
+        return resolved
+
+
+def _loggers(configured: Any) -> list[Logger]:
+    """The loggers that a config adds; true and nothing mean none beside the local record."""
+    if isinstance(configured, Logger):
+        return [configured]
+    return list(configured) if isinstance(configured, list) else []
