@@ -1,0 +1,198 @@
+"""transformers' MarianMTModel as a peer: the same sizes, trained as transformers' Trainer would.
+
+Marian normalises after each sublayer's sum and has no final norms, and transformers has no switch
+for that: loaded with our weights it is another function of the same shape. With a post-norm network
+of ours it agrees, which the tests check.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run by its path: the repository's root in place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import torch
+from torch import Tensor
+from transformers import MarianConfig, MarianMTModel
+from transformers.trainer_pt_utils import LabelSmoother
+
+from benchmarks.peers.protocol import (
+    OTHER_FUNCTION,
+    Shape,
+    Weights,
+    Work,
+    length_batches,
+    serve,
+    without_end,
+)
+from benchmarks.peers.torch_training import TorchTraining, autocast, sinusoids
+
+COMPARABLE = f"{OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
+NORM_EPS = 1e-6  # ours; theirs is 1e-5 and no option
+POSITIONS = 1024
+IGNORED = -100  # a label that transformers leaves out of the loss
+
+NAMES = (
+    (r"^(source|target)_embeddings\.tokens\.", "model.shared."),
+    (r"^(encoder|decoder)\.(\d+)\.", r"model.\1.layers.\2."),
+    (r"\.cross_attention_residual\.norm\.", ".encoder_attn_layer_norm."),
+    (r"\.attention_residual\.norm\.", ".self_attn_layer_norm."),
+    (r"\.feed_forward_residual\.norm\.", ".final_layer_norm."),
+    (r"\.cross_attention\.", ".encoder_attn."),
+    (r"\.attention\.", ".self_attn."),
+    (r"\.query\.", ".q_proj."),
+    (r"\.key\.", ".k_proj."),
+    (r"\.value\.", ".v_proj."),
+    (r"\.output\.", ".out_proj."),
+    (r"\.feed_forward\.widen\.", ".fc1."),
+    (r"\.feed_forward\.narrow\.", ".fc2."),
+    (r"^output_bias$", "final_logits_bias"),
+)
+
+
+def config(shape: Shape) -> MarianConfig:
+    """Marian's options for the shape."""
+    return MarianConfig(
+        vocab_size=shape.vocabulary,
+        max_position_embeddings=POSITIONS,
+        d_model=shape.d_model,
+        encoder_layers=shape.encoder_layers,
+        decoder_layers=shape.decoder_layers,
+        encoder_attention_heads=shape.num_heads,
+        decoder_attention_heads=shape.num_heads,
+        encoder_ffn_dim=shape.d_ff,
+        decoder_ffn_dim=shape.d_ff,
+        activation_function="relu",
+        dropout=shape.dropout,
+        attention_dropout=shape.attention_dropout,
+        activation_dropout=shape.ffn_dropout,
+        scale_embedding=True,
+        pad_token_id=shape.pad,
+        bos_token_id=shape.bos,
+        eos_token_id=shape.eos,
+        forced_eos_token_id=None,
+        decoder_start_token_id=shape.bos,
+    )
+
+
+def converted(weights: Weights) -> dict[str, Tensor]:
+    """Our state dict under Marian's names, without the final norms that it has no place for."""
+    theirs = {}
+    for name, array in weights.items():
+        if name.startswith(("encoder_norm.", "decoder_norm.")):
+            continue
+        for pattern, replacement in NAMES:
+            name = re.sub(pattern, replacement, name)
+        theirs[name] = torch.from_numpy(array)
+    theirs["final_logits_bias"] = theirs["final_logits_bias"][None]
+    return theirs
+
+
+def build(shape: Shape, weights: Weights) -> MarianMTModel:
+    """The model with our weights and our order of sines and cosines, and zero for its biases."""
+    model = MarianMTModel(config(shape))
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            torch.nn.init.zeros_(parameter)
+    left = model.load_state_dict(converted(weights), strict=False).unexpected_keys
+    if left:
+        raise ValueError(f"Marian has no place for {left}")
+    table = sinusoids(POSITIONS, shape.d_model)
+    with torch.no_grad():
+        for stack in (model.model.encoder, model.model.decoder):
+            stack.embed_positions.weight.copy_(table)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = NORM_EPS
+    return model
+
+
+def mean_loss(model: MarianMTModel, shape: Shape, source: Tensor, target: Tensor) -> Tensor:
+    """The loss as Trainer computes it: the model's logits through transformers' LabelSmoother."""
+    labels = target[:, 1:].masked_fill(target[:, 1:] == shape.pad, IGNORED)
+    output = model(
+        input_ids=source,
+        attention_mask=source != shape.pad,
+        decoder_input_ids=target[:, :-1],
+        use_cache=False,
+    )
+    loss: Tensor = LabelSmoother(shape.label_smoothing, IGNORED)(output, labels)
+    return loss
+
+
+def train(work: Work) -> TorchTraining:
+    """Trainer's own optimizer, fused AdamW; without decay it is Adam."""
+    shape = work.shape
+    model = build(shape, work.weights()).to(shape.device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=shape.learning_rate,
+        betas=shape.betas,
+        weight_decay=0.0,
+        fused=True,
+    )
+
+    def loss(source: Tensor, target: Tensor) -> Tensor:
+        return mean_loss(model, shape, source, target)
+
+    return TorchTraining(work, model, loss, optimizer, COMPARABLE)
+
+
+class Translating:
+    """``generate`` with beams, on sentences sorted by length.
+
+    As another function it gives other translations, of other lengths: its speed says something of
+    ours only with weights trained as its own.
+    """
+
+    def __init__(self, work: Work) -> None:
+        shape = work.shape
+        self.comparable = COMPARABLE
+        self.settings: dict[str, Any] = {
+            "precision": shape.precision,
+            "max_tokens": shape.max_tokens or 4096,
+            "threads": torch.get_num_threads(),
+        }
+        self._shape, self._sources = shape, work.sources()
+        self._model = build(shape, work.weights()).to(shape.device).eval()
+        self._batches = length_batches(self._sources, shape.max_tokens or 4096)
+
+    def check(self) -> dict[str, Any]:
+        """All translations."""
+        lines: list[list[int]] = [[] for _ in self._sources]
+        for indices in self._batches:
+            for index, ids in zip(indices, self._translate(indices), strict=True):
+                lines[index] = without_end(ids[1:], self._shape)
+        return {"lines": lines}
+
+    def repeat(self) -> int:
+        """Translate everything."""
+        for indices in self._batches:
+            self._translate(indices)
+        return len(self._sources)
+
+    def _translate(self, indices: list[int]) -> list[list[int]]:
+        """Ids of one batch, ``bos`` first, padded."""
+        shape = self._shape
+        rows = [torch.tensor(self._sources[i]) for i in indices]
+        source = torch.nn.utils.rnn.pad_sequence(rows, True, shape.pad).to(shape.device)
+        with torch.inference_mode(), autocast(shape):
+            ids = self._model.generate(
+                source,
+                attention_mask=(source != shape.pad).long(),
+                num_beams=shape.beam_size,
+                length_penalty=shape.length_penalty,
+                do_sample=False,
+                max_new_tokens=shape.max_length,
+                bad_words_ids=[[shape.pad], [shape.bos]],
+            )
+        found: list[list[int]] = ids.tolist()
+        return found
+
+
+if __name__ == "__main__":
+    serve({"train": train, "translate": Translating}, ["torch", "transformers", "numpy"])

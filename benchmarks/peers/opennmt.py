@@ -1,0 +1,243 @@
+"""OpenNMT-py as a peer: its model builder, Trainer, loss, optimizer and Translator.
+
+Its Trainer takes an arg-max over the vocabulary at every step for its statistics, and waits for
+three numbers; it has no switch for that, so it is in the time. It knows no bfloat16 on a CPU:
+whatever the precision asked for, it computes in float32 and says so. Its beam search ends with the
+first end at the top of the beam, so that a few translations in a hundred differ from ours.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run by its path: the repository's root in place of this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+# Its checkpoints hold a Namespace, which PyTorch no longer loads unasked; this one is our own.
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+
+import torch
+from onmt.inputters.inputter import dict_to_vocabs
+from onmt.model_builder import build_model
+from onmt.modules.embeddings import PositionalEncoding
+from onmt.opts import train_opts, translate_opts
+from onmt.trainer import build_trainer
+from onmt.translate.translator import build_translator
+from onmt.utils.logging import init_logger
+from onmt.utils.optimizers import Optimizer
+from onmt.utils.parse import ArgumentParser
+from torch import Tensor
+
+from benchmarks.peers.protocol import (
+    SAME_FUNCTION,
+    Shape,
+    Weights,
+    Work,
+    length_batches,
+    real_tokens,
+    serve,
+)
+
+NO_GPU = -1
+NEVER = 10**9
+PRECISION = "32-true"
+SENTENCES = 30  # of a batch to translate, its own default
+
+NAMES = (
+    (r"^source_embeddings\.tokens\.", "encoder.embeddings.make_embedding.emb_luts.0."),
+    (r"^target_embeddings\.tokens\.", "decoder.embeddings.make_embedding.emb_luts.0."),
+    (r"^(encoder|decoder)_norm\.", r"\1.layer_norm."),
+    (r"^(encoder\.\d+)\.attention_residual\.norm\.", r"\1.layer_norm."),
+    (r"\.cross_attention_residual\.norm\.", ".layer_norm_2."),
+    (r"\.attention_residual\.norm\.", ".layer_norm_1."),
+    (r"\.feed_forward_residual\.norm\.", ".feed_forward.layer_norm."),
+    (r"^encoder\.(\d+)\.", r"encoder.transformer.\1."),
+    (r"^decoder\.(\d+)\.", r"decoder.transformer_layers.\1."),
+    (r"\.cross_attention\.", ".context_attn."),
+    (r"\.attention\.", ".self_attn."),
+    (r"\.query\.", ".linear_query."),
+    (r"\.key\.", ".linear_keys."),
+    (r"\.value\.", ".linear_values."),
+    (r"\.output\.", ".final_linear."),
+    (r"\.feed_forward\.widen\.", ".feed_forward.w_1."),
+    (r"\.feed_forward\.narrow\.", ".feed_forward.w_2."),
+)
+
+
+def training_options(shape: Shape) -> Namespace:
+    """What ``onmt_train`` makes of the options for this shape; its defaults for all others."""
+    parser = ArgumentParser()
+    train_opts(parser)
+    values: dict[str, Any] = {
+        "data": "none",
+        "src_vocab": "none",
+        "encoder_type": "transformer",
+        "decoder_type": "transformer",
+        "enc_layers": shape.encoder_layers,
+        "dec_layers": shape.decoder_layers,
+        "hidden_size": shape.d_model,
+        "word_vec_size": shape.d_model,
+        "heads": shape.num_heads,
+        "transformer_ff": shape.d_ff,
+        "dropout": shape.dropout,
+        "attention_dropout": shape.attention_dropout,
+        "optim": "adam",
+        "adam_beta1": shape.betas[0],
+        "adam_beta2": shape.betas[1],
+        "learning_rate": shape.learning_rate,
+        "decay_method": "none",
+        "max_grad_norm": 0,
+        "normalization": "tokens",
+        "label_smoothing": shape.label_smoothing,
+    }
+    switches = ("position_encoding", "share_vocab", "share_embeddings", "share_decoder_embeddings")
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    options = parser.parse_args(words + [f"--{name}" for name in switches])
+    ArgumentParser.update_model_opts(options)
+    ArgumentParser.validate_model_opts(options)
+    options.data = {}
+    return options
+
+
+def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
+    """Our state dict as a checkpoint of theirs."""
+    model = {}
+    for name, array in weights.items():
+        for pattern, replacement in NAMES:
+            name = re.sub(pattern, replacement, name)
+        model[name] = torch.tensor(array)
+    bias = model.pop("output_bias")
+    for side in ("encoder", "decoder"):
+        positions = PositionalEncoding(shape.d_model, "SinusoidalInterleaved").pe
+        model[f"{side}.embeddings.make_embedding.pe.pe"] = positions
+    table = model["encoder.embeddings.make_embedding.emb_luts.0.weight"]
+    return {"model": model, "generator": {"weight": table, "bias": bias}}
+
+
+def vocabulary(shape: Shape) -> dict[str, Any]:
+    """The vocabulary as a checkpoint holds it."""
+    names = shape.token_names()
+    return {"src": names, "tgt": names, "data_task": "seq2seq", "decoder_start_token": "<s>"}
+
+
+class Training:
+    """Its Trainer over the batches, without validation and without saving."""
+
+    def __init__(self, work: Work) -> None:
+        shape = work.shape
+        init_logger()
+        torch.manual_seed(1)
+        options = training_options(shape)
+        vocabs = dict_to_vocabs(vocabulary(shape))
+        checkpoint = converted(work.weights(), shape)
+        self._model = build_model(options, options, vocabs, checkpoint, NO_GPU)
+        optimizer = Optimizer.from_opt(self._model, options)
+        self._trainer = build_trainer(options, NO_GPU, self._model, vocabs, optimizer)
+        batches = work.batches()
+        self._tokens = real_tokens(batches, shape.pad)
+        self._batches = [self._batch(source, target, shape.pad) for source, target in batches]
+        self.comparable = SAME_FUNCTION
+        self.settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
+
+    @staticmethod
+    def _batch(source: Any, target: Any, pad: int) -> dict[str, Tensor]:
+        """As its iterator makes them: a last axis for features."""
+        src, tgt = torch.from_numpy(source), torch.from_numpy(target)
+        return {"src": src[:, :, None], "srclen": (src != pad).sum(1), "tgt": tgt[:, :, None]}
+
+    def check(self) -> dict[str, Any]:
+        """The mean of its validation loss, which is smoothed as well."""
+        batch = self._batches[0]
+        self._model.eval()
+        with torch.no_grad():
+            output, attention = self._model(batch["src"], batch["tgt"], batch["srclen"])
+            loss, statistics = self._trainer.valid_loss(batch, output, attention)
+        self._model.train()
+        return {"loss": float(loss) / statistics.n_words}
+
+    def repeat(self) -> int:
+        """``Trainer.train`` until the batches end."""
+        pairs = ((batch, 0) for batch in self._batches)
+        self._trainer.train(pairs, 0, save_checkpoint_steps=0, valid_steps=NEVER)
+        return self._tokens
+
+
+class Translating:
+    """``onmt_translate``'s Translator, from a checkpoint to lines of tokens."""
+
+    def __init__(self, work: Work) -> None:
+        shape = work.shape
+        self._shape, self._sources = shape, work.sources()
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "model.pt")
+            state = converted(work.weights(), shape)
+            torch.save({**state, "vocab": vocabulary(shape), "opt": training_options(shape)}, path)
+            options = translation_options(shape, path)
+            self._output = io.StringIO()
+            self._translator = build_translator(
+                options, NO_GPU, report_score=False, out_file=self._output
+            )
+        self._batches = [self._batch(indices) for indices in self._groups()]
+        self.comparable = SAME_FUNCTION
+        self.settings = {
+            "precision": PRECISION,
+            "batch": f"{shape.max_tokens} tokens" if shape.max_tokens else f"{SENTENCES} sentences",
+            "threads": torch.get_num_threads(),
+        }
+
+    def _groups(self) -> list[list[int]]:
+        """Its iterator too sorts by length before it cuts batches."""
+        if self._shape.max_tokens:
+            return length_batches(self._sources, self._shape.max_tokens)
+        order = sorted(range(len(self._sources)), key=lambda i: len(self._sources[i]))
+        return [order[i : i + SENTENCES] for i in range(0, len(order), SENTENCES)]
+
+    def _batch(self, indices: list[int]) -> tuple[dict[str, Any], int]:
+        rows = [torch.tensor(self._sources[i]) for i in indices]
+        src = torch.nn.utils.rnn.pad_sequence(rows, True, self._shape.pad)
+        lengths = torch.tensor([len(row) for row in rows])
+        return {"src": src[:, :, None], "srclen": lengths, "ind_in_bucket": indices}, 0
+
+    def check(self) -> dict[str, Any]:
+        """The lines of tokens that it writes, as ids."""
+        ids = {name: i for i, name in enumerate(self._shape.token_names())}
+        return {"lines": [[ids[word] for word in best.split()] for best in self._lines()]}
+
+    def repeat(self) -> int:
+        """Translate everything."""
+        return len(self._lines())
+
+    def _lines(self) -> list[str]:
+        self._output.truncate(0)
+        _, predictions = self._translator._translate(self._batches)
+        return [best for best, *_ in predictions]
+
+
+def translation_options(shape: Shape, model: str) -> Namespace:
+    """What ``onmt_translate`` makes of the options."""
+    parser = ArgumentParser()
+    translate_opts(parser)
+    values = {
+        "model": model,
+        "src": "none",
+        "gpu": NO_GPU,
+        "beam_size": shape.beam_size,
+        "length_penalty": "avg" if shape.length_penalty else "none",
+        "alpha": shape.length_penalty,
+        "max_length": shape.max_length,
+        "max_length_ratio": 2,  # its default cuts translations off at 1.25 of the source
+    }
+    return parser.parse_args(
+        [w for name, value in values.items() for w in (f"--{name}", str(value))]
+    )
+
+
+if __name__ == "__main__":
+    serve({"train": Training, "translate": Translating}, ["OpenNMT-py", "torch", "numpy"])
