@@ -20,7 +20,15 @@ from ctranslate2.converters.utils import fuse_linear
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
-from benchmarks.peers.protocol import SAME_FUNCTION, Shape, Weights, Work, serve
+from benchmarks.peers.protocol import (
+    SAME_FUNCTION,
+    Shape,
+    Weights,
+    Work,
+    length_batches,
+    serve,
+    within_limits,
+)
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
@@ -123,34 +131,45 @@ class Translating:
         names = shape.token_names()
         self._shape = shape
         self._ids = {name: i for i, name in enumerate(names)}
-        self._sources = [[names[i] for i in ids] for ids in work.sources()]
-        # Each worker needs batches of its own, or the last one keeps the others waiting.
-        self._max_tokens = (shape.max_tokens or 4096) // (1 if workers == 1 else 2)
+        sources = self._source_ids = work.sources()
+        self._sources = [[names[i] for i in ids] for ids in sources]
+        # Smaller for several workers, so that none waits long for the last batch.
+        max_tokens = (shape.max_tokens or 4096) // (1 if workers == 1 else 2)
+        self._batches = length_batches(sources, max_tokens)
         self.comparable = SAME_FUNCTION
         self.settings: dict[str, Any] = {
             "compute_type": kind,
             "workers": workers,
-            "max_tokens": self._max_tokens,
+            "max_tokens": max_tokens,
         }
 
     def check(self) -> dict[str, Any]:
         """All translations as ids."""
-        return {"lines": [[self._ids[word] for word in line] for line in self._lines()]}
+        lines = [[self._ids[word] for word in line] for line in self._lines()]
+        return {"lines": within_limits(lines, self._source_ids, self._shape)}
 
     def repeat(self) -> int:
         """Translate everything."""
         return len(self._lines())
 
     def _lines(self) -> list[list[str]]:
-        results = self._translator.translate_batch(
-            self._sources,
+        """Translations in the order of the sources; the workers take batches as they get free."""
+        lines: list[list[str]] = [[] for _ in self._sources]
+        pending = [self._submit([self._sources[i] for i in batch]) for batch in self._batches]
+        for batch, results in zip(self._batches, pending, strict=True):
+            for index, result in zip(batch, results, strict=True):
+                lines[index] = result.result().hypotheses[0]
+        return lines
+
+    def _submit(self, sources: list[list[str]]) -> list[Any]:
+        found: list[Any] = self._translator.translate_batch(
+            sources,
+            asynchronous=True,
             beam_size=self._shape.beam_size,
             length_penalty=self._shape.length_penalty,
-            max_decoding_length=self._shape.max_length,
-            max_batch_size=self._max_tokens,
-            batch_type="tokens",
+            max_decoding_length=self._shape.limit(len(sources[0])),
         )
-        return [result.hypotheses[0] for result in results]
+        return found
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks.peers.protocol import (
     Work,
     length_batches,
     serve,
+    within_limits,
     without_end,
 )
 from benchmarks.peers.torch_training import TorchTraining, autocast, sinusoids
@@ -167,7 +168,7 @@ class Translating:
         for indices in self._batches:
             for index, ids in zip(indices, self._translate(indices), strict=True):
                 lines[index] = without_end(ids[1:], self._shape)
-        return {"lines": lines}
+        return {"lines": within_limits(lines, self._sources, self._shape)}
 
     def repeat(self) -> int:
         """Translate everything."""
@@ -187,7 +188,7 @@ class Translating:
                 num_beams=shape.beam_size,
                 length_penalty=shape.length_penalty,
                 do_sample=False,
-                max_new_tokens=shape.max_length,
+                max_new_tokens=shape.limit(source.shape[1]),
                 bad_words_ids=[[shape.pad], [shape.bos]],
             )
         found: list[list[int]] = ids.tolist()
@@ -195,4 +196,5 @@ class Translating:
 
 
 if __name__ == "__main__":
-    serve({"train": train, "translate": Translating}, ["torch", "transformers", "numpy"])
+    tasks = {"train": train, "translate": Translating}
+    serve(tasks, ["transformers", "torch", "numpy"], torch.set_num_threads)

@@ -43,6 +43,7 @@ from benchmarks.peers.protocol import (
     length_batches,
     real_tokens,
     serve,
+    within_limits,
 )
 
 NO_GPU = -1
@@ -72,7 +73,13 @@ NAMES = (
 
 
 def training_options(shape: Shape) -> Namespace:
-    """What ``onmt_train`` makes of the options for this shape; its defaults for all others."""
+    """What ``onmt_train`` makes of the options for this shape; its defaults for all others.
+
+    Raises:
+        ValueError: a GPU is asked for, which this peer does not use.
+    """
+    if shape.device != "cpu":
+        raise ValueError(f"this peer computes on the CPU, not on {shape.device}")
     parser = ArgumentParser()
     train_opts(parser)
     values: dict[str, Any] = {
@@ -208,7 +215,8 @@ class Translating:
     def check(self) -> dict[str, Any]:
         """The lines of tokens that it writes, as ids."""
         ids = {name: i for i, name in enumerate(self._shape.token_names())}
-        return {"lines": [[ids[word] for word in best.split()] for best in self._lines()]}
+        lines = [[ids[word] for word in best.split()] for best in self._lines()]
+        return {"lines": within_limits(lines, self._sources, self._shape)}
 
     def repeat(self) -> int:
         """Translate everything."""
@@ -240,4 +248,5 @@ def translation_options(shape: Shape, model: str) -> Namespace:
 
 
 if __name__ == "__main__":
-    serve({"train": Training, "translate": Translating}, ["OpenNMT-py", "torch", "numpy"])
+    tasks = {"train": Training, "translate": Translating}
+    serve(tasks, ["OpenNMT-py", "torch", "numpy"], torch.set_num_threads)

@@ -61,7 +61,8 @@ class Shape:
         pad, bos, eos, unk: special ids.
         beam_size: 1 is greedy search.
         length_penalty: exponent of the length that divides log-probabilities.
-        max_length: most tokens of a translation, ``eos`` counted.
+        max_length: most tokens of a translation, ``eos`` counted; fewer for short sources, see
+            :meth:`limit`.
         max_tokens: source tokens of a batch to translate, padding counted; 0 for what the toolkit
             does by itself.
         device: ``cpu`` or ``cuda``.
@@ -104,6 +105,14 @@ class Shape:
     def thread_count(self) -> int:
         """Threads that the program may use."""
         return self.threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+    def limit(self, longest: int) -> int:
+        """Most tokens of a translation in a batch whose longest source has ``longest`` tokens.
+
+        Ours has this limit for each sentence. Without one, the few sentences that never end would
+        decide how fast a batch is.
+        """
+        return min(self.max_length, 2 * longest + 10)
 
     def token_names(self) -> list[str]:
         """A name for each id, for toolkits that take words; specials as OpenNMT calls them."""
@@ -173,6 +182,14 @@ def length_batches(sources: Sequence[Sequence[int]], max_tokens: int) -> list[li
     return batches
 
 
+def within_limits(
+    lines: Sequence[Sequence[int]], sources: Sequence[Sequence[int]], shape: Shape
+) -> list[list[int]]:
+    """Translations cut where ours stop: a peer has one limit a batch, ours one a sentence."""
+    pairs = zip(lines, sources, strict=True)
+    return [list(line[: shape.limit(len(source))]) for line, source in pairs]
+
+
 def without_end(tokens: Sequence[int], shape: Shape) -> list[int]:
     """Ids up to the first ``eos``, without ``bos`` and padding."""
     ids = list(tokens)
@@ -180,18 +197,27 @@ def without_end(tokens: Sequence[int], shape: Shape) -> list[int]:
     return [i for i in ids if i not in (shape.bos, shape.pad)]
 
 
-def serve(tasks: dict[str, Callable[[Work], Task]], packages: Sequence[str]) -> None:
+def serve(
+    tasks: dict[str, Callable[[Work], Task]],
+    packages: Sequence[str],
+    set_threads: Callable[[int], None] | None = None,
+) -> None:
     """Be a peer: take up the task of the command line and answer requests until the end.
 
     Args:
         tasks: what this peer can do, by its name on the command line.
         packages: those whose versions the first line gives.
+        set_threads: how the toolkit is told its number of threads, if not by its task.
     """
     name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     if len(arguments) != 2 or arguments[0] not in tasks:
-        sys.exit(f"{name}: takes a task ({' or '.join(tasks)}) and a folder, not {arguments}")
+        print(f"{name}: takes {' or '.join(tasks)} and a folder, not {arguments}", file=sys.stderr)
+        sys.exit(2)
     answer = _private_output()
     work = Work(Path(arguments[1]))
+    shape = work.shape
+    if set_threads:
+        set_threads(shape.thread_count())
     task = tasks[arguments[0]](work)
     versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
     answer(
@@ -206,7 +232,7 @@ def serve(tasks: dict[str, Callable[[Work], Task]], packages: Sequence[str]) -> 
         request = json.loads(line)["do"]
         if request == "end":
             return
-        answer(task.check() if request == "check" else timed(task, work.shape.device))
+        answer(task.check() if request == "check" else timed(task, shape.device))
 
 
 def timed(task: Task, device: str) -> dict[str, Any]:

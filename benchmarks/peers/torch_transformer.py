@@ -148,4 +148,4 @@ def train(work: Work) -> TorchTraining:
 
 
 if __name__ == "__main__":
-    serve({"train": train}, ["torch", "numpy"])
+    serve({"train": train}, ["torch", "numpy"], torch.set_num_threads)
