@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import qvbench.training.averaging  # noqa: F401 - so that configs name it without its module
@@ -21,10 +22,12 @@ from qvbench.errors import UserError
 from qvbench.parser import ConfigByName, Parser, ParserFault, place_of
 from qvbench.parser_messages import config_key, one_line
 from qvbench.run_summary import print_summary
+from qvbench.setting_checks import check_network, check_settings, fault_in_union, keys_named
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training import run_folder, tracking
+from qvbench.training import faults, run_folder, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
 from qvbench.training.curves import CurvesLogger
+from qvbench.training.dry_pass import DEVICES, dry_pass
 from qvbench.training.hardware import check_hardware
 from qvbench.training.processes import is_first_process
 from qvbench.training.run_record import RunRecord
@@ -89,6 +92,13 @@ class ExperimentCLI(LightningCLI):
             type=str,
             help="folder of the run under runs/, beside its seed; named after the config if absent",
         )
+        parser.add_argument(
+            "--dry_pass",
+            type=Literal[tuple(DEVICES)],
+            default="auto",
+            help="try the largest batches before training, to see if memory is enough (auto: on "
+            "CUDA)",
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed_everything", "data.seed")
@@ -99,21 +109,39 @@ class ExperimentCLI(LightningCLI):
         Raises:
             UserError: one line that names the place, the key, and what is allowed.
         """
+        self.words = [str(word) for word in args]
         try:
             self.config = parser.parse_args(args)
         except ParserFault as fault:
-            raise UserError(self._explain(str(fault), args)) from fault
+            raise UserError(self._explain(str(fault))) from fault
+        with self._placing_faults():
+            check_settings(self._settings)
 
-    def _explain(self, message: str, words: list[str]) -> str:
+    def _explain(self, message: str) -> str:
         """The parser's message in one line that starts with the place of the fault."""
-        active = self._parser(words[0] if self.run else None)
-        configs = [
-            Path(config_files.find_config(name)) for name in option_values(words, "--config", "-c")
-        ]
+        active = self._parser(self.words[0] if self.run else None)
         key = config_key(message)
-        place = place_of(key, words, [file for file in configs if file.is_file()]) if key else ""
+        place = self._place(key) if key else ""
         line = one_line(message, active.config_keys() if isinstance(active, Parser) else [])
         return f"{place}: {line}" if place else line
+
+    def _place(self, key: str) -> str:
+        """Where a config key was given: on the command line, or in which file."""
+        names = option_values(self.words, "--config", "-c")
+        files = [Path(config_files.find_config(name)) for name in names]
+        return place_of(key, self.words, [file for file in files if file.is_file()])
+
+    @contextmanager
+    def _placing_faults(self) -> Iterator[None]:
+        """Say where the keys were given that a fault names."""
+        try:
+            yield
+        except UserError as error:
+            places = {self._place(key) for key in keys_named(str(error), self._settings)} - {""}
+            place = "command line" if "command line" in places else min(places, default="")
+            if not place or str(error).startswith(("--", place)):
+                raise
+            raise UserError(f"{place}: {error}") from error
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint that ``--ckpt_path`` names; its config is not taken from it.
@@ -147,9 +175,13 @@ class ExperimentCLI(LightningCLI):
         Raises:
             UserError: what the config asks for cannot be had.
         """
-        if not self.run:
-            self.datamodule = self.parser.instantiate_classes(self.config).data
-            return
+        with self._placing_faults():
+            if self.run:
+                self._instantiate_run()
+            else:
+                self.datamodule = self.parser.instantiate_classes(self.config).data
+
+    def _instantiate_run(self) -> None:
         settings = self._settings
         trainer = settings.trainer
         check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
@@ -159,6 +191,13 @@ class ExperimentCLI(LightningCLI):
             tracking.place(settings, self.folder, self._group)
         try:
             super().instantiate_classes()
+            check_network(self.model)
+        except ValueError as error:
+            self._give_folder_back()
+            fault = fault_in_union(error)
+            if not fault:
+                raise
+            raise UserError(fault) from error
         except BaseException:
             self._give_folder_back()
             raise
@@ -177,29 +216,36 @@ class ExperimentCLI(LightningCLI):
             text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
             record = RunRecord(self.folder, self._name, text, seed)
             callbacks += [record, *folder_callbacks(self.config.subcommand, config, self.folder)]
+            callbacks.append(dry_pass(self._settings.dry_pass))
             config["default_root_dir"] = str(self.folder)
-            config["logger"] = [CurvesLogger(self.folder), *_loggers(config["logger"])]
+            config["logger"] = [CurvesLogger(self.folder), *tracking.mirrored(config["logger"])]
             tracking.open_runs(config["logger"], self.resolved)
         try:
             return self._instantiate_trainer(config, callbacks)
         except (MisconfigurationException, ValueError, TypeError) as error:
+            if self.folder is not None:
+                tracking.close_runs(config["logger"])
             raise UserError(f"trainer: {error}") from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the verb.
 
         Raises:
-            UserError: the checkpoint is of another model than the config's.
+            UserError: the checkpoint is of another model than the config's, or memory, disk or
+                numbers gave out in a way that the user can mend.
         """
         try:
             super()._run_subcommand(subcommand)
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
+        except Exception as error:
+            fault = faults.explain(error)
+            if "loading state_dict" in str(error):
+                fault = UserError(
+                    f"--ckpt_path {self._settings.ckpt_path}: the checkpoint is of another model "
+                    f"than the config's: {str(error).splitlines()[1].strip()}"
+                )
+            if fault is None or fault is error:
                 raise
-            raise UserError(
-                f"--ckpt_path {self._settings.ckpt_path}: the checkpoint is of another model than "
-                f"the config's: {str(error).splitlines()[1].strip()}"
-            ) from error
+            raise fault from error
         finally:
             tracking.close_runs(self.trainer.loggers)
 
@@ -251,16 +297,14 @@ class ExperimentCLI(LightningCLI):
     def _resolve(self) -> dict[str, Any]:
         """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
         settings = self._settings.clone()
-        for key in (*self._subcommand_method_arguments[self.config.subcommand], "config", "name"):
+        for key in (
+            *self._subcommand_method_arguments[self.config.subcommand],
+            "config",
+            "name",
+            "dry_pass",
+        ):
             settings.pop(key, None)
         parser = self._parser(self.config.subcommand)
         text = parser.dump(settings, skip_none=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
         return resolved
-
-
-def _loggers(configured: Any) -> list[Logger]:
-    """The loggers that a config adds; true and nothing mean none beside the local record."""
-    if isinstance(configured, Logger):
-        return [configured]
-    return list(configured) if isinstance(configured, list) else []

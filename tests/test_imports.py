@@ -15,7 +15,7 @@ LAYERS = (
     ("cli",),
     ("lightning_verbs", "prepare", "list_parts", "translate", "report", "experiments", "profile"),
     ("experiment_cli",),
-    ("parser", "parser_messages", "run_summary", "checkpoint", "pairs"),
+    ("parser", "parser_messages", "setting_checks", "run_summary", "checkpoint", "pairs"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),
     ("attention",),

@@ -57,6 +57,8 @@ class Attention(nn.Module):
                 f"{type(self).__name__}: d_model {d_model} is not divisible by num_heads "
                 f"{num_heads}; change either or give head_dim"
             )
+        if head_dim is not None and head_dim < 1:
+            raise UserError(f"{type(self).__name__}: head_dim must be at least 1, got {head_dim}")
         self.d_model = d_model
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads

@@ -5,6 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qvbench.errors import UserError
+
+
+def check_ranks(mechanism: nn.Module, **ranks: int | None) -> None:
+    """Refuse widths of latents that are none.
+
+    Raises:
+        UserError: a rank that is given is below 1.
+    """
+    for name, rank in ranks.items():
+        if rank is not None and rank < 1:
+            raise UserError(f"{type(mechanism).__name__}: {name} must be at least 1, got {rank}")
+
 
 class Latent(nn.Module):
     """``c = RMSNorm(x W)``, of a width below the model's (arXiv:2405.04434, equations 9 and 12).

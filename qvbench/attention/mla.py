@@ -14,7 +14,7 @@ from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
-from qvbench.attention.latent import Latent, LatentProjection
+from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 
@@ -65,6 +65,7 @@ class MLA(AbsorbingAttention):
         super().__init__(d_model, num_heads, bias=bias, **settings)
         if rope_dim is not None and (rope_dim < 2 or rope_dim % 2):
             raise UserError(f"MLA: rope_dim must be even and at least 2, got {rope_dim}")
+        check_ranks(self, value_rank=value_rank, key_rank=key_rank, query_rank=query_rank)
         self.rope_dim = 0
         if self.position.rotates:
             self.rope_dim = rope_dim or max(2, self.head_dim // 4 * 2)

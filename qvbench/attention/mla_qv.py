@@ -11,7 +11,7 @@ from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
-from qvbench.attention.latent import Latent, LatentProjection
+from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 
 
 class MLAQV(AbsorbingAttention):
@@ -45,6 +45,7 @@ class MLAQV(AbsorbingAttention):
         **settings: Any,
     ) -> None:
         super().__init__(d_model, num_heads, bias=bias, **settings)
+        check_ranks(self, value_rank=value_rank, query_rank=query_rank)
         self.value_rank = value_rank or max(1, d_model // 4)
         width = num_heads * self.head_dim
         self.value_latent = Latent(d_model, self.value_rank, bias=bias, norm=latent_norm)

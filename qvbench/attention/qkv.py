@@ -9,6 +9,7 @@ from torch import Tensor
 from qvbench.attention.cache import Memory
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
+from qvbench.errors import UserError
 
 
 class QKV(Attention):
@@ -29,6 +30,8 @@ class QKV(Attention):
         self, d_model: int, num_heads: int, *, head_dim_qk: int | None = None, **settings: Any
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
+        if head_dim_qk is not None and head_dim_qk < 1:
+            raise UserError(f"QKV: head_dim_qk must be at least 1, got {head_dim_qk}")
         self.head_dim_qk = head_dim_qk or self.head_dim
         self.refuse(self.position.objection(self.head_dim_qk))
         self.query = self.linear(d_model, num_heads * self.head_dim_qk)

@@ -13,6 +13,7 @@ takes about a second; an epoch's order is kept as 8 bytes a pair.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ class Batch(NamedTuple):
     source: Tensor
     target: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index(), which nobody needs here
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the token ids of both sides, padding included, as int64."""
+        digest = hashlib.sha256()
+        for side in (self.source, self.target):
+            digest.update(side.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class Shape(NamedTuple):
+    """Of a batch: pairs, and tokens of its longest side with the end token."""
+
+    pairs: int
+    length: int
 
 
 class PairDataset:
@@ -149,6 +164,17 @@ class _TokenSampler:
     def batches(self, epoch: int) -> list[Int64]:
         """All batches of an epoch, of every rank, as rows of the stored split."""
         raise NotImplementedError
+
+    def largest_shapes(self) -> list[Shape]:
+        """The batch with the most padded tokens and the one with the longest side, if another.
+
+        The cuts are those of every epoch. A batch's other side may be shorter, never longer.
+        """
+        ends = np.asarray(self._cuts)
+        counts = np.diff(ends, prepend=0)
+        longest = np.sort(self.lengths.longer)[ends - 1]
+        picked = (int(np.argmax(counts * longest)), len(ends) - 1)
+        return [Shape(int(counts[n]), int(longest[n])) for n in dict.fromkeys(picked)]
 
     def share(self, epoch: int) -> list[Int64]:
         """This rank's batches of an epoch."""

@@ -15,13 +15,20 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from qvbench.data.batching import Batch, EvaluationSampler, Int64, PairDataset, TrainSampler
+from qvbench.data.batching import (
+    Batch,
+    EvaluationSampler,
+    Int64,
+    PairDataset,
+    Shape,
+    TrainSampler,
+)
 from qvbench.errors import UserError
 
 _VERSION = 1
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a run stands.
 
     Attributes:
@@ -42,7 +49,7 @@ class _Order:
     def __init__(self, sampler: TrainSampler | EvaluationSampler) -> None:
         self._sampler = sampler
         self.trainer_epoch = 0
-        self.place = _Place(0, 0, 0)
+        self.place = Place(0, 0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Take notice of the trainer's epoch; Lightning calls this before every epoch."""
@@ -83,6 +90,8 @@ class BatchLoader:
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.sampler = _Order(sampler)
+        self._dataset = dataset
+        self._batches = sampler
         self._identity = {**(identity or {}), "world_size": sampler.world_size}
         self._resumed = False
         self._skew = 0  # by how much the trainer's epoch is ahead of ours
@@ -102,6 +111,14 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.sampler)
 
+    def batch_at(self, epoch: int, number: int) -> Batch:
+        """This process's batch of a number in an epoch, both from 0, as it was handed out."""
+        return self._dataset[self._batches.share(epoch)[number]]
+
+    def largest_shapes(self) -> list[Shape]:
+        """See :meth:`TrainSampler.largest_shapes`."""
+        return self._batches.largest_shapes()
+
     def __iter__(self) -> Iterator[Batch]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
         # says which epoch it is.
@@ -112,15 +129,15 @@ class BatchLoader:
             self.sampler.place = place
             yield batch
 
-    def _start(self) -> _Place:
+    def _start(self) -> Place:
         """Where to begin: in the middle of an epoch only right after :meth:`load_state_dict`."""
         trainer_epoch = self.sampler.trainer_epoch
         if not self._resumed:
-            return _Place(trainer_epoch - self._skew, 0, trainer_epoch)
+            return Place(trainer_epoch - self._skew, 0, trainer_epoch)
         self._resumed = False
         place = self.sampler.place
         if trainer_epoch != place.trainer_epoch or place.position >= len(self):
-            place = _Place(place.epoch + 1, 0, trainer_epoch)
+            place = Place(place.epoch + 1, 0, trainer_epoch)
         self._skew = trainer_epoch - place.epoch
         return place
 
@@ -151,7 +168,7 @@ class BatchLoader:
                     f"checkpoint: was written with {name}={then}, this run has {now}; resume with "
                     "the same value, or start a new run"
                 )
-        place = _Place(**{name: state[name] for name in _Place._fields})
+        place = Place(**{name: state[name] for name in Place._fields})
         self.sampler.place = place
         self.sampler.set_epoch(place.trainer_epoch)
         self._resumed = True

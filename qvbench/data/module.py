@@ -72,6 +72,8 @@ class TranslationDataModule(LightningDataModule):
         for name, value in sizes.items():
             if value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
+        if merges < 0:
+            raise UserError(f"merges must not be negative, got {merges}")
         frequent_characters({}, merges, max_vocabulary)  # has something to say of impossible ones
         if max_ratio is not None and max_ratio < 1:
             raise UserError(f"max_ratio must be at least 1, got {max_ratio}")

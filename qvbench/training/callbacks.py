@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from qvbench.training.predictions import PredictionFile, TestedLines
 from qvbench.training.progress import training_progress
 from qvbench.training.sentence_counts import SentenceCounts
+from qvbench.training.step_guard import StepGuard
 
 
 def terminal_callbacks(trainer: dict[str, Any]) -> list[Callback]:
@@ -32,6 +33,7 @@ def folder_callbacks(verb: str, trainer: dict[str, Any], folder: Path) -> list[C
         # Without a monitor it keeps the newest, so that `--ckpt_path last` always works.
         callbacks.append(ModelCheckpoint(filename="{step}", save_last="link"))
     if verb == "fit":
+        callbacks.append(StepGuard())
         callbacks.append(SentenceCounts(folder))
     if verb == "predict":
         callbacks.append(PredictionFile(folder))

@@ -16,6 +16,8 @@ from qvbench.errors import UserError
 ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
 """The override that runs on any machine: fp16 does not work on a CPU, bfloat16 does."""
 
+_PROCESSES = 8  # that any CPU may be asked to run one training in
+
 _GPU = ("gpu", "cuda")
 _HALF = ("16", "16-mixed", "16-true")
 
@@ -41,10 +43,23 @@ def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
         )
     if present:
         _check_devices(_indices(devices, present), present)
-    elif str(precision) in _HALF and not _metal(accelerator):
+    elif not _metal(accelerator):
+        _check_processes(devices)
+    if not present and str(precision) in _HALF and not _metal(accelerator):
         where = "a CPU" if accelerator == "cpu" else "a CPU, and no GPU is visible here"
         raise UserError(
             f"trainer.precision: {precision} does not run on {where}; add {_cpu_override(devices)}"
+        )
+
+
+def _check_processes(devices: Any) -> None:
+    """A device of a CPU is a process: a few are good for trying things out, many only swap."""
+    number = int(devices) if str(devices).isdigit() else 1
+    most = max(_PROCESSES, os.cpu_count() or 1)
+    if number > most:
+        raise UserError(
+            f"trainer.devices: {number} asked for, but no GPU is used, and this machine takes "
+            f"{most} processes on its CPU at most; add --trainer.devices 1"
         )
 
 

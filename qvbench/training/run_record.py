@@ -17,6 +17,7 @@ from qvbench.attention import Attention
 from qvbench.data.corpora import CORPORA
 from qvbench.training import provenance
 from qvbench.training.curves import CurvesLogger
+from qvbench.training.faults import explain
 from qvbench.training.hardware import describe_hardware
 from qvbench.training.run_folder import CONFIG, RECORD, SWEEP_VARIABLE
 
@@ -53,6 +54,7 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)
+        self.record.pop("fault", None)  # of the part that is taken up again
         self._save(trainer, pl_module, status="running")
         for logger in _curves(trainer):
             logger.start(self._seconds_before)
@@ -81,9 +83,15 @@ class RunRecord(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        if trainer.state.fn == "fit" and self.record:
-            status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
-            self._save(trainer, pl_module, status=status)
+        """Keep how the run ended: what the user is told, or what kind of fault of ours it was."""
+        if trainer.state.fn != "fit" or not self.record:
+            return
+        status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        fault = explain(exception)
+        if status == "failed":
+            message = str(fault) if fault else type(exception).__name__
+            self.record["fault"] = {"message": message, **getattr(fault, "facts", {})}
+        self._save(trainer, pl_module, status=getattr(fault, "status", status))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)
@@ -93,6 +101,11 @@ class RunRecord(Callback):
         self.record["metrics"].update(_numbers(trainer, "test/"))
         self.record["bleu_signatures"] = dict(getattr(pl_module, "bleu_signatures", {}))
         self.record["tested_checkpoint"] = Path(str(trainer.ckpt_path)).name
+        self._write(trainer)
+
+    def note(self, trainer: Trainer, facts: dict[str, Any]) -> None:
+        """Add to the record, and write it."""
+        self.record.update(facts)
         self._write(trainer)
 
     def _open(self, trainer: Trainer, module: LightningModule) -> None:
@@ -147,6 +160,13 @@ class RunRecord(Callback):
         if trainer.is_global_zero:
             text = json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False)
             write_atomically(self.folder / RECORD, text + "\n")
+
+
+def note(trainer: Trainer, **facts: Any) -> None:
+    """Add facts to the record of the run, if it keeps one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, RunRecord):
+            callback.note(trainer, facts)
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:

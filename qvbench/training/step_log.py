@@ -57,6 +57,11 @@ class StepLog:
         """Target tokens of the steps since the last line."""
         return 0 if self._tokens is None else int(self._tokens)
 
+    @property
+    def gradient_norm(self) -> Tensor | None:
+        """Of the last step, on its device."""
+        return self._gradient_norm
+
     def values(self, task: Any) -> dict[str, float]:
         """The line, in the names that every logger gets; sums start again."""
         if self._sums is None or self._tokens is None or self._gradient_norm is None:

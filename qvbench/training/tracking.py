@@ -9,6 +9,7 @@ import logging
 import netrc
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from qvbench.training.mirror import CLOSE_SECONDS, OPEN_SECONDS, Mirror
 from qvbench.training.processes import is_first_process
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,13 @@ def place(settings: Namespace, folder: Path, group: str) -> None:
             _go_offline_without_account(arguments)
 
 
+def mirrored(configured: Any) -> list[Logger]:
+    """The loggers that a config adds; true and nothing mean none beside the local record."""
+    if isinstance(configured, Logger):
+        configured = [configured]
+    return [Mirror(logger) for logger in configured] if isinstance(configured, list) else []
+
+
 def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
     """Start the loggers and give each the whole resolved config; W&B falls back to offline.
 
@@ -53,24 +62,41 @@ def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
     if not is_first_process():
         return
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            _open_wandb(logger)
+        wandb_logger = _wandb(logger)
+        if wandb_logger is not None and isinstance(logger, Mirror):
+            logger.later(partial(_open_wandb, wandb_logger))
+            logger.wait(OPEN_SECONDS)
         logger.log_hyperparams(resolved)
 
 
 def say_how_to_sync(loggers: Iterable[Logger]) -> None:
-    """Name the command that uploads an offline W&B run."""
+    """Name the command that uploads an offline W&B run; of one that failed it was said then."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and getattr(logger.experiment, "offline", False):
-            print(f"W&B      offline; to upload: wandb sync {Path(logger.experiment.dir).parent}")
+        if _wandb(logger) is None or not isinstance(logger, Mirror) or logger.failed:
+            continue
+        run = getattr(logger.logger, "_experiment", None)
+        if getattr(run, "offline", False) and logger.sync_command:
+            print(f"W&B      offline; to upload: {logger.sync_command}")
 
 
 def close_runs(loggers: Iterable[Logger]) -> None:
-    """End the W&B runs: the next training of this process would be logged into them otherwise."""
+    """End the loggers' runs: the next training of this process would be logged into W&B's."""
+    for logger in loggers:
+        if isinstance(logger, Mirror):
+            logger.close(_finish_wandb if _wandb(logger) else logger.logger.save, CLOSE_SECONDS)
+
+
+def _finish_wandb() -> None:
     import wandb
 
-    if any(isinstance(logger, WandbLogger) for logger in loggers) and wandb.run is not None:
+    if wandb.run is not None:
         wandb.finish()
+
+
+def _wandb(logger: Logger) -> WandbLogger | None:
+    """The W&B logger that a mirror hands on to."""
+    inner = logger.logger if isinstance(logger, Mirror) else logger
+    return inner if isinstance(inner, WandbLogger) else None
 
 
 def _specifications(logger: Any) -> Iterator[Namespace]:
@@ -117,14 +143,19 @@ def _wandb_hosts() -> set[str]:
 
 
 def _open_wandb(logger: WandbLogger) -> None:
-    """Start the W&B run now, so that a missing network shows before training and not within it."""
+    """Start the W&B run now, so that a missing network shows before training and not within it.
+
+    A run that cannot be opened with the server is opened offline. Raises what W&B raises if even
+    that fails.
+    """
     import wandb
 
     os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", "300")  # else a silent server keeps us for ever
     try:
         _ = logger.experiment
-    except wandb.errors.Error as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # W&B's own, and those of the libraries that it stands on
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         log.warning("W&B: %s; this run is kept offline, `wandb sync` uploads it later", reason)
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"

@@ -1,0 +1,68 @@
+"""Faults to inject into a small run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from typing import Any
+
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from qvbench.data.batching import Batch
+from qvbench.models.token_loss import TokenTotals
+from qvbench.tasks.translation import TranslationTask
+from qvbench.training.gradient_step import GradientStep
+
+
+def poison(task: type[TranslationTask], number: int, factor: float, patch: Any) -> list[Batch]:
+    """Make the loss of one micro-batch not finite.
+
+    Args:
+        task: the class.
+        number: of the training batch, from 0.
+        factor: of its loss, such as infinity.
+        patch: pytest's ``monkeypatch``.
+
+    Returns:
+        the training batches, which grow while the task trains.
+    """
+    seen: list[Batch] = []
+    loss = GradientStep.loss
+
+    def step(self: TranslationTask, batch: Batch, batch_idx: int) -> Any:
+        seen.append(batch)
+        return real(self, batch, batch_idx)
+
+    def worse(self: GradientStep, totals: TokenTotals) -> Tensor:
+        bad = len(seen) - 1 == number
+        return loss(self, totals._replace(smoothed=totals.smoothed * factor) if bad else totals)
+
+    real = task.training_step
+    patch.setattr(task, "training_step", step)
+    patch.setattr(GradientStep, "loss", worse)
+    return seen
+
+
+class KillWorker(Callback):
+    """Kills a loader's process with SIGKILL, as the system does that is short of memory."""
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == 4:
+            for child in multiprocessing.active_children():
+                assert child.pid is not None
+                os.kill(child.pid, signal.SIGKILL)
+
+
+class RemoveStore(Callback):
+    """Removes the stored corpus under a training that reads it."""
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == 2:
+            for file in trainer.datamodule.folder.iterdir():
+                file.unlink()
