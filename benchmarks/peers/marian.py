@@ -35,6 +35,7 @@ from benchmarks.peers.torch_training import TorchTraining, autocast, sinusoids
 COMPARABLE = f"{OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
 NORM_EPS = 1e-6  # ours; theirs is 1e-5 and no option
 POSITIONS = 1024
+MAX_TOKENS = 4096  # of a batch to translate
 IGNORED = -100  # a label that transformers leaves out of the loss
 
 NAMES = (
@@ -155,12 +156,12 @@ class Translating:
         self.comparable = COMPARABLE
         self.settings: dict[str, Any] = {
             "precision": shape.precision,
-            "max_tokens": shape.max_tokens or 4096,
+            "max_tokens": shape.max_tokens or MAX_TOKENS,
             "threads": torch.get_num_threads(),
         }
         self._shape, self._sources = shape, work.sources()
         self._model = build(shape, work.weights()).to(shape.device).eval()
-        self._batches = length_batches(self._sources, shape.max_tokens or 4096)
+        self._batches = length_batches(self._sources, shape.max_tokens or MAX_TOKENS)
 
     def check(self) -> dict[str, Any]:
         """All translations."""

@@ -63,8 +63,8 @@ class Shape:
         length_penalty: exponent of the length that divides log-probabilities.
         max_length: most tokens of a translation, ``eos`` counted; fewer for short sources, see
             :meth:`limit`.
-        max_tokens: source tokens of a batch to translate, padding counted; 0 for what the toolkit
-            does by itself.
+        max_tokens: source tokens of a batch to translate, padding counted; 0 for what suits the
+            peer best.
         device: ``cpu`` or ``cuda``.
         threads: threads in all; 0 for what ``OMP_NUM_THREADS`` says.
     """
@@ -89,7 +89,7 @@ class Shape:
     beam_size: int = 1
     length_penalty: float = 1.0
     max_length: int = 256
-    max_tokens: int = 4096
+    max_tokens: int = 0
     device: str = "cpu"
     threads: int = 0
 
