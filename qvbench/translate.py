@@ -67,6 +67,12 @@ def _parser() -> ArgumentParser:
         help="exponent of the length that divides log-probabilities; 0 for none",
     )
     parser.add_argument(
+        "--patience",
+        type=_positive,
+        default=1.0,
+        help="ended hypotheses at which a search ends, as a multiple of the beam; inf to miss none",
+    )
+    parser.add_argument(
         "--max_tokens", type=_whole, default=4096, help="source tokens of a batch, with padding"
     )
     return parser
@@ -88,6 +94,16 @@ def _not_negative(text: str) -> float:
     return value
 
 
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, or inf")
+    return value
+
+
 def _load(arguments: argparse.Namespace) -> tuple[Translator, TextProcessor]:
     """The translator of a checkpoint, on a GPU if there is one, and its text processor."""
     path = Path(arguments.checkpoint)
@@ -105,6 +121,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Translator, TextProcessor]:
         vocabulary,
         beam_size=arguments.beam_size,
         length_penalty=arguments.length_penalty,
+        patience=arguments.patience,
         max_tokens=arguments.max_tokens,
     )
     return translator, processor

@@ -1,4 +1,4 @@
-"""Beam search for a batch of sentences at once, exact in when it stops.
+"""Beam search for a batch of sentences at once, with a say in when it stops.
 
 Notation as in :mod:`qvbench.decoding.search`, and T for the longest translation allowed.
 
@@ -6,11 +6,16 @@ A hypothesis that ends after t tokens (``</s>`` counted) scores ``log p / t**len
 live hypothesis of log-probability s can only lose probability, and s <= 0, so that nothing which
 grows from it can score above ``s / max_length**length_penalty``. A sentence is given up to its
 finished hypotheses once that bound on its best live hypothesis does not exceed the worst of the
-hypotheses asked for. Searches that stop at the first K ends, or that take the present length
-for the bound, are faster and may miss a better-scoring hypothesis which is still in their beam.
+hypotheses asked for: then nothing is missed that the beam would have found.
+
+Most toolkits stop sooner, at the K-th end: "first come, first served" in Kasai et al. 2022
+(arXiv:2204.05424), and a *patience* of 1. A patience of p stops at the p*K-th end; an infinite one
+waits for the bound.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -39,6 +44,7 @@ def beam_search(
     eos: int,
     pad: int,
     n_best: int | None = None,
+    patience: float = math.inf,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every sentence, best first.
 
@@ -56,6 +62,8 @@ def beam_search(
         bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
         n_best: hypotheses asked for a sentence, from 1 to K; K unless given. Asking for fewer
             stops earlier and changes none of those that are returned.
+        patience: a sentence is done once ``patience * K`` of its hypotheses have ended, but not
+            with fewer than are asked for; infinite for all that the beam could find.
 
     Returns:
         B lists of at most ``n_best`` hypotheses (fewer only where fewer can be formed).
@@ -69,23 +77,26 @@ def beam_search(
         raise ValueError(f"n_best is {n_best}, not between 1 and beam_size = {beam_size}")
     if length_penalty < 0:
         raise ValueError(f"length_penalty is {length_penalty}; it must be at least 0")
+    if not patience > 0:
+        raise ValueError(f"patience is {patience}; it must be above 0")
     check_max_lengths(max_lengths, sentences)
     if sentences == 0:
         return []
-    beams = _Beams(beam_size, n_best, max_lengths, length_penalty, eos, pad)
+    enough = max(float(n_best), patience * beam_size)
+    beams = _Beams(beam_size, n_best, max_lengths, length_penalty, enough, eos, pad)
     tokens = torch.full((sentences * beam_size,), bos, device=max_lengths.device)
     banned = torch.tensor([pad, bos], device=max_lengths.device)
     while True:
         done = beams.advance(*_candidates(step(tokens, state), beams.scores, banned))
-        going = unfinished(done)
+        rows, going, kept = beams.rows(), unfinished(done), None
         if going is not None:
             beams.settle(done)
             if len(going) == 0:
                 return beams.results()
             kept = torch.tensor(going, device=max_lengths.device)
             beams.keep(kept)
-            state.keep(kept)
-        state.reorder(beams.rows())
+            rows = rows[kept]
+        state.select(rows.flatten(), kept)
         tokens = beams.tokens.flatten()
 
 
@@ -155,6 +166,7 @@ class _Beams:
         n_best: int,
         max_lengths: Tensor,
         length_penalty: float,
+        enough: float,
         eos: int,
         pad: int,
     ) -> None:
@@ -163,6 +175,7 @@ class _Beams:
         self._closing_steps = set(closing)  # on the host: most steps close nothing
         self._max_lengths = max_lengths
         self._length_penalty = length_penalty
+        self._enough = enough  # ended hypotheses with which a sentence is done
         self._eos, self._pad = eos, pad
         self._step = 0
         # Before the first step a sentence has one hypothesis; the copies beside it do not exist.
@@ -173,6 +186,7 @@ class _Beams:
         self._words = torch.full((sentences, beam_size, max(closing)), pad, device=device)
         self._ended_scores = torch.full((sentences, n_best), -torch.inf, device=device)
         self._ended_words = torch.full((sentences, n_best, max(closing)), pad, device=device)
+        self._ends = torch.zeros(sentences, dtype=torch.int64, device=device)
         self._where = torch.arange(sentences, device=device)
         self._all_scores = torch.zeros_like(self._ended_scores)
         self._all_words = torch.zeros_like(self._ended_words)
@@ -191,6 +205,7 @@ class _Beams:
             scores[:, in_beam].masked_fill(~ends[:, in_beam], -torch.inf),
             _take(self._words, parents[:, in_beam]),
         )
+        self._ends = self._ends + (ends & (scores > -torch.inf))[:, in_beam].sum(1)
         live = ends.to(torch.int8).argsort(dim=-1, stable=True)[:, in_beam]
         self.scores, self.parents = scores.gather(1, live), parents.gather(1, live)
         self.tokens = tokens.gather(1, live)
@@ -200,7 +215,8 @@ class _Beams:
         if self._step in self._closing_steps:
             self._finish(self.scores.masked_fill(~at_limit[:, None], -torch.inf), self._words)
         attainable = self.scores[:, 0] / self._max_lengths**self._length_penalty
-        return at_limit | (self._ended_scores[:, -1] >= attainable)
+        bound = self._ended_scores[:, -1] >= attainable
+        return at_limit | bound | (self._ends >= self._enough)
 
     def _finish(self, scores: Tensor, words: Tensor) -> None:
         """Let hypotheses (B, K) and their words (B, K, T) compete for a place among the ended.
@@ -215,10 +231,10 @@ class _Beams:
         self._ended_words = _take(torch.cat([self._ended_words, words], 1), order[:, :n_best])
 
     def rows(self) -> Tensor:
-        """For each live hypothesis (N,), the row of the one that it continues."""
+        """For each live hypothesis (B, K), the row of the one that it continues."""
         sentences, beam_size = self.parents.shape
         first = torch.arange(sentences, device=self.parents.device) * beam_size
-        return (first[:, None] + self.parents).flatten()
+        return first[:, None] + self.parents
 
     def settle(self, done: Tensor) -> None:
         """Put the finished hypotheses of the sentences that are ``done`` (B,) where they stay."""
@@ -232,6 +248,7 @@ class _Beams:
         self._ended_scores = self._ended_scores[sentences]
         self._ended_words = self._ended_words[sentences]
         self._max_lengths, self._where = self._max_lengths[sentences], self._where[sentences]
+        self._ends = self._ends[sentences]
 
     def results(self) -> list[list[Hypothesis]]:
         """The finished hypotheses of all sentences, in their first order, once all are settled."""

@@ -32,11 +32,12 @@ class Hypothesis(NamedTuple):
 class State(Protocol):
     """What a search asks of the memory behind a step function."""
 
-    def reorder(self, rows: Tensor) -> None:
-        """Let hypothesis n go on from old hypothesis ``rows[n]`` (N,) of the same sentence."""
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
+        """Let hypothesis n go on from old hypothesis ``rows[n]`` (N',).
 
-    def keep(self, sentences: Tensor) -> None:
-        """Forget every sentence but ``sentences`` (B',), given by their present positions."""
+        ``sentences`` (B',) are the present positions of those that go on, if some do not; their
+        hypotheses are what ``rows`` names.
+        """
 
 
 S = TypeVar("S", bound=State)
@@ -90,7 +91,7 @@ def greedy(
             break
         kept = torch.tensor(going, device=device)
         where, tokens = where[kept], tokens[kept]
-        state.keep(kept)
+        state.select(kept, kept)
     return [Hypothesis(*pair) for pair in zip(to_ids(words, pad), finite(scores), strict=True)]
 
 

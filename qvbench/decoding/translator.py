@@ -20,8 +20,8 @@ class Network(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
-    def start(self, source: Tensor, copies: int = 1) -> Any:
-        """State of ``copies`` hypotheses for each sentence of ``source`` (B, S)."""
+    def start(self, source: Tensor) -> Any:
+        """State of each sentence of ``source`` (B, S), before its first token."""
 
     def step(self, tokens: Tensor, state: Any) -> Tensor:
         """Newest tokens (N,) to logits (N, V), advancing the state."""
@@ -51,6 +51,8 @@ class Translator:
         vocabulary: the one that the network was trained with.
         beam_size: live hypotheses a sentence; 1 is greedy search, which has no length penalty.
         length_penalty: exponent of the length by which log-probabilities are divided; 0 for none.
+        patience: a sentence is done once ``patience * beam_size`` of its hypotheses have ended;
+            infinite for all that the beam could find, which takes more steps.
         max_length_ratio: a translation may get ``ratio * source tokens + offset`` tokens,
             ``</s>`` counted on both sides.
         max_length_offset: see ``max_length_ratio``.
@@ -67,6 +69,7 @@ class Translator:
         vocabulary: Vocabulary,
         beam_size: int = 5,
         length_penalty: float = 1.0,
+        patience: float = 1.0,
         max_length_ratio: float = 2.0,
         max_length_offset: int = 10,
         max_tokens: int = 4096,
@@ -75,10 +78,13 @@ class Translator:
             raise ValueError("beam_size, max_tokens and max_length_offset must be at least 1")
         if length_penalty < 0 or max_length_ratio < 0:
             raise ValueError("length_penalty and max_length_ratio must be at least 0")
+        if not patience > 0:
+            raise ValueError("patience must be above 0")
         self.network = network
         self.vocabulary = vocabulary
         self.beam_size = beam_size
         self.length_penalty = length_penalty
+        self.patience = patience
         self.max_length_ratio = max_length_ratio
         self.max_length_offset = max_length_offset
         self.max_tokens = max_tokens
@@ -114,7 +120,7 @@ class Translator:
         limits = (lengths * self.max_length_ratio).long() + self.max_length_offset
         special = (self.vocabulary.bos, self.vocabulary.eos, self.vocabulary.pad)
         with _evaluating(self.network):
-            state = self.network.start(source, self.beam_size)
+            state = self.network.start(source)
             if self.beam_size == 1:
                 found = greedy(self.network.step, state, len(source), limits, *special)
                 return [hypothesis.tokens for hypothesis in found]
@@ -127,6 +133,7 @@ class Translator:
                 self.length_penalty,
                 *special,
                 n_best=1,
+                patience=self.patience,
             )
         return [hypotheses[0].tokens for hypotheses in ranked]
 

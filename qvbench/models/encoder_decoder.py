@@ -149,14 +149,13 @@ class EncoderDecoder(nn.Module):
         """Hidden states (..., d) to logits (..., V)."""
         return nn.functional.linear(hidden, self.output_weight, self.output_bias)
 
-    def start(self, source: Tensor, copies: int = 1) -> DecoderState:
-        """Prefill: encode (B, S) and remember it, for ``copies`` hypotheses a sentence."""
+    def start(self, source: Tensor) -> DecoderState:
+        """Prefill: encode (B, S) and remember it, for any number of hypotheses a sentence."""
         memory = self.encode(source)
         return DecoderState(
             caches=[Cache() for _ in self.decoder],
             sources=[layer.cross_attention.remember(memory) for layer in self._decoder_layers()],
             mask=self.source_mask(source),
-            copies=copies,
         )
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:

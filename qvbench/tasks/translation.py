@@ -23,10 +23,10 @@ from qvbench.data.vocabulary import Vocabulary, check_vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
-from qvbench.metrics.bleu import detokenised_scores, tokenised_scores
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
 from qvbench.models.token_loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.tasks.scoring import score_translations
 from qvbench.training.gradient_step import GradientStep
 from qvbench.training.random_state import random_states, restore_random_state
 from qvbench.training.schedules import Noam, Schedule
@@ -52,6 +52,8 @@ class TranslationTask(LightningModule):
         label_smoothing: probability mass spread evenly over the vocabulary in training.
         beam_size: hypotheses per sentence in ``test`` and ``predict``; 1 is greedy search.
         length_penalty: exponent of the length by which a hypothesis's score is divided.
+        patience: a search ends once ``patience * beam_size`` hypotheses have; infinite for all
+            that the beam could find.
     """
 
     def __init__(
@@ -64,12 +66,15 @@ class TranslationTask(LightningModule):
         label_smoothing: float = 0.1,
         beam_size: int = 5,
         length_penalty: float = 1.0,
+        patience: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"model.label_smoothing must be in [0, 1), got {label_smoothing}")
         if beam_size < 1:
             raise UserError(f"model.beam_size must be at least 1, got {beam_size}")
+        if not patience > 0:
+            raise UserError(f"model.patience must be above 0, got {patience}")
         self.attention = attention
         self.position = position
         self.network_recipe = network
@@ -78,6 +83,7 @@ class TranslationTask(LightningModule):
         self.label_smoothing = label_smoothing
         self.beam_size = beam_size
         self.length_penalty = length_penalty
+        self.patience = patience
         self.network: EncoderDecoder | None = None
         self.vocabulary: Vocabulary | None = None
         self.config_yaml = ""  # of this task alone, as the command line resolved it
@@ -264,6 +270,7 @@ class TranslationTask(LightningModule):
             self.vocabulary,
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
+            patience=self.patience,
         )
         translations = translator.translate_ids(batch.source)
         return dict(zip(batch.index.tolist(), translations, strict=True))
@@ -273,29 +280,11 @@ class TranslationTask(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Score the whole test set: BLEU and chrF, detokenised and tokenised, with signatures."""
-        words = self._gathered_translations()
         processor = TextProcessor.of(self.data.corpus, self.data.lowercase)
-        lines = self.data.reference_lines(self.data.test_split)
-        translations = [processor.detokenise(w) for w in words]
-        references = [processor.plain_reference(r) for r in lines]
-        self.tested_lines = {"translations": translations, "references": references}
-        plain = detokenised_scores(translations, references)
-        tokenised = tokenised_scores(words, [processor.target(r) for r in lines])
-        self.log_dict(
-            {
-                "test/bleu": plain.bleu,
-                "test/chrf": plain.chrf,
-                "test/bleu_tokenised": tokenised.bleu,
-                "test/chrf_tokenised": tokenised.chrf,
-            },
-            rank_zero_only=True,
-        )
-        self.bleu_signatures = {
-            "test/bleu": plain.bleu_signature,
-            "test/chrf": plain.chrf_signature,
-            "test/bleu_tokenised": tokenised.bleu_signature,
-            "test/chrf_tokenised": tokenised.chrf_signature,
-        }
+        references = self.data.reference_lines(self.data.test_split)
+        tested = score_translations(self._gathered_translations(), references, processor)
+        self.tested_lines, self.bleu_signatures = tested.lines, tested.signatures
+        self.log_dict(tested.scores, rank_zero_only=True)
 
     def _gathered_translations(self) -> list[str]:
         """Translations of all devices, in the order of the test set's lines."""

@@ -25,14 +25,11 @@ class TableState:
         self.past = torch.empty(sentences * copies, 0, dtype=torch.int64)
         self.rows_stepped: list[int] = []
 
-    def reorder(self, rows: Tensor) -> None:
-        assert rows.shape == self.sentence.shape
-        assert torch.equal(self.sentence[rows], self.sentence), "a hypothesis changed its sentence"
-        self.past = self.past[rows]
-
-    def keep(self, sentences: Tensor) -> None:
-        rows = (sentences[:, None] * self.copies + torch.arange(self.copies)).flatten()
-        self.sentence, self.past = self.sentence[rows], self.past[rows]
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
+        kept = torch.arange(len(self.sentence) // self.copies) if sentences is None else sentences
+        own = self.sentence.view(-1, self.copies)[kept].flatten()
+        assert torch.equal(self.sentence[rows], own), "a hypothesis changed its sentence"
+        self.sentence, self.past = own, self.past[rows]
 
 
 class TableModel:
@@ -104,11 +101,16 @@ def enumerate_all(
 
 
 def slow_beam_search(
-    model: TableModel, sentence: int, beam_size: int, max_length: int, length_penalty: float
+    model: TableModel,
+    sentence: int,
+    beam_size: int,
+    max_length: int,
+    length_penalty: float,
+    enough: float = math.inf,
 ) -> list[tuple[float, list[int]]]:
     """Beam search for one sentence, as one would explain it: (score, tokens), best first.
 
-    It never stops early: it goes on to ``max_length`` and then ranks everything that has ended.
+    It goes on to ``max_length``, or until ``enough`` have ended, and ranks what has ended.
     """
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     ended: list[tuple[float, list[int]]] = []
@@ -125,6 +127,8 @@ def slow_beam_search(
         for log_p, tokens in candidates[:beam_size]:
             if tokens[-1] == EOS:
                 ended.append((log_p / length**length_penalty, list(tokens[:-1])))
+        if len(ended) >= enough and length < max_length:  # at the limit all are closed
+            return sorted(ended, reverse=True)[:beam_size]
         live = [each for each in candidates if each[1][-1] != EOS][:beam_size]
     ended += [(log_p / max_length**length_penalty, list(tokens)) for log_p, tokens in live]
     return sorted(ended, reverse=True)[:beam_size]

@@ -105,7 +105,7 @@ def test_steps_with_reordering_and_dropping_equal_the_whole_pass(
     network = build(mechanism, scheme)
     generator = torch.Generator().manual_seed(1)
     copies = 3
-    state = network.start(source, copies)
+    state = network.start(source)
     sentences = torch.arange(len(source))
     past = torch.empty(len(source) * copies, 0, dtype=torch.int64)
     for position in range(40):  # beyond the first growth of a cache
@@ -117,31 +117,25 @@ def test_steps_with_reordering_and_dropping_equal_the_whole_pass(
         whole = network.project(network(rows, past)[:, -1])
         assert stepped.shape == (len(past), VOCAB)
         assert (stepped - whole).abs().max() < TOLERANCE, f"token {position}"
-        if position in (5, 20):  # the second sentence, then the first of what is left
-            kept = torch.tensor([i for i in range(len(sentences)) if i != (position == 5)])
-            sentences, past = (
-                sentences[kept],
-                past.view(-1, copies, position + 1)[kept].flatten(0, 1),
-            )
-            state.keep(kept)
-        shuffle = torch.randint(copies, (len(sentences), copies), generator=generator)
-        order = (torch.arange(len(sentences))[:, None] * copies + shuffle).flatten()
-        state.reorder(order)
-        past = past[order]
+        dropped = position in (5, 20)  # the second sentence, then the first of what is left
+        kept = torch.arange(len(sentences))
+        if dropped:
+            kept = kept[kept != (position == 5)]
+        shuffle = torch.randint(copies, (len(kept), copies), generator=generator)
+        order = (kept[:, None] * copies + shuffle).flatten()
+        state.select(order, kept if dropped else None)
+        sentences, past = sentences[kept], past[order]
 
 
 class Prefixes:
     """The state of a network without a cache: sources and everything decoded so far."""
 
     def __init__(self, source: Tensor, copies: int) -> None:
-        self.source, self.copies = source.repeat_interleave(copies, 0), copies
+        self.source = source.repeat_interleave(copies, 0)
         self.past = self.source[:, :0]
 
-    def reorder(self, rows: Tensor) -> None:
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
         self.source, self.past = self.source[rows], self.past[rows]
-
-    def keep(self, sentences: Tensor) -> None:
-        self.reorder((sentences[:, None] * self.copies + torch.arange(self.copies)).flatten())
 
 
 @torch.inference_mode()
@@ -160,7 +154,7 @@ def test_beam_search_finds_the_same_hypotheses_with_and_without_a_cache(
 
     limits = torch.tensor([20, 5, 12, 17, 9])
     special = (BOS, EOS, PAD)
-    cached = beam_search(network.step, network.start(source, 4), 5, 4, limits, 1.0, *special)
+    cached = beam_search(network.step, network.start(source), 5, 4, limits, 1.0, *special)
     whole = beam_search(step_whole, Prefixes(source, 4), 5, 4, limits, 1.0, *special)
     for found, expected in zip(cached, whole, strict=True):
         assert [hyp.tokens for hyp in found] == [hyp.tokens for hyp in expected]

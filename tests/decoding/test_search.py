@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -27,6 +29,7 @@ def search(
     max_lengths: list[int],
     length_penalty: float,
     n_best: int | None = None,
+    patience: float = math.inf,
 ) -> list[list[Hypothesis]]:
     return beam_search(
         model.step,
@@ -39,6 +42,7 @@ def search(
         EOS,
         PAD,
         n_best,
+        patience,
     )
 
 
@@ -94,6 +98,19 @@ def test_n_best_cuts_the_list_and_stops_earlier() -> None:
     beam_search(model.step, everything, 6, 5, lengths, 0.5, BOS, EOS, PAD)
     assert best == [hyps[:1] for hyps in full]
     assert sum(state.rows_stepped) < sum(everything.rows_stepped)
+
+
+@pytest.mark.parametrize(("beam_size", "patience"), [(2, 1.0), (4, 1.0), (4, 0.5), (3, 2.0)])
+def test_patience_ends_a_sentence_at_its_ends(beam_size: int, patience: float) -> None:
+    """Catches ends counted outside the beam, of impossible hypotheses, or over all sentences."""
+    model = TableModel(sentences=12, vocab=9, seed=12, end=0.5)
+    lengths = [14, 9, 14, 7, 1, 12, 9, 5, 2, 11, 14, 6]
+    found = search(model, list(range(12)), beam_size, lengths, 1.0, None, patience)
+    enough = max(beam_size, patience * beam_size)
+    for sentence, hyps in enumerate(found):
+        expected = slow_beam_search(model, sentence, beam_size, lengths[sentence], 1.0, enough)
+        assert_same(hyps, expected)
+    assert found != search(model, list(range(12)), beam_size, lengths, 1.0), "never stopped early"
 
 
 def test_a_beam_of_one_without_penalty_is_greedy() -> None:
@@ -156,13 +173,13 @@ class HoardingState(TableState):
     def _rows(self) -> torch.Tensor:
         return (self.live[:, None] * self.copies + torch.arange(self.copies)).flatten()
 
-    def reorder(self, rows: torch.Tensor) -> None:
+    def select(self, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> None:
+        continued = self._rows()[rows]
+        if sentences is not None:
+            self.live = self.live[sentences]
         everything = torch.arange(len(self.inner.sentence))
-        everything[self._rows()] = self._rows()[rows]
-        self.inner.reorder(everything)
-
-    def keep(self, sentences: torch.Tensor) -> None:
-        self.live = self.live[sentences]
+        everything[self._rows()] = continued
+        self.inner.select(everything)
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
@@ -269,6 +286,8 @@ def test_no_sentences_is_no_hypotheses() -> None:
         ({"n_best": 4}, "n_best"),
         ({"n_best": 0}, "n_best"),
         ({"length_penalty": -0.5}, "length_penalty"),
+        ({"patience": 0.0}, "patience"),
+        ({"patience": math.nan}, "patience"),
         ({"max_lengths": [4, 0]}, "max_length"),
         ({"max_lengths": [4]}, "max_lengths"),
     ],

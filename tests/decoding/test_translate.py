@@ -29,13 +29,15 @@ class Echo(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.full((vocab,), 20.0))
         self.batches: list[int] = []
 
-    def start(self, source: torch.Tensor, copies: int = 1) -> TableState:
+    def start(self, source: torch.Tensor) -> TableState:
         self.batches.append(len(source))
         self.source = source
-        return TableState(len(source), copies)
+        return TableState(len(source), 1)
 
     def step(self, tokens: torch.Tensor, state: TableState) -> torch.Tensor:
         position = state.past.shape[1]
+        if position == 0:  # only now it shows how many hypotheses a sentence has
+            state.__init__(len(self.source), len(tokens) // len(self.source))  # type: ignore[misc]
         state.past = torch.cat([state.past, tokens[:, None]], 1)
         logits = torch.zeros(len(tokens), len(self.weight))
         expected = torch.nn.functional.pad(self.source, (0, 99), value=PAD)[:, position]
@@ -167,6 +169,8 @@ def test_a_fault_in_the_checkpoint_leaves_an_old_output_alone(
     ("settings", "message"),
     [
         (["--beam_size", "0"], "'0' is not a whole number from 1 on"),
+        (["--patience", "0"], "'0' is not a number above 0, or inf"),
+        (["--patience", "nan"], "'nan' is not a number above 0, or inf"),
         (["--beam_size", "five"], "'five' is not a whole number"),
         (["--length_penalty", "-1"], "'-1' is not a number from 0 on"),
         (["--length_penalty", "nan"], "'nan' is not a number from 0 on"),
