@@ -3,10 +3,10 @@
 =====================  =====================  ===================================================
 peer                   tasks                  with our weights
 =====================  =====================  ===================================================
-``opennmt``            train, translate       the same function; its beam search stops earlier
+``opennmt``            train, translate       the same function; beams stop by another rule
 ``torch_transformer``  train                  the same function
-``marian``             train, translate       another function: its layer norms come after the sums
-``ctranslate2``        translate              the same function; its beam search stops earlier
+``marian``             train, translate       another function: norms come after the sums
+``ctranslate2``        translate              the same function; beams stop by another rule
 =====================  =====================  ===================================================
 
 ``python -m benchmarks.peers.environments`` makes the environments; :mod:`benchmarks.peers.protocol`

@@ -1,7 +1,7 @@
 """CTranslate2 as a peer for translation: our weights through its own TransformerSpec.
 
-Its beam search ends where a few hypotheses have ended, ours once no better one can come: a few
-translations in a hundred differ for that. Greedy search has no such freedom.
+Greedy translations are ours. With beams about one in a hundred differs, for its search stops by
+another rule than ours.
 """
 
 from __future__ import annotations
