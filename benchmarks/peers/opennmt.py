@@ -3,8 +3,8 @@
 Its Trainer takes an arg-max over the vocabulary at every step for its statistics, and waits for
 three numbers; it has no switch for that, so it is in the time. It knows no bfloat16 on a CPU:
 whatever the precision asked for, it computes in float32 and says so. Its greedy translations are
-ours. Its beam search stops with the first end at the top of the beam, which ours does not, and about
-one translation in five differs for that.
+ours. Its beam search stops with the first end at the top of the beam, which ours does not, and
+about one translation in five differs for that.
 """
 
 from __future__ import annotations
