@@ -81,7 +81,7 @@ class AbsorbingAttention(Attention):
         q = self.queries(x)
         q_len, k_len = q.shape[2], memory[0].shape[2]
         q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
-        settings = self.kernel_settings(q_len, k_len, mask, causal)
+        settings = self.kernel_settings(q_len, k_len, mask, causal, k_len - q_len)
         mixed = core.weigh(self.scores(q, memory), self.mixed(memory), **settings)
         return self.merge(self.values_from(mixed))
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qvbench.attention import core
 from qvbench.attention.cache import Cache, Memory
 from qvbench.attention.cost import Cost
+from qvbench.attention.query_blocks import attend_in_blocks
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 from qvbench.positions.none import NoPosition
@@ -161,26 +162,39 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Projected queries, keys and values to the layer's output (B, Lq, d)."""
         q_len, k_len = q.shape[2], k.shape[2]
-        q = self.rotate(q, k_len - q_len)
+        past = k_len - q_len
+        q = self.rotate(q, past)
         k = self.rotate(k)
-        settings = self.kernel_settings(q_len, k_len, mask, causal)
-        return self.merge(core.attend(q, k, v, **settings))
+
+        def attend(start: int, stop: int) -> Tensor:
+            seen = past + stop if causal else k_len
+            part = mask if mask is None or mask.dim() == 2 else mask[:, :, start:stop]
+            part = part if part is None else part[..., :seen]
+            settings = self.kernel_settings(stop - start, seen, part, causal, past + start)
+            return core.attend(q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], **settings)
+
+        if not self.position.on_logits:  # PyTorch's kernel goes through the keys in blocks itself
+            return self.merge(attend(0, q_len))
+        return self.merge(attend_in_blocks(attend, q_len, q.shape[0] * self.num_heads * k_len))
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
         """What the position scheme does to queries, or a copy of the keys, from ``start`` on."""
         return self.position.rotate(x, start)
 
     def kernel_settings(
-        self, q_len: int, k_len: int, mask: Tensor | None, causal: bool
+        self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int
     ) -> dict[str, Any]:
-        """What the kernel is told besides its tensors: masks, position, dropout."""
+        """What the kernel is told besides its tensors: masks, position, dropout.
+
+        ``first`` is the position of the first query.
+        """
         if mask is not None and mask.dim() == 2:
             mask = mask[:, None, None, :]
         return {
             "mask": mask,
             "causal": causal,
-            "coefficient": self.position.coefficient(q_len, k_len),
-            "bias": self.position.bias(q_len, k_len),
+            "coefficient": self.position.coefficient(q_len, k_len, first),
+            "bias": self.position.bias(q_len, k_len, first),
             "value_scaling": self.position.value_scaling,
             "dropout_p": self.dropout if self.training else 0.0,
         }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position
+from qvbench.positions.interface import Position, offsets
 from qvbench.positions.kernels import KERNELS
 
 KernelName = Literal["power_law", "fixed_power_law", "exponential", "logarithmic", "free_table"]
@@ -44,6 +44,8 @@ class AGF(Position):
         scale: initial distance scale alpha, per token.
     """
 
+    on_logits = True
+
     def __init__(
         self,
         num_heads: int,
@@ -72,15 +74,13 @@ class AGF(Position):
             num_heads, self.directions, exponent_low, exponent_high, scale
         )
 
-    def coefficient(self, q_len: int, k_len: int) -> Tensor:
+    def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
         """``c`` as (H, Lq, Lk), float32 under any autocast, 1 where query and key coincide."""
         device = next(chain(self.kernel.parameters(), self.kernel.buffers())).device
         with torch.autocast(device.type, enabled=False):
             distance = torch.arange(k_len, device=device, dtype=torch.float32)
             table = self.kernel(distance).transpose(0, 1).flatten(1)  # (H, directions * Lk)
-        keys = torch.arange(k_len, device=device)
-        queries = torch.arange(k_len - q_len, k_len, device=device)
-        offset = keys[None, :] - queries[:, None]
+        offset = offsets(q_len, k_len, first, device)
         column = offset.abs()
         if self.directions == 2:
             column = column + k_len * (offset > 0)

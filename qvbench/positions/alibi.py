@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from qvbench.positions.interface import Position
+from qvbench.positions.interface import Position, offsets
 
 
 def slopes(num_heads: int) -> list[float]:
@@ -39,6 +39,7 @@ class ALiBi(Position):
             and an encoder is blind to reversal.
     """
 
+    on_logits = True
     slope: Tensor
 
     def __init__(
@@ -51,10 +52,8 @@ class ALiBi(Position):
         self.register_buffer("slope", torch.stack((left, right if directional else left)), False)
         self.symmetric = not directional
 
-    def bias(self, q_len: int, k_len: int) -> Tensor:
+    def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
         """``-slope * distance`` as (H, Lq, Lk), float32 or the dtype of the module."""
-        device, dtype = self.slope.device, self.slope.dtype
-        keys = torch.arange(k_len, device=device)
-        offset = (keys - keys[k_len - q_len :, None]).to(dtype)  # of key from query, (Lq, Lk)
+        offset = offsets(q_len, k_len, first, self.slope.device).to(self.slope.dtype)
         left, right = self.slope[:, :, None, None]
         return torch.where(offset > 0, -right * offset, left * offset)

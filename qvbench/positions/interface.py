@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,8 +18,9 @@ class Position(nn.Module):
     (:meth:`rotate`), on the logits (:meth:`coefficient` multiplies, :meth:`bias` adds) and on the
     values (``value_scaling``: the coefficient multiplies them too).
 
-    In all hooks the queries are the *last* ``q_len`` of ``k_len`` positions, so that one decoding
-    step (one query, the whole past as keys) needs no offset.
+    Unless ``first``, the position of the first query, is given, the queries are the *last*
+    ``q_len`` of ``k_len`` positions: one decoding step (one query, the whole past as keys) needs
+    no offset.
 
     Args:
         num_heads: number of query heads, H.
@@ -37,6 +39,9 @@ class Position(nn.Module):
     symmetric: bool = False
     """Acts in attention, but alike to the left and to the right of a query: mechanisms whose
     query and key are the same vector gain no direction from it."""
+
+    on_logits: ClassVar[bool] = False
+    """Multiplies or adds to logits, by :meth:`coefficient` or :meth:`bias`."""
 
     value_scaling: bool = False
     """The coefficient multiplies the values as well as the logits (PCM-V)."""
@@ -67,13 +72,20 @@ class Position(nn.Module):
         """Queries or a copy of the keys (B, H, L, D), the first at position ``start``."""
         return x
 
-    def coefficient(self, q_len: int, k_len: int) -> Tensor | None:
+    def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
         """Factor (H, Lq, Lk) on the logits; ``None`` stands for one everywhere."""
         return None
 
-    def bias(self, q_len: int, k_len: int) -> Tensor | None:
+    def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
         """Term (H, Lq, Lk) added to the scaled logits; ``None`` stands for zero everywhere."""
         return None
+
+
+def offsets(q_len: int, k_len: int, first: int | None, device: torch.device) -> Tensor:
+    """Position of each key less that of each query, (Lq, Lk), int64."""
+    start = k_len - q_len if first is None else first
+    keys = torch.arange(k_len, device=device)
+    return keys - torch.arange(start, start + q_len, device=device)[:, None]
 
 
 class PositionRecipe(Protocol):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position
+from qvbench.positions.interface import Position, offsets
 
 
 def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
@@ -42,6 +42,8 @@ class T5(Position):
         shared: one table for all layers of a stack, as T5 has it, or one a layer.
     """
 
+    on_logits = True
+
     def __init__(
         self,
         num_heads: int,
@@ -63,11 +65,9 @@ class T5(Position):
         self.shared = shared
         self.table = nn.Parameter(torch.zeros(num_buckets, num_heads))
 
-    def bias(self, q_len: int, k_len: int) -> Tensor:
+    def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
         """(H, Lq, Lk), zero everywhere before training."""
         device = self.table.device
-        offsets = torch.arange(1 - k_len, k_len, device=device)
-        by_offset = self.table[bucket(offsets, self.num_buckets, self.max_distance)]
-        keys = torch.arange(k_len, device=device)
-        columns = keys - keys[k_len - q_len :, None] + k_len - 1
-        return by_offset.t()[:, columns]
+        every = torch.arange(1 - k_len, k_len, device=device)
+        by_offset = self.table[bucket(every, self.num_buckets, self.max_distance)]
+        return by_offset.t()[:, offsets(q_len, k_len, first, device) + k_len - 1]

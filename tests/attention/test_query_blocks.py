@@ -1,0 +1,92 @@
+"""Long sequences attended to in blocks: the same numbers, in memory that grows with the length."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from qvbench.attention import query_blocks
+from qvbench.positions import POSITIONS
+from tests.pairs import D_MODEL, HEADS, MECHANISMS, SCHEMES, Part, allowed, build, label
+
+LENGTH = 13
+PAIRS = [
+    pytest.param(mechanism, scheme, id=f"{label(mechanism)}-{label(scheme)}")
+    for mechanism in MECHANISMS
+    for scheme in SCHEMES
+    if POSITIONS[scheme[0]].on_logits and allowed(mechanism, scheme)
+]
+
+
+def masks() -> dict[str, Tensor | None]:
+    padded = torch.ones(2, LENGTH, dtype=torch.bool)
+    padded[1, 9:] = False
+    generator = torch.Generator().manual_seed(1)
+    each = torch.rand(2, HEADS, LENGTH, LENGTH, generator=generator) < 0.7
+    return {"none": None, "padded": padded, "by query": each}
+
+
+def run(
+    mechanism: Part, scheme: Part, mask: Tensor | None, causal: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Output and all gradients of a layer, weights and input from a seed."""
+    torch.manual_seed(3)
+    layer = build(mechanism, scheme).double()
+    x = torch.randn(2, LENGTH, D_MODEL, dtype=torch.float64, requires_grad=True)
+    y = layer(x, mask=mask, causal=causal)
+    cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=y.dtype)
+    y.backward(cotangent)
+    parameters = [p.grad for p in layer.parameters() if p.grad is not None]
+    assert len(parameters) > 1
+    return y, [x.grad, *parameters]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", masks().values(), ids=masks())
+@pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+def test_blocks_change_nothing(monkeypatch, mechanism, scheme, mask, causal):
+    """A block that starts at the wrong position, sees keys after it, or loses a gradient."""
+    whole, gradients = run(mechanism, scheme, mask, causal)
+    monkeypatch.setattr(query_blocks, "MAX_LOGITS", 2 * HEADS * LENGTH * 4)  # 4, 4, 4 and 1
+    blocked, blocked_gradients = run(mechanism, scheme, mask, causal)
+    torch.testing.assert_close(blocked, whole, rtol=0, atol=1e-12)
+    for a, b in zip(blocked_gradients, gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_the_backward_pass_drops_the_same_weights(monkeypatch):
+    """Logits computed anew with other random numbers: the output is linear in the values, so its
+    product with any vector is that of the values with their gradient."""
+    monkeypatch.setattr(query_blocks, "MAX_LOGITS", 2 * HEADS * LENGTH * 3)
+    layer = build(("qkv", {}), ("agf", {"value_scaling": True}), dropout=0.5).double()
+    q, k, v = (
+        torch.randn(2, HEADS, LENGTH, D_MODEL // HEADS, dtype=torch.float64, requires_grad=True)
+        for _ in range(3)
+    )
+    y = layer.attend(q, k, v, mask=None, causal=True)
+    cotangent = torch.randn_like(y)
+    y.backward(cotangent)
+    torch.testing.assert_close((v * v.grad).sum(), (y * cotangent).sum())
+
+
+def kept_for_backward(length: int) -> int:
+    """Bytes that autograd keeps of one layer's pass over a sequence."""
+    layer = build(("qkv", {}), ("agf", {"value_scaling": True}))
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        layer(torch.randn(1, length, D_MODEL, requires_grad=True), causal=True)
+    return sum(kept.values())
+
+
+def test_memory_grows_with_the_length_not_its_square(monkeypatch):
+    """Blocks that keep their logits, or a coefficient for the whole sequence."""
+    assert kept_for_backward(512) > 3 * kept_for_backward(256), "whole: the square"
+    monkeypatch.setattr(query_blocks, "MAX_LOGITS", HEADS * 512 * 16)
+    assert kept_for_backward(512) < 2.2 * kept_for_backward(256)
