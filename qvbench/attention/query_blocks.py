@@ -34,7 +34,6 @@ def attend_in_blocks(
         return attend(0, q_len)
     edges = [*range(0, q_len, size), q_len]
     blocks = [
-        checkpoint(attend, start, stop, use_reentrant=False)
-        for start, stop in pairwise(edges)
+        checkpoint(attend, start, stop, use_reentrant=False) for start, stop in pairwise(edges)
     ]
     return torch.cat(blocks, 2)
