@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
 
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary
-from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.parser import Parser
 from qvbench.tasks.translation import TranslationTask
+from qvbench.training.checkpoint_io import read_checkpoint
 
 
 def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextProcessor]:
@@ -24,7 +22,7 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
     Raises:
         UserError: the file is no checkpoint, or none of this suite's.
     """
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
     vocabulary = Vocabulary.from_json(stored["vocabulary"])
     task = task_from_config(stored["config"])
@@ -42,18 +40,3 @@ def task_from_config(text: str) -> TranslationTask:
     task = parser.instantiate_classes(config).model
     assert isinstance(task, TranslationTask)
     return task
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the bytes happen to cause
-        raise UserError(
-            f"{path}: not a checkpoint, or damaged ({type(error).__name__}); give a .ckpt file "
-            "that `qvbench fit` wrote"
-        ) from error
-    if not isinstance(checkpoint, dict) or "qvbench" not in checkpoint:
-        raise UserError(f"{path}: a checkpoint, but not one that `qvbench fit` wrote")
-    return checkpoint

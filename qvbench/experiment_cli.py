@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +27,15 @@ from qvbench.setting_checks import check_network, check_settings, fault_in_union
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import faults, run_folder, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
+from qvbench.training.checkpoint_io import read_checkpoint, with_safe_checkpoints
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.dry_pass import DEVICES, dry_pass
 from qvbench.training.hardware import check_hardware
 from qvbench.training.processes import is_first_process
 from qvbench.training.run_record import RunRecord
+from qvbench.training.stop_signals import StoppedBySignal, slurm_job, was_requeued
+
+log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 """Tells the processes that a run starts for its other devices which folder it has."""
@@ -155,7 +160,9 @@ class ExperimentCLI(LightningCLI):
         settings = self.config[verb]
         given = settings.ckpt_path
         if given is None:
-            if verb != "fit":
+            if verb == "fit":
+                settings.ckpt_path = self._checkpoint_of_requeued_job()
+            else:
                 raise UserError(
                     f"{verb} needs a checkpoint: --ckpt_path PATH, or --ckpt_path last for the "
                     "newest of this config and seed"
@@ -166,6 +173,17 @@ class ExperimentCLI(LightningCLI):
             )
         elif not Path(given).is_file():
             raise UserError(f"--ckpt_path {given}: no such file")
+        else:
+            read_checkpoint(Path(given), tensors=False)  # before hours of preparing data
+
+    def _checkpoint_of_requeued_job(self) -> str | None:
+        """Slurm gives the same command again: it goes on with what the job had begun."""
+        job = slurm_job() if was_requeued() else ""
+        seed = self._settings.seed_everything
+        found = run_folder.checkpoint_of_job(self._base, self._group, seed, job) if job else None
+        if found is not None and is_first_process():
+            log.info("Slurm job %s goes on from %s", job, found)
+        return None if found is None else str(found)
 
     # From config to run
 
@@ -211,6 +229,7 @@ class ExperimentCLI(LightningCLI):
         """
         config = {**self.config_init[self.subcommand].trainer, **kwargs}
         callbacks = terminal_callbacks(config)
+        config["plugins"] = with_safe_checkpoints(config["plugins"])
         if self.folder is not None:
             seed = self._settings.seed_everything
             text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
@@ -236,9 +255,12 @@ class ExperimentCLI(LightningCLI):
         """
         try:
             super()._run_subcommand(subcommand)
+        except StoppedBySignal as end:
+            log.info("%s", end)
+            raise
         except Exception as error:
             fault = faults.explain(error)
-            if "loading state_dict" in str(error):
+            if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
                 fault = UserError(
                     f"--ckpt_path {self._settings.ckpt_path}: the checkpoint is of another model "
                     f"than the config's: {str(error).splitlines()[1].strip()}"
@@ -280,6 +302,8 @@ class ExperimentCLI(LightningCLI):
         checkpoint = self._settings.ckpt_path
         known = run_folder.folder_of(Path(checkpoint)) if checkpoint else None
         if known is not None:
+            if self.config.subcommand == "fit":
+                run_folder.check_writable(known)
             return known
         seed = self._settings.seed_everything
         base = self._base.resolve()

@@ -19,7 +19,7 @@ from qvbench.attention import ATTENTION, AttentionRecipe
 from qvbench.data.batching import Batch
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary, check_vocabulary
+from qvbench.data.vocabulary import Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
@@ -28,10 +28,10 @@ from qvbench.models.token_loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionRecipe
 from qvbench.tasks.scoring import score_translations
 from qvbench.training.gradient_step import GradientStep
-from qvbench.training.random_state import random_states, restore_random_state
 from qvbench.training.schedules import Noam, Schedule
 from qvbench.training.sentence_counts import sentence_scores
 from qvbench.training.step_log import StepLog
+from qvbench.training.task_state import check_checkpoint, restore_task_state, task_state
 
 Scores = TypeVar("Scores")
 Scoring = Callable[[Tensor, Tensor, Tensor, Tensor, float], Scores]
@@ -96,8 +96,9 @@ class TranslationTask(LightningModule):
         self.smoothed_loss = TokenLoss()
         self.perplexity = Perplexity()
         self.gradient_step = GradientStep()
+        self._line: dict[str, float] = {}  # logged, not yet shown
         self._translations: dict[int, list[int]] = {}
-        self._resumed: dict[str, Any] = {}  # what the checkpoint of a resumed run holds
+        self.resumed: dict[str, Any] = {}  # what the checkpoint of a resumed run holds
 
     # Building
 
@@ -195,18 +196,27 @@ class TranslationTask(LightningModule):
 
     def on_train_start(self) -> None:
         """Go on with the random numbers, and the step begun, of the run that is resumed."""
-        if self._resumed:
-            restore_random_state(self._resumed, self.global_rank)
-            self.gradient_step.restore(self._resumed.get("unfinished_step", {}), self)
-            self._resumed = {}
         self.step_log.start()
+        restore_task_state(self, self.resumed)
+        self.resumed = {}
 
     def tokens_seen_now(self) -> int:
         """Target tokens trained on so far, over all devices and restarts."""
         return self.target_tokens_seen + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps."""
+        """Show the line that was logged, if any."""
+        self.log_steps()
+        if self._line:
+            shown = ("train/loss", "train/accuracy", "train/tokens_per_second")
+            self.log_dict({name: self._line[name] for name in shown}, prog_bar=True, logger=False)
+            self._line = {}
+
+    def log_steps(self) -> None:
+        """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps.
+
+        Asked again at the same step, it has nothing to log.
+        """
         step = self.trainer.global_step
         if self.gradient_step.unfinished or step % self.log_every:
             return
@@ -217,8 +227,7 @@ class TranslationTask(LightningModule):
         values["target_tokens"] = float(self.target_tokens_seen)
         for logger in self.loggers:
             logger.log_metrics(values, step)
-        shown = {k: values[k] for k in ("train/loss", "train/accuracy", "train/tokens_per_second")}
-        self.log_dict(shown, prog_bar=True, logger=False)
+        self._line = values
 
     # Validation
 
@@ -311,28 +320,13 @@ class TranslationTask(LightningModule):
     # Checkpoints: plain data only, so that they load with weights_only=True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `translate` needs: the vocabulary, how text is processed, this task's config."""
-        assert self.vocabulary is not None
-        processor = self.data.processor
-        checkpoint["qvbench"] = {
-            "config": self.config_yaml,
-            "vocabulary": self.vocabulary.to_json(),
-            "text": {
-                "source_language": processor.source_language,
-                "target_language": processor.target_language,
-                "tokenised": processor.tokenised,
-                "lowercase": processor.lowercase,
-            },
-            "target_tokens_seen": self.tokens_seen_now(),
-            "unfinished_step": self.gradient_step.state(self),
-            **random_states(self.trainer.world_size),
-        }
+        """Add what `translate` needs, and what training needs to go on."""
+        checkpoint["qvbench"] = task_state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another vocabulary; take up the count of tokens."""
-        stored = checkpoint["qvbench"]
-        self.target_tokens_seen = stored["target_tokens_seen"]
-        self._resumed = stored
-        if self.vocabulary is not None:
-            expected = Vocabulary.from_json(stored["vocabulary"]).fingerprint()
-            check_vocabulary(expected, self.vocabulary.fingerprint(), "the checkpoint")
+        """Refuse a checkpoint of another model or vocabulary; take up the count of tokens."""
+        where = f"--ckpt_path {self.trainer.ckpt_path}"
+        check_checkpoint(self, checkpoint, where, fit=self.trainer.state.fn == "fit")
+        self.resumed = checkpoint["qvbench"]
+        pending = self.resumed.get("step_log", {}).get("tokens", 0)
+        self.target_tokens_seen = self.resumed["target_tokens_seen"] - int(pending)

@@ -11,8 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from qvbench.errors import UserError
+from qvbench.training.atomic_file import replacing
 
 log = logging.getLogger(__name__)
+
+_SPARE = 2
+"""Weights kept beyond those to average over: a run may be taken up from the checkpoint before."""
 
 
 class CheckpointAveraging(Callback):
@@ -30,20 +34,24 @@ class CheckpointAveraging(Callback):
             raise UserError(f"CheckpointAveraging: last must be at least 1, got {last}")
         self.last = last
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what came after the checkpoint from which the run is taken up."""
+        if trainer.is_global_zero:
+            for path in set(self._stored(trainer)) - set(self.snapshots(trainer)):
+                path.unlink()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         folder = self._folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step-{trainer.global_step:09d}.pt"
-        temporary = path.with_suffix(".partial")
-        torch.save(pl_module.state_dict(), temporary)
-        temporary.replace(path)
-        for old in self.snapshots(trainer)[: -self.last]:
-            old.unlink()
+        with replacing(path) as file:
+            torch.save(pl_module.state_dict(), file)
+        self._keep(trainer, self.last + _SPARE)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        paths = self.snapshots(trainer)
+        paths = self.snapshots(trainer)[-self.last :]
         if not paths:
             return
         trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
@@ -51,10 +59,20 @@ class CheckpointAveraging(Callback):
         target = Path(trainer.default_root_dir) / "checkpoints" / "averaged.ckpt"
         trainer.save_checkpoint(target, weights_only=True)
         pl_module.load_state_dict(trained)
+        if trainer.is_global_zero:
+            self._keep(trainer, self.last)
         log.info("averaged the weights of %d validations: %s", len(paths), target)
 
     def snapshots(self, trainer: Trainer) -> list[Path]:
-        """The weights kept so far, oldest first."""
+        """The weights kept up to where training is, oldest first."""
+        paths = self._stored(trainer)
+        return [path for path in paths if int(path.stem[len("step-") :]) <= trainer.global_step]
+
+    def _keep(self, trainer: Trainer, count: int) -> None:
+        for old in self.snapshots(trainer)[:-count]:
+            old.unlink()
+
+    def _stored(self, trainer: Trainer) -> list[Path]:
         return sorted(self._folder(trainer).glob("step-*.pt"))
 
     def _folder(self, trainer: Trainer) -> Path:

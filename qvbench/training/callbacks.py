@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 
+from qvbench.training.last_checkpoint import LastCheckpoint
 from qvbench.training.predictions import PredictionFile, TestedLines
 from qvbench.training.progress import training_progress
 from qvbench.training.sentence_counts import SentenceCounts
@@ -29,10 +30,9 @@ def folder_callbacks(verb: str, trainer: dict[str, Any], folder: Path) -> list[C
         folder: of the run; it exists.
     """
     callbacks: list[Callback] = []
-    if not any(isinstance(c, Checkpoint) for c in trainer["callbacks"] or []):
-        # Without a monitor it keeps the newest, so that `--ckpt_path last` always works.
-        callbacks.append(ModelCheckpoint(filename="{step}", save_last="link"))
     if verb == "fit":
+        if trainer["enable_checkpointing"] is not False:
+            callbacks.append(LastCheckpoint(folder))
         callbacks.append(StepGuard())
         callbacks.append(SentenceCounts(folder))
     if verb == "predict":

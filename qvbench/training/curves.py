@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from qvbench.training.atomic_file import replacing
 from qvbench.training.run_folder import CURVES
 
 COLUMNS = ("step", "epoch", "target_tokens", "seconds", "metric", "value")
@@ -36,6 +39,7 @@ class CurvesLogger(Logger):
         self._folder = folder
         self._start = time.monotonic()
         self._training = False
+        self._rows: int | None = None  # in the file, once it was looked at
 
     # Lightning puts checkpoints under save_dir/name/version: the run's folder itself.
 
@@ -68,26 +72,59 @@ class CurvesLogger(Logger):
             "" if tokens is None else int(tokens),
             f"{time.monotonic() - self._start:.2f}" if self._training else "",
         ]
-        fresh = not self.path.exists()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        if self.rows == 0 and not self.path.exists():
+            writer.writerow(COLUMNS)
+        writer.writerows([*place, name, float(value)] for name, value in values.items())
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(COLUMNS)
-            writer.writerows([*place, name, float(value)] for name, value in values.items())
+            file.write(text.getvalue())  # at once: a killed process leaves few half lines
+        self._rows = self.rows + len(values)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run's folder holds the resolved config."""
 
+    @property
+    def rows(self) -> int:
+        """Measurements in the file. What a killed process left of half a line is removed."""
+        if self._rows is None:
+            self._rows = 0
+            if self.path.exists():
+                self._write(self._read())
+        return self._rows
+
     @rank_zero_only
-    def forget_after(self, step: int) -> None:
-        """Drop the rows later than a checkpoint from which the run is taken up again."""
+    def forget_after(self, step: int, rows: int | None = None) -> None:
+        """Drop what is later than a checkpoint from which the run is taken up again.
+
+        Measurements outside training stay: they are of a checkpoint that was there.
+
+        Args:
+            step: of the checkpoint.
+            rows: in the file when the checkpoint was written; by the step alone if not known.
+        """
         if not self.path.exists():
             return
-        with self.path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        kept = [row for row in rows if row[0] == "" or int(row[0]) <= step]
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *kept])
-        partial.replace(self.path)
+        found = self._read()
+        first = len(found) if rows is None else rows
+        self._write(
+            row
+            for number, row in enumerate(found)
+            if row[0] == "" or (number < first and int(row[0]) <= step)
+        )
+
+    def _read(self) -> list[list[str]]:
+        """The whole rows of the file, without the header."""
+        text = self.path.read_bytes().decode("utf-8", errors="replace")
+        lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
+        found = [row for row in csv.reader(lines) if len(row) == len(COLUMNS)]
+        return [row for row in found[1:] if row[0] == "" or row[0].isdecimal()]
+
+    def _write(self, rows: Iterable[list[str]]) -> None:
+        text = io.StringIO(newline="")
+        kept = list(rows)
+        csv.writer(text).writerows([COLUMNS, *kept])
+        with replacing(self.path) as file:
+            file.write(text.getvalue().encode())
+        self._rows = len(kept)

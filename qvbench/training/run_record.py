@@ -23,6 +23,8 @@ from qvbench.training.run_folder import CONFIG, RECORD, SWEEP_VARIABLE
 
 log = logging.getLogger(__name__)
 
+_ENDS = (KeyboardInterrupt, SystemExit)  # by hand, or by a signal that had a checkpoint written
+
 
 class RunRecord(Callback):
     """Keeps the record of a run in its folder, so that a crashed run leaves one too.
@@ -68,11 +70,6 @@ class RunRecord(Callback):
             self.folder,
         )
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Curves go on from the checkpoint's step: what the lost part logged is logged again."""
-        for logger in _curves(trainer):
-            logger.forget_after(trainer.global_step)
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer, pl_module, status="running")
@@ -86,7 +83,7 @@ class RunRecord(Callback):
         """Keep how the run ended: what the user is told, or what kind of fault of ours it was."""
         if trainer.state.fn != "fit" or not self.record:
             return
-        status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        status = "interrupted" if isinstance(exception, _ENDS) else "failed"
         fault = explain(exception)
         if status == "failed":
             message = str(fault) if fault else type(exception).__name__

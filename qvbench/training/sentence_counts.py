@@ -18,8 +18,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from qvbench.training.atomic_file import replacing
+
 FILE = "sentences.npz"
 Arrays = dict[str, npt.NDArray[Any]]
+
+_PORTABLE = {"uint16": np.int32}  # torch has no such tensors everywhere
 
 
 class SentenceScores(NamedTuple):
@@ -66,10 +70,26 @@ class SentenceCounts(Callback):
         self._kept: Arrays = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on from what a resumed run has kept, unless it is about to be made again."""
+        """Go on from the file of a run whose checkpoint says nothing of it."""
         kept = _read(self.file)
-        if kept and max(kept["best_step"], kept["last_step"]) <= trainer.global_step:
+        done = trainer.global_step
+        if not self._kept and kept and max(kept["best_step"], kept["last_step"]) <= done:
             self._kept = kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept, as tensors: the file may be ahead of a checkpoint."""
+        return {
+            name: torch.from_numpy(values.astype(_PORTABLE.get(values.dtype.name, values.dtype)))
+            for name, values in self._kept.items()
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = {
+            name: values.numpy().astype(np.uint16)
+            if values.dtype == torch.int32
+            else values.numpy()
+            for name, values in state_dict.items()
+        }
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batches = []
@@ -138,7 +158,5 @@ def _read(file: Path) -> Arrays:
 
 def _write(file: Path, arrays: Arrays) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
-    partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as opened:
+    with replacing(file) as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
-    partial.replace(file)

@@ -62,6 +62,20 @@ class StepLog:
         """Of the last step, on its device."""
         return self._gradient_norm
 
+    def state(self) -> dict[str, Any]:
+        """What was summed since the last line, for a run that is taken up in between."""
+        tensors = {"sums": self._sums, "tokens": self._tokens, "gradient_norm": self._gradient_norm}
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        kept = {name: value.clone() for name, value in tensors.items() if value is not None}
+        return {**kept, "elapsed": self._elapsed + running}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from :meth:`state`, after :meth:`start`."""
+        moved = {n: v.to(device) for n, v in state.items() if isinstance(v, Tensor)}
+        self._sums, self._tokens = moved.get("sums"), moved.get("tokens")
+        self._gradient_norm = moved.get("gradient_norm")
+        self._elapsed = state.get("elapsed", 0.0)
+
     def values(self, task: Any) -> dict[str, float]:
         """The line, in the names that every logger gets; sums start again."""
         if self._sums is None or self._tokens is None or self._gradient_norm is None:
