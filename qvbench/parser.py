@@ -24,8 +24,8 @@ class ConfigByName(ActionConfigFile):
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
         config = find_config(str(values))
-        if Path(config).is_file():
-            read_yaml(Path(config))
+        if Path(config).is_file() and not isinstance(read_yaml(Path(config)), dict):
+            raise UserError(f"{config}: not a config: empty, or no keys with values")
         super().__call__(parser, cfg, config, option_string)
 
 

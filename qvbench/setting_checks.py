@@ -98,7 +98,7 @@ def keys_named(message: str, settings: Any) -> Iterator[str]:
         settings: the parsed config.
     """
     words = set(re.findall(r"[a-z_]\w+", message))
-    for key in settings.keys(branches=True):
+    for key in settings.keys(branches=False):
         plain = key.replace(".init_args", "")
         if plain.rpartition(".")[2] in words and not key.endswith(("class_path", "init_args")):
             yield plain

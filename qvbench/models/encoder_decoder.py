@@ -29,6 +29,12 @@ from qvbench.models.initialisation import initialise
 from qvbench.positions import Position, PositionRecipe
 
 
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"network: {name} must be at least 1, got {size}")
+
+
 class EncoderDecoder(nn.Module):
     """Encoder-decoder Transformer with shared embeddings and output layer.
 
@@ -73,8 +79,14 @@ class EncoderDecoder(nn.Module):
         activation: Literal["relu", "gelu", "silu"] = "relu",
     ) -> None:
         super().__init__()
-        if min(vocab_size, d_model, num_heads, ffn_dim, encoder_layers, decoder_layers) < 1:
-            raise UserError("network: widths, heads and depths must be at least 1")
+        _check_sizes(
+            vocab_size=vocab_size,
+            d_model=d_model,
+            num_heads=num_heads,
+            ffn_dim=ffn_dim,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+        )
         if not all(0 <= p < 1 for p in (dropout, attention_dropout, ffn_dropout)):
             raise UserError("network: dropout probabilities must be in [0, 1)")
         self.padding_id = padding_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -66,3 +67,19 @@ class RemoveStore(Callback):
         if trainer.global_step == 2:
             for file in trainer.datamodule.folder.iterdir():
                 file.unlink()
+
+
+class KillService(Callback):
+    """Kills the process through which W&B writes, with SIGKILL."""
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != 4:
+            return
+        for folder in Path("/proc").glob("[0-9]*"):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "comm").read_text().strip()
+            if int(fields[1]) == os.getpid() and name.startswith(("wandb", "gpu_stats")):
+                os.kill(int(folder.name), signal.SIGKILL)
+                print("killed W&B's service")

@@ -204,7 +204,7 @@ def half_precision(scale: float) -> MixedPrecision:
 
 
 def test_a_few_skipped_steps_are_no_fault(data, trainer) -> None:
-    """Catches a guard that ends every fp16 training where it finds its scale, in the first steps."""
+    """Catches a guard that ends every fp16 training in the steps that find its scale."""
     run = trainer(
         max_steps=4,
         callbacks=[StepGuard()],

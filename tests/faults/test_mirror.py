@@ -1,0 +1,250 @@
+"""A tracker that fails, hangs or cannot be reached stops no run and holds none up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from qvbench.training import mirror, tracking
+from qvbench.training.mirror import Mirror
+from tests.cli.conftest import Answer
+
+Command = Callable[..., Answer]
+ROOT = Path(__file__).parents[2]
+
+
+class Tracker(Logger):
+    """Keeps what it is told; fails at the call of a number, or hangs there until it is let go."""
+
+    name = "tracker"
+    version = ""
+
+    def __init__(self, fail_at: int = -1, hang_at: int = -1) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+        self.fail_at, self.hang_at = fail_at, hang_at
+        self.let_go = threading.Event()
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if len(self.told) == self.fail_at:
+            raise ConnectionResetError("the service is gone\nand a page of details")
+        if len(self.told) == self.hang_at:
+            self.let_go.wait(60)
+        self.told.append((dict(metrics), step))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        self.told.append(args)
+
+
+def test_all_is_handed_on_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    """Catches values that change after they were logged, and calls that overtake one another."""
+    tracker = Tracker()
+    hands = Mirror(tracker)
+    hands.log_hyperparams({"a": 1})
+    values = {"x": 0.0}
+    for step in range(100):
+        values["x"] = float(step)
+        hands.log_metrics(values, step)
+    hands.close(lambda: tracker.told.append("closed"), 5.0)
+    expected = [({"a": 1},), *[({"x": float(n)}, n) for n in range(100)], "closed"]
+    assert tracker.told == expected
+    assert not caplog.text
+
+
+def test_a_failure_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Catches a run that dies of its tracker in mid-run, or a line of complaint for every step."""
+    tracker = Tracker(fail_at=2)
+    hands = Mirror(tracker)
+    with caplog.at_level(logging.WARNING, logger="qvbench"):
+        for step in range(20):
+            hands.log_metrics({"x": 1.0}, step)
+        hands.close(tracker.save, 5.0)
+    assert len(tracker.told) == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Tracker: the service is gone; the run goes on without")
+    assert "\n" not in record.getMessage()
+
+
+def test_a_tracker_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    tracker = Tracker(hang_at=1)
+    hands = Mirror(tracker)
+    start = time.monotonic()
+    with caplog.at_level(logging.WARNING, logger="qvbench"):
+        for step in range(1000):
+            hands.log_metrics({"x": 1.0}, step)
+        assert time.monotonic() - start < 2
+        hands.close(tracker.save, 0.3)
+    assert time.monotonic() - start < 5
+    assert "no answer within 0.3 seconds; the run goes on without it" in caplog.text
+    tracker.let_go.set()
+
+
+# Weights & Biases
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user with a key, who is alone in this process."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("WANDB_MODE", "WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(wandb, "teardown", lambda *_: None)
+    monkeypatch.setattr(wandb, "run", None)
+
+
+def with_wandb(config: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["trainer"]["logger"] = {"class_path": "WandbLogger", "init_args": {"save_dir": "."}}
+    config.write_text(yaml.safe_dump(content))
+
+
+class Run(SimpleNamespace):
+    """W&B's run, as far as Lightning asks for it."""
+
+    def __init__(self, log: Callable[..., None], folder: str) -> None:
+        config = SimpleNamespace(update=lambda *_, **__: None)
+        super().__init__(log=log, id="x", name="x", dir=folder, offline=False, config=config)
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise ConnectionError("no route to host\ndetails")
+
+
+def say_nothing(*_: Any, **__: Any) -> None:
+    time.sleep(60)
+
+
+def ignore(*_: Any, **__: Any) -> None:
+    pass
+
+
+FAULTS: dict[str, tuple[Any, Any, Any, str]] = {
+    "nowhere to be opened": (refuse, ignore, ignore, "no route to host"),
+    "an opening that hangs": (say_nothing, ignore, ignore, "no answer within 1 seconds"),
+    "a log that fails": (None, refuse, ignore, "no route to host"),
+    "a log that hangs": (None, say_nothing, ignore, "no answer within 1 seconds"),
+    "an end that fails": (None, ignore, refuse, "no route to host"),
+    "an end that hangs": (None, ignore, say_nothing, "no answer within 1 seconds"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_is_complete_without_wandb(
+    fault: str,
+    tiny: Path,
+    here: Path,
+    qvbench: Command,
+    account: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Catches every way in which W&B has ended a training, and a missing word about it."""
+    init, log, finish, said = FAULTS[fault]
+    opened = Run(log, str(here / "wandb" / "run-1" / "files"))
+    monkeypatch.setattr(wandb, "init", init or (lambda **_: opened))
+    monkeypatch.setattr(wandb, "finish", finish)
+    monkeypatch.setattr(wandb, "run", opened)
+    if init is not None:
+        monkeypatch.setattr(wandb, "run", None)
+    else:
+        monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: opened))
+        monkeypatch.setattr(Mirror, "sync_command", "wandb sync the-run")
+    for name in ("OPEN_SECONDS", "CLOSE_SECONDS"):
+        monkeypatch.setattr(tracking, name, 1.0)
+    with_wandb(tiny)
+    start = time.monotonic()
+    with caplog.at_level(logging.WARNING, logger="qvbench"):
+        answer = qvbench("fit", "--config", "tiny.yaml")
+    assert answer.status == 0, answer.err
+    assert time.monotonic() - start < 20
+    folder = here / "runs" / "tiny" / "seed-3"
+    assert "val/accuracy" in (folder / "curves.csv").read_text().splitlines()[-4]
+    assert '"finished"' in (folder / "run.json").read_text()
+    complaints = [r.getMessage() for r in caplog.records if "the run goes on" in r.getMessage()]
+    assert len(complaints) == 1, caplog.text
+    assert said in complaints[0]
+    if init is None:
+        assert "to upload later: wandb sync" in complaints[0]
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def real_fit(here: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with W&B as it is installed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    command = [sys.executable, "-m", "qvbench", "fit", "--config", "tiny.yaml", *words]
+    return subprocess.run(
+        command,
+        cwd=here,
+        env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(here), "WANDB_SILENT": "true"}
+        | environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers(tiny: Path, here: Path, silent_server: str) -> None:
+    """Catches a wait without end, by W&B itself, in opening a run and in leaving Python."""
+    with_wandb(tiny)
+    start = time.monotonic()
+    done = real_fit(
+        here,
+        WANDB_BASE_URL=silent_server,
+        WANDB_API_KEY="0" * 40,
+        WANDB_INIT_TIMEOUT="3",
+        WANDB_FINISH_TIMEOUT="3",
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 100
+    assert done.stderr.count("this run is kept offline") == 1
+    assert "wandb sync " in done.stdout
+    assert (here / "runs" / "tiny" / "seed-3" / "curves.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed(tiny: Path, here: Path) -> None:
+    """Catches a training that W&B's own process takes with it."""
+    with_wandb(tiny)
+    content = yaml.safe_load(tiny.read_text())
+    content["trainer"]["callbacks"].append({"class_path": "tests.faults.injected.KillService"})
+    tiny.write_text(yaml.safe_dump(content))
+    done = real_fit(here, "--trainer.max_steps", "30", WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    folder = here / "runs" / "tiny" / "seed-3"
+    steps = [line.split(",")[0] for line in (folder / "curves.csv").read_text().splitlines()]
+    assert steps[-1] == "30"
+    assert "killed W&B's service" in done.stdout
+    assert "Traceback" not in done.stderr.split("the run goes on")[0], done.stderr
+
+
+def test_waiting_has_an_end() -> None:
+    """Catches limits that are longer than W&B's own, or none."""
+    assert 30 < mirror.OPEN_SECONDS < 600
+    assert 300 < mirror.CLOSE_SECONDS < 900

@@ -1,0 +1,146 @@
+"""What happens around a training: processes that die, files that go, disks that fill up."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from qvbench.errors import UserError
+from qvbench.training.faults import explain
+from tests.cli.conftest import Answer
+
+ROOT = Path(__file__).parents[2]
+
+
+def with_callback(config: Path, name: str) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["trainer"]["callbacks"].append({"class_path": f"tests.faults.injected.{name}"})
+    config.write_text(yaml.safe_dump(content))
+
+
+def fit(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "qvbench", "fit", "--config", "tiny.yaml", *words],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_one_line(tiny: Path, here: Path) -> None:
+    """Catches a training that waits for ever for a process that is gone, and a traceback."""
+    with_callback(tiny, "KillWorker")
+    words = ["--data.num_workers", "2", "--trainer.max_steps", "400"]
+    done = fit(here, *words)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("qvbench: error: a process that prepares batches was killed"), last
+    assert "--data.num_workers" in last
+    assert "Traceback" not in done.stderr
+    folder = here / "runs" / "tiny" / "seed-3"
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["status"], record["fault"]["kind"]) == ("failed", "worker")
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] >= 3
+    again = fit(here, "--ckpt_path", "last", "--trainer.max_steps", "3")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_store_that_is_removed_serves_the_runs_that_opened_it(
+    tiny: Path,
+    here: Path,
+    qvbench: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: str,
+) -> None:
+    """Catches a cache that cannot be cleaned while something trains, on systems that map files."""
+    monkeypatch.setenv("QVBENCH_CACHE", str(here / "cache"))
+    with_callback(tiny, "RemoveStore")
+    answer = qvbench(
+        "fit", "--config", "tiny.yaml", "--data.num_workers", workers, "--trainer.max_steps", "9"
+    )
+    assert answer.status == 0, answer.err
+    assert not list((here / "cache").glob("grammar-*/*.npy"))
+    again = qvbench("fit", "--config", "tiny.yaml")
+    assert again.status == 0, again.err  # written anew
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "curves.csv")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "qvbench.training.curves.CurvesLogger.log_metrics",
+        "qvbench.training.run_record.write_atomically",
+        "torch.save",
+    ],
+)
+def test_a_disk_that_fills_up_is_one_line(
+    place: str,
+    tiny: Path,
+    qvbench: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a traceback from whichever file of the run was the first not to fit."""
+    monkeypatch.setattr(place, full)
+    answer = qvbench("fit", "--config", "tiny.yaml")
+    assert answer.status == 2, answer.err
+    last = answer.err.splitlines()[-1]
+    assert "the disk is full; free some space, then go on with --ckpt_path last" in last
+    assert "Traceback" not in answer.err
+
+
+EXPLAINED = {
+    "worker killed": (
+        RuntimeError("DataLoader worker (pid 123) is killed by signal: Killed. "),
+        "was killed (signal: Killed)",
+    ),
+    "worker gone": (
+        RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+        "ended without a word",
+    ),
+    "CPU memory": (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        "out of memory: lower --data.max_tokens",
+    ),
+    "writer": (
+        RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing"),
+        "the folder of the run: the disk is full",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EXPLAINED)
+def test_what_the_user_can_mend_is_explained(case: str) -> None:
+    error, said = EXPLAINED[case]
+    assert said in str(explain(error))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shape mismatch"), OSError(errno.ENOENT, "no such file"), KeyError("a")]
+)
+def test_what_is_ours_is_not(error: Exception) -> None:
+    """Catches an explanation that swallows a traceback that somebody needs."""
+    assert explain(error) is None
+
+
+def test_a_line_for_the_user_stays_what_it_is() -> None:
+    error = UserError("as it was")
+    assert explain(error) is error
