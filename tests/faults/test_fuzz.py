@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import TARGETS, Outcome, Target, append, check_overlay, check_text
+from tests.fuzz import Outcome, append
 from tests.fuzz import main as fuzz
+from tests.fuzz_targets import TARGETS, Target, check_overlay, check_text
 
 EXAMPLES = {"text reader": 150, "stored corpus": 8, "random config": 4, "changed config": 4}
 
