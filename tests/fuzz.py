@@ -88,30 +88,37 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path)
     given_words = parser.parse_args(words)
     commit = provenance.git_revision()
+    before = _read(given_words.output)
     outcomes = {name: Outcome() for name in TARGETS}
-    start, number = time.monotonic(), given_words.seed
+    start, number, summary = time.monotonic(), given_words.seed, {}
     while time.monotonic() - start < 60 * given_words.minutes:
         behind = min(TARGETS, key=lambda name: outcomes[name].seconds / TARGETS[name].share)
         number += 1
-        outcomes[behind].run(TARGETS[behind], 25 if "config" in behind else 200, number)
-    arguments = [f"--minutes {given_words.minutes:g}", f"--seed {given_words.seed}"]
-    summary = {
-        "command": " ".join(["python -m tests.fuzz", *arguments]),
-        "commit": commit,
-        "versions": {"python": platform.python_version(), "hypothesis": hypothesis.__version__},
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "targets": {name: outcome.summary() for name, outcome in outcomes.items()},
-    }
+        outcomes[behind].run(TARGETS[behind], TARGETS[behind].round, number)
+        summary = {
+            "command": f"python -m tests.fuzz --minutes {given_words.minutes:g} "
+            f"--seed {given_words.seed}",
+            "commit": commit,
+            "versions": {"python": platform.python_version(), "hypothesis": hypothesis.__version__},
+            "minutes": round((time.monotonic() - start) / 60, 1),
+            "cpu_seconds": round(time.process_time()),
+            "targets": {name: outcome.summary() for name, outcome in outcomes.items()},
+        }
+        if given_words.output:  # after every round: a run that is killed leaves what it did
+            write(given_words.output, [*before, summary])
     print(json.dumps(summary, indent=2, ensure_ascii=False))
-    if given_words.output:
-        append(given_words.output, summary)
     return int(any(outcome.faults for outcome in outcomes.values()))
 
 
-def append(file: Path, summary: dict[str, Any]) -> None:
-    """Add a run to those of a file, and what they come to together."""
-    runs = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []
-    runs.append(summary)
+def _read(file: Path | None) -> list[dict[str, Any]]:
+    if file is None or not file.exists():
+        return []
+    runs: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return runs
+
+
+def write(file: Path, runs: list[dict[str, Any]]) -> None:
+    """Write runs and what they come to together."""
     total = {
         "minutes": round(sum(run["minutes"] for run in runs), 1),
         "examples": sum(t["examples"] for run in runs for t in run["targets"].values()),
