@@ -1,0 +1,134 @@
+"""`qvbench fit` killed with SIGKILL at any moment, taken up until its end: nothing is different."""
+
+from __future__ import annotations
+
+import copy
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.conftest import TINY_CONFIG
+from tests.cli.killing import differences, finish, outcome, run
+
+MOMENTS = 75
+"""Kills fall among so many moments: of them a validation with all that it writes has about 40."""
+
+
+@pytest.fixture
+def long_run(here: Path, tiny: Path) -> Path:
+    """A run over several epochs, with all that keeps a state: steps of two batches, dropout,
+    validations within epochs and steps, averaging, early stopping, a schedule."""
+    config: dict[str, Any] = copy.deepcopy(TINY_CONFIG)
+    config["model"]["network"]["init_args"]["dropout"] = 0.2
+    config["data"]["eval_max_tokens"] = 100
+    config["trainer"] |= {
+        "max_steps": 15,
+        "accumulate_grad_batches": 2,
+        "log_every_n_steps": 2,
+        "val_check_interval": 7,
+        "callbacks": [
+            {"class_path": "CheckpointAveraging", "init_args": {"last": 2}},
+            {
+                "class_path": "EarlyStopping",
+                "init_args": {"monitor": "val/loss", "patience": 100},
+            },
+        ],
+    }
+    (here / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return here
+
+
+def check(folder: Path, settings: list[str], seed: int, others: list[str] | None = None) -> None:
+    """Compare a run that is killed at random with one that is not."""
+    whole = run(folder, "fit", "--config", "tiny.yaml", *settings, "--name", "whole")
+    assert whole.status == 0, whole.text
+    chance = random.Random(seed)
+    settings = settings if others is None else others
+    found, killed = finish(
+        folder, "tiny.yaml", lambda: chance.randint(1, MOMENTS), *settings, "--name", "killed"
+    )
+    print(seed, killed)
+    assert len(killed) >= 3, "the run should have been killed more often"
+    one, other = outcome(folder / "runs" / "whole" / "seed-3"), outcome(found)
+    assert not differences(one._asdict(), other._asdict()), killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_ends_as_one_that_was_not(long_run: Path, workers: int) -> None:
+    """Catches a batch or a step twice or never, a random state, a row of the curve, a validation
+    left out, an average over other weights, a checkpoint that is half written."""
+    check(long_run, ["--data.num_workers", str(workers)], seed=workers)
+
+
+@pytest.mark.slow
+def test_epochs_that_end_with_their_validation(long_run: Path) -> None:
+    """Catches what is different where Lightning saves after the epoch; another number of workers
+    in the killed run, which must not matter."""
+    epochs = ["--trainer.val_check_interval", "1.0", "--trainer.check_val_every_n_epoch", "1"]
+    check(long_run, epochs, seed=5, others=[*epochs, "--data.num_workers", "1"])
+
+
+@pytest.mark.slow
+def test_early_stopping_is_not_forgotten(long_run: Path) -> None:
+    """Catches a run that trains on when it is killed after the validation that ended it."""
+    stop = ["--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val/accuracy",
+            "--trainer.callbacks.mode", "max", "--trainer.callbacks.min_delta", "101",
+            "--trainer.callbacks.patience", "1"]  # fmt: skip
+    check(long_run, stop, seed=7)
+    record = (long_run / "runs" / "whole" / "seed-3" / "run.json").read_text()
+    assert '"steps": 15' not in record, "it should have stopped early"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stops", [(4, 9, 15)])
+def test_more_steps_go_on_from_the_final_weights(long_run: Path, stops: tuple[int, ...]) -> None:
+    """Catches a final checkpoint from which the rest of an epoch is left out."""
+    for stop in stops:
+        words = ["--trainer.max_steps", str(stop), "--name", "pieces"]
+        words += ["--ckpt_path", "last"] if stop != stops[0] else []
+        end = run(long_run, "fit", "--config", "tiny.yaml", *words)
+        assert end.status == 0, end.text
+    whole = run(long_run, "fit", "--config", "tiny.yaml", "--name", "whole")
+    assert whole.status == 0, whole.text
+    one, other = (outcome(long_run / "runs" / name / "seed-3") for name in ("whole", "pieces"))
+    assert not differences(one._asdict(), other._asdict())
+
+
+# Signals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "moments"),
+    [(signal.SIGTERM, (11, 60, 95)), (signal.SIGUSR1, (30,)), (signal.SIGINT, (45,))],
+)
+def test_a_signal_leaves_a_checkpoint_of_the_moment(
+    long_run: Path, number: int, moments: tuple[int, ...]
+) -> None:
+    """Catches a signal that ends the run with status 0, that loses what came after the last
+    validation, or a checkpoint within a step or a validation that does not go on exactly."""
+    import os
+
+    def send() -> None:
+        os.kill(os.getpid(), number)
+
+    fit = ("fit", "--config", "tiny.yaml")
+    whole = run(long_run, *fit, "--name", "whole")
+    assert whole.status == 0, whole.text
+    words: tuple[str, ...] = ("--name", "stopped")
+    for moment in moments:
+        end = run(long_run, *fit, *words, moment=moment, act=send)
+        assert end.status == 128 + number, end.text
+        assert "--ckpt_path last goes on from there" in end.text
+        assert "Traceback" not in end.text
+        assert '"interrupted"' in (long_run / "runs/stopped/seed-3/run.json").read_text()
+        words = ("--name", "stopped", "--ckpt_path", "last")
+    end = run(long_run, *fit, *words)
+    assert end.status == 0, end.text
+    one, other = (outcome(long_run / "runs" / name / "seed-3") for name in ("whole", "stopped"))
+    assert not differences(one._asdict(), other._asdict())
