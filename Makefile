@@ -2,6 +2,7 @@
 #   make fit     set up .venv, then train configs/tiny/qvka.yaml on the built-in corpus
 #   make test    set up .venv, then lint, format, types and all tests
 #   make check   the quick part of it, for every save: no slow tests
+#   make bench   set up .venv and the peers' environments, then measure speed into results/speed/
 #   make clean   remove .venv and caches; runs/ stays
 # Another interpreter: `make fit PYTHON=python3.12`.
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test check smoke lint clean
+.PHONY: help fit test check smoke lint bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A peer whose environment cannot be made is left out, and the results say so. One case or group:
+# `make bench BENCH="--only training"`.
+bench: $(READY)
+	-$(BIN)/python -m benchmarks.peers.environments
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # torch comes first and alone, so that its pinned build is settled before anything asks for torch.
 $(READY): pyproject.toml constraints.txt

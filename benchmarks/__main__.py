@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     threads = arguments.threads or machine.default_threads()
     torch.set_num_threads(threads)
-    options = Options(arguments.repeats, threads, arguments.checkpoint, _command(arguments))
+    options = Options(arguments.repeats, threads, arguments.checkpoint or "", _command(arguments))
     folders = {} if arguments.pages else run_all(cases, options, arguments.out)
     for folder in folders or sorted(path for path in arguments.out.glob("*") if path.is_dir()):
         pages.write(folder)
@@ -56,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_whole, help="of every program; all cores by default")
     parser.add_argument(
         "--checkpoint",
-        default="",
         type=_absolute,
         metavar="PATH",
         help="network that translates; else one is trained first",

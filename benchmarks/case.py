@@ -52,6 +52,7 @@ class Entry:
         runner: :data:`OURS`, or a peer.
         shape: what differs from the case's shape.
         goal: of the time that it takes, over the first program's.
+        within: seconds that an item may take; a goal too.
         measures: ``FLOP`` or ``B`` for one that measures what the machine can do, to which the
             others' speeds are held; nothing for one that is compared.
     """
@@ -60,6 +61,7 @@ class Entry:
     runner: str = OURS
     shape: Mapping[str, Any] = field(default_factory=dict)
     goal: Goal | None = None
+    within: float | None = None
     measures: str = ""
 
 

@@ -220,9 +220,9 @@ def loading() -> Iterable[Case]:
 
 def starting() -> Iterable[Case]:
     """From a command to what its user waits for."""
-    yield Case("start/qvbench --help", "start", (Entry("--help"),), {"what": "help"})
+    yield Case("start/qvbench --help", "start", (Entry("--help", within=1.0),), {"what": "help"})
     first = {"what": "fit", "config": DATA}
-    yield Case("start/fit to its first step", "start", (Entry("fit"),), first)
+    yield Case("start/fit to its first step", "start", (Entry("fit", within=10.0),), first)
 
 
 def machine() -> Iterable[Case]:

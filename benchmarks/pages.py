@@ -27,13 +27,13 @@ TITLES = {
     "decoding": "One decoding step of one self-attention layer, by batch and context",
 }
 READING = (
-    "A row is a program; `10–90 %` are quantiles over the rounds. *Time, × the first* is the time "
-    "for an item over that of the case's first row, taken round by round: programs of a case run "
-    "in turns, in one run, and the order is turned round every time. A goal is a bound on it, "
-    "`open` if it lies within the quantiles. *Of the machine's rate* holds operations, or bytes, "
-    "to what the rows of rates did in the same run; operations are those of the padded batches' "
-    "matrix products, by formula. Peak memory is that of the process (on a GPU, of tensors). "
-    "There is a speed only where the check passed in the same run."
+    "A row is a program; `10 % to 90 %` are quantiles over the rounds. *Time over the first's* is "
+    "the time for an item over that of the case's first row, taken round by round: programs of a "
+    "case run in turns, in one run, and the order is turned round every time. A goal is a bound "
+    "on it, `open` if it lies within the quantiles. *Of the machine's rate* holds operations, or "
+    "bytes, to what the rows of rates did in the same run; operations are those of the padded "
+    "batches' matrix products, by formula. Peak memory is that of the process (on a GPU, of "
+    "tensors). There is a speed only where the check passed in the same run."
 )
 
 

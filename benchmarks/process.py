@@ -103,8 +103,11 @@ class Program:
 
     def _died(self) -> ProgramDiedError:
         """What its standard error ended with."""
-        self._process.kill()
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it answers, but no JSON
+            self._process.kill()
+            status = self._process.wait()
         self._errors.seek(0)
         words = [line.rstrip() for line in self._errors if line.strip()][-STDERR_LINES:]
         what = f"no answer within {self._patience:g} s" if self._silent else f"status {status}"

@@ -7,18 +7,18 @@ from typing import Any
 
 from benchmarks.case import Goal
 from benchmarks.measure import MEASURED
-from benchmarks.statistics import Spread, ratios, speeds
+from benchmarks.statistics import Spread, ratios, speeds, spread
 
 Raw = Mapping[str, Any]
-NOTHING = "–"
+NOTHING = "-"
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))
 COLUMNS = (
     ("case", "---"),
     ("program", "---"),
-    ("a second", "---:"),
-    ("10–90 %", "---:"),
-    ("time, × the first", "---:"),
-    ("10–90 %", "---:"),
+    ("speed", "---:"),
+    ("10 % to 90 %", "---:"),
+    ("time over the first's", "---:"),
+    ("10 % to 90 %", "---:"),
     ("goal", "---"),
     ("reached", "---"),
     ("of the machine's rate", "---:"),
@@ -55,14 +55,9 @@ def row(raw: Raw, entry: Mapping[str, Any]) -> list[str]:
     head = [case["name"].partition("/")[2], name]
     if outcome["status"] != MEASURED or not outcome["repeats"]:
         return [*head, *[NOTHING] * 8, cell(f"{outcome['status']}: {first_and_last(outcome)}")]
-    unit = {"FLOP": "FLOP", "B": "B"}.get(entry["measures"], case["unit"])
-    speed = speeds(outcome["repeats"])
     return [
         *head,
-        f"{number(speed.middle)} {unit}" if not entry["measures"] else scaled(speed.middle, unit),
-        f"{number(speed.low)}–{number(speed.high)}"
-        if not entry["measures"]
-        else f"{scaled(speed.low, '')}–{scaled(speed.high, '')}",
+        *speed_cells(case, entry, outcome),
         *ratio_cells(raw, entry),
         share_of_rate(raw, outcome),
         memory(outcome, case["kind"]),
@@ -70,14 +65,40 @@ def row(raw: Raw, entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def speed_cells(
+    case: Mapping[str, Any], entry: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> list[str]:
+    """Items a second and their quantiles; of starts, the seconds that one takes."""
+    speed = speeds(outcome["repeats"])
+    if case["kind"] == "start":
+        seconds = seconds_of(outcome)
+        return [f"{seconds.middle:.2f} s", f"{seconds.low:.2f} to {seconds.high:.2f}"]
+    if entry["measures"]:
+        low, middle, high = (scaled(value, entry["measures"]) for value in speed)
+        return [f"{middle}/s", f"{low} to {high}"]
+    return [
+        f"{number(speed.middle)} {case['unit']}/s",
+        f"{number(speed.low)} to {number(speed.high)}",
+    ]
+
+
+def seconds_of(outcome: Mapping[str, Any]) -> Spread:
+    """That an item takes."""
+    return spread([repeat["seconds"] / repeat["items"] for repeat in outcome["repeats"]])
+
+
 def ratio_cells(raw: Raw, entry: Mapping[str, Any]) -> list[str]:
     """Ratio, its quantiles, goal and verdict."""
+    if entry["within"]:
+        within = Goal(entry["within"], at_most=True)
+        verdict = within.verdict(*seconds_of(raw["programs"][entry["name"]]))
+        return [NOTHING, NOTHING, f"{within} s", verdict]
     found = ratio_to_first(raw, entry)
     goal = Goal(**entry["goal"]) if entry["goal"] else None
     if found is None:
         return [NOTHING, NOTHING, str(goal or ""), ""]
     verdict = goal.verdict(*found) if goal else ""
-    return [f"{found.middle:.2f}", f"{found.low:.2f}–{found.high:.2f}", str(goal or ""), verdict]
+    return [f"{found.middle:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(goal or ""), verdict]
 
 
 def ratio_to_first(raw: Raw, entry: Mapping[str, Any]) -> Spread | None:

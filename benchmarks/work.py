@@ -78,7 +78,7 @@ def write_training(folder: Path, task: TranslationTask, batches: Arrays, values:
     smoothing = {"label_smoothing": task.label_smoothing, "betas": defaults["betas"]}
     write_shape(folder, {**values, **shape_of(network), **smoothing})
     write_weights(folder, network)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for number, (source, target) in enumerate(batches):
         arrays |= {f"source_{number}": source, f"target_{number}": target}
     np.savez(folder / "batches.npz", **arrays)
@@ -171,14 +171,22 @@ def shape_of(network: EncoderDecoder) -> Values:
     }
 
 
+NO_NETWORK = dict.fromkeys(
+    ("encoder_layers", "decoder_layers", "d_model", "num_heads", "d_ff", "vocabulary"), 0
+)
+
+
 def write_shape(folder: Path, values: Values) -> None:
-    """``shape.json``."""
-    (folder / "shape.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+    """``shape.json``; a network's sizes are zero where there is none."""
+    text = json.dumps({**NO_NETWORK, **values}, indent=1)
+    (folder / "shape.json").write_text(text, encoding="utf-8")
 
 
 def write_weights(folder: Path, module: nn.Module) -> None:
     """``weights.npz``, under our names."""
-    arrays = {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
+    arrays: dict[str, Any] = {
+        name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()
+    }
     np.savez(folder / "weights.npz", **arrays)
 
 

@@ -1,0 +1,182 @@
+"""The suite's own programs do what the suite does, from the folder that everybody gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import alone, checks, work
+from benchmarks.peers.protocol import Work, real_tokens
+from benchmarks.programs.attention import Alone
+from benchmarks.programs.rates import Rates
+from benchmarks.programs.step import Stepping
+from benchmarks.programs.train import Training
+from benchmarks.programs.translate import Translating
+from qvbench.data.batching import Batch
+from qvbench.decoding.translator import Translator
+from qvbench.models.token_loss import training_totals
+from qvbench.profile.model import build
+
+VOCABULARY = 40
+READY = {"comparable": "same function"}
+SIZES = ["--model.network.init_args.d_model", "16", "--model.network.init_args.ffn_dim", "24"]
+
+
+@pytest.fixture(autouse=True)
+def memory_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The allocator of the tests' process is left alone."""
+    for program in ("attention", "rates", "step", "train", "translate"):
+        monkeypatch.setattr(f"benchmarks.programs.{program}.as_fit_does", dict)
+
+
+def padded(rows: list[list[int]]) -> np.ndarray:
+    tensors = [torch.tensor(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, True, 0).numpy()
+
+
+def random_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of ids, of different lengths."""
+    random = np.random.default_rng(seed)
+
+    def rows() -> list[list[int]]:
+        return [random.integers(4, VOCABULARY, n).tolist() for n in random.integers(1, 9, 6)]
+
+    source, target = rows(), rows()
+    return padded([[*row, 3] for row in source]), padded([[2, *row, 3] for row in target])
+
+
+def training_work(folder: Path, config: str) -> tuple[Work, float]:
+    """A folder with a small network of a config, and the loss that is expected."""
+    task = build(config, SIZES, VOCABULARY).task
+    values = {
+        **{"config": config, "overrides": SIZES, "precision": "32-true"},
+        **{"learning_rate": 1e-3, "device": "cpu", "threads": 1},
+    }
+    expected = work.write_training(folder, task, [random_batch(0), random_batch(1)], values)
+    return Work(folder), expected
+
+
+@pytest.mark.parametrize("config", ["tiny/qkv.yaml", "tiny/qvka.yaml"])
+def test_the_first_loss_is_the_tasks_own(tmp_path: Path, config: str) -> None:
+    # Catches weights that were not handed on, padding in the loss, a reference that is another's.
+    folder, expected = training_work(tmp_path, config)
+    task = build(config, SIZES, VOCABULARY).task
+    assert task.network is not None
+    weights = {name: torch.from_numpy(array) for name, array in folder.weights().items()}
+    task.network.load_state_dict(weights)
+    task.eval()
+    source, target = (torch.from_numpy(side) for side in folder.batches()[0])
+    totals = task.score(Batch(source, target, torch.arange(len(source))), training_totals)
+    assert float(totals.smoothed / totals.tokens) == pytest.approx(expected, rel=1e-5)
+    assert Training(folder).check()["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_repeat_is_a_step_for_each_batch(tmp_path: Path) -> None:
+    # Catches a pass that ends before its last step is taken, and one that learns nothing.
+    folder, expected = training_work(tmp_path, "tiny/qv.yaml")
+    program = Training(folder)
+    before = program.check()
+    for passes in (1, 2):
+        assert program.repeat() == real_tokens(folder.batches(), 0)
+        assert program._task.trainer.global_step == 2 * passes
+    assert checks.learned(program.check(), before).passed
+    assert program.settings["flops_per_item"] > 1e4
+    assert expected == pytest.approx(before["loss"], rel=1e-5)
+
+
+def test_a_fault_in_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches a benchmark that waits for a thread which has died.
+    folder, _ = training_work(tmp_path, "tiny/qv.yaml")
+    program = Training(folder)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(program._task, "training_step", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        program.repeat()
+
+
+def test_sizes_are_those_of_the_network(tmp_path: Path) -> None:
+    # Catches a peer that is built with other sizes or dropouts than ours.
+    folder, _ = training_work(tmp_path, "tiny/qkv.yaml")
+    shape = folder.shape
+    assert (shape.d_model, shape.d_ff, shape.vocabulary) == (16, 24, VOCABULARY)
+    assert (shape.encoder_layers, shape.decoder_layers, shape.num_heads) == (2, 2, 4)
+    assert (shape.pad, shape.unk, shape.bos, shape.eos) == (0, 1, 2, 3)
+    network = build("multi30k/qkv_sinusoidal.yaml", [], VOCABULARY).network
+    found = work.shape_of(network)
+    assert (found["dropout"], found["attention_dropout"], found["ffn_dropout"]) == (0.3, 0, 0)
+
+
+def test_translations_keep_their_order(tmp_path: Path) -> None:
+    # Catches lines in the order of their lengths, and an end token too much.
+    config = "tiny/qkv.yaml"
+    network = build(config, SIZES, VOCABULARY).network
+    values = {"config": config, "overrides": SIZES, "device": "cpu", "beam_size": 2}
+    work.write_shape(tmp_path, {**values, **work.shape_of(network)})
+    work.write_weights(tmp_path, network)
+    sources = [[5, 6, 3], [7, 8, 9, 10, 11, 3], [12, 3]]
+    (tmp_path / "sources.json").write_text(json.dumps(sources))
+    program = Translating(Work(tmp_path))
+    translator = Translator(network, work.IdLines(), beam_size=2)
+    wanted = [translator.translate_ids(torch.tensor([ids]))[0] for ids in sources]
+    assert program.check() == {"lines": wanted}
+    assert program.repeat() == 3
+
+
+def layer_values(mechanism: str, position: str, **more: Any) -> dict[str, Any]:
+    return {
+        **{"mechanism": mechanism, "position": position, "d_model": 32, "num_heads": 4},
+        **{"length": 13, "batch": 2, "device": "cpu", "precision": "32-true"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("position", ["none", "agf"])
+@pytest.mark.parametrize("mechanism", ["qkv", "qv", "qvka"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_layer_is_what_its_definition_says(
+    tmp_path: Path, mechanism: str, position: str, backward: bool
+) -> None:
+    # Catches a fast path that is fast because it computes something else.
+    values = layer_values(mechanism, position, backward=backward)
+    expectation = work.export("attention", tmp_path / "work", values, 1e-5)
+    program = Alone(Work(tmp_path / "work"))
+    answer = program.check()
+    assert expectation.judge(answer, READY).passed, expectation.judge(answer, READY).reason
+    answer["values"][-1][0] *= 1.001
+    assert not expectation.judge(answer, READY).passed
+    assert program.repeat() % 26 == 0
+
+
+@pytest.mark.parametrize("mechanism", ["qkv", "qv", "qvka"])
+def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
+    tmp_path: Path, mechanism: str
+) -> None:
+    # Catches a step from a cache of another length, and bytes that are not in it.
+    values = layer_values(mechanism, "none")
+    expectation = work.export("step", tmp_path / "work", values, 1e-5)
+    program = Stepping(Work(tmp_path / "work"))
+    first = program.check()
+    assert expectation.judge(first, READY).passed
+    assert program.repeat() % 2 == 0
+    assert program.check() == first
+    assert program._cache.length == 13
+    assert program.settings["cache_bytes"] == 2 * 13 * alone.layer_of(values).cache_size * 4
+
+
+@pytest.mark.parametrize("what", ["product", "copy", "triad", "read"])
+def test_rates(tmp_path: Path, what: str) -> None:
+    # Catches a rate of something that was not computed.
+    sizes = {"rows": 8, "inner": 16, "columns": 4, "bytes": 3 << 10}
+    values = {"what": what, **sizes, "precision": "32-true", "device": "cpu"}
+    expectation = work.export("rates", tmp_path / "work", values, 0.0)
+    program = Rates(Work(tmp_path / "work"))
+    assert expectation.judge(program.check(), READY).passed
+    assert program.repeat() % (2 * 8 * 16 * 4 if what == "product" else 3 << 10) == 0
