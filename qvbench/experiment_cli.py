@@ -30,6 +30,7 @@ from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
 from qvbench.training.checkpoint_io import read_checkpoint, with_safe_checkpoints
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.dry_pass import DEVICES, dry_pass
+from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
 from qvbench.training.hardware import check_hardware
 from qvbench.training.processes import is_first_process
 from qvbench.training.run_record import RunRecord
@@ -169,7 +170,7 @@ class ExperimentCLI(LightningCLI):
                 )
         elif given == "last":
             settings.ckpt_path = str(
-                run_folder.last_checkpoint(self._base, self._group, settings.seed_everything)
+                last_checkpoint(self._base, self._group, settings.seed_everything)
             )
         elif not Path(given).is_file():
             raise UserError(f"--ckpt_path {given}: no such file")
@@ -180,7 +181,7 @@ class ExperimentCLI(LightningCLI):
         """Slurm gives the same command again: it goes on with what the job had begun."""
         job = slurm_job() if was_requeued() else ""
         seed = self._settings.seed_everything
-        found = run_folder.checkpoint_of_job(self._base, self._group, seed, job) if job else None
+        found = checkpoint_of_job(self._base, self._group, seed, job) if job else None
         if found is not None and is_first_process():
             log.info("Slurm job %s goes on from %s", job, found)
         return None if found is None else str(found)

@@ -65,7 +65,7 @@ def is_claimed(run: PlannedRun) -> bool:
 
 
 def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcome:
-    """Run it from its start and write down how it ended.
+    """Run it, from where it was cut off if it was, and write down how it ended.
 
     Args:
         run: claimed before.
@@ -96,8 +96,11 @@ def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcom
 
 
 def make_room(run: PlannedRun) -> None:
-    """Clear the run's folder: what did not end is removed, what did is kept elsewhere."""
-    if not run.folder.exists():
+    """Clear the run's folder for a fresh start, unless it can be taken up where it was cut off.
+
+    What did not end is removed, what did is kept elsewhere.
+    """
+    if not run.folder.exists() or run.cut_off:
         return
     record = run.record()
     if record.get("suite") == run.suite.name and record.get("status") != "finished":

@@ -19,7 +19,7 @@ RESERVED = {
     "c": "name it in the suite file",
     "seed_everything": "use --seeds",
     "name": "the suite and its variants name the runs",
-    "ckpt_path": "a sweep starts its runs afresh",
+    "ckpt_path": "a sweep takes up its own runs where they were cut off",
     "trainer.default_root_dir": "use --output",
 }
 
@@ -93,6 +93,7 @@ class PlannedRun:
             *changes,
             *("--seed_everything", str(self.seed), "--name", self.group),
             *("--trainer.default_root_dir", str(self.output)),
+            *(("--ckpt_path", "last") if self.cut_off else ()),
         ]
 
     @property
@@ -103,6 +104,7 @@ class PlannedRun:
     def labels(self) -> dict[str, Any]:
         """What the record of the run keeps of the suite."""
         variants = list(self.suite.variants)
+        margin = self.suite.margin
         return {
             "suite": self.suite.name,
             "variant": self.variant.name,
@@ -114,6 +116,7 @@ class PlannedRun:
                 "place": variants.index(self.variant.name),
                 "variants": len(variants),
                 "overrides": [list(pair) for pair in self.overrides],
+                **({} if margin is None else {"margin": margin}),
             },
         }
 
@@ -129,6 +132,14 @@ class PlannedRun:
         record = self.record()
         same = record.get("settings_hash") == self.settings_hash
         return same and record.get("status") == "finished"
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether exactly this was begun, then killed or stopped after its first checkpoint."""
+        record = self.record()
+        same = record.get("settings_hash") == self.settings_hash
+        begun = record.get("status") in ("running", "interrupted")
+        return same and begun and any(self.folder.glob("checkpoints/last*.ckpt"))
 
     def outcome(self) -> Outcome | None:
         """How the last try of exactly this ended."""

@@ -5,6 +5,7 @@
     base: tiny/qkv.yaml                     # config that the variants start from
     seeds: [1, 2, 3]
     baseline: qkv                           # variant that the others are compared with
+    margin: 0.1                             # points within which two variants count as the same
     settings:                               # of all variants; nested, or keys with dots
       trainer: {max_steps: 800}
     variants:
@@ -38,10 +39,11 @@ KEYS = {
     "base": str,
     "seeds": list,
     "baseline": str,
+    "margin": float,
     "settings": dict,
     "variants": dict,
 }
-OPTIONAL = {"settings", "title"}
+OPTIONAL = {"margin", "settings", "title"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: that parts suite, variant and seed
 
 
@@ -86,6 +88,7 @@ class Suite:
     baseline: str
     seeds: tuple[int, ...]
     variants: Mapping[str, Variant]
+    margin: float | None = None
 
 
 def find_suite(name: str) -> Path:
@@ -126,8 +129,11 @@ def read_suite(file: Path) -> Suite:
     seeds = content["seeds"]
     if not seeds or any(type(s) is not int or s < 0 for s in seeds) or len({*seeds}) < len(seeds):
         raise UserError(f"{file}: seeds must be different whole numbers, got {seeds}")
+    margin = content.get("margin")
+    if margin is not None and not margin > 0:
+        raise UserError(f"{file}: margin must be above 0 points, got {margin}")
     title = content.get("title") or suite
-    return Suite(suite, file, title, content["baseline"], tuple(seeds), variants)
+    return Suite(suite, file, title, content["baseline"], tuple(seeds), variants, margin)
 
 
 def _check_keys(file: Path, content: Any) -> None:
@@ -142,7 +148,7 @@ def _check_keys(file: Path, content: Any) -> None:
             if key not in OPTIONAL:
                 raise UserError(f"{file}: the suite lacks {key!r}")
         elif not isinstance(content[key], kind):
-            names = {str: "text", list: "a list", dict: "a mapping"}
+            names = {str: "text", float: "like 0.1", list: "a list", dict: "a mapping"}
             raise UserError(f"{file}: {key} must be {names[kind]}, got {content[key]!r}")
     if not content["variants"]:
         raise UserError(f"{file}: the suite has no variants")

@@ -68,7 +68,8 @@ def _settle(run: PlannedRun, runs: list[PlannedRun], started: float) -> bool:
             return True
         place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
         left = seconds_left(runs, started)
-        _say(f"{place}: started; {_in_words(left)}")
+        how = "goes on from its last checkpoint" if run.cut_off else "started"
+        _say(f"{place}: {how}; {_in_words(left)}")
         outcome = execute(run, lock, lambda seconds: _show_time(place, seconds, left))
         _say(f"{place}: {_result(run)}, {describe_seconds(outcome.seconds)}")
         return True
@@ -93,11 +94,19 @@ def _parser() -> ArgumentParser:
 def _show(runs: list[PlannedRun]) -> None:
     """Print the plan: the state of every run and its command."""
     for run in runs:
-        state = "finished" if run.finished else "running" if is_claimed(run) else "to run"
+        state = _state(run)
         print(f"{state:8}  {run.id}\n          qvbench {shlex.join(run.words)}")
     finished = sum(run.finished for run in runs)
     left = seconds_left(runs, time.time())
     print(f"{len(runs)} runs, {finished} of them finished; {_in_words(left)}")
+
+
+def _state(run: PlannedRun) -> str:
+    if run.finished:
+        return "finished"
+    if is_claimed(run):
+        return "running"
+    return "cut off" if run.cut_off else "to run"
 
 
 def _conclude(runs: list[PlannedRun]) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from qvbench.errors import UserError
 from qvbench.experiments.estimate import describe_seconds, seconds_left
-from qvbench.experiments.launch import claim, execute, is_claimed, last_lines
+from qvbench.experiments.launch import claim, execute, is_claimed, last_lines, make_room
 from qvbench.experiments.plan import PlannedRun
 from qvbench.experiments.sweep import sweep
 
@@ -195,3 +195,32 @@ def test_the_time_left(runs: list[PlannedRun]) -> None:
         assert seconds_left(runs, 0.0) == 60.0
     assert describe_seconds(3723.4) == "1:02:03"
     assert describe_seconds(61) == "1:01"
+
+
+@pytest.mark.parametrize(
+    ("status", "changed", "goes_on"),
+    [
+        ("running", {}, True),
+        ("interrupted", {}, True),
+        ("diverged", {}, False),
+        ("failed", {}, False),
+        ("running", {"settings_hash": "of another definition"}, False),
+    ],
+)
+def test_what_was_cut_off_goes_on_from_its_checkpoint(
+    runs: list[PlannedRun],
+    status: str,
+    changed: dict[str, str],
+    goes_on: bool,
+) -> None:
+    """Hours of training thrown away by a sweep that was killed; a fault repeated for ever."""
+    run = runs[0]
+    write_record(run, status=status, **changed)
+    make_room(run)
+    assert not run.folder.exists(), "killed before its first checkpoint: from the start"
+    write_record(run, status=status, **changed)
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / "checkpoints" / "last.ckpt").touch()
+    assert ("--ckpt_path" in run.words) is goes_on
+    make_room(run)
+    assert run.folder.exists() is goes_on

@@ -70,6 +70,13 @@ def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
     assert values["--data.merges"] == "9"
 
 
+def test_the_margin_reaches_the_records(tmp_path: Path) -> None:
+    """A report that judges by another margin than the suite's."""
+    suites = read_suite(write_suite(tmp_path)), read_suite(write_suite(tmp_path, margin=0.3))
+    labels = [plan(suite, tmp_path)[0].labels["sweep"] for suite in suites]
+    assert [label.get("margin") for label in labels] == [None, 0.3]
+
+
 def hash_of(file: Path, variant: str = "one", **overrides: str) -> str:
     return read_suite(file).variants[variant].settings_hash(tuple(overrides.items()))
 
@@ -113,6 +120,8 @@ def test_what_changes_no_run_is_the_same_variant(tmp_path: Path) -> None:
         ({"seeds": [1, 1]}, "different whole numbers"),
         ({"seeds": ["a"]}, "different whole numbers"),
         ({"seeds": 3}, "seeds must be a list"),
+        ({"margin": 0.0}, "margin must be above 0"),
+        ({"margin": "narrow"}, "margin must be like 0.1"),
         ({"seed": [3]}, "no key 'seed'"),
         ({"base": None}, "lacks 'base'"),
     ],

@@ -47,11 +47,11 @@ class Sweeps:
         contents = [json.loads(file.read_text()) for file in files]
         return {record["id"]: record for record in contents}
 
-    def kill_in_flight(self) -> None:
-        """Kill a sweep and its run once the run has a folder of its own."""
-        sweeping = self.start()
+    def kill_in_flight(self, sign: str, *words: str) -> None:
+        """Kill a sweep and its run once there is a file of a pattern under runs/."""
+        sweeping = self.start(*words)
         deadline = time.monotonic() + 120
-        while not list(self.folder.glob("runs/*/*")):
+        while not list(self.folder.glob(f"runs/{sign}")):
             assert time.monotonic() < deadline, "no run was started"
             time.sleep(0.01)
         os.killpg(sweeping.pid, signal.SIGKILL)
@@ -63,7 +63,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweeps, list[str], 
     """A sweep killed in flight, then finished by two at once: what they said, what was left."""
     sweeps = Sweeps(tmp_path_factory.mktemp("sweep"))
     write_suite(sweeps.folder)
-    sweeps.kill_in_flight()
+    sweeps.kill_in_flight("*/*")
     left = {key for key, record in sweeps.records().items() if record["status"] == "finished"}
     both = [sweeps.start(), sweeps.start()]
     said = [sweeping.communicate()[0] for sweeping in both]
@@ -108,6 +108,23 @@ def test_a_second_call_runs_nothing(swept: Swept) -> None:
     assert before == {
         file: file.stat().st_mtime_ns for file in sweeps.folder.rglob("*") if file.is_file()
     }
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_path: Path) -> None:
+    """Every kill of a sweep costs the run in hand from its first step on."""
+    sweeps = Sweeps(tmp_path)
+    sweeps.environment["QVBENCH_CACHE"] = str(swept[0].folder / "cache")
+    write_suite(tmp_path)
+    words = ("--only", "qv", "--seeds", "1", "--trainer.max_steps", "400")
+    sweeps.kill_in_flight("*/*/checkpoints/last.ckpt", *words)
+    sweeping = sweeps.start(*words)
+    said = sweeping.communicate()[0]
+    assert sweeping.returncode == 0, said
+    assert "pair-qv/seed-1: goes on from its last checkpoint" in said
+    record = sweeps.records()["pair-qv/seed-1"]
+    assert (record["status"], record["steps"]) == ("finished", 400)
+    steps = [row.split(",")[0] for row in (tmp_path / "runs/pair-qv/seed-1/curves.csv").open()]
+    assert len([step for step in steps if step == "2"]) == 4, "the first validation, once"
 
 
 def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swept) -> None:

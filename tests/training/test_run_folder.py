@@ -12,7 +12,8 @@ import pytest
 from qvbench.errors import UserError
 from qvbench.training import run_folder
 from qvbench.training.checkpoint_io import LAST, PREVIOUS, SafeCheckpointIO
-from qvbench.training.run_folder import check_writable, checkpoint_of_job, last_checkpoint
+from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
+from qvbench.training.run_folder import check_writable
 
 
 def run(base: Path, name: str, *steps: int, at: int = 0, **record: Any) -> Path:
