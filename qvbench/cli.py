@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 for success, 2 for what the user can mend (one line on standard error says what), 130
-        for an interruption. Anything else that goes wrong is raised: Python shows where, status 1.
+        for an interruption, 128 + its number for another signal that ended a training (143 for
+        SIGTERM, 138 for SIGUSR1); a training has left a checkpoint by then. Anything else that
+        goes wrong is raised: Python shows where, status 1.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):

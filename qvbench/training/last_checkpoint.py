@@ -79,6 +79,8 @@ class LastCheckpoint(Checkpoint):
             loops["fit_loop"] = self._at_last_batch
         elif trainer.training or trainer.validating:
             loop_state.complete(loops["fit_loop"], loop_state.validation_is_due(trainer))
+            if loop_state.epoch_is_over(trainer):
+                loop_state.begin_next_epoch(loops["fit_loop"], trainer)
         checkpoint[_KEY] = {
             "should_stop": trainer.should_stop,
             "curve_rows": sum(logger.rows for logger in _curves(trainer)),

@@ -1,8 +1,10 @@
-"""What Lightning's loops leave out of a checkpoint: that a validation is still to come.
+"""Checkpoints from which Lightning's loops go on exactly, wherever they were written.
 
 Lightning 2.6 takes a checkpoint written after a training batch, and before the validation that
 follows, for one written after it: a resumed run skips that validation. One written within a
-validation is resumed rightly, by doing the validation again, so these are written as such.
+validation is resumed rightly, by doing the validation again, so these are written as such. From
+one written at the end of an epoch, Lightning ends that epoch a second time, without the measures
+that callbacks look at: it is written as one of the next epoch's start.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from lightning.pytorch import Trainer
 
 _TRAINED = "epoch_loop.batch_progress"
 _VALIDATED = "epoch_loop.val_loop.batch_progress"
+_EPOCHS = "epoch_progress"
 _COUNTERS = ("ready", "started", "processed", "completed")
 
 
@@ -28,6 +31,29 @@ def validation_is_due(trainer: Trainer) -> bool:
     return within_hooks_of_a_batch and bool(
         loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
     )
+
+
+def epoch_is_over(trainer: Trainer) -> bool:
+    """Whether a checkpoint written now comes from the hooks after a whole epoch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.total
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    return batches.is_last_batch and epochs.completed == epochs.processed - 1
+
+
+def begin_next_epoch(fit_loop: dict[str, Any], trainer: Trainer) -> None:
+    """Write into the state of the loops that the epoch is over, hooks and all.
+
+    Args:
+        fit_loop: as a checkpoint holds it; changed in place.
+        trainer: where :func:`epoch_is_over` is true.
+    """
+    for counts in (fit_loop[_EPOCHS]["total"], fit_loop[_EPOCHS]["current"]):
+        counts["completed"] = counts["processed"]
+    fit_loop[_TRAINED]["current"] = dict.fromkeys(_COUNTERS, 0)
+    fit_loop[_TRAINED]["is_last_batch"] = False
+    if trainer.fit_loop.epoch_loop._should_check_val_epoch():
+        # Lightning counts a step while it leaves out the validation that it thinks was done.
+        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
 def complete(fit_loop: dict[str, Any], due: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import signal
 from pathlib import Path
@@ -76,10 +77,10 @@ def test_epochs_that_end_with_their_validation(long_run: Path) -> None:
 @pytest.mark.slow
 def test_early_stopping_is_not_forgotten(long_run: Path) -> None:
     """Catches a run that trains on when it is killed after the validation that ended it."""
-    stop = ["--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val/accuracy",
-            "--trainer.callbacks.mode", "max", "--trainer.callbacks.min_delta", "101",
-            "--trainer.callbacks.patience", "1"]  # fmt: skip
-    check(long_run, stop, seed=7)
+    config = yaml.safe_load((long_run / "tiny.yaml").read_text())
+    config["trainer"]["callbacks"][1]["init_args"] |= {"min_delta": 100.0, "patience": 2}
+    (long_run / "tiny.yaml").write_text(yaml.safe_dump(config))
+    check(long_run, [], seed=7)
     record = (long_run / "runs" / "whole" / "seed-3" / "run.json").read_text()
     assert '"steps": 15' not in record, "it should have stopped early"
 
@@ -112,7 +113,6 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(
 ) -> None:
     """Catches a signal that ends the run with status 0, that loses what came after the last
     validation, or a checkpoint within a step or a validation that does not go on exactly."""
-    import os
 
     def send() -> None:
         os.kill(os.getpid(), number)
@@ -132,3 +132,26 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(
     assert end.status == 0, end.text
     one, other = (outcome(long_run / "runs" / name / "seed-3") for name in ("whole", "stopped"))
     assert not differences(one._asdict(), other._asdict())
+
+
+@pytest.mark.slow
+def test_slurm_requeues_a_job_and_it_goes_on(
+    long_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a job whose second start begins anew, or that is not asked for at all."""
+    asked = long_run / "asked"
+    scontrol = long_run / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    fit = ("fit", "--config", "tiny.yaml")
+    end = run(long_run, *fit, moment=30, act=lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    assert end.status == 128 + signal.SIGUSR1, end.text
+    assert asked.read_text() == "requeue 71\n"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    end = run(long_run, *fit)
+    assert end.status == 0, end.text
+    assert "Slurm job 71 goes on from" in end.text
+    assert [folder.name for folder in (long_run / "runs" / "tiny").iterdir()] == ["seed-3"]
