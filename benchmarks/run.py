@@ -21,7 +21,11 @@ from benchmarks.process import ROOT, available_memory
 from benchmarks.work import Expectation
 
 MEMORY_SHARE = 0.9
-"""Of the free memory, that all programs of a case may have together."""
+"""Of the free memory, that the programs of a case may have together."""
+
+LARGE_AT_ONCE = 2
+"""Programs of a case that may need much memory at a time. Layers alone at great lengths all do, and
+keep it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def result_of(case: Case, outcomes: dict[str, Outcome], about: dict[str, Any]) -
 def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
     """The programs of a case, each with its work folder."""
     expected: dict[str, Expectation] = {}
-    memory = available_memory() if case.device == "cpu" else None
+    memory = memory_of_each(case)
     jobs = []
     for entry in case.programs:
         skip = unavailable(entry)
@@ -95,10 +99,17 @@ def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
                 judge_last=found.judge_last if found else None,
                 environment=machine.environment(options.threads, entry.runner != OURS),
                 skip=skip,
-                memory=int(MEMORY_SHARE * memory / len(case.programs)) if memory else None,
+                memory=memory,
             )
         )
     return jobs
+
+
+def memory_of_each(case: Case) -> int | None:
+    """Bytes that a program may have; nothing where there is no telling, or it uses a GPU's."""
+    free = available_memory() if case.device == "cpu" else None
+    large = len(case.programs) if case.kind in ("attention", "step") else LARGE_AT_ONCE
+    return None if free is None else int(MEMORY_SHARE * free / large)
 
 
 def never(*_: Any) -> Any:
