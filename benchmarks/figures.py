@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.statistics import Spread, speeds
+from benchmarks.quantiles import Spread, speeds
 from benchmarks.tables import best_rate
 from qvbench.report.figure import COLOURS, MARKERS, STYLES, pyplot, save
 

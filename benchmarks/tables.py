@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.case import Goal
 from benchmarks.measure import MEASURED
-from benchmarks.statistics import Spread, ratios, speeds, spread
+from benchmarks.quantiles import Spread, ratios, speeds, spread
 
 Raw = Mapping[str, Any]
 NOTHING = "-"

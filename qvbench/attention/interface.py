@@ -104,6 +104,12 @@ class Attention(nn.Module):
         """Multiply-adds of :meth:`recall`; those of :meth:`forward` unless given."""
         return self.cost
 
+    def fold(self) -> None:
+        """Multiply beforehand what fixed weights allow; see :mod:`qvbench.attention.folding`."""
+
+    def unfold(self) -> None:
+        """Forget what :meth:`fold` has made."""
+
     def objection(self, position: Position) -> str | None:
         """Why the mechanism makes no sense with a position scheme, and what does; ``None`` if
         it does."""

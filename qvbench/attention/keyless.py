@@ -17,8 +17,8 @@ class Keyless(Attention):
     """``Q_i = x W_i^Q M_i``, ``K_i = V_i = m W_i^V``: ``3 d^2 + H D^2`` parameters.
 
     The source's factorisation of depth 3: a square map ``M_i`` for each head takes the query into
-    the space of values before it meets them. Two matrices in a row are one: without gradients
-    ``W_i^Q M_i`` is folded once, and decoding costs what QV's does. With identity maps it is QV.
+    the space of values before it meets them. Two matrices in a row are one: decoding folds
+    ``W_i^Q M_i`` once and costs what QV's does. With identity maps it is QV.
 
     Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
     """
@@ -30,22 +30,19 @@ class Keyless(Attention):
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_heads * self.head_dim)
         self.routing = self.head_matrices(self.head_dim, self.head_dim)
-        self._folded: tuple[object, Tensor, Tensor | None] | None = None
+        self._folded: tuple[Tensor, Tensor | None] | None = None
 
     def queries(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if self._folded is None:
             return core.head_by_head(self.split(self.query(x), self.num_heads), self.routing)
-        weight, bias = self.folded_query()
-        return self.split(nn.functional.linear(x, weight, bias), self.num_heads)
+        return self.split(nn.functional.linear(x, *self._folded), self.num_heads)
 
-    def folded_query(self) -> tuple[Tensor, Tensor | None]:
-        """``W^Q`` and its bias with every head's map applied, made anew when a factor changed."""
-        factors = [*self.query.parameters(), self.routing]
-        state = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in factors]
-        if self._folded is None or self._folded[0] != state:
-            with torch.no_grad(), torch.autocast(self.routing.device.type, enabled=False):
-                self._folded = (state, self._fold(self.query.weight.mT), self._fold_bias())
-        return self._folded[1], self._folded[2]
+    def fold(self) -> None:
+        with torch.autocast(self.routing.device.type, enabled=False):
+            self._folded = (self._fold(self.query.weight.mT), self._fold_bias())
+
+    def unfold(self) -> None:
+        self._folded = None
 
     def _fold(self, rows: Tensor) -> Tensor:
         """(n, H * D) times the maps, transposed: (H * D, n)."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from qvbench.attention.folding import folded
 from qvbench.decoding.beam import beam_search
 from qvbench.decoding.search import greedy
 
@@ -160,7 +161,7 @@ def _evaluating(network: Network) -> Iterator[None]:
     try:
         for module, _ in modes:
             module.training = False
-        with torch.inference_mode():
+        with torch.inference_mode(), folded(network):
             yield
     finally:
         for module, training in modes:

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from qvbench.attention import ATTENTION
+from qvbench.attention.folding import folded
 from qvbench.models.blocks import DecoderLayer
 from qvbench.models.decoder_state import DecoderState
 from qvbench.models.encoder_decoder import EncoderDecoder
@@ -90,9 +91,7 @@ def run(network: EncoderDecoder, size: Size) -> tuple[dict[str, int], DecoderSta
         F.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
     flops["train"] = train.get_total_flops()
     network.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        network.start(source)  # what is folded once for given weights is no cost of a batch
-        network.step(target[:, 0], network.start(source))
+    with folded(network):  # what is folded once for given weights is no cost of a batch
         with counter() as prefill:
             state = network.start(source)
         with counter() as decode:

@@ -90,7 +90,7 @@ def prefill(network: EncoderDecoder, size: Size) -> Work:
     """Encode the source and remember it for the cross-attention of every decoder layer."""
     batch, source, _ = size
     attention = sum(
-        without_gradients(layer.attention).forward(source, source) for layer in _encoder(network)
+        when_folded(layer.attention).forward(source, source) for layer in _encoder(network)
     )
     attention += source * sum(
         layer.cross_attention.recall_cost.memory for layer in _decoder(network)
@@ -117,12 +117,11 @@ def decode(network: EncoderDecoder, size: Size) -> Work:
     )
 
 
-def without_gradients(attention: Attention) -> Cost:
-    """The cost of a layer's ``forward`` where no gradient is asked for.
+def when_folded(attention: Attention) -> Cost:
+    """The cost of a layer's ``forward`` where weights are fixed and folded, as in decoding.
 
     A mechanism that reads its memory alike in ``forward`` and in ``recall``, and yet asks less of a
-    query in ``recall``, has folded matrices on the query's side into one. The fold holds for
-    ``forward`` too, as long as no gradient has to pass through its factors.
+    query in ``recall``, has folded matrices on the query's side into one, for ``forward`` too.
     """
     cost, recall = attention.cost, attention.recall_cost
     folds = (cost.key, cost.pair) == (recall.key, recall.pair)

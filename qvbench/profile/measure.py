@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from qvbench.attention.folding import folded
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.token_loss import training_totals
 from qvbench.profile.counting import random_tokens
@@ -145,7 +146,7 @@ def _decode_seconds(network: EncoderDecoder, size: Size, precision: Precision) -
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
     source, target = random_tokens(network, size)
-    with _autocast(source.device, precision):
+    with _autocast(source.device, precision), folded(network):
         state = network.start(source)
         return statistics.median(
             _seconds(partial(network.step, tokens, state), source.device)

@@ -7,6 +7,7 @@ import torch
 
 from qvbench.attention import ATTENTION
 from qvbench.attention.cache import Cache
+from qvbench.attention.folding import folded
 from qvbench.errors import UserError
 from qvbench.models.initialisation import initialise
 from qvbench.positions import POSITIONS
@@ -55,9 +56,9 @@ def test_what_is_recalled_is_what_was_attended(mechanism, scheme):
     x, m = tokens(5), tokens(7)
     mask = torch.ones(3, 7, dtype=torch.bool)
     mask[1, 4:] = False
-    with torch.enable_grad():  # as in training: nothing may be folded
-        whole = attention(x, m, mask=mask)
-    recalled = attention.recall(x, attention.remember(m), mask=mask)
+    whole = attention(x, m, mask=mask)
+    with folded(attention):
+        recalled = attention.recall(x, attention.remember(m), mask=mask)
     torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-10)
 
 

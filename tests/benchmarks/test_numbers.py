@@ -12,7 +12,7 @@ from benchmarks import checks, figures, machine, pages, run
 from benchmarks.case import KINDS, OURS, Goal
 from benchmarks.cases import CASES, find
 from benchmarks.peers.environments import PEERS
-from benchmarks.statistics import ratios, speeds, spread
+from benchmarks.quantiles import ratios, speeds, spread
 from benchmarks.tables import scaled, table
 
 
