@@ -90,6 +90,23 @@ def test_cache_layout_is_what_is_kept(mechanism, scheme):
     assert attention.cache_size == sum(t[0, :, 0].numel() for t in kept)
 
 
+@every_pair
+def test_nothing_outlives_the_weights_that_it_was_made_of(mechanism, scheme):
+    """A product kept from a validation before: fused Adam moves weights and leaves no trace."""
+    attention, fresh = double(mechanism, scheme), double(mechanism, scheme)
+    optimizer = torch.optim.Adam(attention.parameters(), lr=0.1, fused=True)
+    x = tokens(6)
+    with torch.inference_mode():
+        before = attention(x, causal=True)
+    attention(x, causal=True).square().sum().backward()
+    optimizer.step()
+    fresh.load_state_dict(attention.state_dict())
+    with torch.inference_mode():
+        after = attention(x, causal=True)
+        torch.testing.assert_close(after, fresh(x, causal=True), rtol=0, atol=1e-12)
+    assert not torch.allclose(before, after)
+
+
 DEVICES = [("cpu", None), ("cpu", torch.bfloat16)]
 if torch.cuda.is_available():
     DEVICES += [("cuda", torch.float16), ("cuda", torch.bfloat16)]
