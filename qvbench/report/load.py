@@ -16,6 +16,13 @@ COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
 KEPT = ("val/accuracy", "val/loss", "val/perplexity", "train/loss", "train/tokens_per_second")
 """What a results folder keeps of the curves."""
 
+OF_THE_MACHINE = (
+    ("trainer", "default_root_dir"),
+    ("data", "cache_dir"),
+    ("data", "corpus", "init_args", "root"),
+)
+"""Config keys that say where something lay, which nobody else can use."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -134,6 +141,20 @@ def _read_curves(file: Path, run: str) -> dict[str, dict[str, list[Point]]]:
     return curves
 
 
+def without_places(settings: str) -> str:
+    """A resolved config, YAML, whose :data:`OF_THE_MACHINE` are not set."""
+    import yaml
+
+    content = yaml.safe_load(settings)
+    for *path, last in OF_THE_MACHINE:
+        part = content
+        for key in path:
+            part = part.get(key) if isinstance(part, dict) else None
+        if isinstance(part, dict) and last in part:
+            part[last] = None
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
 def gather(runs: list[Run], folder: Path) -> None:
     """Write what a published table needs: every record, and the curves of all runs in one file."""
     (folder / GATHERED).mkdir(parents=True, exist_ok=True)
@@ -143,7 +164,7 @@ def gather(runs: list[Run], folder: Path) -> None:
         (folder / GATHERED / name).write_text(text, encoding="utf-8")
         if run.settings:
             settings = (folder / GATHERED / name).with_suffix(".yaml")
-            settings.write_text(run.settings, encoding="utf-8")
+            settings.write_text(without_places(run.settings), encoding="utf-8")
         gather_samples(run.samples, folder / GATHERED / name)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -20,7 +20,9 @@ COLUMNS = [("variant", ["qv_x", "a"]), ("95 % gap", ["-0.25", "-"]), ("count", [
 def config(mechanism: str, **network: object) -> str:
     attention = {"class_path": f"qvbench.attention.{mechanism}", "init_args": {"bias": False}}
     model = {"attention": attention, "network": {"class_path": "N", "init_args": network}}
-    return yaml.safe_dump({"seed_everything": 1, "model": model, "data": {"seed": 1}})
+    trainer = {"max_steps": 5, "default_root_dir": "/home/somebody"}
+    data = {"seed": 1, "corpus": {"class_path": "Text", "init_args": {"root": "/home/somebody"}}}
+    return yaml.safe_dump({"seed_everything": 1, "trainer": trainer, "model": model, "data": data})
 
 
 @pytest.fixture
@@ -66,7 +68,16 @@ def test_what_a_variant_was(output: Path) -> None:
     assert (output / "runs" / "trial-qv-seed-1.yaml").is_file()
 
 
+def test_no_place_of_a_machine_is_published(output: Path) -> None:
+    """Somebody's home folder in the results of the world."""
+    files = [f for f in output.rglob("*") if f.suffix in (".yaml", ".json", ".md", ".html")]
+    assert len(files) > 12
+    assert not [file for file in files if "/home/somebody" in file.read_text(encoding="utf-8")]
+    kept = yaml.safe_load((output / "runs" / "trial-qv-seed-1.yaml").read_text(encoding="utf-8"))
+    assert kept["trainer"] == {"default_root_dir": None, "max_steps": 5}
+
+
 def test_settings_that_only_one_has() -> None:
     a, b = flattened(config("QV", d_model=8)), flattened(config("QV", d_model=8, depth=2))
-    assert differences(b, a) == {"model.network.depth": ("absent", 2)}
+    assert differences(b, a) == {"model.network.depth": (None, 2)}
     assert flattened("") == {}
