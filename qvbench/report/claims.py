@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+from qvbench.report.bands import EARLY
 from qvbench.report.paper import paper
 from qvbench.report.paper_rows import rows_of_ours, same_value_heads
 from qvbench.report.significance import PairedTest, table_of_tests
 from qvbench.report.statistics import paired_differences
 from qvbench.report.table import NOTHING, row
-from qvbench.report.variant_figure import EARLY
 from qvbench.report.variant_table import bounds, p_text
 from qvbench.report.variants import ACCURACY, Comparison, Variant
 
@@ -37,19 +37,19 @@ def _paper_table(comparison: Comparison, ours: dict[str, Variant]) -> list[str]:
         if base in ours and base != key
     }
     tests = table_of_tests(pairs, comparison.margin)
-    lines = [row(HEAD), row(["---", "---", *["---:"] * 6, "---"])]
+    lines = [row(HEAD), row(["---", "---", *["---:"] * 6, "---", "---"])]
     for key, entry in rows.items():
         theirs = _accuracy(key)
-        base = "" if key == bases[key] else f"{theirs - _accuracy(bases[key]):+.2f}"
+        gap = None if key == bases[key] else theirs - _accuracy(bases[key])
         lines.append(
             row(
                 [
                     entry["label"],
                     entry["position"],
                     f"{theirs:.4f}",
-                    base or NOTHING,
+                    NOTHING if gap is None else f"{gap:+.2f}",
                     f"{ours[key].accuracy.mean:.2f}",
-                    *_tested(tests.get(key)),
+                    *_tested(tests.get(key), gap),
                 ]
             )
         )
@@ -62,24 +62,43 @@ def _accuracy(key: str) -> float:
     return float(next(entry[table] for table in TABLES if table in entry))
 
 
-def _tested(test: PairedTest | None) -> list[str]:
+def _tested(test: PairedTest | None, gap: float | None) -> list[str]:
+    """The cells of our difference: it, interval, p, verdict, whether the paper's lies within."""
     if test is None:
-        return [NOTHING] * 4
-    interval = test.difference
-    return [f"{interval.mean:+.2f}", bounds(interval, "+"), p_text(test.p), test.verdict]
+        return [NOTHING] * 5
+    found = test.difference
+    held = NOTHING
+    if gap is not None and found.low is not None and found.high is not None:
+        held = "yes" if found.low <= gap <= found.high else "no"
+    return [f"{found.mean:+.2f}", bounds(found, "+"), p_text(test.p), test.verdict, held]
+
+
+class Judged(NamedTuple):
+    """A claim of the paper, as its file has it; what our runs show of it; and what follows."""
+
+    claim: dict[str, Any]
+    test: PairedTest
+    judgement: str
+
+
+def judged(comparison: Comparison, ours: dict[str, Variant]) -> list[Judged]:
+    """The claims that the variants allow to test, with Holm's correction over them."""
+    known = {str(n): claim for n, claim in enumerate(paper()["claims"])}
+    pairs = {n: claim_differences(claim, ours) for n, claim in known.items()}
+    return [
+        Judged(known[n], test, judgement(known[n]["expect"], test.verdict))
+        for n, test in table_of_tests(pairs, comparison.margin).items()
+    ]
 
 
 def _claims(comparison: Comparison, ours: dict[str, Variant]) -> list[str]:
-    """A line for each claim that the variants allow to test, with Holm's correction over them."""
-    known = {str(n): claim for n, claim in enumerate(paper()["claims"])}
-    pairs = {n: claim_differences(claim, ours) for n, claim in known.items()}
-    tests = table_of_tests(pairs, comparison.margin)
+    """A line for each claim."""
     lines = [
-        f"- Claim {known[n]['claim']}, {known[n]['text']}: "
-        f"**{judgement(known[n]['expect'], test.verdict)}** ({test.verdict}; "
+        f"- Claim {claim['claim']}, {claim['text']}: "
+        f"**{found}** ({test.verdict}; "
         f"{test.difference.mean:+.2f} points, {bounds(test.difference, '+')}, p {p_text(test.p)}, "
         f"of equivalence {p_text(test.p_equivalence)}; {test.difference.count} seeds)"
-        for n, test in tests.items()
+        for claim, test, found in judged(comparison, ours)
     ]
     return ["### The paper's claims", CLAIMS, "\n".join(lines)] if lines else []
 
@@ -144,6 +163,7 @@ HEAD = (
     "95 % interval, paired",
     "p (Holm)",
     "verdict",
+    "paper's within ours",
 )
 BESIDE = (
     "The paper's numbers: {source}; one run a row, and where its tables disagree the latest. Ours "

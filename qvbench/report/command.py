@@ -9,14 +9,14 @@ from typing import Any
 from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
 from qvbench.report import load
-from qvbench.report.cost_figure import draw_costs, read_profile
+from qvbench.report.cost_figure import read_profile
 from qvbench.report.figure import draw
+from qvbench.report.figures import draw_figures
 from qvbench.report.formats import Columns, csv_table, html_page, latex_table
 from qvbench.report.page import page
 from qvbench.report.significance import MARGIN
 from qvbench.report.table import COLUMNS, table
 from qvbench.report.table import LEFT as WORDS
-from qvbench.report.variant_figure import draw_comparison
 from qvbench.report.variant_page import variant_page
 from qvbench.report.variant_table import LEFT, filled, variant_table
 from qvbench.report.variants import Comparison, compare
@@ -77,7 +77,7 @@ def write_comparison(
     comparison: Comparison, folder: Path, title: str | None, profile: list[dict[str, Any]]
 ) -> None:
     """Write table, figures and page of variants over their seeds."""
-    figures = draw_comparison(comparison, folder) + draw_costs(comparison, folder, profile)
+    figures = draw_figures(comparison, folder, profile)
     (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
     title = title or comparison.sweep.get("title") or folder.name
     text = variant_page(title, comparison, folder.as_posix(), figures)

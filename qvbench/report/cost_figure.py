@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qvbench.errors import UserError
-from qvbench.report.figure import COLOURS, MARKERS, pyplot, save
+from qvbench.report.bands import lowest_usual
+from qvbench.report.figure import COLOURS, pyplot, save
+from qvbench.report.point_labels import Label, place_labels
 from qvbench.report.variants import Comparison, Variant
 
 Cost = Callable[[Variant], "float | None"]
@@ -51,7 +53,7 @@ def draw_costs(comparison: Comparison, folder: Path, profile: list[dict[str, Any
     Args:
         comparison: of the runs.
         folder: the results folder.
-        profile: of :func:`read_profile`; a panel of FLOPs is drawn where it has the variants.
+        profile: of :func:`read_profile`; a panel of FLOPs is drawn where records or it have them.
     """
     flops = {entry["key"]: entry["flops"] for entry in profile}
     kinds: dict[str, Cost] = {
@@ -63,22 +65,19 @@ def draw_costs(comparison: Comparison, folder: Path, profile: list[dict[str, Any
     panels = {name: found for name, found in panels.items() if len({p.cost for p in found}) > 1}
     if not panels:
         return []
-    size = (4.6 * len(panels) + 0.6, 4.2)
     figure, grid = pyplot().subplots(
-        1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained"
+        1, len(panels), figsize=(5 * len(panels), 5), squeeze=False, layout="constrained"
     )
     for axes, (name, found) in zip(grid.flat, panels.items(), strict=True):
-        _draw_panel(axes, found, [variant.name for variant in comparison.variants])
+        _draw_panel(axes, found)
         axes.set_xlabel(name)
-    grid.flat[0].set_ylabel("validation tokens right, per cent")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+        axes.set_ylabel("validation tokens right, per cent")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # names are placed by pixels, which must not move any more
+    for axes, found in zip(grid.flat, panels.values(), strict=True):
+        _name_points(axes, found)
     save(figure, folder, "costs")
-    return [
-        "![Quality against cost](costs.png)\n\n"
-        "Mean accuracy against what each variant costs. The line joins those that no variant "
-        "at most as costly surpasses; that a point lies on it is no test."
-    ]
+    return [f"![Quality against cost](costs.png)\n\n{EXPLAINED}"]
 
 
 def places(comparison: Comparison, cost: Cost) -> list[Place]:
@@ -96,32 +95,51 @@ def front(found: list[Place]) -> list[Place]:
     return kept
 
 
-def _draw_panel(axes: Any, found: list[Place], names: list[str]) -> None:
+def _draw_panel(axes: Any, found: list[Place]) -> None:
+    """Points and front; those that lie far below the others become marks at the lower edge."""
     best = front(found)
-    axes.step(
-        [p.cost for p in best],
-        [p.accuracy for p in best],
-        where="post",
-        color="#888888",
-        linewidth=1,
-        zorder=1,
-    )
+    lowest = lowest_usual([place.accuracy for place in found])
+    highest = max(place.accuracy for place in found)
+    margin = 0.1 * (highest - lowest) or 1.0
+    bottom = lowest - margin
+    style = {"color": "#888888", "linewidth": 1, "zorder": 1}
+    axes.step([p.cost for p in best], [p.accuracy for p in best], where="post", **style)
     for place in found:
-        which = names.index(place.name)
+        colour, face, _ = _look(place, best)
+        below = place.accuracy < lowest
         axes.plot(
             place.cost,
-            place.accuracy,
-            MARKERS[which // len(COLOURS) % len(MARKERS)]
-            if len(names) > len(COLOURS)
-            else MARKERS[which],
-            color=COLOURS[which % len(COLOURS)],
-            markersize=8,
-            markeredgecolor="black",
-            markeredgewidth=0.5,
-            linestyle="",
-            label=place.name,
+            bottom + margin / 4 if below else place.accuracy,
+            "v" if below else "o",
+            markersize=7,
+            color=face,
+            markeredgecolor=colour,
         )
+    axes.set_ylim(bottom, highest + margin)
+    axes.margins(x=0.12)
     axes.grid(alpha=0.3)
+
+
+def _name_points(axes: Any, found: list[Place]) -> None:
+    best = front(found)
+    lowest = lowest_usual([place.accuracy for place in found])
+    bottom, top = axes.get_ylim()
+    labels = []
+    for place in found:
+        colour, _, weight = _look(place, best)
+        style = {"color": colour, "fontsize": 8, "weight": weight}
+        if place.accuracy < lowest:
+            text = f"{place.name} ({place.accuracy:.2f})"
+            labels.append(Label(place.cost, bottom + 0.02 * (top - bottom), text, style))
+        else:
+            labels.append(Label(place.cost, place.accuracy, place.name, style))
+    place_labels(axes, labels)
+
+
+def _look(place: Place, best: list[Place]) -> tuple[str, str, str]:
+    """Colours of edge and face, and weight of the name: full on the front, hollow off it."""
+    on_front = place in best
+    return (COLOURS[0], COLOURS[0], "bold") if on_front else ("#555555", "white", "normal")
 
 
 def _part(variant: Variant, name: str, key: str) -> float | None:
@@ -129,8 +147,19 @@ def _part(variant: Variant, name: str, key: str) -> float | None:
 
 
 def _flops(variant: Variant, known: dict[tuple[Any, ...], float]) -> float | None:
-    return known.get(_key(variant.record)) if "parameters" in variant.record else None
+    """Those of the records; those of the profile for runs whose record has none."""
+    recorded = _part(variant, "flops_per_target_token", "train")
+    if recorded is None and "parameters" in variant.record:
+        return known.get(_key(variant.record))
+    return recorded
 
 
 def _scaled(value: float | None, unit: float) -> float | None:
     return None if value is None else value / unit
+
+
+EXPLAINED = (
+    "Mean accuracy against what each variant costs. The line joins those that no variant at most "
+    "as costly surpasses (filled, bold); that a point lies on it is no test. A triangle at the "
+    "lower edge lies below the frame, at the accuracy in brackets."
+)

@@ -79,22 +79,41 @@ def html_page(markdown: str, folder: Path) -> str:
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
     body = re.sub(
-        r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>',
-        lambda found: _figure(folder / f"{found[1]}.svg", found[2]),
+        r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>(?:\n<p>(.*?)</p>)?',
+        lambda found: _figure(folder / f"{found[1]}.svg", found[2], found[3] or ""),
         body,
+        flags=re.DOTALL,
     )
     title = re.search(r"<h1>(.*?)</h1>", body)
     heading = title[1] if title else html.escape(folder.name)
-    return PAGE.format(title=heading, style=STYLE, body=body)
+    return PAGE.format(title=heading, style=STYLE, body=_with_contents(body))
 
 
-def _figure(svg: Path, label: str) -> str:
+def _figure(svg: Path, label: str, caption: str) -> str:
     """The drawing itself in the page, named for those who cannot see it."""
     text = svg.read_text(encoding="utf-8")
     drawing = text[text.index("<svg") :].replace(
         "<svg ", f'<svg role="img" aria-label="{label}" ', 1
     )
-    return f"<figure>{drawing}</figure>"
+    words = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure><div class="wide">{_own_ids(drawing, svg.stem)}</div>{words}</figure>'
+
+
+def _own_ids(drawing: str, name: str) -> str:
+    """A drawing whose marks and clips are its own: all drawings count theirs from one."""
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+
+
+def _with_contents(body: str) -> str:
+    """The page with a line of its sections under the title, where there are several."""
+    names = re.findall(r"<h2>(.*?)</h2>", body)
+    if len(names) < 3:
+        return body
+    links = []
+    for number, name in enumerate(names, 1):
+        body = body.replace(f"<h2>{name}</h2>", f'<h2 id="part-{number}">{name}</h2>', 1)
+        links.append(f'<a href="#part-{number}">{name}</a>')
+    return body.replace("</h1>", f"</h1>\n<nav>{' · '.join(links)}</nav>", 1)
 
 
 PAGE = """<!DOCTYPE html>
@@ -113,13 +132,30 @@ PAGE = """<!DOCTYPE html>
 STYLE = """
 body {max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
   font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif}
-p, ul {max-width: 50rem}
+p, ul, figcaption {max-width: 50rem}
+h2 {margin-top: 2.5rem; padding-top: 0.5rem; border-top: 1px solid #ccc}
+nav {font-size: 0.9rem}
 .wide {overflow-x: auto}
 table {border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums}
-th, td {padding: 0.25rem 0.6rem; border-bottom: 1px solid #ccc; white-space: nowrap}
+th, td {padding: 0.25rem 0.6rem; border-bottom: 1px solid #ccc; white-space: nowrap;
+  text-align: left}
 th {border-bottom: 2px solid #222; white-space: normal; vertical-align: bottom}
+th:first-child, td:first-child {position: sticky; left: 0; background: #fff; padding-left: 0}
 figure {margin: 1.5rem 0}
-figure svg {max-width: 100%; height: auto}
+figure svg {max-width: 100%; min-width: 40rem; height: auto}
+figcaption {color: #444; font-size: 0.9rem}
 pre {background: #f4f4f4; padding: 0.75rem; overflow-x: auto}
-code {font-size: 0.9em}
+code {font-size: 0.9em; overflow-wrap: anywhere}
+@media print {
+  @page {size: A4 landscape; margin: 12mm}
+  body {font-size: 11px; margin: 0; max-width: none}
+  nav {display: none}
+  .wide {overflow: visible}
+  table {font-size: 8.5px}
+  th, td {padding: 0.15rem 0.35rem}
+  figure, tr {break-inside: avoid}
+  figure svg {min-width: 0; max-height: 165mm}
+  h2, h3 {break-after: avoid}
+  pre {white-space: pre-wrap}
+}
 """

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from statistics import fmean, quantiles
-from typing import Any, NamedTuple
+from typing import Any
 
-from qvbench.report.figure import COLOURS, MARKERS, METRIC, STYLES, label_curves, pyplot, save
+from qvbench.report.bands import (
+    EARLY,
+    Band,
+    View,
+    band,
+    early_view,
+    late_view,
+    lowest_usual,
+    timed_view,
+    whole_view,
+)
+from qvbench.report.figure import COLOURS, MARKERS, METRIC, STYLES, pyplot, save
+from qvbench.report.panels import draw_apart
 from qvbench.report.statistics import Interval
-from qvbench.report.variants import Comparison, Variant
+from qvbench.report.variants import Comparison
 
 TOGETHER = len(COLOURS)
 """As many variants share one pair of axes; more get an axis each, before the others in grey."""
 
-EARLY = 0.2
-"""Share of training that is shown enlarged as its early part, and judged as such."""
-GREY = "#BBBBBB"
 LOOKS = {
     "better": ("#0072B2", "^"),
     "equivalent": ("#009E73", "s"),
@@ -25,66 +32,62 @@ LOOKS = {
 }
 
 
-class Band(NamedTuple):
-    """A variant's curve: target tokens in millions, minutes trained; mean, worst and best seed in
-    per cent."""
-
-    tokens: list[float]
-    minutes: list[float]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
+def draw_curves(comparison: Comparison, folder: Path) -> list[str]:
+    """Write the curves that the runs allow, as PNG and SVG; gives Markdown that shows them."""
+    bands = {v.name: band(v) for v in comparison.variants if v.curve(METRIC)}
+    if not bands:
+        return []
+    draw = _draw_together if len(bands) <= TOGETHER else _draw_many
+    return draw(comparison, bands, folder)
 
 
-def draw_comparison(comparison: Comparison, folder: Path) -> list[str]:
-    """Write the figures that the runs allow, as PNG and SVG; gives Markdown that shows them."""
-    shown = []
-    drawn = [variant for variant in comparison.variants if variant.curve(METRIC)]
-    if drawn:
-        (_draw_together if len(drawn) <= TOGETHER else _draw_apart)(comparison, drawn, folder)
-        shown.append(
-            "![Validation accuracy against target tokens](accuracy.png)\n\n"
-            "The mean over the seeds; the band reaches from the worst seed to the best."
-            + (" A number is the mean at the last validation." if len(drawn) > TOGETHER else "")
-        )
-        if len(drawn) <= TOGETHER:
-            _draw_early(drawn, folder)
-            shown.append(
-                "![The early part, and accuracy against wall time](early.png)\n\n"
-                "Wall time depends on what else the machine did; target tokens do not."
-            )
-    if comparison.compared:
-        _draw_differences(comparison, folder)
-        shown.append(
-            "![Difference to the baseline, with 95 % intervals](differences.png)\n\n"
-            "Accuracy minus the baseline's on the same seed: mean with 95 % interval, and each "
-            "seed as a tick. The grey strip is the margin of equivalence."
-        )
-    return shown
+def _draw_together(comparison: Comparison, bands: dict[str, Band], folder: Path) -> list[str]:
+    """All variants in one pair of axes: the whole beside its end, its start beside wall time."""
+    curves = list(bands.values())
+    _draw_views(bands, [whole_view(curves), late_view(curves)], "accuracy", folder)
+    early = early_view(curves)
+    if early is None:
+        _draw_views(bands, [timed_view(curves)], "time", folder)
+    else:
+        _draw_views(bands, [early, timed_view(curves)], "early", folder)
+    timed = f"![Accuracy against wall time](time.png)\n\n{TIME} {NO_EARLY}"
+    pair = f"![The early part, and accuracy against wall time](early.png)\n\n{TIME}"
+    return [f"{ACCURACY}{BAND}", timed if early is None else pair]
 
 
-def band(variant: Variant) -> Band:
-    """A variant's curve at the validations that all its seeds have reached."""
-    points = variant.curve(METRIC)
-    values = [[p.value for p in at_step] for at_step in points]
-    return Band(
-        [fmean(p.target_tokens for p in at_step) / 1e6 for at_step in points],
-        [fmean(p.seconds for p in at_step) / 60 for at_step in points],
-        [fmean(v) for v in values],
-        [min(v) for v in values],
-        [max(v) for v in values],
+def _draw_many(comparison: Comparison, bands: dict[str, Band], folder: Path) -> list[str]:
+    """A panel a variant, once for each view."""
+    curves = list(bands.values())
+    early = early_view(curves)
+    views = [late_view(curves), early, timed_view(curves)]
+    for view in views:
+        if view is not None:
+            draw_apart(comparison, bands, view, folder)
+    shown = [f"{ACCURACY}The last half of training. {BAND} A number is the mean at its end."]
+    if early is not None:
+        text = f"The first {EARLY:.0%} of training. A number is the mean at the last of it."
+        shown.append(f"![The early part, enlarged](early.png)\n\n{text}")
+    missing = f" {NO_EARLY}" if early is None else ""
+    return [*shown, f"![Accuracy against wall time](time.png)\n\n{TIME}{missing}"]
+
+
+def _draw_views(bands: dict[str, Band], views: list[View], name: str, folder: Path) -> None:
+    size = (5.5 * len(views), 4.4)
+    figure, parts = pyplot().subplots(
+        1, len(views), figsize=size, squeeze=False, layout="constrained"
     )
-
-
-def _draw_together(comparison: Comparison, variants: list[Variant], folder: Path) -> None:
-    figure, parts = pyplot().subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    for which, variant in enumerate(variants):
-        curve = band(variant)
-        for axes in parts:
-            _draw_band(axes, curve, curve.tokens, which, variant.name)
-    points = [p for variant in variants for run in variant.runs for p in run.curves[METRIC]]
-    label_curves(parts[0], parts[1], points)
-    save(figure, folder, "accuracy")
+    for axes, view in zip(parts.flat, views, strict=True):
+        for which, (variant, curve) in enumerate(bands.items()):
+            _draw_band(axes, curve, getattr(curve, view.across), which, variant)
+        axes.set_xlim(view.left, view.right)
+        axes.set_ylim(view.bottom, view.top)
+        axes.set_title(view.title)
+        axes.set_xlabel(view.label)
+        axes.set_ylabel("validation tokens right, per cent")
+        axes.grid(alpha=0.3)
+    handles, labels = parts.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    save(figure, folder, name)
 
 
 def _draw_band(axes: Any, curve: Band, across: list[float], which: int, name: str) -> None:
@@ -96,7 +99,7 @@ def _draw_band(axes: Any, curve: Band, across: list[float], which: int, name: st
         curve.mean,
         color=colour,
         marker=MARKERS[which],
-        markevery=max(1, len(curve.mean) // 8),
+        markevery=max(1, len(curve.mean) // 20),
         markersize=5,
         linestyle=STYLES[which % len(STYLES)],
         linewidth=1.6,
@@ -104,133 +107,11 @@ def _draw_band(axes: Any, curve: Band, across: list[float], which: int, name: st
     )
 
 
-def _draw_early(variants: list[Variant], folder: Path) -> None:
-    """The first part of training enlarged, and the whole against wall time."""
-    figure, (early, timed) = pyplot().subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    bands = [band(variant) for variant in variants]
-    for which, (variant, curve) in enumerate(zip(variants, bands, strict=True)):
-        _draw_band(early, curve, curve.tokens, which, variant.name)
-        _draw_band(timed, curve, curve.minutes, which, variant.name)
-    end = EARLY * max(curve.tokens[-1] for curve in bands)
-    seen = [
-        value
-        for curve in bands
-        for token, low, high in zip(curve.tokens, curve.low, curve.high, strict=True)
-        if token <= end
-        for value in (low, high)
-    ]
-    if seen:
-        margin = 0.05 * (max(seen) - min(seen)) or 1.0
-        early.set_ylim(min(seen) - margin, max(seen) + margin)
-        early.set_xlim(0, end * 1.02)
-    early.set_title(f"The first {EARLY:.0%}, enlarged" if seen else "No early validation")
-    timed.set_title("Against wall time")
-    early.set_xlabel("target tokens, millions")
-    timed.set_xlabel("minutes, validation included")
-    for axes in (early, timed):
-        axes.set_ylabel("tokens right, per cent")
-        axes.grid(alpha=0.3)
-    timed.legend(frameon=False)
-    save(figure, folder, "early")
-
-
-def _draw_apart(comparison: Comparison, variants: list[Variant], folder: Path) -> None:
-    """A panel for each variant, with the same axes: it in colour, all others in grey."""
-    columns = min(6, math.ceil(math.sqrt(len(variants) * 1.5)))
-    rows = math.ceil(len(variants) / columns)
-    figure, grid = pyplot().subplots(
-        rows,
-        columns,
-        figsize=(2.1 * columns, 1.9 * rows + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    bands = {variant.name: band(variant) for variant in variants}
-    panels = list(grid.flat)
-    bottom, top = _frame(list(bands.values()))
-    panels[0].set_ylim(bottom, top)
-    for axes, variant in zip(panels, variants, strict=False):
-        _draw_panel(axes, variant, comparison, bands)
-        if max(bands[variant.name].high) < bottom:
-            place = {"xycoords": "axes fraction", "ha": "right", "fontsize": 9}
-            axes.annotate("below the frame:", (0.97, 0.2), **place)
-    for axes in panels[len(variants) :]:
-        axes.set_axis_off()
-        panels[panels.index(axes) - columns].tick_params(labelbottom=True)
-    figure.supxlabel("target tokens, millions")
-    figure.supylabel("validation tokens right, per cent")
-    handles = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, frameon=False)
-    save(figure, folder, "accuracy")
-
-
-def _draw_panel(
-    axes: Any, variant: Variant, comparison: Comparison, bands: dict[str, Band]
-) -> None:
-    base = comparison.baseline.name if comparison.baseline else None
-    for name, curve in bands.items():
-        if name not in (variant.name, base):
-            axes.plot(
-                curve.tokens,
-                curve.mean,
-                color=GREY,
-                linewidth=0.7,
-                label="other variants",
-                zorder=1,
-            )
-    if base is not None and base in bands:
-        label = f"{base}, the baseline"
-        curve = bands[base]
-        axes.plot(curve.tokens, curve.mean, color="black", linestyle="--", linewidth=1, label=label)
-    own = bands[variant.name]
-    colour = "black" if variant.name == base else COLOURS[0]
-    axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.25, linewidth=0)
-    if variant.name != base:
-        label = "the panel's variant"
-        axes.plot(own.tokens, own.mean, color=colour, linewidth=1.8, label=label)
-    axes.set_title(variant.name, fontsize=10)
-    place = {"xy": (0.97, 0.06), "xycoords": "axes fraction", "ha": "right", "fontsize": 9}
-    axes.annotate(f"{variant.accuracy.mean:.2f}", **place)
-    axes.grid(alpha=0.3)
-
-
-def _frame(bands: list[Band]) -> tuple[float, float]:
-    """Bounds of the accuracy in the last half of training, for most variants.
-
-    A variant far below the others is left to its number: it would press all the others flat.
-    """
-    end = max(curve.tokens[-1] for curve in bands)
-    late = [
-        [value for token, value in zip(curve.tokens, curve.mean, strict=True) if token >= end / 2]
-        for curve in bands
-    ]
-    bottom = lowest_usual([min(values) for values in late if values])
-    top = max(max(curve.high) for curve in bands)
-    margin = 0.08 * (top - bottom) or 1.0
-    return bottom - margin, top + margin
-
-
-def lowest_usual(values: list[float]) -> float:
-    """The least of some values, those left out that lie far below the bulk of them.
-
-    Far is three times the distance between the quartiles (Tukey's outer fence).
-    """
-    if len(values) < 4:
-        return min(values)
-    lower, _, upper = quantiles(values, n=4, method="inclusive")
-    return min(value for value in values if value >= lower - 3 * (upper - lower))
-
-
-def _draw_differences(comparison: Comparison, folder: Path) -> None:
+def draw_differences(comparison: Comparison, folder: Path) -> list[str]:
     """Intervals against the baseline, one row a variant; colour and marker tell the verdict."""
-    assert comparison.baseline is not None
     compared = comparison.compared
+    if comparison.baseline is None or not compared:
+        return []
     size = (8, 1.3 + 0.3 * len(compared))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
     axes.axvline(0, color="black", linewidth=1)
@@ -247,6 +128,8 @@ def _draw_differences(comparison: Comparison, folder: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     save(figure, folder, "differences")
+    text = DIFFERENCES.format(margin=comparison.margin)
+    return [f"![Difference to the baseline, with 95 % intervals](differences.png)\n\n{text}"]
 
 
 def _draw_row(
@@ -269,3 +152,14 @@ def _frame_differences(axes: Any, differences: list[Interval]) -> None:
         if difference.mean < bottom - margin:
             text = f"\u25c2 {difference.mean:+.2f}, off the scale"
             axes.annotate(text, (bottom - margin / 2, place), va="center", fontsize=9)
+
+
+ACCURACY = "![Validation accuracy against target tokens](accuracy.png)\n\n"
+BAND = "The mean over the seeds; the band reaches from the worst seed to the best."
+TIME = "Wall time depends on what else the machine did; target tokens do not."
+NO_EARLY = f"No validation lies in the first {EARLY:.0%} of training, so it is not shown enlarged."
+DIFFERENCES = (
+    "Accuracy minus the baseline's on the same seed: mean with the 95 % interval of this row "
+    "alone, and each seed as a tick. Colour and marker are the verdict, which is corrected for the "
+    "number of rows. The grey strip is the margin of equivalence, ±{margin:g} points."
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from qvbench.report.load import Run
@@ -25,7 +25,30 @@ def filled(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 def variant_table(comparison: Comparison) -> str:
     """Markdown: accuracy over the seeds, difference to the baseline, what it costs."""
-    columns = filled(comparison)
+    return _markdown(filled(comparison))
+
+
+def part_of_table(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """Markdown: some columns of the table, and in a line those in which all variants are alike.
+
+    Args:
+        comparison: of the runs.
+        names: of the columns, beside that of the variants; those that nobody fills are left out.
+
+    Returns:
+        Nothing where none of the columns is filled.
+    """
+    variants, *others = [c for c in filled(comparison) if c[0] in ("variant", *names)]
+    alike = [c for c in others if len(c[1]) > 1 and len(set(c[1])) == 1]
+    differ = [c for c in others if c not in alike]
+    parts = [_markdown([variants, *differ]).rstrip()] if differ else []
+    if alike:
+        words = "; ".join(f"{name} {cells[0]}" for name, cells in alike)
+        parts.append(f"The same for all: {words}.")
+    return parts
+
+
+def _markdown(columns: Sequence[tuple[str, list[str]]]) -> str:
     lines = [
         row(name for name, _ in columns),
         row("---" if name in LEFT else "---:" for name, _ in columns),
@@ -119,8 +142,38 @@ COLUMNS: list[tuple[str, Cell]] = [
     ("target tokens", _cost(lambda run: run.record.get("target_tokens"))),
     ("parameters", _cost(_part("parameters", "total"))),
     ("in attention", _cost(_part("parameters", "attention"))),
+    ("training FLOPs a target token", _cost(_part("flops_per_target_token", "train"))),
     ("cache, self", _cost(_part("cache_per_token", "self"))),
     ("cache, cross", _cost(_part("cache_per_token", "cross"))),
     ("minutes", _minutes),
 ]
 LEFT = ("variant", "mechanism", "positions", "verdict")
+RESULT = (
+    "mechanism",
+    "positions",
+    "seeds",
+    "val accuracy",
+    "95 % interval",
+    "minus baseline",
+    "95 % interval, paired",
+    "p (Holm)",
+    "p, equivalence",
+    "verdict",
+)
+"""What the first table of the page shows; it fits a window."""
+FURTHER = (
+    "worst to best seed",
+    "95 %, other sentences too",
+    "paired, other sentences too",
+    "BLEU, tokenised",
+    "BLEU",
+)
+COSTS = (
+    "parameters",
+    "in attention",
+    "training FLOPs a target token",
+    "cache, self",
+    "cache, cross",
+    "target tokens",
+    "minutes",
+)
