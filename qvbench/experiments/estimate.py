@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from qvbench.experiments.launch import is_claimed
 from qvbench.experiments.plan import PlannedRun
 
 
-def seconds_left(runs: Sequence[PlannedRun], started: float) -> float | None:
-    """Estimated wall time until all runs are finished, shared among the sweeps at work.
-
-    A run takes what the finished runs of its variant took, else what all finished ones took.
+class Costs:
+    """Wall time of runs: what the finished ones of the variant took, else all finished ones.
 
     Args:
         runs: of the suite.
-        started: runs that failed after this moment (seconds since the epoch) are not left.
-
-    Returns:
-        Seconds; nothing while no run is finished.
+        started: runs that failed after this moment (seconds since the epoch) are not left;
+            none by default.
     """
-    durations: dict[str, list[float]] = {}
-    left, busy = [], 0
-    for run in runs:
-        if run.finished:
-            durations.setdefault(run.variant.name, []).append(_seconds(run))
-        elif not run.failed_since(started):
-            left.append(run.variant.name)
-            busy += is_claimed(run)
-    if not left:
-        return 0.0
-    if not durations:
-        return None
-    overall = fmean(_all(durations.values()))
-    total = sum(fmean(durations.get(variant, [overall])) for variant in left)
-    return total / max(1, busy)
+
+    def __init__(self, runs: Sequence[PlannedRun], started: float = float("inf")) -> None:
+        self._left = [run for run in runs if not run.finished and not run.failed_since(started)]
+        self._durations: dict[str, list[float]] = {}
+        for run in runs:
+            if run.finished:
+                self._durations.setdefault(run.group, []).append(_seconds(run))
+
+    def seconds(self, run: PlannedRun) -> float | None:
+        """Of one run; nothing while no run is finished."""
+        found = self._durations.get(run.group) or [
+            value for group in self._durations.values() for value in group
+        ]
+        return fmean(found) if found else None
+
+    def seconds_left(self) -> float | None:
+        """Until all runs are finished, shared among those at work; nothing while none is."""
+        seconds = [self.seconds(run) for run in self._left]
+        total = [value for value in seconds if value is not None]
+        if len(total) < len(seconds):
+            return None
+        return sum(total) / max(1, sum(map(is_claimed, self._left)))
+
+    def describe(self, run: PlannedRun) -> str:
+        """A run's cost in words, and what it is taken from."""
+        seconds = self.seconds(run)
+        if seconds is None:
+            return f"{_budget(run)}; no run is finished that would tell the time"
+        own = len(self._durations.get(run.group, []))
+        others = sum(map(len, self._durations.values()))
+        source = f"{own} of this variant" if own else f"{others} of other variants"
+        return f"about {describe_seconds(seconds)}, from {source}"
+
+    def describe_rest(self) -> str:
+        """What is left, in words."""
+        seconds = self.seconds_left()
+        if seconds is not None:
+            return f"about {describe_seconds(seconds)} left"
+        budgets = {_budget(run) for run in self._left}
+        each = f" of {budgets.pop()}" if len(budgets) == 1 else ""
+        return f"{len(self._left)} runs{each} left, time unknown"
 
 
 def describe_seconds(seconds: float) -> str:
@@ -46,10 +68,16 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _seconds(run: PlannedRun) -> float:
-    """With start and preparation if its sweep wrote it down, else what the record has."""
+    """Of all tries by its record; with start and preparation where there was one alone."""
     outcome = run.outcome()
-    return outcome.seconds if outcome else float(run.record().get("wall_seconds", 0.0))
+    return max(float(run.record().get("wall_seconds", 0.0)), outcome.seconds if outcome else 0.0)
 
 
-def _all(groups: Iterable[list[float]]) -> list[float]:
-    return [value for group in groups for value in group]
+def _budget(run: PlannedRun) -> str:
+    """What ends a run, as its config has it."""
+    trainer = run.variant.definition(run.overrides).get("trainer") or {}
+    if trainer.get("max_steps", -1) != -1:
+        return f"{trainer['max_steps']:,} steps"
+    if trainer.get("max_time"):
+        return f"a time of {trainer['max_time']}"
+    return "a budget without a number of steps"

@@ -98,38 +98,20 @@ def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcom
 def make_room(run: PlannedRun) -> None:
     """Clear the run's folder for a fresh start, unless it can be taken up where it was cut off.
 
-    What did not end is removed, what did is kept elsewhere.
+    Raises:
+        UserError: the folder holds what is no remainder of this run.
     """
     if not run.folder.exists() or run.cut_off:
         return
     record = run.record()
-    if record.get("suite") == run.suite.name and record.get("status") != "finished":
-        shutil.rmtree(run.folder)
-        return
-    if not record:
-        raise_if_foreign(run)
-        shutil.rmtree(run.folder)
-        return
-    place = run.output / "superseded" / run.group
-    place.mkdir(parents=True, exist_ok=True)
-    stem = f"{run.folder.name}-{record.get('settings_hash', 'other')}"
-    names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, 1_000_000))
-    run.folder.rename(next(place / name for name in names if not (place / name).exists()))
-
-
-def raise_if_foreign(run: PlannedRun) -> None:
-    """Refuse to remove what no run can have left when it was killed before its first record.
-
-    Raises:
-        UserError: the folder holds other files.
-    """
     early = {"config.yaml", "config.yaml.partial", "run.json.partial", "curves.csv"}
     strange = sorted(file.name for file in run.folder.iterdir() if file.name not in early)
-    if strange:
+    if strange and record.get("settings_hash") != run.settings_hash:
         raise UserError(
-            f"{run.folder}: holds {strange[0]} but no record of a run; move it or choose another "
-            "--output"
+            f"{run.folder}: holds {strange[0]}, which is not of this run; move it or choose "
+            "another --output"
         )
+    shutil.rmtree(run.folder)
 
 
 def last_lines(log: Path, count: int = 5) -> list[str]:

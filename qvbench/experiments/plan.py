@@ -6,22 +6,25 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qvbench.config_files import config_name
 from qvbench.errors import UserError
-from qvbench.experiments.suite import Settings, Suite, Variant
+from qvbench.experiments.definition import Settings
+from qvbench.experiments.suite import Suite, Variant
 from qvbench.training.run_folder import RECORD
 
 RESERVED = {
     "config": "name it in the suite file",
     "c": "name it in the suite file",
     "seed_everything": "use --seeds",
-    "name": "the suite and its variants name the runs",
+    "name": "the variants name the runs",
     "ckpt_path": "a sweep takes up its own runs where they were cut off",
     "trainer.default_root_dir": "use --output",
 }
+HASH_DIGITS = 8
+"""Of a settings hash in the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One variant with one seed.
+    """One variant with one seed. What names it is what is run: all suites share it.
 
     Args:
-        suite: that it belongs to.
+        suite: for which it is planned.
         variant: what is run.
         seed: of everything random.
         overrides: settings of this sweep's command line.
         output: folder under which ``runs/`` and ``sweeps/`` are.
         settings_hash: of variant and overrides.
+        group: name of the folder that holds the variant's seeds.
     """
 
     suite: Suite
@@ -60,11 +64,7 @@ class PlannedRun:
     overrides: Settings
     output: Path
     settings_hash: str
-
-    @property
-    def group(self) -> str:
-        """Name of the folder that holds the variant's seeds."""
-        return f"{self.suite.name}-{self.variant.name}"
+    group: str
 
     @property
     def id(self) -> str:
@@ -77,8 +77,7 @@ class PlannedRun:
     @property
     def log(self) -> Path:
         """What the run prints; beside it lie its lock and its outcome."""
-        name = f"{self.variant.name}-seed-{self.seed}.log"
-        return self.output / "sweeps" / self.suite.name / name
+        return self.output / "sweeps" / self.group / f"seed-{self.seed}.log"
 
     @property
     def words(self) -> list[str]:
@@ -102,23 +101,8 @@ class PlannedRun:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the record of the run keeps of the suite."""
-        variants = list(self.suite.variants)
-        margin = self.suite.margin
-        return {
-            "suite": self.suite.name,
-            "variant": self.variant.name,
-            "settings_hash": self.settings_hash,
-            "sweep": {
-                "file": config_name(self.suite.file),
-                "title": self.suite.title,
-                "baseline": self.suite.baseline,
-                "place": variants.index(self.variant.name),
-                "variants": len(variants),
-                "overrides": [list(pair) for pair in self.overrides],
-                **({} if margin is None else {"margin": margin}),
-            },
-        }
+        """What the record of the run keeps: what it is, and nothing of the suite."""
+        return {"variant": self.variant.name, "settings_hash": self.settings_hash}
 
     # How far it is
 
@@ -178,12 +162,21 @@ def plan(
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
     chosen = [v for v in suite.variants.values() if only is None or v.name in only]
-    hashes = {variant.name: variant.settings_hash(overrides) for variant in chosen}
+    hashes = [variant.settings_hash(overrides) for variant in chosen]
+    groups = [group_of(v.name, h, output / "runs") for v, h in zip(chosen, hashes, strict=True)]
     return [
-        PlannedRun(suite, variant, seed, overrides, output, hashes[variant.name])
+        PlannedRun(suite, variant, seed, overrides, output, settings_hash, group)
         for seed in dict.fromkeys(suite.seeds if seeds is None else seeds)
-        for variant in chosen
+        for variant, settings_hash, group in zip(chosen, hashes, groups, strict=True)
     ]
+
+
+def group_of(variant: str, settings_hash: str, runs: Path) -> str:
+    """The folder under ``runs/`` for all seeds of a variant: that of any suite that began one."""
+    digits = settings_hash[:HASH_DIGITS]
+    own = f"{variant}-{digits}"
+    others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
+    return own if own in others or not others else others[0]
 
 
 def read_overrides(words: Iterable[str]) -> Settings:
@@ -211,6 +204,24 @@ def read_overrides(words: Iterable[str]) -> Settings:
     if key:
         raise UserError(f"--{key}: needs a value")
     return tuple(settings)
+
+
+def part_overrides(words: Sequence[str]) -> tuple[list[str], Settings]:
+    """A command line without the options of ``fit``, which have a dot in their name, and these.
+
+    Raises:
+        UserError: as :func:`read_overrides`.
+    """
+    own: list[str] = []
+    theirs: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if not (name.startswith("--") and "." in name):
+            own.append(word)
+            continue
+        theirs += [word] if equals else [word, *islice(rest, 1)]
+    return own, read_overrides(theirs)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

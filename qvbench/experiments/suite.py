@@ -20,7 +20,6 @@ with the package. So are configs.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -30,9 +29,7 @@ from typing import Any
 
 from qvbench.config_files import find_config, read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
-
-Settings = tuple[tuple[str, str], ...]
-"""Config keys with their values as words of a command line, in the order in which they act."""
+from qvbench.experiments.definition import Settings, definition, definition_hash, inlined
 
 KEYS = {
     "title": str,
@@ -44,7 +41,7 @@ KEYS = {
     "variants": dict,
 }
 OPTIONAL = {"margin", "settings", "title"}
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: that parts suite, variant and seed
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: that parts variant and hash
 
 
 @dataclass(frozen=True)
@@ -62,20 +59,16 @@ class Variant:
     settings: Settings
 
     def settings_hash(self, overrides: Settings) -> str:
-        """What tells this variant from one of the same name in an edited suite.
-
-        It covers the contents of all files that are read, and no seed, name or place of them.
+        """What tells this variant from any other, by whatever suite and name; it covers no seed.
 
         Raises:
             UserError: one of the files cannot be read.
         """
-        config = _inlined(self.config.name, self.config.parent)
-        if not isinstance(config, dict):
-            raise UserError(f"{self.config}: not a config: config keys with values expected")
-        config.pop("seed_everything", None)  # a sweep gives the seed
-        settings = [[key, _inlined(word, Path())] for key, word in (*self.settings, *overrides)]
-        text = json.dumps([config, settings], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return definition_hash(self.definition(overrides))
+
+    def definition(self, overrides: Settings = ()) -> dict[str, Any]:
+        """What is run, as plain data."""
+        return definition(self.config, (*self.settings, *overrides))
 
 
 @dataclass(frozen=True)
@@ -193,7 +186,7 @@ def _filled(file: Path, place: str, value: Any) -> Any:
         return [_filled(file, place, part) for part in value]
     if isinstance(value, str) and value.endswith(".yaml"):
         fragment = _fragment(file, place, value)
-        return _inlined(fragment.name, fragment.parent)
+        return inlined(fragment.name, fragment.parent)
     return value
 
 
@@ -214,14 +207,3 @@ def _find(suite: Path, name: str) -> Path | None:
     except UserError:
         return None
     return shipped.resolve() if shipped.is_file() else None
-
-
-def _inlined(value: Any, folder: Path) -> Any:
-    """Plain data with the contents of the fragments that it names, relative to a folder."""
-    if isinstance(value, dict):
-        return {key: _inlined(part, folder) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_inlined(part, folder) for part in value]
-    if isinstance(value, str) and value.endswith(".yaml") and (folder / value).is_file():
-        return _inlined(read_yaml(folder / value), (folder / value).parent)
-    return value

@@ -9,12 +9,13 @@ import shlex
 import signal
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from qvbench.arguments import ArgumentParser
-from qvbench.experiments.estimate import describe_seconds, seconds_left
+from qvbench.experiments.estimate import Costs, describe_seconds
 from qvbench.experiments.launch import claim, execute, is_claimed, last_lines
 from qvbench.experiments.plan import PlannedRun, plan, read_overrides
 from qvbench.experiments.suite import find_suite, read_suite
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, _leave)
     sweep(runs)
-    return _conclude(runs)
+    return _conclude(runs, arguments)
 
 
 def sweep(runs: list[PlannedRun]) -> None:
@@ -48,7 +49,7 @@ def sweep(runs: list[PlannedRun]) -> None:
     started = time.time()
     waiting = [run for run in runs if not run.finished]
     finished = len(runs) - len(waiting)
-    _say(f"{len(runs)} runs, {finished} of them finished; logs in {_near(runs[0].log.parent)}")
+    _say(f"{len(runs)} runs, {finished} of them finished; logs in {_near(runs[0].log.parents[1])}")
     while waiting:
         busy = [run for run in waiting if not _settle(run, runs, started)]
         if busy:
@@ -67,7 +68,7 @@ def _settle(run: PlannedRun, runs: list[PlannedRun], started: float) -> bool:
         if run.finished or run.failed_since(started):
             return True
         place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
-        left = seconds_left(runs, started)
+        left = Costs(runs, started).seconds_left()
         how = "goes on from its last checkpoint" if run.cut_off else "started"
         _say(f"{place}: {how}; {_in_words(left)}")
         outcome = execute(run, lock, lambda seconds: _show_time(place, seconds, left))
@@ -92,13 +93,13 @@ def _parser() -> ArgumentParser:
 
 
 def _show(runs: list[PlannedRun]) -> None:
-    """Print the plan: the state of every run and its command."""
+    """Print the plan: the state of every run, what it may cost, and its command."""
+    costs = Costs(runs)
     for run in runs:
-        state = _state(run)
-        print(f"{state:8}  {run.id}\n          qvbench {shlex.join(run.words)}")
+        cost = "" if run.finished else f"  {costs.describe(run)}"
+        print(f"{_state(run):8}  {run.id}{cost}\n          qvbench {shlex.join(run.words)}")
     finished = sum(run.finished for run in runs)
-    left = seconds_left(runs, time.time())
-    print(f"{len(runs)} runs, {finished} of them finished; {_in_words(left)}")
+    print(f"{len(runs)} runs, {finished} of them finished; {costs.describe_rest()}")
 
 
 def _state(run: PlannedRun) -> str:
@@ -109,7 +110,7 @@ def _state(run: PlannedRun) -> str:
     return "cut off" if run.cut_off else "to run"
 
 
-def _conclude(runs: list[PlannedRun]) -> int:
+def _conclude(runs: list[PlannedRun], words: Namespace) -> int:
     """Report what failed, with the end of its log."""
     failed = [run for run in runs if not run.finished]
     for run in failed:
@@ -118,13 +119,22 @@ def _conclude(runs: list[PlannedRun]) -> int:
         _say(f"\n{run.id}: {how}; the end of {_near(run.log)}:")
         for line in last_lines(run.log):
             _say(f"  {line}")
-    suite = runs[0].suite
     done = len(runs) - len(failed)
     _say(f"\n{done} of {len(runs)} runs finished" + (f", {len(failed)} failed" if failed else ""))
     if done:
-        place = _near(runs[0].folder.parents[1] / f"{suite.name}-*")
-        _say(f"compare: qvbench report {place} --output results/{suite.name}")
+        _say(f"compare: {_report_command(runs, words)}")
     return 1 if failed else 0
+
+
+def _report_command(runs: list[PlannedRun], words: Namespace) -> str:
+    """What gathers these runs."""
+    place = _near(runs[0].output / "runs")
+    options = [] if place == Path("runs") else [str(place)]
+    options += ["--suite", words.suite]
+    options += ["--seeds", *map(str, words.seeds)] if words.seeds else []
+    options += [word for key, value in runs[0].overrides for word in (f"--{key}", value)]
+    name = runs[0].suite.name
+    return f"qvbench report {shlex.join([*options, '--output', f'results/{name}'])}"
 
 
 def _result(run: PlannedRun) -> str:

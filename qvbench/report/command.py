@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qvbench.arguments import ArgumentParser
 from qvbench.errors import UserError
+from qvbench.experiments.definition import Settings
+from qvbench.experiments.plan import part_overrides
+from qvbench.experiments.suite import find_suite, read_suite
 from qvbench.report import load
 from qvbench.report.cost_figure import read_profile
 from qvbench.report.figure import draw
@@ -15,6 +19,7 @@ from qvbench.report.figures import draw_figures
 from qvbench.report.formats import Columns, csv_table, html_page, latex_table
 from qvbench.report.page import page
 from qvbench.report.significance import MARGIN
+from qvbench.report.suite_runs import runs_of_suite
 from qvbench.report.table import COLUMNS, table
 from qvbench.report.table import LEFT as WORDS
 from qvbench.report.variant_page import variant_page
@@ -29,8 +34,19 @@ def main(argv: list[str]) -> int:
         description="Gather runs into a results folder: records, curves, table, figure, page.",
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, its seeds, or results"
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run, its seeds, or results; with --suite, where to look for its runs "
+        "(runs/ if not given)",
     )
+    parser.add_argument(
+        "--suite",
+        help="gather the runs of a suite file or shipped suite, whichever suite had them made; "
+        "with the options of `qvbench fit` that its sweep was given: --trainer.max_steps 100",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
     parser.add_argument("--output", required=True, type=Path, help="results folder to write")
     parser.add_argument("--title", help="heading of the page; the suite's or the folder's name")
     parser.add_argument("--baseline", metavar="VARIANT", help="instead of the suite's")
@@ -46,11 +62,12 @@ def main(argv: list[str]) -> int:
         metavar="FILE",
         help="what `qvbench profile --format json` printed of the variants' configs: their FLOPs",
     )
-    arguments = parser.parse_args(argv)
+    words, overrides = part_overrides(argv)
+    arguments = parser.parse_args(words)
     if arguments.margin is not None and not arguments.margin > 0:
         raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
     profile = read_profile(arguments.profile) if arguments.profile else []
-    runs = load.load(arguments.runs)
+    runs = _runs(arguments, overrides)
     comparison = compare(runs, arguments.baseline, arguments.margin)
     try:
         load.gather(runs, arguments.output)
@@ -62,6 +79,24 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
     print(f"wrote {arguments.output / 'README.md'}")
     return 0
+
+
+def _runs(arguments: Namespace, overrides: Settings) -> list[load.Run]:
+    """Those of the suite, or all that were named.
+
+    Raises:
+        UserError: neither was named, or options come without the suite that they belong to.
+    """
+    if arguments.suite is not None:
+        suite = read_suite(find_suite(arguments.suite))
+        places = arguments.runs or [Path("runs")]
+        return runs_of_suite(suite, places, overrides, arguments.seeds or ())
+    if overrides or arguments.seeds:
+        option = f"--{overrides[0][0]}" if overrides else "--seeds"
+        raise UserError(f"{option}: belongs to a suite's runs; give --suite too")
+    if not arguments.runs:
+        raise UserError("nothing to report: give folders of runs, or --suite")
+    return load.load(arguments.runs)
 
 
 def write(runs: list[load.Run], folder: Path, title: str | None) -> None:

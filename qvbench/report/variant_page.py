@@ -53,6 +53,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         ids = ", ".join(run.id for run in comparison.left_out)
         notes.append(f"**Not run to the end and left out:** {ids}.")
+    if missing := _not_run(comparison):
+        notes.append(f"**Planned and not run:** {missing}.")
     found = signatures(comparison.runs)
     return notes + (["Signatures: " + "; ".join(found) + "."] if found else [])
 
@@ -129,17 +131,35 @@ def _commands(comparison: Comparison, folder: str) -> str:
     sweep = comparison.sweep
     if not sweep:
         return commands(comparison.runs, folder)
-    suite = comparison.runs[0].record["suite"]
-    seeds = sorted({run.record["seed"] for run in comparison.runs})
     words = ["--suite", _suite_word(sweep["file"])]
     if len(comparison.variants) < sweep.get("variants", 0):
         words += ["--only", *(variant.name for variant in comparison.variants)]
-    words += ["--seeds", *map(str, seeds)]
-    words += [word for key, value in sweep["overrides"] for word in (f"--{key}", value)]
-    report = f"qvbench report runs/{suite}-* --output {folder}"
+    same = _seed_words(comparison, sweep.get("seeds"))
+    same += [word for key, value in sweep["overrides"] for word in (f"--{key}", value)]
+    report = shlex.join(["--suite", _suite_word(sweep["file"]), *same, "--output", folder])
     baseline = _baseline_words(comparison.baseline, sweep["baseline"])
-    text = f"qvbench sweep {shlex.join(words)}\n{report}{baseline}"
+    text = f"qvbench sweep {shlex.join([*words, *same])}\nqvbench report {report}{baseline}"
     return f"The suite's file is `{sweep['file']}`.\n\n```sh\n{text}\n```"
+
+
+def _seed_words(comparison: Comparison, planned: list[int] | None) -> list[str]:
+    """Those that were asked for; those that are there, where the records do not tell."""
+    seeds = planned or sorted({run.record["seed"] for run in comparison.runs})
+    return ["--seeds", *map(str, seeds)]
+
+
+def _not_run(comparison: Comparison) -> str:
+    """What the suite plans and nobody ran yet: each variant with its seeds; empty if nothing."""
+    sweep = comparison.sweep
+    known = {
+        (run.record.get("variant"), run.record["seed"])
+        for run in (*comparison.runs, *comparison.left_out)
+    }
+    missing = {
+        row: [str(seed) for seed in sweep.get("seeds", []) if (row, seed) not in known]
+        for row in sweep.get("rows", [])
+    }
+    return "; ".join(f"{row} (seeds {', '.join(seeds)})" for row, seeds in missing.items() if seeds)
 
 
 def _baseline_words(chosen: Variant | None, named: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.experiments.estimate import describe_seconds, seconds_left
+from qvbench.experiments.estimate import Costs, describe_seconds
 from qvbench.experiments.launch import claim, execute, is_claimed, last_lines, make_room
 from qvbench.experiments.plan import PlannedRun
 from qvbench.experiments.sweep import sweep
@@ -109,7 +109,7 @@ def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
     runs: list[PlannedRun], pretend: Pretend
 ) -> None:
     """Two sweeps that hand a failing run to and fro for ever; and one never retried."""
-    pretend("time.sleep(0.1); 'qv' in folder.parent.name and sys.exit('no such thing')")
+    pretend("time.sleep(0.1); folder.parent.name.startswith('qv-') and sys.exit('no such thing')")
     threads = [threading.Thread(target=sweep, args=(runs,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -138,29 +138,28 @@ def test_a_run_that_a_signal_ended_is_a_failure(
     assert runs[0].failed_since(0.0)
 
 
-def test_finished_work_is_kept_and_the_rest_removed(
-    runs: list[PlannedRun], pretend: Pretend, tmp_path: Path
-) -> None:
-    """The only result of another definition deleted, or a half run counted as one."""
+def test_a_half_run_is_begun_anew(runs: list[PlannedRun], pretend: Pretend) -> None:
+    """A half run counted as one, or its leavings mixed with the new one's."""
     pretend("")
-    kept, half = runs[0], runs[1]
-    write_record(kept, settings_hash="before")
+    half = runs[1]
     write_record(half, status="running")
     (half.folder / "half").touch()
-    assert not kept.finished
     assert not half.finished
     sweep(runs)
-    assert kept.finished
+    assert half.finished
     assert not (half.folder / "half").exists()
-    superseded = tmp_path / "superseded" / "pair-qv" / "seed-1-before" / "run.json"
-    assert json.loads(superseded.read_text())["settings_hash"] == "before"
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(runs: list[PlannedRun], pretend: Pretend) -> None:
+@pytest.mark.parametrize("other", [{}, {"run.json": '{"settings_hash": "another"}'}])
+def test_a_folder_of_somebody_elses_is_left_alone(
+    other: dict[str, str], runs: list[PlannedRun], pretend: Pretend
+) -> None:
+    """Somebody's work removed for standing where a run should."""
     pretend("")
     runs[0].folder.mkdir(parents=True)
-    (runs[0].folder / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"thesis\.tex"):
+    for name, text in {"thesis.tex": "", **other}.items():
+        (runs[0].folder / name).write_text(text)
+    with pytest.raises(UserError, match="which is not of this run"):
         sweep(runs)
     assert (runs[0].folder / "thesis.tex").exists()
 
@@ -186,39 +185,34 @@ def test_a_sweep_that_is_ended_ends_its_run(tmp_path: Path, runs: list[PlannedRu
 
 def test_the_time_left(runs: list[PlannedRun]) -> None:
     """An estimate from the wrong variant, or one that leaves out who helps."""
-    assert seconds_left(runs, 0.0) is None
+    assert Costs(runs).seconds_left() is None
+    assert Costs(runs).describe_rest() == "4 runs of 2 steps left, time unknown"
+    assert Costs(runs).describe(runs[2]).startswith("2 steps; no run is finished")
     write_record(runs[0], wall_seconds=100.0)
-    assert seconds_left(runs, 0.0) == 300.0
+    assert Costs(runs).seconds_left() == 300.0
+    assert Costs(runs).describe(runs[2]) == "about 1:40, from 1 of this variant"
+    assert Costs(runs).describe(runs[3]) == "about 1:40, from 1 of other variants"
     write_record(runs[1], wall_seconds=20.0)
-    assert seconds_left(runs, 0.0) == 120.0
+    assert Costs(runs).seconds_left() == 120.0
     with claim(runs[2]), claim(runs[3]):
-        assert seconds_left(runs, 0.0) == 60.0
+        assert Costs(runs).seconds_left() == 60.0
     assert describe_seconds(3723.4) == "1:02:03"
     assert describe_seconds(61) == "1:01"
 
 
 @pytest.mark.parametrize(
-    ("status", "changed", "goes_on"),
-    [
-        ("running", {}, True),
-        ("interrupted", {}, True),
-        ("diverged", {}, False),
-        ("failed", {}, False),
-        ("running", {"settings_hash": "of another definition"}, False),
-    ],
+    ("status", "goes_on"),
+    [("running", True), ("interrupted", True), ("diverged", False), ("failed", False)],
 )
 def test_what_was_cut_off_goes_on_from_its_checkpoint(
-    runs: list[PlannedRun],
-    status: str,
-    changed: dict[str, str],
-    goes_on: bool,
+    runs: list[PlannedRun], status: str, goes_on: bool
 ) -> None:
     """Hours of training thrown away by a sweep that was killed; a fault repeated for ever."""
     run = runs[0]
-    write_record(run, status=status, **changed)
+    write_record(run, status=status)
     make_room(run)
     assert not run.folder.exists(), "killed before its first checkpoint: from the start"
-    write_record(run, status=status, **changed)
+    write_record(run, status=status)
     (run.folder / "checkpoints").mkdir()
     (run.folder / "checkpoints" / "last.ckpt").touch()
     assert ("--ckpt_path" in run.words) is goes_on

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.experiments.plan import plan, read_overrides
 from qvbench.experiments.suite import find_suite, read_suite
 from qvbench.training.run_folder import checked_name
-from tests.cli.conftest import Answer
+from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.experiments.conftest import SUITE, write_suite
 from tests.test_configs import build_network, parse
 
@@ -47,9 +48,25 @@ def test_shipped_suites_have_a_line_for_the_list() -> None:
 def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
     """An interrupted sweep with three seeds of one variant and nothing to compare them with."""
     runs = plan(read_suite(write_suite(tmp_path)), tmp_path / "out")
-    ids = ["pair-qv/seed-1", "pair-one/seed-1", "pair-qv/seed-2", "pair-one/seed-2"]
-    assert [run.id for run in runs] == ids
-    assert runs[0].folder == tmp_path / "out" / "runs" / "pair-qv" / "seed-1"
+    assert [(run.variant.name, run.seed) for run in runs] == [
+        *(("qv", 1), ("one", 1)),
+        *(("qv", 2), ("one", 2)),
+    ]
+    group = f"qv-{runs[0].settings_hash[:8]}"
+    assert runs[0].id == f"{group}/seed-1"
+    assert runs[0].folder == tmp_path / "out" / "runs" / group / "seed-1"
+
+
+def test_suites_share_a_run_whatever_they_call_it(tmp_path: Path) -> None:
+    """Hours of training that another suite has done already."""
+    first = plan(read_suite(write_suite(tmp_path)), tmp_path)[0]
+    first.folder.mkdir(parents=True)
+    (first.folder / "run.json").write_text(json.dumps(first.labels | {"status": "finished"}))
+    other = write_suite(tmp_path, variants={"named": {}}, baseline="named").rename(
+        tmp_path / "other.yaml"
+    )
+    again = plan(read_suite(other), tmp_path)[0]
+    assert (again.id, again.finished) == (first.id, True)
 
 
 def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
@@ -66,15 +83,8 @@ def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
     assert values["--data.lowercase"] == "true"
     assert values["--model.attention"] == str(tmp_path / "single.yaml")
     assert values["--config"] == str(tmp_path / "tiny.yaml")
-    assert (values["--seed_everything"], values["--name"]) == ("7", "pair-one")
+    assert (values["--seed_everything"], values["--name"]) == ("7", run.group)
     assert values["--data.merges"] == "9"
-
-
-def test_the_margin_reaches_the_records(tmp_path: Path) -> None:
-    """A report that judges by another margin than the suite's."""
-    suites = read_suite(write_suite(tmp_path)), read_suite(write_suite(tmp_path, margin=0.3))
-    labels = [plan(suite, tmp_path)[0].labels["sweep"] for suite in suites]
-    assert [label.get("margin") for label in labels] == [None, 0.3]
 
 
 def hash_of(file: Path, variant: str = "one", **overrides: str) -> str:
@@ -106,6 +116,35 @@ def test_what_changes_no_run_is_the_same_variant(tmp_path: Path) -> None:
     base = elsewhere / "tiny.yaml"
     base.write_text("# why\n" + base.read_text().replace("seed_everything: 3", ""))
     assert hash_of(file) == first
+    assert hash_of(file, **{"trainer.logger": "false"}) == first
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"model.attention": {"class_path": "Single"}},
+        {"model": {"attention": "single.yaml"}, "data.merges": 150, "trainer.max_steps": "2"},
+        {"config": "written.yaml", "model.network.d_model": 16},
+    ],
+)
+def test_the_same_in_other_words_is_the_same_variant(
+    variant: dict[str, Any], tmp_path: Path
+) -> None:
+    """Suites that do not share a run because they start from another base or fragment."""
+    first = hash_of(write_suite(tmp_path))
+    written = TINY_CONFIG | {"model": TINY_CONFIG["model"] | {"attention": "single.yaml"}}
+    (tmp_path / "written.yaml").write_text(yaml.safe_dump(written))
+    assert hash_of(write_suite(tmp_path, variants={"qv": {}, "one": variant})) == first
+
+
+def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
+    """A callback that the hash does not see, or one that takes the place of the others."""
+    suite = read_suite(write_suite(tmp_path))
+    more = (("trainer.callbacks+", '{"class_path": "Timer"}'),)
+    found = suite.variants["qv"].definition(more)["trainer"]["callbacks"]
+    assert [callback["class_path"] for callback in found] == ["ModelCheckpoint", "Timer"]
+    with pytest.raises(UserError, match=r"--data\.merges\.x: what it leads through is 150"):
+        suite.variants["qv"].settings_hash((("data.merges.x", "1"),))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +207,7 @@ def test_overrides() -> None:
 def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> None:
     answer = qvbench("sweep", "--suite", "mechanisms", "--only", "qv", "--dry_run")
     assert answer.status == 0
-    assert answer.out.count("to run    mechanisms-qv/seed-") == 3
+    assert answer.out.count("to run    qv-") == 3
     assert str(shipped_folder().resolve() / "attention" / "qv.yaml") in answer.out
     assert list(here.iterdir()) == []
 

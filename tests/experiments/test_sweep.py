@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,12 @@ from tests.experiments.conftest import SUITE, write_suite
 pytestmark = pytest.mark.slow
 
 SWEEP = [sys.executable, "-m", "qvbench", "sweep", "--suite", "pair.yaml"]
-IDS = {f"pair-{variant}/seed-{seed}" for variant in ("qv", "one") for seed in (1, 2)}
+IDS = {f"{variant}/seed-{seed}" for variant in ("qv", "one") for seed in (1, 2)}
+HASH = re.compile(r"-[0-9a-f]{8}(?=/)")
+
+
+def without_hash(run: str) -> str:
+    return HASH.sub("", run)
 
 
 class Sweeps:
@@ -42,10 +48,12 @@ class Sweeps:
             start_new_session=True,
         )
 
-    def records(self) -> dict[str, dict[str, Any]]:
+    def records(self, steps: int = 2) -> dict[str, dict[str, Any]]:
+        """Records of the runs of so many steps, by variant and seed."""
         files = self.folder.glob("runs/*/*/run.json")
         contents = [json.loads(file.read_text()) for file in files]
-        return {record["id"]: record for record in contents}
+        found = [record for record in contents if record["steps"] in (0, steps)]
+        return {without_hash(record["id"]): record for record in found}
 
     def kill_in_flight(self, sign: str, *words: str) -> None:
         """Kill a sweep and its run once there is a file of a pattern under runs/."""
@@ -82,18 +90,19 @@ def test_a_killed_sweep_goes_on_and_two_run_everything_once(swept: Swept) -> Non
     assert records.keys() == IDS
     assert {record["status"] for record in records.values()} == {"finished"}
     started = [line for text in said for line in text.splitlines() if ": started" in line]
-    assert sorted(line.split()[1].rstrip(":") for line in started) == sorted(IDS)
+    assert sorted(without_hash(line.split()[1].rstrip(":")) for line in started) == sorted(IDS)
     assert all(": started" in text for text in said), "one sweep left all the work to the other"
     folders = {path.relative_to(sweeps.folder / "runs") for path in sweeps.folder.glob("runs/*/*")}
-    assert {folder.as_posix() for folder in folders} == IDS
+    assert {without_hash(folder.as_posix()) for folder in folders} == IDS
+    report = "compare: qvbench report --suite pair.yaml --output results/pair"
+    assert all(report in text for text in said)
 
 
 def test_a_record_says_what_a_comparison_needs(swept: Swept) -> None:
     """Settings of the suite that never reach the run; a row without its cache or its variant."""
-    record = swept[0].records()["pair-one/seed-2"]
-    assert (record["suite"], record["variant"], record["seed"]) == ("pair", "one", 2)
+    record = swept[0].records()["one/seed-2"]
+    assert (record["variant"], record["seed"]) == ("one", 2)
     assert (record["mechanism"], record["steps"]) == ("single", 2)
-    assert record["sweep"]["baseline"] == "qv"
     assert record["cache_per_token"] == {"self": 16, "cross": 16}
     assert len(record["settings_hash"]) == 16
 
@@ -120,11 +129,30 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_pat
     sweeping = sweeps.start(*words)
     said = sweeping.communicate()[0]
     assert sweeping.returncode == 0, said
-    assert "pair-qv/seed-1: goes on from its last checkpoint" in said
-    record = sweeps.records()["pair-qv/seed-1"]
-    assert (record["status"], record["steps"]) == ("finished", 400)
-    steps = [row.split(",")[0] for row in (tmp_path / "runs/pair-qv/seed-1/curves.csv").open()]
-    assert len([step for step in steps if step == "2"]) == 4, "the first validation, once"
+    assert "qv/seed-1: goes on from its last checkpoint" in without_hash(said)
+    record = sweeps.records(400)["qv/seed-1"]
+    assert record["status"] == "finished"
+    rows = [row.split(",") for row in next(tmp_path.glob("runs/*/*/curves.csv")).open()]
+    first = [row for row in rows if (row[0], row[4]) == ("2", "val/accuracy")]
+    assert len(first) == 1, "the first validation, once"
+
+
+def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
+    """Labels of the suite that had a run made, not of the one that compares it."""
+    sweeps = swept[0]
+    write_suite(sweeps.folder, title="Others", baseline="one", margin=0.3).rename(
+        sweeps.folder / "others.yaml"
+    )
+    write_suite(sweeps.folder)
+    command = [sys.executable, "-m", "qvbench", "report", "--suite", "others.yaml"]
+    for place, output in ((), "results/a"), (("results/a",), "results/b"):
+        words = [*command, *place, "--output", output]
+        subprocess.run(words, cwd=sweeps.folder, env=sweeps.environment, check=True)
+        page = (sweeps.folder / output / "README.md").read_text(encoding="utf-8")
+        assert page.startswith("# Others")
+        assert "Baseline: one" in page
+        assert "±0.3 points" in page
+        assert f"qvbench report --suite others.yaml --seeds 1 2 --output {output}" in page
 
 
 def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swept) -> None:
@@ -137,10 +165,9 @@ def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swep
     sweeping = sweeps.start("--seeds", "1")
     said = sweeping.communicate()[0]
     assert sweeping.returncode == 1
-    after = sweeps.records()
-    assert after["pair-one/seed-1"]["steps"] == 3
-    assert after["pair-one/seed-2"] == before["pair-one/seed-2"]
-    assert after["pair-qv/seed-1"] == before["pair-qv/seed-1"]
-    assert "pair-broken/seed-1: failed with status 2; the end of sweeps/pair/broken-seed-1" in said
+    assert sweeps.records() == before
+    assert sweeps.records(3)["one/seed-1"]["status"] == "finished"
+    failed = "broken/seed-1: failed with status 2; the end of sweeps/broken/seed-1.log"
+    assert failed in without_hash(said)
     assert "d_model 16 is not divisible by num_heads 3" in said
     assert "2 of 3 runs finished, 1 failed" in said

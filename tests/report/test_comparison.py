@@ -82,7 +82,8 @@ def test_the_page_says_what_made_it_and_what_it_bears(runs: list[Path], tmp_path
     assert page.startswith("# A trial")
     assert "`suites/trial.yaml`" in page
     assert "qvbench sweep --suite trial --seeds 1 2 3 --trainer.max_steps 5\n" in page
-    assert f"qvbench report runs/trial-* --output {output}\n" in page
+    again = "qvbench report --suite trial --seeds 1 2 3 --trainer.max_steps 5"
+    assert f"{again} --output {output}\n" in page
     assert "Worse than the baseline" in page
     assert "- qv: -1.03 points, -1.41 to -0.65" in page
     assert "Better than the baseline" not in page
