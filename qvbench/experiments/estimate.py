@@ -80,4 +80,9 @@ def _budget(run: PlannedRun) -> str:
         return f"{trainer['max_steps']:,} steps"
     if trainer.get("max_time"):
         return f"a time of {trainer['max_time']}"
-    return "a budget without a number of steps"
+    tokens = [
+        callback["init_args"]["target_tokens"]
+        for callback in trainer.get("callbacks") or []
+        if str(callback.get("class_path")).endswith("TokenBudget")
+    ]
+    return f"{tokens[0]:,} target tokens" if tokens else "no number of steps"

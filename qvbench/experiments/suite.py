@@ -5,9 +5,10 @@
     base: tiny/qkv.yaml                     # config that the variants start from
     seeds: [1, 2, 3]
     baseline: qkv                           # variant that the others are compared with
+    budget: {steps: 800}                    # of all variants; or target_tokens, or minutes
     margin: 0.1                             # points within which two variants count as the same
     settings:                               # of all variants; nested, or keys with dots
-      trainer: {max_steps: 800}
+      model.schedule: schedule/tiny.yaml
     variants:
       qkv: {}                               # the base as it is
       gqa: {model.attention: attention/gqa.yaml}
@@ -29,6 +30,7 @@ from typing import Any
 
 from qvbench.config_files import find_config, read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
+from qvbench.experiments.budget import budget_settings
 from qvbench.experiments.definition import Settings, definition, definition_hash, inlined
 
 KEYS = {
@@ -36,11 +38,12 @@ KEYS = {
     "base": str,
     "seeds": list,
     "baseline": str,
+    "budget": dict,
     "margin": float,
     "settings": dict,
     "variants": dict,
 }
-OPTIONAL = {"margin", "settings", "title"}
+OPTIONAL = {"budget", "margin", "settings", "title"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: that parts variant and hash
 
 
@@ -112,8 +115,9 @@ def read_suite(file: Path) -> Suite:
     if not NAME.fullmatch(suite.replace("-", "_")):
         raise UserError(f"{file}: a suite's file is named by letters, digits, '-' and '_'")
     common = dict(_flat(content.get("settings") or {}))
+    budget = budget_settings(file, content.get("budget"))
     variants = {
-        str(name): _variant(file, str(name), changes, content["base"], common)
+        str(name): _variant(file, str(name), changes, content["base"], common, budget)
         for name, changes in content["variants"].items()
     }
     if content["baseline"] not in variants:
@@ -147,7 +151,14 @@ def _check_keys(file: Path, content: Any) -> None:
         raise UserError(f"{file}: the suite has no variants")
 
 
-def _variant(file: Path, name: str, changes: Any, base: str, common: dict[str, Any]) -> Variant:
+def _variant(
+    file: Path,
+    name: str,
+    changes: Any,
+    base: str,
+    common: dict[str, Any],
+    budget: dict[str, Any],
+) -> Variant:
     if not NAME.fullmatch(name):
         raise UserError(f"{file}: variant {name!r}: a name has letters, digits, '_' and '.' alone")
     if not isinstance(changes or {}, dict):
@@ -158,7 +169,8 @@ def _variant(file: Path, name: str, changes: Any, base: str, common: dict[str, A
     if config_file is None:
         raise UserError(f"{file}: variant {name}: no config {config}, here or among the shipped")
     settings = [
-        (key, _word(file, f"variant {name}: {key}", value)) for key, value in (common | own).items()
+        (key, _word(file, f"variant {name}: {key}", value))
+        for key, value in (common | own | budget).items()
     ]
     return Variant(name, config_file, tuple(settings))
 

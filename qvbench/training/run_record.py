@@ -74,8 +74,9 @@ class RunRecord(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer, pl_module, status="running")
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save(trainer, pl_module, status="finished")
+        self.note(trainer, {"target_tokens": int(pl_module.tokens_seen_now())})  # since the last log
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
