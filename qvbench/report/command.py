@@ -62,6 +62,12 @@ def main(argv: list[str]) -> int:
         metavar="FILE",
         help="what `qvbench profile --format json` printed of the variants' configs: their FLOPs",
     )
+    parser.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="send the runs to this W&B project, or ENTITY/PROJECT, and make a report there; "
+        "offline the runs are kept for later",
+    )
     words, overrides = part_overrides(argv)
     arguments = parser.parse_args(words)
     if arguments.margin is not None and not arguments.margin > 0:
@@ -78,6 +84,10 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
     print(f"wrote {arguments.output / 'README.md'}")
+    if arguments.wandb is not None:
+        from qvbench.report.wandb_publish import publish
+
+        publish(arguments.wandb, runs, comparison, arguments.output)
     return 0
 
 

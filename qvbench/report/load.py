@@ -10,6 +10,7 @@ from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.report.samples import Samples, gather_samples, gathered_samples, samples_in
+from qvbench.report.wandb_folders import tracked_id
 
 RECORD, CURVES, CONFIG, GATHERED = "run.json", "curves.csv", "config.yaml", "runs"
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
@@ -43,12 +44,14 @@ class Run:
         curves: by metric.
         samples: what resampling needs of it.
         settings: its resolved config, YAML; empty if it was not kept.
+        folder: its own; nothing for one that a results folder gathered.
     """
 
     record: dict[str, Any]
     curves: dict[str, list[Point]]
     samples: Samples = field(default_factory=Samples)
     settings: str = ""
+    folder: Path | None = None
 
     @property
     def id(self) -> str:
@@ -98,9 +101,11 @@ def _runs_of(place: Path) -> list[Run]:
 
 def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
+    if (tracked := tracked_id(folder)) is not None:
+        record["wandb_id"] = tracked
     curves = _read_curves(folder / CURVES, record["id"])
     found = curves.get(record["id"], {})
-    return Run(record, found, samples_in(folder), _text(folder / CONFIG))
+    return Run(record, found, samples_in(folder), _text(folder / CONFIG), folder)
 
 
 def _text(file: Path) -> str:

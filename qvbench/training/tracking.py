@@ -6,19 +6,18 @@ The folder of the run is the record; these mirror it. None of them may stop a ru
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from qvbench.training.mirror import CLOSE_SECONDS, OPEN_SECONDS, Mirror
 from qvbench.training.processes import is_first_process
+from qvbench.training.wandb_account import has_wandb_key
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def _specifications(logger: Any) -> Iterator[Namespace]:
 
 def _go_offline_without_account(arguments: Namespace) -> None:
     """W&B would ask for a key on a terminal and wait, and fail elsewhere."""
-    if arguments.offline or "WANDB_MODE" in os.environ or _has_wandb_key():
+    if arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key():
         return
     log.warning(
         "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept offline; "
@@ -116,30 +115,6 @@ def _go_offline_without_account(arguments: Namespace) -> None:
     )
     arguments.offline = True
     arguments.log_model = False  # only possible online
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    hosts = _wandb_hosts()
-    files = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for file in (Path(name).expanduser() for name in files if name):
-        try:
-            known = netrc.netrc(str(file)).hosts
-        except (OSError, netrc.NetrcParseError):
-            continue
-        if known.keys() & hosts:
-            return True
-    return False
-
-
-def _wandb_hosts() -> set[str]:
-    """The hosts whose key W&B would take: the one in use, and for its own cloud the older name."""
-    import wandb
-
-    given = os.environ.get("WANDB_BASE_URL")
-    url = given or wandb.setup().settings.base_url
-    return {urlsplit(url).netloc} | (set() if given else {"api.wandb.ai"})
 
 
 def _open_wandb(logger: WandbLogger) -> None:

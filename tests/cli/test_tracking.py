@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from qvbench.training import tracking
 from qvbench.training.curves import CurvesLogger
+from qvbench.training.wandb_account import has_wandb_key
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -72,15 +73,15 @@ def test_wandb_without_an_account_goes_offline(
 
 def test_a_key_means_online(nobody: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Catches a user with an account whose runs stay offline: by today's host or the older one."""
-    assert not tracking._has_wandb_key()
+    assert not has_wandb_key()
     for host in (urlsplit(wandb.Settings().base_url).netloc, "api.wandb.ai"):
         (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
         (tmp_path / "netrc").chmod(0o600)
-        assert tracking._has_wandb_key()
+        assert has_wandb_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not tracking._has_wandb_key()
+    assert not has_wandb_key()
     monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert tracking._has_wandb_key()
+    assert has_wandb_key()
 
 
 def test_a_network_that_fails_does_not_stop_the_run(
