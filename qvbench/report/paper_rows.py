@@ -36,6 +36,8 @@ def _fits(variant: Variant, row: dict[str, Any]) -> bool:
         return False
     if "context" in row and _context_in_heads(settings) != row["context"]:
         return False
+    if "one_head" in row and (_value_heads(settings) == 1) != row["one_head"]:
+        return False
     return "milder" not in row or _milder_key(settings) == row["milder"]
 
 

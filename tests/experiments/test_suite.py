@@ -14,6 +14,7 @@ import yaml
 
 from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
+from qvbench.experiments.estimate import Costs
 from qvbench.experiments.plan import plan, read_overrides
 from qvbench.experiments.suite import find_suite, read_suite
 from qvbench.training.run_folder import checked_name
@@ -36,8 +37,48 @@ def test_every_variant_of_a_shipped_suite_builds(suite: str, variant: str) -> No
     cli = parse(chosen.config, *words)
     build_network(cli)
     for key, value in chosen.settings:
-        if value.endswith(".yaml"):
+        if key in ("model.attention", "model.position") and value.endswith(".yaml"):
             assert Path(value).stem in variant, f"{key} of {variant} is {value}"
+    trainer = cli.config.trainer
+    batches = trainer.max_steps * trainer.accumulate_grad_batches
+    if trainer.check_val_every_n_epoch is None:
+        assert batches % trainer.val_check_interval == 0, "no validation at the end of the budget"
+
+
+@pytest.mark.parametrize("suite", shipped_suites())
+def test_every_shipped_suite_plans(suite: str, tmp_path: Path) -> None:
+    """Two rows that are one and the same run; a suite without its seeds or its budget."""
+    read = read_suite(find_suite(suite))
+    runs = plan(read, tmp_path)
+    assert len({run.id for run in runs}) == len(read.variants) * len(read.seeds) == len(runs)
+    if suite == "rates":  # a search, not a comparison
+        return
+    assert len(read.seeds) >= 5
+    steps = {v.definition()["trainer"]["max_steps"] for v in read.variants.values()}
+    assert len(steps) == 1
+
+
+def names_of_hashes(corpus: list[str]) -> dict[str, set[str]]:
+    suites = [read_suite(find_suite(suite)) for suite in corpus]
+    found: dict[str, set[str]] = {}
+    for suite in suites:
+        for variant in suite.variants.values():
+            found.setdefault(variant.name, set()).add(variant.settings_hash(()))
+    return found
+
+
+TABLES = ("table2", "table3", "table4", "figure7", "sharing")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "more"), [("", []), ("multi30k_", []), ("grammar_", ["mechanisms", "positions"])]
+)
+def test_suites_of_one_corpus_share_their_rows(prefix: str, more: list[str]) -> None:
+    """A row that is trained again for every table in which it stands, or called otherwise there."""
+    hashes = names_of_hashes([*(prefix + table for table in TABLES), *more])
+    assert {name: len(found) for name, found in hashes.items()} == dict.fromkeys(hashes, 1)
+    assert len(set.union(*hashes.values())) == len(hashes)
+    assert len(names_of_hashes([prefix + "table4"])) == 6
 
 
 def test_shipped_suites_have_a_line_for_the_list() -> None:
@@ -163,6 +204,11 @@ def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
         ({"margin": "narrow"}, "margin must be like 0.1"),
         ({"seed": [3]}, "no key 'seed'"),
         ({"base": None}, "lacks 'base'"),
+        ({"budget": 3}, "budget must be a mapping"),
+        ({"budget": {"hours": 3}}, "budget takes one of steps, target_tokens, minutes"),
+        ({"budget": {"steps": 3, "minutes": 1}}, "budget takes one of"),
+        ({"budget": {"steps": 1.5}}, "steps must be a whole number above 0, got 1.5"),
+        ({"budget": {"minutes": 0}}, "minutes must be a number above 0"),
     ],
 )
 def test_a_faulty_suite_is_one_line(
@@ -178,10 +224,36 @@ def test_a_faulty_suite_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("budget", "found"),
+    [
+        ({"steps": 7}, {"max_steps": 7, "max_time": None, "callbacks": 1}),
+        ({"target_tokens": 9}, {"max_steps": -1, "max_epochs": -1, "callbacks": 2}),
+        ({"minutes": 1.5}, {"max_steps": -1, "max_epochs": -1, "max_time": {"seconds": 90}}),
+    ],
+)
+def test_a_budget_is_the_same_for_all(
+    budget: dict[str, Any], found: dict[str, Any], tmp_path: Path
+) -> None:
+    """One that the parser reads otherwise, that leaves a limit of the config's, or that a variant
+    gets round."""
+    variants = {"qv": {}, "one": {"model.attention": "single.yaml", "trainer.max_steps": 99}}
+    suite = read_suite(write_suite(tmp_path, budget=budget, variants=variants))
+    for run in plan(suite, tmp_path):
+        words = [word for key, value in run.variant.settings for word in (f"--{key}", value)]
+        trainer = parse(run.variant.config, *words).config.trainer
+        seen = {**trainer, "callbacks": len(trainer.callbacks)}
+        assert {key: seen[key] for key in found} == found
+    estimate = Costs(plan(suite, tmp_path)).describe_rest()
+    assert {"steps": "7 steps", "target_tokens": "9 target tokens", "minutes": "90"}[
+        next(iter(budget))
+    ] in estimate
+
+
+@pytest.mark.parametrize(
     ("words", "fault"),
     [
         (["--suite", "mechanism"], "near it: mechanisms"),
-        (["--suite", "mechanisms", "--only", "qkv", "qkw"], "--only qkw"),
+        (["--suite", "mechanisms", "--only", "qkv_agf", "qkw"], "--only qkw"),
         (["--suite", "mechanisms", "--seed_everything", "3"], "use --seeds"),
         (["--suite", "mechanisms", "--trainer.default_root_dir=x"], "use --output"),
         (["--suite", "mechanisms", "--trainer.max_steps"], "needs a value"),
@@ -205,9 +277,9 @@ def test_overrides() -> None:
 
 
 def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> None:
-    answer = qvbench("sweep", "--suite", "mechanisms", "--only", "qv", "--dry_run")
+    answer = qvbench("sweep", "--suite", "mechanisms", "--only", "qv_agf", "--dry_run")
     assert answer.status == 0
-    assert answer.out.count("to run    qv-") == 3
+    assert answer.out.count("to run    qv_agf-") == 5
     assert str(shipped_folder().resolve() / "attention" / "qv.yaml") in answer.out
     assert list(here.iterdir()) == []
 
