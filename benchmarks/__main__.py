@@ -21,6 +21,7 @@ from benchmarks.case import Case
 from benchmarks.cases import CASES, find
 from benchmarks.process import ROOT
 from benchmarks.run import Options, missing, run_case, save
+from qvbench.data.parallel import usable_cores
 from qvbench.errors import UserError
 
 PERFORMANCE_PAGE = ROOT / "docs" / "performance.md"
@@ -38,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyError as error:
         print(f"benchmarks: no case or group {error}; --list shows them", file=sys.stderr)
         return 2
-    threads = arguments.threads or machine.default_threads()
+    threads = arguments.threads or usable_cores()
     torch.set_num_threads(threads)
     options = Options(arguments.repeats, threads, arguments.checkpoint or "", _command(arguments))
     folders = {} if arguments.pages else run_all(cases, options, arguments.out)

@@ -3,37 +3,29 @@
 Generates a corpus in statmt's layout from the built-in grammar, then measures every stage in a
 process of its own::
 
-    python benchmarks/data_scale.py --pairs 4500000 --folder /tmp/scale --out results/data-scale
-
-Lines are made of whole sentences of the grammar, about 29 words a side as in WMT17. Since the
-grammar's lexicon is small, some words in a hundred are exchanged for made-up ones that follow
-Zipf's law, as names, numbers and compounds do: the vocabulary is learned from words, and what it
-costs depends on how many different ones there are. Everything is a function of the seed.
+    python -m benchmarks.data_scale --pairs 4500000 --folder /tmp/scale --out results/data-scale
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import platform
-import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale_corpus import lines, write_pairs
+
 SENTENCES = 200_000  # of the grammar, of which lines are made
-MEAN_WORDS = 29.0  # a side
-RARE_SHARE = 0.03
-RARE_TYPES = 20_000_000
-SYLLABLES = [a + b for a in "bdfghklmnprstvwz" for b in "aeio"]
 LOADER_SECONDS = 20.0
+RAW_PAIRS = 60_000
 MERGES, MAX_LENGTH, MAX_VOCABULARY, MAX_TOKENS = 32_000, 95, 36_000, 5_000
 GIB = 1 << 30
 
@@ -43,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--pairs", type=int, default=4_500_000)
     parser.add_argument("--folder", type=Path, required=True, help="for corpus and store")
-    parser.add_argument("--out", type=Path, required=True, help="for data_scale.{json,md}")
+    parser.add_argument("--out", type=Path, required=True, help="for data_scale.json, README.md")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -63,7 +55,7 @@ def main() -> int:
 def in_process(step: str) -> dict[str, Any]:
     """Run a step in a process of its own, so that its peak memory is its own."""
     print(f"{step} …", file=sys.stderr)
-    command = [sys.executable, __file__, *sys.argv[1:], "--step", step]
+    command = [sys.executable, "-m", "benchmarks.data_scale", *sys.argv[1:], "--step", step]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"{step}: {json.dumps(result)}", file=sys.stderr)
@@ -76,7 +68,7 @@ def status_bytes(key: str) -> int:
     return 1024 * int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0])
 
 
-# The corpus
+# What is measured
 
 
 def generate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -98,61 +90,6 @@ def generate(arguments: argparse.Namespace) -> dict[str, Any]:
     result = {"words": words, "bytes": folder_bytes(folder), "seconds": seconds}
     (folder / "complete").write_text(json.dumps(result))
     return result
-
-
-def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Lines of several sentences each, with rare words among their words."""
-    draw = random.Random(seed)
-    for _ in range(pairs):
-        # Exponential lengths, as a corpus of sentences and paragraphs has many short lines.
-        wanted = 4.0 + draw.expovariate(1 / (MEAN_WORDS - 9.0))
-        source, target = [], []
-        length = 0
-        while length < wanted:
-            one, other = pool[int(draw.random() * len(pool))]
-            source.append(one)
-            target.append(other)
-            length += one.count(" ") + 1
-        yield with_rare_words(" ".join(source), draw), with_rare_words(" ".join(target), draw)
-
-
-def with_rare_words(line: str, draw: random.Random) -> str:
-    """A line in which some words are others, rare ones."""
-    words = line.split(" ")
-    expected = RARE_SHARE * len(words)
-    for _ in range(int(expected) + (draw.random() < expected % 1)):
-        words[int(draw.random() * len(words))] = rare_word(int(RARE_TYPES ** draw.random()))
-    return " ".join(words)
-
-
-def rare_word(rank: int) -> str:
-    """A pronounceable word for every rank."""
-    rank += len(SYLLABLES)  # two syllables at least
-    word = ""
-    while rank:
-        rank, digit = divmod(rank, len(SYLLABLES))
-        word += SYLLABLES[digit]
-    return word
-
-
-def write_pairs(folder: Path, stem: str, end: str, pairs: Iterator[tuple[str, str]]) -> list[int]:
-    """Write two files; returns their numbers of words."""
-    words = [0, 0]
-    opener = gzip.open if end else open
-    options: dict[str, Any] = {"compresslevel": 1} if end else {}
-    paths = [folder / f"{stem}.{language}{end}" for language in ("en", "de")]
-    with (
-        opener(paths[0], "wt", encoding="utf-8", newline="\n", **options) as source,
-        opener(paths[1], "wt", encoding="utf-8", newline="\n", **options) as target,
-    ):
-        for pair in pairs:
-            for side, (file, line) in enumerate(zip((source, target), pair, strict=True)):
-                file.write(f"{line}\n")
-                words[side] += line.count(" ") + 1
-    return words
-
-
-# What is measured
 
 
 def corpus_folder(arguments: argparse.Namespace) -> Path:
@@ -198,6 +135,21 @@ def read_lines(arguments: argparse.Namespace) -> dict[str, Any]:
     """All lines into the working folder, characters counted."""
     stages = stages_of(arguments)
     return {"characters": len(stages.characters()), "bytes": folder_bytes(stages.folder)}
+
+
+def tokenise(arguments: argparse.Namespace) -> dict[str, Any]:
+    """As raw text would be, on all cores: the first lines of the corpus."""
+    from qvbench.data.parallel import ordered_map, usable_cores
+    from qvbench.data.text_processing import TextProcessor
+
+    raw = TextProcessor("en", "de", tokenised=False)
+    pairs = list(islice(stages_of(arguments).corpus.pairs("train"), RAW_PAIRS))
+    chunks = [pairs[start : start + 1_000] for start in range(0, len(pairs), 1_000)]
+    begin = time.perf_counter()
+    for _ in ordered_map(raw.spooled, chunks, usable_cores()):
+        pass
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "pairs_per_second": len(pairs) / seconds}
 
 
 def learn(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -263,6 +215,7 @@ STEPS = {
     "generate": generate,
     "verify": verify,
     "read": read_lines,
+    "tokenise": tokenise,
     "learn": learn,
     "encode": encode,
     "finish": finish,
@@ -295,7 +248,7 @@ def write_results(arguments: argparse.Namespace, results: dict[str, Any]) -> Non
     arguments.out.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"about": about, "steps": results}, indent=1)
     (arguments.out / "data_scale.json").write_text(f"{content}\n")
-    (arguments.out / "data_scale.md").write_text(page(about, results))
+    (arguments.out / "README.md").write_text(page(about, results))
     print(page(about, results))
 
 
@@ -314,8 +267,9 @@ def page(about: dict[str, Any], results: dict[str, Any]) -> str:
             f"# The data path at {about['pairs']:,} pairs",
             "",
             f"{about['date']}, {about['cores']} cores ({about['machine']}), load average "
-            f"{about['load_average']:.1f} over the last fifteen minutes; made by "
-            "`benchmarks/data_scale.py`.",
+            f"{about['load_average']:.1f} over the last fifteen minutes. `python "
+            f"-m benchmarks.data_scale --pairs {about['pairs']} --seed {about['seed']} --folder "
+            "FOLDER --out results/data-scale`",
             "",
             "| step | seconds | rate | peak memory, GiB |",
             "|---|---|---|---|",
@@ -328,14 +282,19 @@ def page(about: dict[str, Any], results: dict[str, Any]) -> str:
             f"{opened['seconds']:.2f} s and {opened['anonymous_bytes'] / GIB:.2f} GiB; the first "
             f"batch comes {opened['first_batch_seconds']:.2f} s later.",
             "",
+            f"*tokenise* is what raw text takes besides, measured on {RAW_PAIRS:,} pairs: at this "
+            f"rate {about['pairs'] / results['tokenise']['pairs_per_second'] / 60:.0f} minutes for "
+            "all.",
+            "",
         ]
     )
 
 
 def rate(step: str, about: dict[str, Any], result: dict[str, Any]) -> str:
     """What a step does a second, where that makes sense."""
-    if "tokens_per_second" in result:
-        return f"{result['tokens_per_second']:,.0f} target tokens/s"
+    for key, unit in (("tokens_per_second", "target tokens/s"), ("pairs_per_second", "pairs/s")):
+        if key in result:
+            return f"{result[key]:,.0f} {unit}"
     whole = step in ("finish", "open")
     return "" if whole else f"{about['pairs'] / result['seconds']:,.0f} pairs/s"
 

@@ -27,13 +27,6 @@ ALLOCATOR = (
 )
 
 
-def default_threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def kind(device: str, threads: int) -> str:
     """The name of a machine's kind: ``cpu-2-threads-intel-xeon-processor``."""
     if device == "cuda":

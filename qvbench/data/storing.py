@@ -33,6 +33,7 @@ from qvbench.data.array_file import ArrayFile, SideWriter
 from qvbench.data.cache import make_folder, write_atomically, write_fault
 from qvbench.data.corpora.interface import Corpus
 from qvbench.data.locks import locked
+from qvbench.data.parallel import ordered_map, usable_cores
 from qvbench.data.progress import track
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary, frequent_characters
@@ -212,8 +213,8 @@ class Stages:
                     if split != "train"
                 ]
                 pairs = track(self.corpus.pairs(split), f"reading {split}")
-                for chunk in _chunks(pairs, _PAIRS_AT_ONCE):
-                    words = "".join(map(self._words, chunk))
+                chunks = _chunks(pairs, _PAIRS_AT_ONCE)
+                for chunk, words in ordered_map(self.processor.spooled, chunks, self._processes()):
                     spool.write(words)
                     for side, file in enumerate(kept):
                         file.writelines(f"{pair[side]}\n" for pair in chunk)
@@ -222,9 +223,9 @@ class Stages:
         characters = {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
         return {"characters": characters}
 
-    def _words(self, pair: tuple[str, str]) -> str:
-        """Source and target line of the spool; words hold no line ends: splitting took them."""
-        return f"{self.processor.source(pair[0])}\n{self.processor.target(pair[1])}\n"
+    def _processes(self) -> int:
+        """That make words of lines: raw text takes long enough to be shared out."""
+        return 1 if self.processor.tokenised else usable_cores()
 
     def _learn(self) -> dict[str, int]:
         merges = self.recipe.merges

@@ -7,6 +7,7 @@ into text that a reader, or a BLEU score on plain text, expects.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +45,12 @@ class TextProcessor:
         """A target line as words with single spaces between them; also for references, where
         tokenised output is scored."""
         return self._words(line, None if self.tokenised else self._target_moses)
+
+    def spooled(self, pairs: Iterable[tuple[str, str]]) -> str:
+        """Words of source and target lines in turn, a line each: splitting took all line ends."""
+        return "".join(
+            f"{self.source(source)}\n{self.target(target)}\n" for source, target in pairs
+        )
 
     def detokenise(self, words: str) -> str:
         """Plain text of tokenised target words, ``&apos;``-style escapes resolved."""

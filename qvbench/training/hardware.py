@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from qvbench.data.parallel import usable_cores
 from qvbench.errors import UserError
 
 ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
@@ -130,9 +131,7 @@ def describe_hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": _memory_gib(),
         "gpus": [
