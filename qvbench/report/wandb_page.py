@@ -119,7 +119,7 @@ def _grid(project: Project, name: str, runs: Sequence[Sent], panels: list[Any]) 
         entity=project.entity,
         project=project.name,
         name=name,
-        filters=[expr.Metric("ID").isin([run.id for run in runs])],
+        filters=expr.And(expr.Metric("ID").isin([run.id for run in runs])),
     )
     return reports.PanelGrid(runsets=[runset], panels=panels)
 

@@ -88,16 +88,21 @@ def _keep(reason: str, project: Project, runs: Sequence[Run], names: dict[str, s
     for run in runs:
         sending = sent(run, names[run.id])
         kept = tracked_folders(run.folder) if run.folder is not None else []
-        if not kept and not _kept_by_report(sending):
-            log(sending, project, online=False)
-        folders += kept or _kept_by_report(sending)
-    places = sorted({f"{folder.parent}/*run-*" for folder in folders})
+        kept = kept or _kept_by_report(sending)
+        folders += kept or [log(sending, project, online=False)]
+    places = sorted({f"{_from_here(folder.parent)}/*run-*" for folder in folders})
     several = f" (and {len(places) - 1} more folders)" if len(places) > 1 else ""
     print(
         f"W&B      {reason}: {len(runs)} runs are kept offline; to upload them and make the "
         "report, give this command again online; the runs alone: "
         f"wandb sync --project {project.name} {places[0]}{several}"
     )
+
+
+def _from_here(folder: Path) -> Path:
+    """As the user would type it in the current folder."""
+    whole, here = folder.resolve(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole
 
 
 def _variants(runs: Sequence[Run], comparison: Comparison | None) -> dict[str, str]:

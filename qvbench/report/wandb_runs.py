@@ -123,10 +123,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 
-def log(run: Sent, project: Project, online: bool) -> None:
+def log(run: Sent, project: Project, online: bool) -> Path:
     """Log a run: new, or in the place of the run of its id, which is only added to.
 
-    Offline, W&B writes a folder of it, for :func:`sync`.
+    Returns:
+        the folder that W&B wrote of it, which :func:`sync` uploads if it is offline.
 
     Raises:
         UserError: W&B does not take it.
@@ -157,6 +158,7 @@ def log(run: Sent, project: Project, online: bool) -> None:
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
         raise UserError(f"W&B: {run.name} cannot be logged: {first_line(error)}") from error
     (folder / DIGEST).write_text(run.digest, encoding="utf-8")
+    return folder
 
 
 def _quiet() -> Any:
