@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from qvbench.experiments.launch import is_claimed
+from qvbench.experiments.claims import is_claimed
 from qvbench.experiments.plan import PlannedRun
 
 
@@ -38,7 +38,8 @@ class Costs:
         total = [value for value in seconds if value is not None]
         if len(total) < len(seconds):
             return None
-        return sum(total) / max(1, sum(map(is_claimed, self._left)))
+        at_work = [r for r in self._left if r.record().get("status") == "running" and is_claimed(r)]
+        return sum(total) / max(1, len(at_work))
 
     def describe(self, run: PlannedRun) -> str:
         """A run's cost in words, and what it is taken from."""

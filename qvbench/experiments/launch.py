@@ -1,15 +1,14 @@
-"""Running one planned run: claimed by one sweep alone, in a process of its own."""
+"""Running one planned run, claimed before, in a process of its own."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,62 +16,19 @@ from qvbench.errors import UserError
 from qvbench.experiments.plan import Outcome, PlannedRun
 from qvbench.training.run_folder import SWEEP_VARIABLE
 
-PATIENCE = 30.0  # seconds that a run has to end by itself when its sweep is ended
+PATIENCE = 60.0  # seconds that a run has to end by itself when its sweep is ended
 
 
-@contextmanager
-def claim(run: PlannedRun) -> Iterator[int | None]:
-    """Hold a run's lock for a while; gives the lock's descriptor, or nothing if it is held.
-
-    The kernel lets go of the lock when the last process that has the descriptor dies, however it
-    dies. The run inherits it, so that one whose sweep was killed is not started a second time
-    while it still trains.
-
-    Raises:
-        UserError: the lock's file cannot be written.
-    """
-    file = lock_file(run)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be written ({error.strerror}); choose another --output"
-        ) from error
-    try:
-        if not _lock(descriptor):
-            yield None
-            return
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())  # for a reader; the lock is the kernel's
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def lock_file(run: PlannedRun) -> Path:
-    """The file whose lock is held while the run is in hand."""
-    return run.log.with_suffix(".lock")
-
-
-def is_claimed(run: PlannedRun) -> bool:
-    """Whether some sweep has the run in hand."""
-    file = lock_file(run)
-    if not file.exists():
-        return False
-    with file.open() as opened:
-        return not _lock(opened.fileno())
-
-
-def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcome:
+def execute(run: PlannedRun, lock: int | None, tick: Callable[[float], None]) -> Outcome:
     """Run it, from where it was cut off if it was, and write down how it ended.
 
     Args:
         run: claimed before.
-        lock: the descriptor of its lock.
+        lock: the descriptor of its lock, unless the lock is held on another machine.
         tick: called every second with the seconds since the start.
     """
     make_room(run)
+    run.log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {SWEEP_VARIABLE: json.dumps(run.labels)}
     started = time.monotonic()
     with run.log.open("wb") as log:
@@ -82,13 +38,13 @@ def execute(run: PlannedRun, lock: int, tick: Callable[[float], None]) -> Outcom
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            pass_fds=(lock,),
+            pass_fds=() if lock is None else (lock,),
         )
         try:
             while (status := _status(child)) is None:
                 tick(time.monotonic() - started)
-        except BaseException:
-            _end(child)
+        except BaseException as end:
+            _end(child, _signal_of(end))
             raise
     outcome = Outcome(run.settings_hash, status, round(time.monotonic() - started, 2), time.time())
     _write(run.log.with_suffix(".json"), json.dumps(asdict(outcome)) + "\n")
@@ -122,15 +78,6 @@ def last_lines(log: Path, count: int = 5) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()][-count:]
 
 
-def _lock(descriptor: int) -> bool:
-    """Take a file's lock, unless another process has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _status(child: subprocess.Popen[bytes]) -> int | None:
     """How it ended, if it does within a second."""
     try:
@@ -139,9 +86,15 @@ def _status(child: subprocess.Popen[bytes]) -> int | None:
         return None
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _signal_of(end: BaseException) -> int:
+    """The signal that ended us, passed on: SIGUSR1 has a run requeue its Slurm job."""
+    status = end.code if isinstance(end, SystemExit) else None
+    return status - 128 if isinstance(status, int) and status > 128 else signal.SIGTERM
+
+
+def _end(child: subprocess.Popen[bytes], number: int) -> None:
     """End a run that its sweep does not live to see through."""
-    child.terminate()
+    child.send_signal(number)
     try:
         child.wait(PATIENCE)
     except subprocess.TimeoutExpired:

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
+from qvbench.experiments.claims import claim, is_claimed
 from qvbench.experiments.estimate import Costs, describe_seconds
-from qvbench.experiments.launch import claim, execute, is_claimed, last_lines, make_room
+from qvbench.experiments.launch import execute, last_lines, make_room
+from qvbench.experiments.launchers.local import Local
 from qvbench.experiments.plan import PlannedRun
-from qvbench.experiments.sweep import sweep
 
 Pretend = Callable[[str], None]
+sweep = Local({}).launch
 
 
 def starts(run: PlannedRun) -> int:
@@ -70,9 +72,10 @@ def test_a_run_outlives_its_sweep_and_keeps_its_claim(
         "import sys\nfrom pathlib import Path\n"
         "from qvbench.experiments.plan import PlannedRun, plan\n"
         "from qvbench.experiments.suite import read_suite\n"
-        "from qvbench.experiments.sweep import sweep\n"
+        "from qvbench.experiments.launchers.local import Local\n"
         f"PlannedRun.command = property(lambda run: [sys.executable, '-c', {training!r}])\n"
-        f"sweep(plan(read_suite(Path({str(tmp_path / 'pair.yaml')!r})), Path({str(tmp_path)!r})))\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "Local({}).launch(plan(read_suite(folder / 'pair.yaml'), folder))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as sweeping:
         while not is_claimed(runs[0]):
@@ -193,6 +196,9 @@ def test_the_time_left(runs: list[PlannedRun]) -> None:
     assert Costs(runs).describe(runs[2]) == "about 1:40, from 1 of this variant"
     assert Costs(runs).describe(runs[3]) == "about 1:40, from 1 of other variants"
     write_record(runs[1], wall_seconds=20.0)
+    assert Costs(runs).seconds_left() == 120.0
+    for run in runs[2:]:
+        write_record(run, status="running")
     assert Costs(runs).seconds_left() == 120.0
     with claim(runs[2]), claim(runs[3]):
         assert Costs(runs).seconds_left() == 60.0
