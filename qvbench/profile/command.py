@@ -29,8 +29,8 @@ def main(argv: list[str]) -> int:
 def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[str, Any]]:
     import torch
 
+    from qvbench.models.formula import Size
     from qvbench.profile import model, record
-    from qvbench.profile.formula import Size
 
     size = Size(arguments.batch_size, arguments.source_length, arguments.target_length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from qvbench.models.formula import Size, per_target_token
 from qvbench.profile.counting import Counts, count
-from qvbench.profile.formula import Size
 from qvbench.profile.measure import Measured, measure, precision_of
 from qvbench.profile.model import Model
 from qvbench.training.run_record import count_parameters
@@ -64,9 +64,7 @@ def _measured(
 
 
 def _per_target_token(counts: Counts, part: str, size: Size) -> dict[str, float]:
-    """FLOPs of a part of the model by phase, for each target token; whole numbers as such."""
-    values = {}
-    for phase, work in counts.work.items():
-        whole, rest = divmod(getattr(work, part), size.target_tokens)
-        values[phase] = whole if not rest else getattr(work, part) / size.target_tokens
-    return values
+    """FLOPs of a part of the model by phase."""
+    return {
+        phase: per_target_token(getattr(work, part), size) for phase, work in counts.work.items()
+    }

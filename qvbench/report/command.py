@@ -60,7 +60,8 @@ def main(argv: list[str]) -> int:
         "--profile",
         type=Path,
         metavar="FILE",
-        help="what `qvbench profile --format json` printed of the variants' configs: their FLOPs",
+        help="what `qvbench profile --format json` printed of the variants' configs: the FLOPs of "
+        "runs whose records have none",
     )
     parser.add_argument(
         "--wandb",

@@ -15,6 +15,7 @@ from torch import nn
 
 from qvbench.attention import Attention
 from qvbench.data.corpora import CORPORA
+from qvbench.models.formula import flops_per_target_token
 from qvbench.training import provenance
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
@@ -76,7 +77,9 @@ class RunRecord(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save(trainer, pl_module, status="finished")
-        self.note(trainer, {"target_tokens": int(pl_module.tokens_seen_now())})  # since the last log
+        self.note(
+            trainer, {"target_tokens": int(pl_module.tokens_seen_now())}
+        )  # since the last log
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -136,6 +139,7 @@ class RunRecord(Callback):
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
             "cache_per_token": cache_per_token(module.network),
+            **flops(module.network),
             "steps": 0,
             "target_tokens": 0,
             "wall_seconds": 0.0,
@@ -183,6 +187,17 @@ def cache_per_token(network: Any) -> dict[str, int]:
     """Numbers that a decoder layer keeps of a target token (self) and of a source token (cross)."""
     layer = network.decoder[0]
     return {"self": layer.attention.cache_size, "cross": layer.cross_attention.cache_size}
+
+
+def flops(network: Any) -> dict[str, dict[str, float]]:
+    """FLOPs by phase, at sentences of 32 tokens, under their key of the record.
+
+    Empty for a mechanism that declares no cost, which one of a user's own need not.
+    """
+    try:
+        return {"flops_per_target_token": flops_per_target_token(network)}
+    except NotImplementedError:
+        return {}
 
 
 def write_atomically(file: Path, text: str) -> None:

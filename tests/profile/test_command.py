@@ -232,7 +232,7 @@ def test_faults_are_one_line_and_status_2(profile, words, message):
 def test_a_disagreement_is_no_mistake_of_the_users(profile, config, monkeypatch):
     """A profile printed although formula and counter differ; or a bug that reads like a typo."""
     assert not issubclass(DisagreementError, UserError)
-    monkeypatch.setattr("qvbench.profile.formula.FLOPS_PER_MULTIPLY_ADD", 1)
+    monkeypatch.setattr("qvbench.models.formula.FLOPS_PER_MULTIPLY_ADD", 1)
     with pytest.raises(DisagreementError, match="by formula"):
         profile("-c", config, *QUICK)
 

@@ -12,10 +12,10 @@ import torch
 from qvbench.attention import ATTENTION
 from qvbench.attention.cost import Cost
 from qvbench.errors import UserError
+from qvbench.models import formula
+from qvbench.models.formula import Size
 from qvbench.positions import POSITIONS
-from qvbench.profile import formula
 from qvbench.profile.counting import DisagreementError, count, counter, run
-from qvbench.profile.formula import Size
 from tests.pairs import D_MODEL, MECHANISMS, Part, allowed, label
 from tests.profile.conftest import VOCABULARY, build
 

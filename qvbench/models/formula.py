@@ -41,6 +41,10 @@ class Size(NamedTuple):
         return self.batch * self.target
 
 
+REFERENCE = Size(batch=1, source=32, target=32)
+"""What ``qvbench profile`` counts unless told otherwise, and what a run's record tells."""
+
+
 @dataclass(frozen=True)
 class Work:
     """FLOPs by the part of the model that they are done in."""
@@ -60,6 +64,24 @@ class Work:
             self.feed_forward + other.feed_forward,
             self.output + other.output,
         )
+
+
+def flops_per_target_token(network: EncoderDecoder, size: Size = REFERENCE) -> dict[str, float]:
+    """FLOPs of each phase for a target token, as ``qvbench profile`` gives them.
+
+    Raises:
+        NotImplementedError: the mechanism declares no cost.
+    """
+    phases = {"train": training, "prefill": prefill, "decode": decode}
+    return {
+        name: per_target_token(phase(network, size).total, size) for name, phase in phases.items()
+    }
+
+
+def per_target_token(flops: int, size: Size) -> float:
+    """A batch's FLOPs for each of its target tokens; a whole number as such."""
+    whole, rest = divmod(flops, size.target_tokens)
+    return flops / size.target_tokens if rest else whole
 
 
 def training(network: EncoderDecoder, size: Size) -> Work:
