@@ -77,9 +77,8 @@ class RunRecord(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save(trainer, pl_module, status="finished")
-        self.note(
-            trainer, {"target_tokens": int(pl_module.tokens_seen_now())}
-        )  # since the last log
+        tokens = int(pl_module.tokens_seen_now())  # those since the last log too
+        self.note(trainer, {"target_tokens": tokens})
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
