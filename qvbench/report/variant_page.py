@@ -116,8 +116,8 @@ MEASURED = (
     "the data; its interval is that of the mean of these differences. Intervals with other "
     "sentences too resample seeds and validation sentences alike.",
     "Cache is in numbers per token and layer, for a target token (self) and a source token "
-    "(cross). FLOPs are those of matrix products, at sentences of 32 tokens. Minutes are wall time, "
-    "validation included.",
+    "(cross). FLOPs are those of matrix products, at sentences of 32 tokens. Minutes are wall "
+    "time, validation included.",
 )
 WORDS = {
     "better": "Better than the baseline",
