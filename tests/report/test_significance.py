@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qvbench.report.bootstrap import crossed_interval
+from qvbench.report.bootstrap import Sentences, crossed, crossed_interval, less
 from qvbench.report.significance import (
     holm,
     p_equivalence,
@@ -54,6 +54,38 @@ def test_false_positives_are_at_their_level(seeds: int) -> None:
     assert same == pytest.approx(0.05, abs=error)
 
 
+@pytest.mark.parametrize("mean", [-0.3, 0.3])
+def test_equivalence_is_seldom_shown_outside_the_margin(mean: float) -> None:
+    """A test that looks at one side alone, or a 90 % interval taken for a level of 10 %.
+
+    At either margin; and where the seeds are so few and wide that nothing can be shown, never more
+    often than that.
+    """
+    error = 3.3 * (0.05 * 0.95 / TRIALS) ** 0.5
+    same = rate([p_equivalence(values, 0.3) < 0.05 for values in draws(5, mean)])
+    assert same == pytest.approx(0.05, abs=error)
+    wide = rate([p_equivalence(values, 0.3) < 0.05 for values in draws(5, mean, 1.0)])
+    assert wide <= 0.05 + error
+    beyond = rate([p_equivalence(values, 0.3) < 0.05 for values in draws(5, 1.5 * mean)])
+    assert beyond < 0.05
+
+
+@pytest.mark.parametrize(("seeds", "deviation"), [(5, 0.1), (10, 0.15)])
+def test_equivalence_is_found_as_often_as_its_interval_fits(seeds: int, deviation: float) -> None:
+    """Equivalence that is never shown, however many the seeds.
+
+    With a true difference of zero it is shown when the mean is nearer to zero than the margin less
+    the reach of a 90 % interval: the chance of it, by integration over the deviation's chi.
+    """
+    margin, freedom = 0.2, seeds - 1
+    spread = deviation * np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, freedom) / freedom)
+    room = np.clip(margin - stats.t.ppf(0.95, freedom) * spread / seeds**0.5, 0, None)
+    expected = float(np.mean(2 * stats.norm.cdf(room * seeds**0.5 / deviation) - 1))
+    found = rate([p_equivalence(values, margin) < 0.05 for values in draws(seeds, 0.0, deviation)])
+    assert found == pytest.approx(expected, abs=0.03)
+    assert expected > 0.5, "a case that shows something"
+
+
 @pytest.mark.parametrize(("seeds", "gap"), [(3, 0.2), (5, 0.1), (10, 0.1)])
 def test_power_is_as_predicted(seeds: int, gap: float) -> None:
     """A promise of seeds that would not do."""
@@ -88,6 +120,26 @@ def test_a_table_seldom_has_a_false_verdict() -> None:
         tests = table_of_tests({str(n): row.tolist() for n, row in enumerate(rows)})
         wrong.append(any(test.verdict in ("better", "worse") for test in tests.values()))
     assert rate(wrong) <= 0.05 + 3.3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_a_table_seldom_calls_equivalent_what_is_not() -> None:
+    """Ten rows at the margin: uncorrected, two tables in five would call one equivalent."""
+    random = np.random.default_rng(2)
+    wrong = []
+    for rows in random.normal(0.3, 0.1, (400, 10, 5)):
+        tests = table_of_tests({str(n): row.tolist() for n, row in enumerate(rows)}, 0.3)
+        wrong.append(any(test.p_equivalence < 0.05 for test in tests.values()))
+    assert rate(wrong) <= 0.05 + 3.3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_the_seeds_needed_find_the_gap() -> None:
+    """A number of seeds on the page that finds the gap less often than it promises."""
+    gap, deviation = 0.1, 0.12
+    needed = seeds_needed(deviation, gap)
+    assert needed is not None
+    found = rate([p_value(values) < 0.05 for values in draws(needed, gap, deviation)])
+    assert found == pytest.approx(0.8, abs=0.06)  # whole seeds: a little above, and chance
+    assert found >= 0.8 - 0.03
 
 
 def test_verdicts_in_words() -> None:
@@ -153,6 +205,35 @@ def test_crossed_intervals_hold_the_truth(
         assert interval.high is not None
         held.append(interval.low <= truth <= interval.high)
     assert 0.93 <= rate(held) <= 0.97
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_crossed_intervals_of_differences_hold_the_truth(seeds: int) -> None:
+    """Pairs torn apart by the resampling: what both systems find hard would widen the interval.
+
+    Both share the difficulty of a sentence and the luck of a seed; sentences differ in length.
+    """
+    random = np.random.default_rng(seeds)
+    sentences, gap, trials = 100, 0.5, 600
+    held, reach = [], []
+    for _ in range(trials):
+        tokens = random.integers(500, 4000, sentences)
+        shared = 60 + 10 * random.normal(size=sentences) + random.normal(size=(seeds, 1))
+        own = 4 * random.normal(size=(2, seeds, sentences))
+        offsets = np.array([0.0, gap])[:, None, None] + 0.3 * random.normal(size=(2, seeds, 1))
+        scores = np.rint((shared + own + offsets) / 100 * tokens).astype(np.int64)
+        runs = [
+            {seed: Sentences(scores[system, seed], tokens) for seed in range(seeds)}
+            for system in (0, 1)
+        ]
+        paired, single = crossed(less(runs[1], runs[0])), crossed(runs[1])
+        assert paired is not None
+        assert single is not None
+        held.append((paired.low or 0) <= gap <= (paired.high or 0))
+        reach.append(((paired.high or 0) - paired.mean, (single.high or 0) - single.mean))
+    assert 0.93 <= rate(held) <= 0.97
+    paired_reach, single_reach = np.mean(reach, axis=0)
+    assert paired_reach < 0.75 * single_reach
 
 
 def test_the_score_is_per_token() -> None:
