@@ -23,7 +23,13 @@ from qvbench.errors import UserError
 from qvbench.parser import ConfigByName, Parser, ParserFault, place_of
 from qvbench.parser_messages import config_key, one_line
 from qvbench.run_summary import print_summary
-from qvbench.setting_checks import check_network, check_settings, fault_in_union, keys_named
+from qvbench.setting_checks import (
+    check_network,
+    check_parts,
+    check_settings,
+    fault_in_union,
+    keys_named,
+)
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import faults, run_folder, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
@@ -95,7 +101,7 @@ class ExperimentCLI(LightningCLI):
         )
         parser.add_argument(
             "--name",
-            type=str,
+            type=str | None,
             help="folder of the run under runs/, beside its seed; named after the config if absent",
         )
         parser.add_argument(
@@ -121,6 +127,7 @@ class ExperimentCLI(LightningCLI):
         except ParserFault as fault:
             raise UserError(self._explain(str(fault))) from fault
         with self._placing_faults():
+            check_parts(self._settings)
             check_settings(self._settings)
 
     def _explain(self, message: str) -> str:

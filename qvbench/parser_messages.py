@@ -94,14 +94,14 @@ def _wrong_value(key: str, message: str) -> str:
     if name and "Union subtypes" not in message:
         return f"{name[1]}: no class of that name is known here, and there is no such file"
     values = _VALUE.findall(message)
-    expected = dict.fromkeys(_readable(kind) for kind in _EXPECTED.findall(message))
+    expected = dict.fromkeys(readable_type(kind) for kind in _EXPECTED.findall(message))
     expected.pop("", None)
     if not values or not expected:
         return _KEY.sub("", message).strip(" :-")
     return f"{values[-1]} is not allowed here; expected: {' or '.join(expected)}"
 
 
-def _readable(kind: str) -> str:
+def readable_type(kind: str) -> str:
     """A type as a reader of YAML would call it; nothing for what is no value at all."""
     if kind.startswith("path but"):
         return ""

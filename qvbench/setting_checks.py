@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 
+from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
+from qvbench.parser_messages import readable_type
 from qvbench.tasks.translation import TranslationTask
 
 LOWEST: Mapping[str, float] = {
@@ -37,6 +42,30 @@ HIGHEST: Mapping[str, float] = {
 _INSIDE_UNION = re.compile(r"Does not validate against any of the Union subtypes.*?Errors:", re.S)
 
 
+PARTS: Mapping[str, type] = {
+    "model": TranslationTask,
+    "data": TranslationDataModule,
+    "trainer": Trainer,
+}
+
+
+def check_parts(settings: Any) -> None:
+    """Refuse parts that are no mappings, and nulls that no class takes.
+
+    Args:
+        settings: the parsed config.
+
+    Raises:
+        UserError: the first of them, as ``key: fault``.
+    """
+    for key, owner in PARTS.items():
+        part = settings.get(key)
+        if not isinstance(part, Namespace):
+            raise UserError(f"{key}: a mapping expected, got {part!r}")
+        for place, hint in _nulls(part, owner, key):
+            raise UserError(f"{place}: null is not allowed here; expected: {hint}")
+
+
 def check_settings(settings: Any) -> None:
     """Refuse numbers out of range.
 
@@ -55,6 +84,39 @@ def check_settings(settings: Any) -> None:
             raise UserError(f"{key}: must be {least}, got {value}")
         if value > HIGHEST.get(key, value):
             raise UserError(f"{key}: must be at most {HIGHEST[key]}, got {value}")
+
+
+def _nulls(part: Namespace, owner: type, key: str) -> Iterator[tuple[str, str]]:
+    """Keys without a value that a class needs, and what it expects.
+
+    The parser lets null pass for everything that stands in a file.
+    """
+    hints = _hints(owner)
+    for name, value in vars(part).items():
+        hint = hints.get(name, Any)
+        if value is None and not _takes_none(hint):
+            yield f"{key}.{name}", readable_type(str(hint))
+        elif isinstance(value, Namespace) and "init_args" in value:
+            module, _, class_name = value.class_path.rpartition(".")
+            made = getattr(importlib.import_module(module), class_name)
+            if isinstance(made, type):
+                yield from _nulls(value.init_args, made, f"{key}.{name}")
+
+
+def _hints(owner: type) -> dict[str, Any]:
+    """Types of a class's arguments, those that it hands on to its bases included."""
+    found: dict[str, Any] = {}
+    for base in reversed(owner.__mro__):
+        try:
+            found |= get_type_hints(base.__init__)
+        except NameError:  # names that are imported for type checkers alone
+            continue
+    return found
+
+
+def _takes_none(hint: Any) -> bool:
+    """Whether None is among a type's values, as far as its outside tells."""
+    return hint in (Any, object, None, type(None)) or type(None) in get_args(hint)
 
 
 def check_network(task: TranslationTask) -> None:

@@ -37,15 +37,19 @@ def ordered_map(
     Raises:
         UserError: a process was killed.
     """
-    rest = iter(items)
-    first = list(islice(rest, 2))
-    if processes == 1 or len(first) < 2:
-        yield from ((item, function(item)) for item in chain(first, rest))
+    items = iter(items)
+    if processes > 1:
+        first = list(islice(items, 2))
+        processes = 1 if len(first) < 2 else processes
+        items = chain(first, items)
+        del first  # what is done is not kept
+    if processes == 1:
+        yield from ((item, function(item)) for item in items)
         return
     # Not forked: this process may have threads, whose locks a fork would leave locked.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
-        yield from _in_order(pool, function, chain(first, rest), 2 * processes)
+        yield from _in_order(pool, function, items, 2 * processes)
     except BrokenProcessPool:
         raise UserError(
             f"one of {processes} processes that prepare text was killed; if memory ran out, let "

@@ -103,6 +103,8 @@ IN_A_FILE = {
     "[]": "more.yaml: not a config: empty, or no keys with values",
     "trainer: {log_every_n_steps: 0}": "more.yaml: trainer.log_every_n_steps: must be at least 1",
     "data: {merges: -3}": "more.yaml: merges must not be negative",
+    "trainer: -5": "more.yaml: trainer: a mapping expected, got -5",
+    "data: {max_length: null}": "more.yaml: data.max_length: null is not allowed here; expected: a",
     "seed_everything: -4": "more.yaml: seed_everything: must be at least 0",
 }
 
@@ -120,6 +122,17 @@ def test_the_file_is_named(text: str, tiny: Path, here: Path) -> None:
         expected = IN_A_FILE[text]
     (here / "more.yaml").write_text(text)
     assert read("--config", "more.yaml").startswith(expected)
+
+
+def test_null_inside_a_class(tiny: Path) -> None:
+    """A traceback of the class: the parser lets null pass where a file gives a class's settings."""
+    content = yaml.safe_load(tiny.read_text())
+    content["model"]["network"]["init_args"]["d_model"] = None
+    tiny.write_text(yaml.safe_dump(content))
+    expected = (
+        "tiny.yaml: model.network.d_model: null is not allowed here; expected: a whole number"
+    )
+    assert read() == expected
 
 
 @pytest.mark.parametrize("side", ["max_tokens", "eval_max_tokens"])
