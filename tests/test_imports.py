@@ -31,6 +31,7 @@ FORBIDDEN = (
 )
 # What the mechanisms, and the schemes, have in common.
 COMMON = {"interface", "core", "cache", "dropout", "kernels", "cost", "query_blocks", "folding"}
+COMMON |= {"backend", "fused", "fused_kernels"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.parts)
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention import core
+from qvbench.attention import core, fused
+from qvbench.attention.backend import FUSED, Backend, choose, key_padding
 from qvbench.attention.cache import Cache, Memory
 from qvbench.attention.cost import Cost
 from qvbench.attention.query_blocks import attend_in_blocks
@@ -67,6 +68,7 @@ class Attention(nn.Module):
         self.refuse(self.objection(self.position))
         self.dropout = dropout
         self.bias = bias
+        self.backend: Backend | None = None  # which kernel computed the last pass, and why
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
 
     # What a mechanism says
@@ -171,6 +173,14 @@ class Attention(nn.Module):
         past = k_len - q_len
         q = self.rotate(q, past)
         k = self.rotate(k)
+        self.backend = choose(self.position, q, k, v, mask)
+        table = None
+        if self.backend.name == FUSED:
+            table = self.position.coefficient_table(q_len, k_len)
+        if table is not None:
+            visible = key_padding(mask, q.shape[0])
+            settings = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
+            return self.merge(fused.attend(q, k, v, table, visible, settings))
 
         def attend(start: int, stop: int) -> Tensor:
             seen = past + stop if causal else k_len
@@ -202,8 +212,13 @@ class Attention(nn.Module):
             "coefficient": self.position.coefficient(q_len, k_len, first),
             "bias": self.position.bias(q_len, k_len, first),
             "value_scaling": self.position.value_scaling,
-            "dropout_p": self.dropout if self.training else 0.0,
+            "dropout_p": self.dropout_now,
         }
+
+    @property
+    def dropout_now(self) -> float:
+        """Probability with which a weight is dropped: none in evaluation."""
+        return self.dropout if self.training else 0.0
 
     def refuse(self, reason: str | None) -> None:
         """Raise UserError that names mechanism and position scheme, if there is a reason."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position, offsets
+from qvbench.positions.interface import Position
 from qvbench.positions.kernels import KERNELS
 
 KernelName = Literal["power_law", "fixed_power_law", "exponential", "logarithmic", "free_table"]
@@ -45,6 +45,7 @@ class AGF(Position):
     """
 
     on_logits = True
+    by_table = True
 
     def __init__(
         self,
@@ -74,14 +75,11 @@ class AGF(Position):
             num_heads, self.directions, exponent_low, exponent_high, scale
         )
 
-    def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
-        """``c`` as (H, Lq, Lk), float32 under any autocast, 1 where query and key coincide."""
+    def coefficient_table(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
+        """``c`` by distance, (H, Lq + Lk - 1), float32 under any autocast, 1 at distance 0."""
         device = next(chain(self.kernel.parameters(), self.kernel.buffers())).device
+        start = k_len - q_len if first is None else first
+        offset = torch.arange(1 - q_len - start, k_len - start, device=device)
         with torch.autocast(device.type, enabled=False):
-            distance = torch.arange(k_len, device=device, dtype=torch.float32)
-            table = self.kernel(distance).transpose(0, 1).flatten(1)  # (H, directions * Lk)
-        offset = offsets(q_len, k_len, first, device)
-        column = offset.abs()
-        if self.directions == 2:
-            column = column + k_len * (offset > 0)
-        return table.index_select(1, column.flatten()).unflatten(1, (q_len, k_len))
+            law = self.kernel(offset.abs().to(torch.float32))
+        return law[0] if self.directions == 1 else torch.where(offset > 0, law[1], law[0])

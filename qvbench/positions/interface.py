@@ -43,6 +43,9 @@ class Position(nn.Module):
     on_logits: ClassVar[bool] = False
     """Multiplies or adds to logits, by :meth:`coefficient` or :meth:`bias`."""
 
+    by_table: ClassVar[bool] = False
+    """The coefficient depends on the signed distance alone: :meth:`coefficient_table` has it."""
+
     value_scaling: bool = False
     """The coefficient multiplies the values as well as the logits (PCM-V)."""
 
@@ -72,9 +75,21 @@ class Position(nn.Module):
         """Queries or a copy of the keys (B, H, L, D), the first at position ``start``."""
         return x
 
-    def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """Factor (H, Lq, Lk) on the logits; ``None`` stands for one everywhere."""
+    def coefficient_table(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
+        """The coefficient by distance, (H, Lq + Lk - 1), float32; ``None`` without ``by_table``.
+
+        Entry ``n - m + Lq - 1`` is for query m and key n, counted among those that are given.
+        """
         return None
+
+    def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
+        """Factor (H, Lq, Lk) on the logits, from the table unless given; ``None`` stands for one
+        everywhere."""
+        table = self.coefficient_table(q_len, k_len, first)
+        if table is None:
+            return None
+        entry = offsets(q_len, k_len, 0, table.device) + q_len - 1
+        return table.index_select(1, entry.flatten()).unflatten(1, (q_len, k_len))
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
         """Term (H, Lq, Lk) added to the scaled logits; ``None`` stands for zero everywhere."""

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from qvbench.attention import Attention
+from qvbench.attention.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
 from qvbench.models.formula import flops_per_target_token
 from qvbench.training import provenance
@@ -154,6 +155,7 @@ class RunRecord(Callback):
         elapsed = time.monotonic() - self._started
         self.record["wall_seconds"] = round(self._seconds_before + elapsed, 2)
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
+        self.record["attention_backend"] = attention_backend(module.network)
         self.record["status"] = status
         self._write(trainer)
 
@@ -197,6 +199,20 @@ def flops(network: Any) -> dict[str, dict[str, float]]:
         return {"flops_per_target_token": flops_per_target_token(network)}
     except NotImplementedError:
         return {}
+
+
+def attention_backend(network: nn.Module) -> dict[str, str] | None:
+    """Which kernel computed attention, and why; none before the first batch.
+
+    Cross-attention has no coefficient and is always PyTorch's kernel's: where self-attention has
+    one, its kernel is the answer, and one layer that fell back speaks for all.
+    """
+    used = {module.backend for module in network.modules() if isinstance(module, Attention)}
+    for name in (REFERENCE, FUSED, SDPA):
+        for backend in used:
+            if backend is not None and backend.name == name:
+                return backend._asdict()
+    return None
 
 
 def write_atomically(file: Path, text: str) -> None:
