@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,3 +297,15 @@ def test_a_name_of_a_run_is_one_folder(name: str) -> None:
     with pytest.raises(UserError, match="--name"):
         checked_name(name)
     assert checked_name("mechanisms-qv") == "mechanisms-qv"
+
+
+def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
+    """A page that teaches what is refused."""
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.yaml").write_text(block)
+    suite = read_suite(tmp_path / "mine.yaml")
+    assert len(plan(suite, tmp_path)) == 15
+    for variant in suite.variants.values():
+        words = [word for key, value in variant.settings for word in (f"--{key}", value)]
+        build_network(parse(variant.config, *words))
