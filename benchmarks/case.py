@@ -53,6 +53,7 @@ class Entry:
         shape: what differs from the case's shape.
         goal: of the time that it takes, over the first program's.
         within: seconds that an item may take; a goal too.
+        predicted: what was expected of its time, over the first program's, before it was measured.
         measures: ``FLOP`` or ``B`` for one that measures what the machine can do, to which the
             others' speeds are held; nothing for one that is compared.
     """
@@ -62,6 +63,7 @@ class Entry:
     shape: Mapping[str, Any] = field(default_factory=dict)
     goal: Goal | None = None
     within: float | None = None
+    predicted: float | None = None
     measures: str = ""
 
 

@@ -131,6 +131,38 @@ def mechanisms() -> Iterable[Case]:
                 )
 
 
+PREDICTED = {
+    "32-true": {"PyTorch's dropout": 1.2, "PyTorch's loss": 1.2, "torch.compile": 0.8},
+    "bf16-mixed": {
+        "PyTorch's dropout": 1.4,
+        "no dropout": 0.85,
+        "attention kernel in bfloat16": 1.4,
+        "all logits at once": 1.1,
+        "PyTorch's loss": 1.3,
+        "Adam a tensor at a time": 1.1,
+        "torch.compile": 0.8,
+    },
+}
+"""What each trial was expected to take, over what the suite does: from profiles of single parts."""
+
+
+def trials() -> Iterable[Case]:
+    """What was tried instead of what the suite does."""
+    for precision, predictions in PREDICTED.items():
+        yield Case(
+            f"trials/tiny, {precision}",
+            "train",
+            (
+                Entry("as it is"),
+                *(
+                    Entry(name, shape={"trial": name}, predicted=ratio)
+                    for name, ratio in predictions.items()
+                ),
+            ),
+            trained("tiny", precision, **overrides("tiny")),
+        )
+
+
 def translation() -> Iterable[Case]:
     """The test set with a trained Transformer-Tiny.
 
@@ -145,6 +177,7 @@ def translation() -> Iterable[Case]:
                 Entry("qvbench"),
                 Entry("OpenNMT-py", "opennmt", goal=Goal(2.0)),
                 Entry("CTranslate2", "ctranslate2", goal=Goal(1.0)),
+                product("32-true"),
             ),
             {"config": DATA, "beam_size": beam_size, "precision": "32-true", **overrides("tiny")},
             tolerance=0.5,
@@ -260,6 +293,7 @@ CASES: tuple[Case, ...] = tuple(
         training,
         positions,
         mechanisms,
+        trials,
         attention,
         decoding,
     )

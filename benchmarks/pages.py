@@ -23,6 +23,7 @@ TITLES = {
     "training": "A step of training",
     "positions": "A step of training: AGF + PCM-V over sinusoidal positions",
     "mechanisms": "A step of training by mechanism",
+    "trials": "What was tried instead of what the suite does",
     "attention": "One attention layer alone, by length",
     "decoding": "One decoding step of one self-attention layer, by batch and context",
 }

@@ -19,6 +19,7 @@ COLUMNS = (
     ("10 % to 90 %", "---:"),
     ("time over the first's", "---:"),
     ("10 % to 90 %", "---:"),
+    ("predicted", "---:"),
     ("goal", "---"),
     ("reached", "---"),
     ("of the machine's rate", "---:"),
@@ -54,11 +55,13 @@ def row(raw: Raw, entry: Mapping[str, Any]) -> list[str]:
     outcome = raw["programs"][name]
     head = [case["name"].partition("/")[2], name]
     if outcome["status"] != MEASURED or not outcome["repeats"]:
-        return [*head, *[NOTHING] * 8, cell(f"{outcome['status']}: {first_and_last(outcome)}")]
+        return [*head, *[NOTHING] * 9, cell(f"{outcome['status']}: {first_and_last(outcome)}")]
     return [
         *head,
         *speed_cells(case, entry, outcome),
-        *ratio_cells(raw, entry),
+        *ratio_cells(raw, entry)[:2],
+        f"{entry['predicted']:.2f}" if entry.get("predicted") else NOTHING,
+        *ratio_cells(raw, entry)[2:],
         share_of_rate(raw, outcome),
         memory(outcome, case["kind"]),
         cell(check_words(outcome["check"])),

@@ -108,7 +108,7 @@ def _hints(owner: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(owner.__mro__):
         try:
-            found |= get_type_hints(base.__init__)
+            found |= get_type_hints(vars(base).get("__init__", object.__init__))
         except NameError:  # names that are imported for type checkers alone
             continue
     return found

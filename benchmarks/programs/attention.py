@@ -17,6 +17,15 @@ from benchmarks.programs.common import (
     load_weights,
     values_of,
 )
+from qvbench.attention import Attention
+
+
+def backend_of(layer: Attention, values: dict[str, Any]) -> dict[str, str]:
+    """Which kernel attention goes through, and why; a GPU's is checked here, not in a repeat."""
+    with torch.no_grad(), autocast(values):
+        layer(torch.zeros(1, 2, values["d_model"], device=values["device"]), causal=True)
+    assert layer.backend is not None
+    return layer.backend._asdict()
 
 
 class Alone:
@@ -31,6 +40,7 @@ class Alone:
         load_weights(self._layer, work)
         self._layer.to(values["device"])
         self._backward: bool = values["backward"]
+        self.settings["attention_backend"] = backend_of(self._layer, values)
         self._x = alone.inputs(values).to(values["device"]).requires_grad_(self._backward)
         self._ones = torch.ones_like(self._x)
         action = self._both if self._backward else self._forward

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, real_tokens, serve
 from benchmarks.programs.common import PACKAGES, as_fit_does, load_weights, values_of, wait
+from benchmarks.trials import TRIALS
 from qvbench.data.batching import Batch
 from qvbench.models import formula
 from qvbench.models.encoder_decoder import EncoderDecoder
@@ -65,6 +66,8 @@ class Training:
         assert self._task.network is not None
         self._network: EncoderDecoder = self._task.network
         load_weights(self._network, work)
+        if "trial" in values:
+            TRIALS[values["trial"]](self._task)
         batches = work.batches()
         self._tokens = real_tokens(batches, shape.pad)
         self.settings["flops_per_item"] = flops(self._network, batches) / self._tokens

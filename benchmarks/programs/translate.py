@@ -8,6 +8,7 @@ from benchmarks.ids import IdLines, ids_of, line_of
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
 from benchmarks.programs.common import PACKAGES, as_fit_does, load_weights, values_of
 from qvbench.decoding.translator import Translator
+from qvbench.profile.counting import counter
 from qvbench.profile.model import build
 
 
@@ -34,6 +35,9 @@ class Translating:
             "precision": "32-true",
             "max_tokens": self._translator.max_tokens,
         }
+        with counter() as counted:
+            self._translator.translate_lines(self._lines)
+        self.settings["flops_per_item"] = counted.get_total_flops() / len(self._lines)
 
     def check(self) -> dict[str, Any]:
         """All translations as ids."""
