@@ -7,10 +7,12 @@ from statistics import fmean, quantiles
 from typing import NamedTuple
 
 from qvbench.report.figure import METRIC
+from qvbench.report.load import Point
 from qvbench.report.variants import Variant
 
 EARLY = 0.2
 """Share of training that is shown enlarged as its early part, and judged as such."""
+EARLY_TITLE = f"The first {100 * EARLY:.0f} %"
 
 
 class Band(NamedTuple):
@@ -37,6 +39,28 @@ def band(variant: Variant) -> Band:
     )
 
 
+def gain(variant: Variant, baseline: Variant) -> Band:
+    """A variant's curve minus the baseline's on the same seeds, in points."""
+    own, theirs = _by_seed(variant), _by_seed(baseline)
+    seeds = own.keys() & theirs.keys()
+    steps = [own[seed].keys() & theirs[seed].keys() for seed in seeds]
+    common = sorted(set.intersection(*map(set, steps))) if steps else []
+    values = [[own[k][step].value - theirs[k][step].value for k in seeds] for step in common]
+    return Band(
+        [fmean(own[k][step].target_tokens for k in seeds) / 1e6 for step in common],
+        [fmean(own[k][step].seconds for k in seeds) / 60 for step in common],
+        [fmean(v) for v in values],
+        [min(v) for v in values],
+        [max(v) for v in values],
+    )
+
+
+def _by_seed(variant: Variant) -> dict[int, dict[int, Point]]:
+    return {
+        run.record["seed"]: {p.step: p for p in run.curves.get(METRIC, [])} for run in variant.runs
+    }
+
+
 class View(NamedTuple):
     """What a figure shows of the bands.
 
@@ -44,7 +68,8 @@ class View(NamedTuple):
         name: of the figure's files.
         title: of a figure's panel.
         across: what stands on the horizontal axis, ``tokens`` or ``minutes``.
-        left: bound of that axis; the others are ``right``, and ``bottom`` and ``top`` in per cent.
+        left: bound of that axis; the others are ``right``, and ``bottom`` and ``top``.
+        height: what stands on the vertical axis, with its unit.
     """
 
     name: str
@@ -54,6 +79,7 @@ class View(NamedTuple):
     right: float
     bottom: float
     top: float
+    height: str = "validation tokens right, per cent"
 
     @property
     def label(self) -> str:
@@ -99,16 +125,23 @@ def timed_view(bands: Sequence[Band]) -> View:
     )
 
 
-def early_view(bands: Sequence[Band]) -> View | None:
-    """The first part of training enlarged; nothing where no validation lies in it."""
+def early_view(bands: Sequence[Band], than: str = "") -> View | None:
+    """The first part of training enlarged; nothing where no validation lies in it.
+
+    Args:
+        bands: of the accuracy, or gains over a variant.
+        than: the name of that variant.
+    """
     end = EARLY * max(curve.tokens[-1] for curve in bands)
     lows = [low for b in bands for t, low in zip(b.tokens, b.low, strict=True) if t <= end]
     highs = [high for b in bands for t, high in zip(b.tokens, b.high, strict=True) if t <= end]
     if not lows:
         return None
-    bottom, top = _framed(lows, highs)
-    title = f"The first {EARLY:.0%}, enlarged"
-    return View("early", title, "tokens", 0, 1.02 * end, bottom, top)
+    view = View("early", EARLY_TITLE, "tokens", 0, 1.02 * end, *_framed(lows, highs))
+    if not than:
+        return view
+    title, height = f"{EARLY_TITLE}, minus {than}", f"accuracy minus {than}'s, points"
+    return view._replace(title=title, height=height)
 
 
 def lowest_usual(values: list[float]) -> float:

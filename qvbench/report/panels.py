@@ -40,7 +40,7 @@ def draw_apart(
         axes.set_axis_off()
         panels[panels.index(axes) - columns].tick_params(labelbottom=True)
     figure.supxlabel(view.label)
-    figure.supylabel("validation tokens right, per cent")
+    figure.supylabel(view.height)
     handles = {
         label: handle
         for axes in panels
@@ -78,7 +78,7 @@ def _annotate(axes: Any, own: Band, view: View) -> None:
     shown = [index for index, value in enumerate(getattr(own, view.across)) if value <= view.right]
     if not shown:
         return
-    text = f"{own.mean[shown[-1]]:.2f}"
+    text = f"{own.mean[shown[-1]]:{'+' if view.bottom < 0 else ''}.2f}"
     if max(own.high[index] for index in shown) < view.bottom:
         text = f"below the frame:\n{text}"
     white = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}

@@ -11,6 +11,8 @@ RINGS = (8, 18, 30, 44, 60, 80)
 DIRECTIONS = 16
 MARK = 7
 """Half the side of the square that a point takes, in pixels."""
+GAP = 2
+"""Pixels that stay free around a name."""
 
 
 class Label(NamedTuple):
@@ -28,6 +30,7 @@ def place_labels(axes: Any, labels: Sequence[Label]) -> None:
     The layout of the figure has to be settled, since places are told in pixels. A name for which
     no place is free is put at the first one.
     """
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     renderer = axes.figure.canvas.get_renderer()
@@ -37,7 +40,8 @@ def place_labels(axes: Any, labels: Sequence[Label]) -> None:
     for label in sorted(labels, key=lambda label: -label.y):
         for distance, right, up in _places():
             text = _write(axes, label, distance, right, up)
-            box = text.get_window_extent(renderer)
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer).padded(GAP)  # without the line to it
             within = inside.x0 <= box.x0 and box.x1 <= inside.x1
             within = within and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if within and not any(box.overlaps(other) for other in taken):

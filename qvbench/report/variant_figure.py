@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from qvbench.report.bands import (
-    EARLY,
+    EARLY_TITLE,
     Band,
     View,
     band,
     early_view,
+    gain,
     late_view,
     lowest_usual,
     timed_view,
@@ -24,6 +25,7 @@ from qvbench.report.variants import Comparison
 TOGETHER = len(COLOURS)
 """As many variants share one pair of axes; more get an axis each, before the others in grey."""
 
+Bands = dict[str, Band]
 LOOKS = {
     "better": ("#0072B2", "^"),
     "equivalent": ("#009E73", "s"),
@@ -41,49 +43,58 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[str]:
     return draw(comparison, bands, folder)
 
 
-def _draw_together(comparison: Comparison, bands: dict[str, Band], folder: Path) -> list[str]:
-    """All variants in one pair of axes: the whole beside its end, its start beside wall time."""
+def _draw_together(comparison: Comparison, bands: Bands, folder: Path) -> list[str]:
+    """All variants in one pair of axes, for each part of training."""
     curves = list(bands.values())
-    _draw_views(bands, [whole_view(curves), late_view(curves)], "accuracy", folder)
-    early = early_view(curves)
-    if early is None:
-        _draw_views(bands, [timed_view(curves)], "time", folder)
-    else:
-        _draw_views(bands, [early, timed_view(curves)], "early", folder)
-    timed = f"![Accuracy against wall time](time.png)\n\n{TIME} {NO_EARLY}"
-    pair = f"![The early part, and accuracy against wall time](early.png)\n\n{TIME}"
-    return [f"{ACCURACY}{BAND}", timed if early is None else pair]
+    _draw_views([(bands, whole_view(curves)), (bands, late_view(curves))], "accuracy", folder)
+    _draw_views([(bands, timed_view(curves))], "time", folder)
+    shown = [f"{ACCURACY}{BAND}"]
+    if (early := early_view(curves)) is not None:
+        gains, name = _gains(comparison, bands)
+        view = early_view(list(gains.values()), name) if gains else None
+        both = [(bands, early)] + ([(gains, view)] if view is not None else [])
+        _draw_views(both, "early", folder)
+        shown.append(f"{EARLY_FIGURE}{EARLY_TEXT}")
+    return [*shown, f"{TIME_FIGURE}{TIME}" + f" {NO_EARLY}" * (early is None)]
 
 
-def _draw_many(comparison: Comparison, bands: dict[str, Band], folder: Path) -> list[str]:
-    """A panel a variant, once for each view."""
+def _draw_many(comparison: Comparison, bands: Bands, folder: Path) -> list[str]:
+    """A panel a variant, once for each part of training."""
     curves = list(bands.values())
-    early = early_view(curves)
-    views = [late_view(curves), early, timed_view(curves)]
-    for view in views:
-        if view is not None:
-            draw_apart(comparison, bands, view, folder)
+    gains, name = _gains(comparison, bands)
+    drawn = gains or bands
+    early = early_view(list(drawn.values()), name)
+    draw_apart(comparison, bands, late_view(curves), folder)
+    draw_apart(comparison, bands, timed_view(curves), folder)
     shown = [f"{ACCURACY}The last half of training. {BAND} A number is the mean at its end."]
     if early is not None:
-        text = f"The first {EARLY:.0%} of training. A number is the mean at the last of it."
-        shown.append(f"![The early part, enlarged](early.png)\n\n{text}")
-    missing = f" {NO_EARLY}" if early is None else ""
-    return [*shown, f"![Accuracy against wall time](time.png)\n\n{TIME}{missing}"]
+        draw_apart(comparison, drawn, early, folder)
+        shown.append(f"{EARLY_FIGURE}{EARLY_TEXT} A number is the mean at the last of it.")
+    return [*shown, f"{TIME_FIGURE}{TIME}" + f" {NO_EARLY}" * (early is None)]
 
 
-def _draw_views(bands: dict[str, Band], views: list[View], name: str, folder: Path) -> None:
-    size = (5.5 * len(views), 4.4)
+def _gains(comparison: Comparison, bands: Bands) -> tuple[Bands, str]:
+    """Curves minus the baseline's, and its name; none where there is no baseline."""
+    base = comparison.baseline
+    if base is None or base.name not in bands:
+        return {}, ""
+    found = {v.name: gain(v, base) for v in comparison.variants if v.name in bands}
+    return {name: curve for name, curve in found.items() if curve.tokens}, base.name
+
+
+def _draw_views(views: list[tuple[Bands, View]], name: str, folder: Path) -> None:
+    size = (5.5 * len(views) + 2 * (len(views) == 1), 4.4)
     figure, parts = pyplot().subplots(
         1, len(views), figsize=size, squeeze=False, layout="constrained"
     )
-    for axes, view in zip(parts.flat, views, strict=True):
+    for axes, (bands, view) in zip(parts.flat, views, strict=True):
         for which, (variant, curve) in enumerate(bands.items()):
             _draw_band(axes, curve, getattr(curve, view.across), which, variant)
         axes.set_xlim(view.left, view.right)
         axes.set_ylim(view.bottom, view.top)
         axes.set_title(view.title)
         axes.set_xlabel(view.label)
-        axes.set_ylabel("validation tokens right, per cent")
+        axes.set_ylabel(view.height)
         axes.grid(alpha=0.3)
     handles, labels = parts.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
@@ -121,7 +132,8 @@ def draw_differences(comparison: Comparison, folder: Path) -> list[str]:
     for place, (variant, difference) in enumerate(compared):
         look = LOOKS[comparison.tests[variant.name].verdict]
         _draw_row(axes, place, difference, comparison.paired(variant), look)
-    _frame_differences(axes, [difference for _, difference in compared])
+    verdicts = [comparison.tests[variant.name].verdict for variant, _ in compared]
+    _frame_differences(axes, [difference for _, difference in compared], verdicts)
     axes.set_yticks(range(len(compared)), [variant.name for variant, _ in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
     axes.set_xlabel(f"accuracy minus {comparison.baseline.name}'s, points")
@@ -141,7 +153,7 @@ def _draw_row(
     axes.plot(difference.mean, place, marker, color=colour, markersize=6)
 
 
-def _frame_differences(axes: Any, differences: list[Interval]) -> None:
+def _frame_differences(axes: Any, differences: list[Interval], verdicts: list[str]) -> None:
     """Frame most variants; one that lies far below them is written at the left edge."""
     lows = [difference.low or 0.0 for difference in differences]
     bottom = min(lowest_usual(lows), 0.0)
@@ -150,14 +162,21 @@ def _frame_differences(axes: Any, differences: list[Interval]) -> None:
     axes.set_xlim(bottom - margin, top + margin)
     for place, difference in enumerate(differences):
         if difference.mean < bottom - margin:
-            text = f"\u25c2 {difference.mean:+.2f}, off the scale"
-            axes.annotate(text, (bottom - margin / 2, place), va="center", fontsize=9)
+            text = f"\u25c2 {difference.mean:+.2f}, {verdicts[place]}, off the scale"
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.annotate(text, (bottom - margin / 2, place), va="center", fontsize=9, bbox=white)
 
 
 ACCURACY = "![Validation accuracy against target tokens](accuracy.png)\n\n"
 BAND = "The mean over the seeds; the band reaches from the worst seed to the best."
+EARLY_FIGURE = "![The early part, enlarged](early.png)\n\n"
+EARLY_TEXT = (
+    f"{EARLY_TITLE} of training, where curves rise too steeply to be told apart: the difference to "
+    "the baseline on the same seeds shows who is ahead."
+)
+TIME_FIGURE = "![Accuracy against wall time](time.png)\n\n"
 TIME = "Wall time depends on what else the machine did; target tokens do not."
-NO_EARLY = f"No validation lies in the first {EARLY:.0%} of training, so it is not shown enlarged."
+NO_EARLY = f"No validation lies in {EARLY_TITLE.lower()} of training, so it is not enlarged."
 DIFFERENCES = (
     "Accuracy minus the baseline's on the same seed: mean with the 95 % interval of this row "
     "alone, and each seed as a tick. Colour and marker are the verdict, which is corrected for the "
