@@ -74,7 +74,12 @@ def label_curves(whole: Any, late: Any, points: list[Point]) -> None:
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG without the date, and let go of it."""
+    """Write a figure as PNG and SVG without the date, and let go of it.
+
+    Its layout is settled once for both, which takes as long as drawing.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     files = [folder / f"{name}.png", folder / f"{name}.svg"]
     figure.savefig(files[0], dpi=130, metadata={"Software": None})
     figure.savefig(files[1], metadata={"Date": None})

@@ -24,8 +24,9 @@ from wandb.cli.cli import sync as sync_command
 from wandb.sdk.wandb_run import Run as LiveRun
 
 from qvbench.errors import UserError
-from qvbench.report import wandb_runs
+from qvbench.report import command, wandb_runs
 from qvbench.report.command import main
+from qvbench.report.figures import Figures, draw_figures
 from qvbench.report.load import load
 from qvbench.report.wandb_folders import DIGEST, kept_in
 from qvbench.report.wandb_runs import Project, sent
@@ -43,6 +44,12 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds; the test of the figures draws."""
+    monkeypatch.setattr(command, "draw_figures", lambda *_: Figures([], [], []))
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ class Stand:
         monkeypatch.setattr(wandb, "init", self.init)
         monkeypatch.setattr(wandb, "Api", mock.create_autospec(Api, return_value=self.api))
         monkeypatch.setattr(workspaces, "_get_api", lambda: self.api)
-        monkeypatch.setattr(wandb_runs.subprocess, "run", self.sync)
+        monkeypatch.setattr(wandb_runs, "subprocess", SimpleNamespace(run=self.sync))
         monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
 
     def open(self, **arguments: Any) -> Any:
@@ -98,12 +105,12 @@ class Stand:
         run.id, run.config, run.summary = name, dict(config), {}
         self.there[name] = run
 
-    def sync(self, command: list[str], **_: Any) -> Any:
-        assert command[1:4] == ["-m", "wandb", "sync"]
-        parsed = sync_command.make_context("sync", command[4:]).params
+    def sync(self, words: list[str], **_: Any) -> Any:
+        assert words[1:4] == ["-m", "wandb", "sync"]
+        parsed = sync_command.make_context("sync", words[4:]).params
         self.synced.append(parsed)
         self.add(parsed["run_id"], {"model": {}})
-        return subprocess.CompletedProcess(command, 0)
+        return subprocess.CompletedProcess(words, 0)
 
     def execute(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         if "upsertView" in query:
@@ -230,8 +237,11 @@ def specification(stand: Stand) -> list[dict[str, Any]]:
     return list(json.loads(stand.views[0]["spec"])["blocks"])
 
 
-def test_the_report_compares_the_same(runs: list[Path], stand: Stand) -> None:
+def test_the_report_compares_the_same(
+    runs: list[Path], stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A report of all runs of a project, panels of metrics that no run has, figures left out."""
+    monkeypatch.setattr(command, "draw_figures", draw_figures)
     report(*runs)
     (view,) = stand.views
     assert (view["displayName"], view["projectName"], view["type"]) == ("A trial", "trial", "runs")
