@@ -127,7 +127,7 @@ def keep_mask(keys: Keys, dropout_p: float) -> Tensor:
     return (x ^ 0x80000000) - 0x80000000 >= threshold(dropout_p)
 
 
-class _Pass(NamedTuple):
+class Pass(NamedTuple):
     """Numbers that every kernel of a pass is given."""
 
     shape: tuple[int, ...]  # B, H, Lq, Lk, Dk, Dv
@@ -140,16 +140,16 @@ class _Pass(NamedTuple):
         return -(-length // self.block)
 
 
-def _plan(
+def plan_of(
     q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, dropped: bool, settings: Settings
-) -> _Pass:
+) -> Pass:
     batch, heads, q_len, width = q.shape
     k_len, value_width = v.shape[-2:]
     full = q.dtype == torch.float32
     exact = torch.get_float32_matmul_precision() == "highest"
     widest = max(width, value_width)
     block = 64 if widest <= (32 if full else 128) else 16 if full and widest > 128 else 32
-    return _Pass(
+    return Pass(
         (batch, heads, q_len, k_len, width, value_width),
         (heads // k.shape[1], heads // v.shape[1]),
         block,
@@ -210,14 +210,14 @@ class _Fused(torch.autograd.Function):
 
         q, k, v = _dense(q), _dense(k), _dense(v)
         seen = None if visible is None else visible.contiguous().view(torch.uint8)
-        plan = _plan(q, k, v, visible, rows is not None, settings)
+        plan = plan_of(q, k, v, visible, rows is not None, settings)
         batch, heads, q_len, k_len, _, value_width = plan.shape
         padded = F.pad(table.detach().float(), (plan.block, plan.block))  # tiles may overhang it
         out = _new(v, heads, q_len, value_width, v.dtype)
         lse = torch.empty(batch, heads, q_len, dtype=torch.float32, device=q.device)
         q_blocks = plan.blocks(q_len)
         numbers = _numbers(plan, padded, settings)
-        if out.numel():
+        with torch.cuda.device_of(q):  # Triton launches on the current device, whatever it is given
             fused_kernels.forward[(q_blocks * batch * heads,)](
                 *(q, k, v, padded, seen, rows, columns, out, lse),
                 *_strides(q, k, v, out),
@@ -235,7 +235,7 @@ class _Fused(torch.autograd.Function):
         from qvbench.attention import fused_kernels
 
         q, k, v, table, seen, rows, columns, out, lse = ctx.saved_tensors
-        plan: _Pass = ctx.plan
+        plan: Pass = ctx.plan
         batch, heads, q_len, k_len, width, _ = plan.shape
         dout = _dense(grads[0])
         delta = torch.empty_like(lse)
@@ -267,7 +267,7 @@ class _Fused(torch.autograd.Function):
         return dq, _sum_groups(dk, k), _sum_groups(dv, v), dtable, None, None, None, None
 
 
-def _numbers(plan: _Pass, table: Tensor, settings: Settings) -> tuple[float, ...]:
+def _numbers(plan: Pass, table: Tensor, settings: Settings) -> tuple[float, ...]:
     p = settings.dropout_p if plan.launch["DROPPED"] else 0.0
     return table.shape[1], plan.shape[4] ** -0.5, threshold(p), 1.0 / (1.0 - p)
 
@@ -281,7 +281,7 @@ def _sum_groups(gradient: Tensor, like: Tensor) -> Tensor:
 
 
 def _gradient_to_table(
-    plan: _Pass,
+    plan: Pass,
     numbers: tuple[float, ...],
     given: tuple[Tensor, ...],
     lse: Tensor,

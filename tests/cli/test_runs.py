@@ -31,6 +31,7 @@ KEYS = {
     "hardware": dict,
     "data_fingerprint": str,
     "parameters": dict,
+    "attention_backend": dict,
     "steps": int,
     "target_tokens": int,
     "wall_seconds": float,

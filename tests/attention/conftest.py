@@ -1,0 +1,24 @@
+"""What tests of the fused kernels need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from qvbench.attention import backend
+from tests.triton_kernels import DEVICE
+
+
+@pytest.fixture
+def kernels_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels run on the device that there is; verdicts of one test are not another's; memory
+    that nobody writes to is NaN."""
+    monkeypatch.setattr(backend, "DEVICES", (DEVICE.type,))
+    monkeypatch.delenv(backend.SWITCH, raising=False)
+    backend.forget()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    backend.forget()
