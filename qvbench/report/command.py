@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from qvbench.report.suite_runs import runs_of_suite
 from qvbench.report.table import COLUMNS, table
 from qvbench.report.table import LEFT as WORDS
 from qvbench.report.variant_page import variant_page
-from qvbench.report.variant_table import LEFT, filled, variant_table
+from qvbench.report.variant_table import COSTS, LEFT, RESULT, filled, variant_table
 from qvbench.report.variants import Comparison, compare
 
 
@@ -116,7 +115,8 @@ def write(runs: list[load.Run], folder: Path, title: str | None) -> None:
     (folder / "table.md").write_text(table(runs), encoding="utf-8")
     text = page(title or folder.name, runs, folder.as_posix(), figure)
     columns = [(name, [cell(run) for run in runs]) for name, cell in COLUMNS]
-    write_formats(text, columns, WORDS, folder)
+    write_formats(text, columns, folder)
+    (folder / "table.tex").write_text(latex_table(columns, WORDS), encoding="utf-8")
 
 
 def write_comparison(
@@ -127,12 +127,15 @@ def write_comparison(
     (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
     title = title or comparison.sweep.get("title") or folder.name
     text = variant_page(title, comparison, folder.as_posix(), figures)
-    write_formats(text, filled(comparison), LEFT, folder)
+    columns = filled(comparison)
+    write_formats(text, columns, folder)
+    for name, kept in (("table", RESULT), ("costs", COSTS)):
+        part = [column for column in columns if column[0] in ("variant", *kept)]
+        (folder / f"{name}.tex").write_text(latex_table(part, LEFT), encoding="utf-8")
 
 
-def write_formats(text: str, columns: Columns, left: Sequence[str], folder: Path) -> None:
-    """Write the page as Markdown and HTML, its table as CSV and LaTeX."""
+def write_formats(text: str, columns: Columns, folder: Path) -> None:
+    """Write the page as Markdown and HTML, its whole table as CSV."""
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(html_page(text, folder), encoding="utf-8")
     (folder / "table.csv").write_text(csv_table(columns), encoding="utf-8")
-    (folder / "table.tex").write_text(latex_table(columns, left), encoding="utf-8")

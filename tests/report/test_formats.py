@@ -15,6 +15,7 @@ from qvbench.report.settings import differences, flattened
 from tests.report.test_comparison import rows_of, write_variant
 
 COLUMNS = [("variant", ["qv_x", "a"]), ("95 % gap", ["-0.25", "-"]), ("count", ["1,234", "5"])]
+TABLES = ("table", "costs")
 
 
 def config(mechanism: str, **network: object) -> str:
@@ -49,6 +50,14 @@ def test_latex_compiles() -> None:
     assert lines[0] == r"\begin{tabular}{lrr}"
     assert lines[2] == r"variant & 95 \% gap & count \\"
     assert lines[4:6] == [r"qv\_x & $-$0.25 & 1,234 \\", r"a & - & 5 \\"]
+
+
+def test_latex_tables_fit_a_page(output: Path) -> None:
+    """Twenty columns in one table of a paper, or a column that is in none."""
+    result, costs = ((output / f"{name}.tex").read_text().splitlines() for name in TABLES)
+    assert result[2].startswith("variant & mechanism & positions & seeds & val accuracy &")
+    assert costs[2] == r"variant & target tokens & parameters & in attention & minutes \\"
+    assert len(result[4].split("&")) == len(result[2].split("&")) == 11
 
 
 def test_the_html_page_stands_alone(output: Path) -> None:
