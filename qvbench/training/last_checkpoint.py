@@ -140,7 +140,7 @@ class LastCheckpoint(Checkpoint):
                 requeue(job)
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.file)
+        trainer.save_checkpoint(self.file, weights_only=False)
         self._saved_step = trainer.global_step
 
     def _stop_within_validation(self, trainer: Trainer) -> None:
