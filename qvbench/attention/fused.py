@@ -105,10 +105,11 @@ def draw_keys(
     generator: torch.Generator | None = None,
 ) -> Keys:
     """Random keys of dropout, from PyTorch's generator unless another is given."""
-    drawn = torch.empty(batch, heads, q_len + k_len, dtype=torch.int32, device=device)
+    rows, columns = batch * heads * q_len, batch * heads * k_len
+    aligned = -(-rows // 4) * 4  # a kernel is compiled anew for memory that is not
+    drawn = torch.empty(aligned + columns, dtype=torch.int32, device=device)
     drawn.random_(-(2**31), None, generator=generator)
-    rows, columns = drawn.split((q_len, k_len), -1)
-    return Keys(rows.contiguous(), columns.contiguous())
+    return Keys(drawn[:rows].view(batch, heads, q_len), drawn[aligned:].view(batch, heads, k_len))
 
 
 def threshold(dropout_p: float) -> int:

@@ -154,6 +154,8 @@ def test_a_layer_is_what_its_definition_says(
     answer["values"][-1][0] *= 1.001
     assert not expectation.judge(answer, READY).passed
     assert program.repeat() % 26 == 0
+    kernel = "reference" if position == "agf" else "sdpa"  # on a CPU
+    assert program.settings["attention_backend"]["name"] == kernel
 
 
 @pytest.mark.parametrize("mechanism", ["qkv", "qv", "qvka"])
