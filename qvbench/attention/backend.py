@@ -72,11 +72,11 @@ def forget() -> None:
     _told.clear()
 
 
-def key_padding(mask: Tensor | None, batch: int) -> Tensor | None:
+def key_padding(mask: Tensor | None, batch: int, k_len: int) -> Tensor | None:
     """A mask that only hides keys, (B, Lk) or (B or 1, 1, 1, Lk), as (B, Lk)."""
-    if mask is None or mask.dim() == 2:
-        return mask
-    return mask[:, 0, 0].expand(batch, -1)
+    if mask is None:
+        return None
+    return (mask if mask.dim() == 2 else mask[:, 0, 0]).expand(batch, k_len)
 
 
 def _unsuited(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str:

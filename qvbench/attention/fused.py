@@ -165,7 +165,7 @@ def plan_of(
             "PADDED_DK": _padded(width),
             "PADDED_DV": _padded(value_width),
             "BLOCK": block,
-            "PRECISION": "ieee" if full and exact else "tf32",
+            "PRECISION": "tf32" if full and not exact else "ieee",
             "num_stages": 2,
         },
     )
@@ -314,8 +314,8 @@ def _gradient_to_table(
 def sum_diagonals(tiles: Tensor, q_len: int, entries: int) -> Tensor:
     """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries).
 
-    Tile d, row i, column j stands for the distance ``(d - d_0) B + j - i``, where d_0 is the
-    last tile that holds the first query's block row; entry 0 is the distance ``1 - Lq``.
+    Tile d, row i, column j stands for the distance ``(d + 1) B - Q B + j - i`` with Q block rows;
+    entry 0 is the distance ``1 - Lq``.
     """
     block = tiles.shape[-1]
     # With the rows turned over and padded by B, entry i + j of a row of 2 B - 1 is column j of row

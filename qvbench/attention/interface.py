@@ -174,13 +174,12 @@ class Attention(nn.Module):
         q = self.rotate(q, past)
         k = self.rotate(k)
         self.backend = choose(self.position, q, k, v, mask)
-        table = None
         if self.backend.name == FUSED:
             table = self.position.coefficient_table(q_len, k_len)
-        if table is not None:
-            visible = key_padding(mask, q.shape[0])
-            settings = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
-            return self.merge(fused.attend(q, k, v, table, visible, settings))
+            assert table is not None, "a scheme with by_table has one"
+            visible = key_padding(mask, q.shape[0], k_len)
+            told = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
+            return self.merge(fused.attend(q, k, v, table, visible, told))
 
         def attend(start: int, stop: int) -> Tensor:
             seen = past + stop if causal else k_len
