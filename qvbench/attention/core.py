@@ -33,7 +33,8 @@ def attend(
     """``softmax(q k^T / sqrt(Dk))  v``, with whatever a position scheme adds to it.
 
     PyTorch's ``scaled_dot_product_attention`` does the work where nothing multiplies the logits;
-    its mask is additive, so a coefficient needs :func:`weigh`.
+    its mask is additive, so a coefficient needs :func:`weigh`. So does dropout on a CPU, where
+    PyTorch has no kernel for it.
 
     Args:
         q: (B, H, Lq, Dk).
@@ -49,7 +50,7 @@ def attend(
     Returns:
         (B, H, Lq, Dv), in the dtype of the values.
     """
-    if coefficient is None:
+    if coefficient is None and not (dropout_p > 0.0 and q.device.type == "cpu"):
         return _attend_by_sdpa(q, k, v, mask, causal, bias, dropout_p)
     k = repeat_heads(k, q.shape[1])
     # Scaled before the product: the sum of Dk products of fp16 numbers overflows sooner.
