@@ -49,8 +49,9 @@ class Slope(Position):
         super().__init__(num_heads, d_model)
         self.slope = nn.Parameter(torch.linspace(-0.5, -0.1, num_heads))
 
-    def bias(self, q_len: int, k_len: int) -> Tensor:
-        queries = torch.arange(k_len - q_len, k_len)
+    def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
+        start = k_len - q_len if first is None else first
+        queries = torch.arange(start, start + q_len)
         distance = (queries[:, None] - torch.arange(k_len)).abs()
         return self.slope[:, None, None] * distance
 

@@ -202,7 +202,9 @@ class TranslationTask(LightningModule):
 
     def tokens_seen_now(self) -> int:
         """Target tokens trained on so far, over all devices and restarts."""
-        return self.target_tokens_seen + self.step_log.pending_target_tokens()
+        # A run that was taken up at its end never starts: what it had not logged still waits here.
+        waiting = int(self.resumed.get("step_log", {}).get("tokens", 0))
+        return self.target_tokens_seen + waiting + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Show the line that was logged, if any."""

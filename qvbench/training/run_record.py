@@ -77,9 +77,8 @@ class RunRecord(Callback):
             self._save(trainer, pl_module, status="running")
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._save(trainer, pl_module, status="finished")
-        tokens = int(pl_module.tokens_seen_now())  # those since the last log too
-        self.note(trainer, {"target_tokens": tokens})
+        # In one write: a record that says "finished" is not looked at again.
+        self._save(trainer, pl_module, "finished", tokens=pl_module.tokens_seen_now())
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -149,9 +148,10 @@ class RunRecord(Callback):
             **json.loads(os.environ.get(SWEEP_VARIABLE) or "{}"),
         }
 
-    def _save(self, trainer: Trainer, module: Any, status: str) -> None:
+    def _save(self, trainer: Trainer, module: Any, status: str, tokens: int | None = None) -> None:
+        """Write how far the run is; ``tokens`` seen, where those since the last log count too."""
         self.record["steps"] = trainer.global_step
-        self.record["target_tokens"] = int(module.target_tokens_seen)
+        self.record["target_tokens"] = int(module.target_tokens_seen if tokens is None else tokens)
         elapsed = time.monotonic() - self._started
         self.record["wall_seconds"] = round(self._seconds_before + elapsed, 2)
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
