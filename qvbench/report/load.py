@@ -57,6 +57,11 @@ class Run:
     def id(self) -> str:
         return str(self.record["id"])
 
+    @property
+    def kept_as(self) -> str:
+        """Its files in a results folder, without their suffixes."""
+        return f"{GATHERED}/{self.id.replace('/', '-')}"
+
 
 def load(places: list[Path]) -> list[Run]:
     """All runs of some folders, ordered by id.
@@ -165,12 +170,11 @@ def gather(runs: list[Run], folder: Path) -> None:
     (folder / GATHERED).mkdir(parents=True, exist_ok=True)
     for run in runs:
         text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
-        name = run.id.replace("/", "-") + ".json"
-        (folder / GATHERED / name).write_text(text, encoding="utf-8")
+        kept = folder / f"{run.kept_as}.json"
+        kept.write_text(text, encoding="utf-8")
         if run.settings:
-            settings = (folder / GATHERED / name).with_suffix(".yaml")
-            settings.write_text(without_places(run.settings), encoding="utf-8")
-        gather_samples(run.samples, folder / GATHERED / name)
+            kept.with_suffix(".yaml").write_text(without_places(run.settings), encoding="utf-8")
+        gather_samples(run.samples, kept)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

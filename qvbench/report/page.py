@@ -78,7 +78,9 @@ def commands(runs: list[Run], folder: str) -> str:
     lines = []
     for run in runs:
         record = run.record
-        lines.append(f"qvbench fit --config {record['config']} --seed_everything {record['seed']}")
+        # A suite changed the config that it started from: what came of that is kept beside it.
+        config = f"{folder}/{run.kept_as}.yaml" if "variant" in record else record["config"]
+        lines.append(f"qvbench fit --config {config} --seed_everything {record['seed']}")
         if record.get("tested_checkpoint"):
             place = f"runs/{run.id}/checkpoints/{record['tested_checkpoint']}"
             lines.append(f"qvbench test --ckpt_path {place}")

@@ -94,6 +94,15 @@ def test_the_page_states_differences_and_that_they_are_no_verdict(runs, tmp_path
     assert "`test/bleu_tokenised`: `tok:none`" in page
 
 
+def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(tmp_path):
+    """The base config in its place, which is another variant."""
+    run = write_run(tmp_path, "qv-b", "agf", [50.0], variant="qv")
+    main([str(run), "--output", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "out/runs/qv-b-seed-1.yaml --seed_everything 1" in page
+    assert "--config qv-b.yaml" not in page
+
+
 def test_results_made_again_from_results_are_the_same(runs, tmp_path):
     """A folder that cannot be generated again from what it keeps."""
     first, second = tmp_path / "out", tmp_path / "again"
