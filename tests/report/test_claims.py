@@ -17,7 +17,7 @@ from tests.report.test_comparison import write_variant
 
 
 def write(root: Path, name: str, position: str, ends: list[float], **attention: object) -> None:
-    mechanism = name.split("_")[0]
+    mechanism = name if name == "v_shared" else name.split("_")[0]
     config = {
         "model": {
             "attention": {"class_path": "x", "init_args": attention},
@@ -66,6 +66,20 @@ def test_rows_are_found_by_what_they_are(runs: Path) -> None:
         "qvka_agf": "qvka",
         "qvka_2x_agf": "qvka_2x",
     }
+
+
+def test_one_value_head_is_not_gqa(runs: Path) -> None:
+    """MQA's row taken for GQA's where a suite has both, or where it has MQA alone."""
+
+    def claim_5() -> str:
+        lines = page_of(runs).splitlines()
+        return next((line for line in lines if "V-shared with full keys" in line), "")
+
+    write(runs, "v_shared", "agf", [70.0, 70.4, 70.2], num_value_heads=2)
+    write(runs, "gqa_one", "agf", [60.0, 60.4, 60.2], num_kv_heads=1)
+    assert not claim_5()
+    write(runs, "gqa", "agf", [69.0, 69.41, 69.2], num_kv_heads=2)
+    assert "**supported** (better; +1.00 points" in claim_5()
 
 
 def test_claims_are_told_with_their_numbers(runs: Path) -> None:
