@@ -14,7 +14,7 @@ SPARE_TOKENS = 8
 
 
 class Cache:
-    """The memory of one self-attention layer: (N, heads, length, width) tensors that grow.
+    """The memory of one attention layer: (N, heads, length, width) tensors that grow.
 
     A step reads views of the filled part. Room grows by a quarter when it runs out, so that a
     sentence of T tokens costs O(T) copies; twice as much would be read no faster, since what lies
@@ -24,6 +24,14 @@ class Cache:
     def __init__(self) -> None:
         self.length = 0
         self._buffers: list[Tensor] = []
+
+    @classmethod
+    def of(cls, memory: Sequence[Tensor]) -> Cache:
+        """A cache of its own of what is remembered, (N, heads, length, width), and no room."""
+        cache = cls()
+        cache.length = memory[0].shape[2]
+        cache._buffers = [tensor.clone() for tensor in memory]
+        return cache
 
     def append(self, memory: Sequence[Tensor]) -> Memory:
         """Add the memory of new tokens (N, heads, new, width); gives back that of all tokens."""
@@ -35,24 +43,39 @@ class Cache:
         for buffer, new in zip(self._buffers, memory, strict=True):
             buffer[:, :, self.length : end] = new
         self.length = end
-        return self._filled()
+        return self.memory()
 
-    def reorder(self, rows: Tensor) -> None:
-        """Row n continues old row ``rows[n]``; fewer rows than before drop the others."""
-        new = [b.new_empty(len(rows), *b.shape[1:]) for b in self._buffers]
-        for buffer, filled in zip(new, self._filled(), strict=True):
-            torch.index_select(filled, 0, rows, out=buffer[:, :, : self.length])
-        self._buffers = new
+    def memory(self) -> Memory:
+        """That of all tokens, as views."""
+        return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
+
+    def reorder(self, rows: Tensor, moved: Tensor | None = None) -> None:
+        """Row n continues old row ``rows[n]``; fewer rows than before drop the others.
+
+        What goes on in its place is not copied.
+
+        Args:
+            rows: (N',), at most as many as there are.
+            moved: :func:`moved_rows` of ``rows``, for a caller who reorders many caches.
+        """
+        moved = moved_rows(rows) if moved is None else moved
+        if len(moved):
+            came_from = rows[moved]
+            for filled in self.memory():
+                filled.index_copy_(0, moved, filled.index_select(0, came_from))
+        self._buffers = [buffer[: len(rows)] for buffer in self._buffers]
 
     def numbers(self) -> int:
         """Numbers kept per token, read off the tensors."""
         return sum(buffer.shape[1] * buffer.shape[3] for buffer in self._buffers)
 
-    def _filled(self) -> Memory:
-        return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
-
     def _grow(self, room: int) -> None:
         new = [b.new_empty(*b.shape[:2], room, b.shape[3]) for b in self._buffers]
-        for buffer, filled in zip(new, self._filled(), strict=True):
+        for buffer, filled in zip(new, self.memory(), strict=True):
             buffer[:, :, : self.length] = filled
         self._buffers = new
+
+
+def moved_rows(rows: Tensor) -> Tensor:
+    """Those n (M,) for which ``rows[n]`` is not n."""
+    return (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]

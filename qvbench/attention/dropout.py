@@ -46,7 +46,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``."""
     if p == 0.0:
         return x
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p)
     result: Tensor = _SixteenBitDropout.apply(x, p)
     return result

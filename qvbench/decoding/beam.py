@@ -20,11 +20,11 @@ import math
 import torch
 from torch import Tensor
 
+from qvbench.decoding.likeliest import likeliest
 from qvbench.decoding.search import (
     Hypothesis,
     S,
     Step,
-    at_least_float32,
     check_max_lengths,
     finite,
     to_ids,
@@ -103,9 +103,7 @@ def beam_search(
 def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first.
 
-    At most K of them end (one a hypothesis), so that K are always left to go on. Only what could
-    be among them is normalised: the softmax's denominator is taken over the whole vocabulary, but
-    no (N, V) tensor of log-probabilities is written.
+    At most K of them end (one a hypothesis), so that K are always left to go on.
 
     Args:
         logits: (N, V), overwritten.
@@ -116,46 +114,21 @@ def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor,
         log-probabilities, parents in 0..K-1 and tokens, each (B, 2K).
     """
     sentences, beam_size = scores.shape
-    logits = at_least_float32(logits)
-    lost = logits.index_select(1, banned).logsumexp(-1, keepdim=True)
-    logits.index_fill_(1, banned, -torch.inf)
     width = min(2 * beam_size, logits.shape[-1])
-    best, tokens = _top(logits, width)
-    highest = best[:, :1]
-    rest = logits.sub_(highest).exp_().sum(-1, keepdim=True).log() + highest
-    best = best - torch.logaddexp(rest, lost)
+    best, tokens = likeliest(logits, banned, width)
     totals = (best + scores.view(-1, 1)).view(sentences, -1)
-    # Stable, so that of equals the higher hypothesis wins whatever else is in the batch.
+    # Stable, so that of equals the same one wins whatever else is in the batch.
     totals, order = totals.sort(dim=-1, descending=True, stable=True)
     order = order[:, : 2 * beam_size]
     return totals[:, : 2 * beam_size], order // width, tokens.view(sentences, -1).gather(1, order)
-
-
-def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` highest of each row of (N, V), best first, and their columns.
-
-    The same as ``logits.topk(count)``, which on a CPU costs as much as the output layer's matrix
-    product. A vocabulary is a multiple of eight: fold it into eight layers, and the highest lie in
-    the ``count`` columns of the fold with the highest maxima.
-    """
-    layers = 8
-    rows, vocab = logits.shape
-    if vocab % layers or vocab // layers < count:
-        best, columns = logits.topk(count)
-        return best, columns
-    fold = logits.view(rows, layers, -1)
-    columns = fold.amax(1).topk(count).indices
-    within = fold.gather(2, columns[:, None].expand(-1, layers, -1)).flatten(1)
-    best, order = within.topk(count)
-    layer, place = order // count, order % count
-    return best, layer * (vocab // layers) + columns.gather(1, place)
 
 
 class _Beams:
     """The live and the finished hypotheses of every sentence that is not done yet.
 
     Attributes:
-        scores: (B, K) log-probabilities of the live hypotheses, best first.
+        scores: (B, K) log-probabilities of the live hypotheses, each where the one that it
+            continues was, as far as there is room.
         tokens: (B, K) their newest tokens.
         parents: (B, K) which hypothesis of the step before each one continues.
     """
@@ -207,6 +180,7 @@ class _Beams:
         )
         self._ends = self._ends + (ends & (scores > -torch.inf))[:, in_beam].sum(1)
         live = ends.to(torch.int8).argsort(dim=-1, stable=True)[:, in_beam]
+        live = live.gather(1, _order_of_places(parents.gather(1, live)))
         self.scores, self.parents = scores.gather(1, live), parents.gather(1, live)
         self.tokens = tokens.gather(1, live)
         self._words = _take(self._words, self.parents)
@@ -214,7 +188,7 @@ class _Beams:
         at_limit = self._max_lengths <= self._step
         if self._step in self._closing_steps:
             self._finish(self.scores.masked_fill(~at_limit[:, None], -torch.inf), self._words)
-        attainable = self.scores[:, 0] / self._max_lengths**self._length_penalty
+        attainable = self.scores.amax(1) / self._max_lengths**self._length_penalty
         bound = self._ended_scores[:, -1] >= attainable
         return at_limit | bound | (self._ends >= self._enough)
 
@@ -259,6 +233,19 @@ class _Beams:
             [Hypothesis(next(ids), next(scores)) for _ in range(n_best)] for _ in range(sentences)
         ]
         return [[each for each in hyps if each.score > -torch.inf] for hyps in ranked]
+
+
+def _order_of_places(parents: Tensor) -> Tensor:
+    """An order of hypotheses with these parents (B, K) in which most stand where the parent did.
+
+    The first child of a hypothesis takes its place, and needs no copy of what is remembered of it;
+    the others take the places of those that nobody continues.
+    """
+    has_elder = (parents[:, :, None] == parents[:, None, :]).tril(-1).any(-1)
+    taken = torch.zeros_like(parents).scatter_(1, parents, 1)
+    free = taken.argsort(dim=-1, stable=True)  # the free places come first
+    place = free.gather(1, (has_elder.cumsum(1) - 1).clamp_min(0)).where(has_elder, parents)
+    return place.argsort(dim=-1)
 
 
 def _take(words: Tensor, rows: Tensor) -> Tensor:

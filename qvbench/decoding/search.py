@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from qvbench.decoding.likeliest import likeliest
+
 
 class Hypothesis(NamedTuple):
     """One translation.
@@ -77,11 +79,9 @@ def greedy(
     tokens = torch.full((sentences,), bos, device=device)
     banned = torch.tensor([pad, bos], device=device)
     for position in range(steps):
-        logits = at_least_float32(step(tokens, state))
-        log_total = logits.logsumexp(-1)
-        logits.index_fill_(1, banned, -torch.inf)
-        best, tokens = logits.max(-1)
-        scores[where] += (best - log_total).to(scores.dtype)
+        best, tokens = likeliest(step(tokens, state), banned, 1)
+        best, tokens = best[:, 0], tokens[:, 0]
+        scores[where] += best.to(scores.dtype)
         ended = tokens == eos
         words[where, position] = tokens.masked_fill(ended, pad)
         going = unfinished(ended | (max_lengths[where] <= position + 1))
@@ -109,15 +109,18 @@ def check_max_lengths(max_lengths: Tensor, sentences: int) -> int:
     return max(lengths, default=0)
 
 
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision widened, float64 left alone: a log-softmax in half loses the ranking."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
 def unfinished(done: Tensor) -> list[int] | None:
-    """Positions that are not ``done`` (B,), None if nothing is: a step's one synchronisation."""
+    """Positions that are not ``done`` (B,), None if nothing is: a step waits here for the device.
+
+    They come in an order in which most stay where they are, and so need not be copied: the last
+    ones fill the gaps.
+    """
     flags: list[bool] = done.tolist()
-    return [i for i, flag in enumerate(flags) if not flag] if any(flags) else None
+    if not any(flags):
+        return None
+    left = flags.count(False)
+    last = (i for i in range(len(flags) - 1, -1, -1) if not flags[i])
+    return [next(last) if flags[i] else i for i in range(left)]
 
 
 def to_ids(words: Tensor, pad: int) -> list[list[int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qvbench.attention.cache import Cache, Memory
+from qvbench.attention.cache import Cache, moved_rows
 
 
 @dataclass
@@ -21,17 +21,22 @@ class DecoderState:
     """
 
     caches: list[Cache]
-    sources: list[Memory]
+    sources: list[Cache]
     mask: Tensor
     length: int = 0
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
         """Hypothesis n continues old hypothesis ``rows[n]`` (N',) of one of ``sentences`` (B',).
 
-        All sentences go on unless given; a row is copied once, also where sentences are dropped.
+        All sentences go on unless given. What goes on in its place is not copied.
         """
-        for cache in self.caches:
-            cache.reorder(rows)
+        _reorder(self.caches, rows)
         if sentences is not None:
-            self.sources = [tuple(t.index_select(0, sentences) for t in s) for s in self.sources]
+            _reorder(self.sources, sentences)
             self.mask = self.mask.index_select(0, sentences)
+
+
+def _reorder(caches: list[Cache], rows: Tensor) -> None:
+    moved = moved_rows(rows)  # once for all: on a GPU the host waits for it
+    for cache in caches:
+        cache.reorder(rows, moved)

@@ -166,7 +166,9 @@ class EncoderDecoder(nn.Module):
         memory = self.encode(source)
         return DecoderState(
             caches=[Cache() for _ in self.decoder],
-            sources=[layer.cross_attention.remember(memory) for layer in self._decoder_layers()],
+            sources=[
+                Cache.of(layer.cross_attention.remember(memory)) for layer in self._decoder_layers()
+            ],
             mask=self.source_mask(source),
         )
 
@@ -175,7 +177,7 @@ class EncoderDecoder(nn.Module):
         x = self.target_embeddings(tokens[:, None], state.length)
         layers = self._decoder_layers()
         for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
-            x = layer.step(x, cache, source, state.mask)
+            x = layer.step(x, cache, source.memory(), state.mask)
         state.length += 1
         hidden = self.decoder_norm(x[:, 0])
         return self.project(hidden).to(torch.promote_types(hidden.dtype, torch.float32))

@@ -132,7 +132,7 @@ def read_cache(network: EncoderDecoder, state: DecoderState) -> CacheNumbers:
     found = set()
     layers = cast("list[DecoderLayer]", list(network.decoder))
     for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
-        read = CacheNumbers(cache.numbers(), sum(t.shape[1] * t.shape[3] for t in source))
+        read = CacheNumbers(cache.numbers(), source.numbers())
         declared = CacheNumbers(layer.attention.cache_size, layer.cross_attention.cache_size)
         if read != declared:
             raise DisagreementError(

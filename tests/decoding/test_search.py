@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from qvbench.decoding.beam import _top, beam_search
+from qvbench.decoding.beam import beam_search
+from qvbench.decoding.likeliest import _top
 from qvbench.decoding.search import Hypothesis, greedy
 from tests.decoding.language_models import (
     BOS,

@@ -161,6 +161,5 @@ def test_caches_are_in_the_type_that_bytes_are_counted_in(mechanism):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         state = network.start(ids)
         network.step(ids[:, 0], state)
-    kept = [t for memory in state.sources for t in memory]
-    kept += [t for cache in state.caches for t in cache._buffers]
+    kept = [t for cache in (*state.caches, *state.sources) for t in cache.memory()]
     assert {t.dtype for t in kept} == {torch.bfloat16}
