@@ -22,8 +22,14 @@ PACKAGES = (
 )
 
 
+WATCHED = (".", ":(exclude)docs", ":(exclude)results")
+"""Files of a checkout that a run depends on."""
+
+
 def git_revision() -> str:
     """The commit of the checkout that the package runs from, ``+dirty`` if files differ from it.
+
+    Pages and results do not count: they change no run, and what makes them writes them.
 
     Empty where the package is installed: a repository that merely contains the environment
     (``.venv`` in a user's project) says nothing about this code.
@@ -34,9 +40,7 @@ def git_revision() -> str:
     revision = _git(folder, "rev-parse", "HEAD")
     if not revision:
         return ""
-    changed = _git(
-        folder, "status", "--porcelain", "--untracked-files=no", "--", folder.parent.as_posix()
-    )
+    changed = _git(folder.parent, "status", "--porcelain", "--untracked-files=no", "--", *WATCHED)
     return f"{revision}+dirty" if changed else revision
 
 

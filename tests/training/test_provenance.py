@@ -1,0 +1,49 @@
+"""Which code a run says that it is of."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import qvbench
+from qvbench.training.provenance import git_revision
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the package, a page and a result, all committed."""
+    for name in ("qvbench/__init__.py", "configs/a.yaml", "docs/page.md", "results/table.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (("init", "-q"), ("add", "."), (*identity, "commit", "-q", "-m", "all")):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(qvbench, "__file__", str(tmp_path / "qvbench" / "__init__.py"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["docs/page.md", "results/table.md", "notes.txt"])
+def test_what_no_run_depends_on_leaves_the_commit_clean(checkout: Path, name: str) -> None:
+    """A benchmark that writes its page, and is said to be of uncommitted code from then on."""
+    clean = git_revision()
+    (checkout / name).write_text("2\n")
+    assert len(clean) == 40
+    assert git_revision() == clean
+
+
+@pytest.mark.parametrize("name", ["qvbench/__init__.py", "configs/a.yaml"])
+def test_changed_code_is_told(checkout: Path, name: str) -> None:
+    """A result of code that nobody has, under a commit that everybody has."""
+    clean = git_revision()
+    (checkout / name).write_text("2\n")
+    assert git_revision() == f"{clean}+dirty"
+
+
+def test_an_installed_package_has_no_commit(checkout: Path) -> None:
+    """The commit of a project that merely contains the environment."""
+    subprocess.run(
+        ["git", "-C", str(checkout), "rm", "-q", "--cached", "qvbench/__init__.py"], check=True
+    )
+    assert git_revision() == ""
