@@ -9,6 +9,8 @@ determine them still, but every step would have to make all past keys again.)
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from qvbench.attention import core
@@ -82,8 +84,14 @@ class AbsorbingAttention(Attention):
         q_len, k_len = q.shape[2], memory[0].shape[2]
         q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
         settings = self.kernel_settings(q_len, k_len, mask, causal, k_len - q_len)
-        mixed = core.weigh(self.scores(q, memory), self.mixed(memory), **settings)
-        return self.merge(self.values_from(mixed))
+        return self.merge(self.values_from(self.look_up(q, memory, settings)))
+
+    def look_up(self, q: Tensor, lean: Memory, settings: dict[str, Any]) -> Tensor:
+        """Scaled queries (B, H, Lq, Dk) to sums of :meth:`mixed` (B, H, Lq, width).
+
+        ``settings`` are those of :func:`~qvbench.attention.core.weigh`.
+        """
+        return core.weigh(self.scores(q, lean), self.mixed(lean), **settings)
 
     @property
     def cache_layout(self) -> Layout:

@@ -43,7 +43,7 @@ def attend(
         mask: boolean, broadcastable to (B, H, Lq, Lk). A query that may look nowhere gets zeros.
         causal: queries, the last Lq of Lk positions, see no later key.
         coefficient: (H, Lq, Lk), multiplies the logits.
-        bias: (H, Lq, Lk), added to the logits.
+        bias: (H, Lq, Lk), or (B, H, Lq, Lk), added to the logits.
         value_scaling: the coefficient multiplies the values too (PCM-V).
         dropout_p: probability with which a weight is dropped.
 
@@ -52,9 +52,8 @@ def attend(
     """
     if coefficient is None and not (dropout_p > 0.0 and q.device.type == "cpu"):
         return _attend_by_sdpa(q, k, v, mask, causal, bias, dropout_p)
-    k = repeat_heads(k, q.shape[1])
     # Scaled before the product: the sum of Dk products of fp16 numbers overflows sooner.
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    logits = shared_product(q * q.shape[-1] ** -0.5, k.mT)
     return weigh(
         logits,
         v,
@@ -93,7 +92,7 @@ def weigh(
     if value_scaling and coefficient is not None:
         weights = weights * coefficient
     weights = dropout(weights, dropout_p)
-    return weights.to(v.dtype) @ repeat_heads(v, logits.shape[1])
+    return shared_product(weights.to(v.dtype), v)
 
 
 def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -120,6 +119,19 @@ def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
     if x.shape[1] in (1, num_heads):
         return x
     return x.repeat_interleave(num_heads // x.shape[1], dim=1)
+
+
+def shared_product(x: Tensor, y: Tensor) -> Tensor:
+    """(B, H, L, W) times (B, G, W, N), of which H / G heads share each: (B, H, L, N).
+
+    What the heads of a group share takes part in one product with the rows of all of them, so that
+    it is read once; broadcasting would copy it for every head.
+    """
+    groups, length = y.shape[1], x.shape[2]
+    if groups == x.shape[1]:
+        return x @ y
+    rows = x.unflatten(1, (groups, -1)).flatten(2, 3)
+    return (rows @ y).unflatten(2, (-1, length)).flatten(1, 2)
 
 
 def head_by_head(x: Tensor, weight: Tensor) -> Tensor:

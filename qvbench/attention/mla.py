@@ -123,9 +123,10 @@ class MLA(AbsorbingAttention):
         _, c_key, rotary = self._parts(lean)
         plain, q_rotary = q.split([self.head_dim, self.rope_dim], -1)
         up = self.key.weight.unflatten(0, (self.num_heads, -1))  # (H, D, Ck)
-        logits = core.head_by_head(plain, up) @ c_key.mT
+        logits = core.shared_product(core.head_by_head(plain, up), c_key.mT)
         if rotary is not None:
-            logits = logits + q_rotary @ self.position.rotate(rotary).mT
+            keys = self.position.rotate(rotary)
+            logits = logits + core.shared_product(q_rotary, keys.mT)
         return logits
 
     def mixed(self, lean: Memory) -> Tensor:

@@ -61,7 +61,7 @@ class MLAQV(AbsorbingAttention):
 
     def scores(self, q: Tensor, lean: Memory) -> Tensor:
         (c,) = lean
-        return core.head_by_head(q, self._up) @ c.mT
+        return core.shared_product(core.head_by_head(q, self._up), c.mT)
 
     def mixed(self, lean: Memory) -> Tensor:
         return lean[0]

@@ -78,13 +78,29 @@ class QVKa(AbsorbingAttention):
         return k if self.key_bias is None else k + self.key_bias, v
 
     def scores(self, q: Tensor, lean: Memory) -> Tensor:
-        g, v = lean
+        of_context, q_value = self._split_scores(q, lean)
+        return of_context + core.shared_product(q_value, lean[1].mT)
+
+    def look_up(self, q: Tensor, lean: Memory, settings: dict[str, Any]) -> Tensor:
+        if settings["coefficient"] is not None:
+            return super().look_up(q, lean, settings)
+        # The value is the key, and the context's part of the logits a bias, for a kernel that
+        # reads the value once.
+        bias, q_value = self._split_scores(q, lean)
+        if settings["bias"] is not None:
+            bias = bias + settings["bias"]
+        unscaled = q_value * self.head_dim**0.5  # the kernel scales again
+        return core.attend(unscaled, lean[1], lean[1], **{**settings, "bias": bias})
+
+    def _split_scores(self, q: Tensor, lean: Memory) -> tuple[Tensor, Tensor]:
+        """The context's part of the logits (B, H, Lq, Lk), and queries for the value (B, H, Lq, D).
+
+        The key's bias is constant over the keys, but a coefficient multiplies it.
+        """
         moved = core.head_by_head(q, self.key_weight.mT)
         q_context, q_value = moved.split([self.context_dim, self.head_dim], -1)
-        logits = q_context @ g.mT + q_value @ core.repeat_heads(v, self.num_heads).mT
-        if self.key_bias is not None:  # constant over the keys, but a coefficient multiplies it
-            logits = logits + q @ self.key_bias.mT
-        return logits
+        logits = core.shared_product(q_context, lean[0].mT)
+        return logits if self.key_bias is None else logits + q @ self.key_bias.mT, q_value
 
     def mixed(self, lean: Memory) -> Tensor:
         return lean[1]
