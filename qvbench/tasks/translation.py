@@ -202,9 +202,7 @@ class TranslationTask(LightningModule):
 
     def tokens_seen_now(self) -> int:
         """Target tokens trained on so far, over all devices and restarts."""
-        # A run that was taken up at its end never starts: what it had not logged still waits here.
-        waiting = int(self.resumed.get("step_log", {}).get("tokens", 0))
-        return self.target_tokens_seen + waiting + self.step_log.pending_target_tokens()
+        return self.target_tokens_seen + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Show the line that was logged, if any."""
@@ -330,5 +328,4 @@ class TranslationTask(LightningModule):
         where = f"--ckpt_path {self.trainer.ckpt_path}"
         check_checkpoint(self, checkpoint, where, fit=self.trainer.state.fn == "fit")
         self.resumed = checkpoint["qvbench"]
-        pending = self.resumed.get("step_log", {}).get("tokens", 0)
-        self.target_tokens_seen = self.resumed["target_tokens_seen"] - int(pending)
+        self.target_tokens_seen = self.resumed["target_tokens_seen"]

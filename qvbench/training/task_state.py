@@ -44,6 +44,8 @@ def restore_task_state(task: Any, stored: dict[str, Any]) -> None:
         restore_random_state(stored, task.global_rank)
         task.gradient_step.restore(stored.get("unfinished_step", {}), task)
         task.step_log.restore(stored.get("step_log", {}), task.device)
+        # Those that the next line of the log will add. A run taken up at its end has no next line.
+        task.target_tokens_seen -= task.step_log.pending_target_tokens()
 
 
 def check_checkpoint(task: Any, checkpoint: dict[str, Any], where: str, fit: bool) -> None:

@@ -8,7 +8,7 @@ import torch
 from qvbench.attention.cache import Cache
 from qvbench.decoding import likeliest as module
 from qvbench.decoding.beam import _order_of_places
-from qvbench.decoding.likeliest import likeliest
+from qvbench.decoding.likeliest import _top, likeliest
 from qvbench.decoding.search import unfinished
 
 BANNED = torch.tensor([0, 2])
@@ -31,6 +31,18 @@ def test_likeliest_is_the_top_of_the_log_softmax(
     found, tokens = likeliest(logits.clone(), BANNED, count)
     torch.testing.assert_close(found, expected)
     assert torch.equal(tokens, columns)
+
+
+@pytest.mark.parametrize("vocab", [6, 16, 96, 1000, 1001])
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_top_is_topk(vocab: int, count: int) -> None:
+    """Catches a fold that loses a candidate or gives it the wrong column."""
+    logits = torch.randn(50, vocab)
+    count = min(count, vocab)
+    expected = logits.topk(count)
+    best, columns = _top(logits, count)
+    assert torch.equal(best, expected.values)
+    assert torch.equal(columns, expected.indices)
 
 
 def test_half_precision_is_normalised_in_float32() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from qvbench.decoding.beam import beam_search
-from qvbench.decoding.likeliest import _top
 from qvbench.decoding.search import Hypothesis, greedy
 from tests.decoding.language_models import (
     BOS,
@@ -298,15 +297,3 @@ def test_bad_arguments_are_refused(settings: dict[str, object], message: str) ->
     arguments = {"beam_size": 3, "max_lengths": [4, 4], "length_penalty": 1.0} | settings
     with pytest.raises(ValueError, match=message):
         search(TableModel(sentences=2), [0, 1], **arguments)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("vocab", [6, 16, 96, 1000, 1001])
-@pytest.mark.parametrize("count", [1, 2, 10])
-def test_top_is_topk(vocab: int, count: int) -> None:
-    """Catches a fold that loses a candidate or gives it the wrong column."""
-    logits = torch.randn(50, vocab)
-    count = min(count, vocab)
-    expected = logits.topk(count)
-    best, columns = _top(logits, count)
-    assert torch.equal(best, expected.values)
-    assert torch.equal(columns, expected.indices)
