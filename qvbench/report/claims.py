@@ -46,7 +46,7 @@ def _paper_table(comparison: Comparison, ours: dict[str, Variant]) -> list[str]:
                 [
                     entry["label"],
                     entry["position"],
-                    f"{theirs:.4f}",
+                    _as_printed(key),
                     NOTHING if gap is None else f"{gap:+.2f}",
                     f"{ours[key].accuracy.mean:.2f}",
                     *_tested(tests.get(key), gap),
@@ -60,6 +60,14 @@ def _accuracy(key: str) -> float:
     """A row's number in the latest table that has it."""
     entry = paper()["rows"][key]
     return float(next(entry[table] for table in TABLES if table in entry))
+
+
+def _as_printed(key: str) -> str:
+    """A row's latest number, and an earlier table's where that has another."""
+    latest, entry = _accuracy(key), paper()["rows"][key]
+    differ = [name for name in TABLES if entry.get(name, latest) != latest]
+    others = [f"{name.replace('table', 'table ')}: {entry[name]:.4f}" for name in differ]
+    return f"{latest:.4f}" + (f" ({', '.join(others)})" if others else "")
 
 
 def _tested(test: PairedTest | None, gap: float | None) -> list[str]:

@@ -22,7 +22,7 @@ from qvbench.report.suite_runs import runs_of_suite
 from qvbench.report.table import COLUMNS, table
 from qvbench.report.table import LEFT as WORDS
 from qvbench.report.variant_page import variant_page
-from qvbench.report.variant_table import COSTS, LEFT, RESULT, filled, variant_table
+from qvbench.report.variant_table import COSTS, LEFT, RESULT, filled, part_of_table
 from qvbench.report.variants import Comparison, compare
 
 
@@ -124,7 +124,8 @@ def write_comparison(
 ) -> None:
     """Write table, figures and page of variants over their seeds."""
     figures = draw_figures(comparison, folder, profile)
-    (folder / "table.md").write_text(variant_table(comparison), encoding="utf-8")
+    verdicts = "\n\n".join(part_of_table(comparison, RESULT)) + "\n"
+    (folder / "table.md").write_text(verdicts, encoding="utf-8")
     title = title or comparison.sweep.get("title") or folder.name
     text = variant_page(title, comparison, folder.as_posix(), figures)
     columns = filled(comparison)

@@ -23,11 +23,6 @@ def filled(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return columns
 
 
-def variant_table(comparison: Comparison) -> str:
-    """Markdown: accuracy over the seeds, difference to the baseline, what it costs."""
-    return _markdown(filled(comparison))
-
-
 def part_of_table(comparison: Comparison, names: Sequence[str]) -> list[str]:
     """Markdown: some columns of the table, and in a line those in which all variants are alike.
 

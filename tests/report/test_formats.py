@@ -66,9 +66,10 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     assert "<title>A &lt; B</title>" in page
     assert page.count("<svg ") >= 2
     assert not re.search(r"<(img|link|script)|url\(http|src=", page)
-    for cell in rows_of(output)["qv"].values():
-        text = cell.replace("<", "&lt;")
-        assert f">{text}</td>" in page or f" {text};" in page or f" {text}." in page
+    bare = page.replace(",", "")
+    for cell in filter(None, rows_of(output)["qv"].values()):
+        text = cell.replace(",", "").replace("<", "&lt;")
+        assert f">{text}</td>" in bare or f" {text};" in bare or f" {text}." in bare
 
 
 def test_what_a_variant_was(output: Path) -> None:
