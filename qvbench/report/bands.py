@@ -132,12 +132,13 @@ def early_view(bands: Sequence[Band], than: str = "") -> View | None:
         bands: of the accuracy, or gains over a variant.
         than: the name of that variant.
     """
-    end = EARLY * max(curve.tokens[-1] for curve in bands)
+    # Steps of equal number differ a little in tokens: what the frame shows is in it.
+    end = 1.02 * EARLY * max(curve.tokens[-1] for curve in bands)
     lows = [low for b in bands for t, low in zip(b.tokens, b.low, strict=True) if t <= end]
     highs = [high for b in bands for t, high in zip(b.tokens, b.high, strict=True) if t <= end]
     if not lows:
         return None
-    view = View("early", EARLY_TITLE, "tokens", 0, 1.02 * end, *_framed(lows, highs))
+    view = View("early", EARLY_TITLE, "tokens", 0, end, *_framed(lows, highs))
     if not than:
         return view
     title, height = f"{EARLY_TITLE}, minus {than}", f"accuracy minus {than}'s, points"

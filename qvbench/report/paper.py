@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @lru_cache
@@ -17,10 +17,18 @@ def paper() -> dict[str, Any]:
     return content
 
 
-def paper_gaps() -> dict[str, float]:
-    """Differences that the paper's claims rest on, in points, by what they are."""
+class Gap(NamedTuple):
+    """A difference that the paper's claims rest on: its rows by their keys, and points."""
+
+    ahead: str
+    behind: str
+    points: float
+
+
+def paper_gaps() -> dict[str, Gap]:
+    """Those differences, by what they are."""
     rows = paper()["rows"]
     return {
-        name: rows[ahead][table] - rows[behind][table]
+        name: Gap(ahead, behind, rows[ahead][table] - rows[behind][table])
         for name, (ahead, behind, table) in paper()["gaps"].items()
     }

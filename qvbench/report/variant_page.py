@@ -9,9 +9,8 @@ from qvbench.report.bleu import bleu_section
 from qvbench.report.claims import claims_section
 from qvbench.report.figures import Figures
 from qvbench.report.page import AGF_IS_A_READING, checkpoint_rule, commands, machines
-from qvbench.report.paper import paper_gaps
+from qvbench.report.power_section import power_section
 from qvbench.report.settings import settings_section
-from qvbench.report.significance import pooled_deviation, seeds_needed
 from qvbench.report.summary import summary
 from qvbench.report.table import signatures
 from qvbench.report.variant_table import COSTS, FURTHER, RESULT, bounds, p_text, part_of_table
@@ -77,29 +76,12 @@ def _findings(comparison: Comparison) -> list[str]:
                 for v, d in found
             ]
             lines.append(f"{heading.format(margin=comparison.margin)}:\n\n" + "\n".join(rows))
-    return [*lines, TESTS.format(margin=comparison.margin), *_power(comparison)]
+    return [*lines, TESTS.format(margin=comparison.margin), *power_section(comparison)]
 
 
 def _evidence(variant: Variant, comparison: Comparison) -> str:
     test = comparison.tests[variant.name]
     return f"p {p_text(test.p)}, of equivalence {p_text(test.p_equivalence)}"
-
-
-def _power(comparison: Comparison) -> list[str]:
-    """How many seeds the paper's gaps would take, with the spread that these seeds show."""
-    deviation = pooled_deviation(comparison.differences)
-    if deviation is None:
-        return []
-    rows = []
-    for name, gap in paper_gaps().items():
-        needed = seeds_needed(deviation, gap)
-        seeds = "more than 100,000" if needed is None else f"{needed:,}"
-        rows.append(f"- {gap:.4g} points ({name}): {seeds} seeds")
-    return [
-        f"Between seeds, a difference deviates by {deviation:.3f} points (pooled over the rows). "
-        "To find a difference as large as the paper's in four tries of five, one row by itself "
-        "takes, of each variant:\n\n" + "\n".join(rows)
-    ]
 
 
 TESTS = (
@@ -139,8 +121,22 @@ def _commands(comparison: Comparison, folder: str) -> str:
     same += [word for key, value in sweep["overrides"] for word in (f"--{key}", value)]
     report = shlex.join(["--suite", _suite_word(sweep["file"]), *same, "--output", folder])
     baseline = _baseline_words(comparison.baseline, sweep["baseline"])
-    text = f"qvbench sweep {shlex.join([*words, *same])}\nqvbench report {report}{baseline}"
+    lines = [f"qvbench sweep {shlex.join([*words, *same])}", *_tests(comparison)]
+    text = "\n".join([*lines, f"qvbench report {report}{baseline}"])
     return f"The suite's file is `{sweep['file']}`.\n\n```sh\n{text}\n```"
+
+
+def _tests(comparison: Comparison) -> list[str]:
+    """What translated the test set: one line for all runs that a checkpoint of one name was of."""
+    places: dict[str, dict[str, None]] = {}
+    for run in comparison.runs:
+        if checkpoint := run.record.get("tested_checkpoint"):
+            places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
+    return [
+        f"for run in {' '.join(folders)}; do\n"
+        f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'
+        for checkpoint, folders in places.items()
+    ]
 
 
 def _seed_words(comparison: Comparison, planned: list[int] | None) -> list[str]:

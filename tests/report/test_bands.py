@@ -43,6 +43,14 @@ def test_a_view_frames_its_part() -> None:
     assert early_view([CURVE._replace(tokens=[5.0, 6.0, 7.0, 8.0])]) is None
 
 
+def test_what_the_early_frame_shows_is_in_it() -> None:
+    """A validation a few tokens past the fifth that lies in the frame's width, above its top."""
+    early = early_view([CURVE._replace(tokens=[0.1, 0.201, 0.5, 1.0])])
+    assert early is not None
+    assert early.right > 0.201
+    assert early.top > 51
+
+
 def test_a_gain_is_over_the_same_seeds(tmp_path: Path) -> None:
     """Means of other seeds, or of other steps, taken from one another."""
     for place, name in enumerate(("qkv", "qv")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def page_of(runs: Path) -> str:
 
 def test_the_gaps_are_the_papers() -> None:
     """A number mistyped, or a row taken from the wrong table."""
-    assert [round(gap, 4) for gap in paper_gaps().values()] == [0.5155, 0.2612, 0.0386]
+    assert [round(gap.points, 4) for gap in paper_gaps().values()] == [0.5155, 0.2612, 0.0386]
     assert all(row.keys() & {"table2", "table3", "table4"} for row in paper()["rows"].values())
 
 
@@ -102,6 +104,26 @@ def test_the_papers_table_stands_beside_ours(runs: Path) -> None:
     assert "| QV | sinusoidal | 70.0756 | -0.52 | 69.23 | -0.50 |" in page
     assert "| QV | agf | 70.5188 | -0.21 | 70.04 | -0.20 |" in page
     assert "arXiv:2603.15665" in page
+
+
+def test_where_its_tables_disagree_both_numbers_stand(runs: Path) -> None:
+    """Table 3 reproduced beside a number that is not in it."""
+    assert "| QKV | agf | 70.7305 (table 3: 70.7800) | - |" in page_of(runs)
+
+
+def test_a_gap_is_held_against_the_spread_of_its_own_rows(runs: Path) -> None:
+    """Seeds that scatter in one row counted against another that does not."""
+    write(runs, "gqa", "agf", [60.0, 69.41, 65.2], num_kv_heads=2)
+    page = page_of(runs)
+    # 0.20, 0.19, 0.20 and 0.50, 0.51, 0.50: both deviate by 0.0058
+    assert "(QV behind QKV with AGF and PCM-V): 2 seeds (deviation 0.006)" in page
+    assert "(QV behind QKV with sinusoidal positions): 2 seeds (deviation 0.006)" in page
+    shutil.rmtree(runs / "runs" / "trial-qv_s")
+    found = re.search(
+        r"with sinusoidal positions\): \d+ seeds \(deviation ([\d.]+), pooled", page_of(runs)
+    )
+    assert found
+    assert float(found[1]) > 1
 
 
 @pytest.mark.parametrize(

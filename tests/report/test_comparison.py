@@ -99,7 +99,18 @@ def test_the_page_says_what_made_it_and_what_it_bears(runs: list[Path], tmp_path
     assert "Better than the baseline" not in page
     assert "p 0.007, of equivalence 0.996" in page
     # deviation 0.1528: the paper's 0.0386 points need (1.96 + 0.84)^2 (0.1528 / 0.0386)^2, and 2
-    assert "- 0.0386 points (QV-Ka with two heads' widths behind QKV): 125 seeds" in page
+    gap = "- 0.0386 points (QV-Ka with two heads' widths behind QKV): 125 seeds"
+    assert f"{gap} (deviation 0.153, pooled over the rows of this table)" in page
+
+
+def test_the_commands_hold_the_tests(tmp_path: Path) -> None:
+    """A page with BLEU whose commands never translate."""
+    tested = {"tested_checkpoint": "averaged.ckpt"}
+    runs = write_variant(tmp_path, "qkv", [92.0, 93.2], **tested)
+    runs += write_variant(tmp_path, "qv", [91.0, 92.0], 1, **tested)
+    page = (report(tmp_path, *runs) / "README.md").read_text(encoding="utf-8")
+    loop = "for run in runs/trial-qkv/seed-* runs/trial-qv/seed-*; do\n"
+    assert f'{loop}  qvbench test --ckpt_path "$run/checkpoints/averaged.ckpt"\ndone\n' in page
 
 
 def test_another_baseline_turns_the_difference(runs: list[Path], tmp_path: Path) -> None:
