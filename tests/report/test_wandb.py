@@ -165,6 +165,7 @@ def test_without_a_key_runs_are_kept_offline_once(
         said = capsys.readouterr().out
         assert "no API key found" in said
         assert "wandb sync --project trial wandb/*run-*" in said
+    wandb.teardown()  # its own process writes; it is done when that has ended
     kept = kept_in(Path())
     assert kept.keys() == {sent(run, "").id for run in load(runs)}
     assert all(len(folders) == 1 for folders in kept.values())
