@@ -66,7 +66,8 @@ def _told_apart(p_values: Sequence[float]) -> str:
     if not p_values:
         return NOTHING
     count = sum(p < ALPHA for p in p_values)
-    return f"{count} of {len(p_values)} (p {', '.join(map(p_text, p_values))})"
+    least, most = p_text(min(p_values)), p_text(max(p_values))
+    return f"{count} of {len(p_values)} (p {least}{f' to {most}' * (most != least)})"
 
 
 def seed_tests(variant: Variant, base: Variant) -> list[SeedTest]:

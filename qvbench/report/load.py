@@ -181,6 +181,5 @@ def gather(runs: list[Run], folder: Path) -> None:
         for run in runs:
             for metric in sorted(run.curves):
                 for p in run.curves[metric]:
-                    value = f"{p.value:.6g}"
-                    row = [run.id, p.step, p.target_tokens, f"{p.seconds:.2f}", metric, value]
-                    writer.writerow(row)
+                    # In full: figures that are made again from the folder are the same.
+                    writer.writerow([run.id, p.step, p.target_tokens, p.seconds, metric, p.value])

@@ -54,7 +54,7 @@ def write_run(
 def runs(tmp_path: Path) -> list[Path]:
     return [
         write_run(tmp_path, "qv-b", "agf", [50.0, 62.5, 61.25]),
-        write_run(tmp_path, "qkv-a", "agf", [51.0, 60.0]),
+        write_run(tmp_path, "qkv-a", "agf", [51.123456789, 60.0]),
         write_run(tmp_path, "qkv-c", "sinusoidal", [51.0, 59.0]),
     ]
 
@@ -104,7 +104,7 @@ def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(tmp
 
 
 def test_results_made_again_from_results_are_the_same(runs, tmp_path):
-    """A folder that cannot be generated again from what it keeps."""
+    """A folder that cannot be generated again from what it keeps, curves cut to six digits."""
     first, second = tmp_path / "out", tmp_path / "again"
     main([*map(str, runs), "--output", str(first), "--title", "T"])
     main([str(first), "--output", str(second), "--title", "T"])

@@ -60,7 +60,7 @@ def test_counts_and_lines_reach_the_page(runs: list[Path], tmp_path: Path) -> No
     assert not rows_of(output)["qkv"]["paired, other sentences too"]
     page = (output / "README.md").read_text(encoding="utf-8")
     assert "### BLEU on the test set" in page
-    assert page.count("3 of 3 (p ") == 2, "bootstrap and randomisation"
+    assert page.count("3 of 3 (p < 0.001) |") == 2, "bootstrap and randomisation"
 
 
 def test_other_sentences_are_not_paired(runs: list[Path]) -> None:
