@@ -133,7 +133,7 @@ def early_view(bands: Sequence[Band], than: str = "") -> View | None:
         than: the name of that variant.
     """
     # Steps of equal number differ a little in tokens: what the frame shows is in it.
-    end = 1.02 * EARLY * max(curve.tokens[-1] for curve in bands)
+    end = EARLY * _end(bands)
     lows = [low for b in bands for t, low in zip(b.tokens, b.low, strict=True) if t <= end]
     highs = [high for b in bands for t, high in zip(b.tokens, b.high, strict=True) if t <= end]
     if not lows:
