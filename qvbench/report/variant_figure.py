@@ -129,11 +129,13 @@ def draw_differences(comparison: Comparison, folder: Path) -> list[str]:
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
     for word, (colour, marker) in LOOKS.items():
         axes.plot([], [], marker, color=colour, linestyle="", label=word)
-    for place, (variant, difference) in enumerate(compared):
-        look = LOOKS[comparison.tests[variant.name].verdict]
-        _draw_row(axes, place, difference, comparison.paired(variant), look)
-    verdicts = [comparison.tests[variant.name].verdict for variant, _ in compared]
-    _frame_differences(axes, [difference for _, difference in compared], verdicts)
+    rows = [
+        (difference, comparison.paired(variant), comparison.tests[variant.name].verdict)
+        for variant, difference in compared
+    ]
+    for place, (difference, seeds, verdict) in enumerate(rows):
+        _draw_row(axes, place, difference, seeds, LOOKS[verdict])
+    _frame_differences(axes, rows)
     axes.set_yticks(range(len(compared)), [variant.name for variant, _ in compared])
     axes.set_ylim(len(compared) - 0.4, -0.6)
     axes.set_xlabel(f"accuracy minus {comparison.baseline.name}'s, points")
@@ -153,18 +155,21 @@ def _draw_row(
     axes.plot(difference.mean, place, marker, color=colour, markersize=6)
 
 
-def _frame_differences(axes: Any, differences: list[Interval], verdicts: list[str]) -> None:
-    """Frame most variants; one that lies far below them is written at the left edge."""
-    lows = [difference.low or 0.0 for difference in differences]
-    bottom = min(lowest_usual(lows), 0.0)
-    top = max(0.0, *(difference.high or 0.0 for difference in differences))
-    margin = 0.05 * (top - bottom) or 1.0
-    axes.set_xlim(bottom - margin, top + margin)
-    for place, difference in enumerate(differences):
-        if difference.mean < bottom - margin:
-            text = f"\u25c2 {difference.mean:+.2f}, {verdicts[place]}, off the scale"
+def _frame_differences(axes: Any, rows: list[tuple[Interval, list[float], str]]) -> None:
+    """Frame most variants with all their seeds; one far below is written at the left edge."""
+    usual = lowest_usual([difference.low or 0.0 for difference, _, _ in rows])
+    shown = [0.0]
+    for difference, seeds, _ in rows:
+        if difference.mean >= usual:
+            shown += [difference.low or 0.0, difference.high or 0.0, *seeds]
+    margin = 0.05 * (max(shown) - min(shown)) or 1.0
+    left = min(shown) - margin
+    axes.set_xlim(left, max(shown) + margin)
+    for place, (difference, _, verdict) in enumerate(rows):
+        if difference.mean < left:
+            text = f"\u25c2 {difference.mean:+.2f}, {verdict}, off the scale"
             white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.annotate(text, (bottom - margin / 2, place), va="center", fontsize=9, bbox=white)
+            axes.annotate(text, (left + margin / 2, place), va="center", fontsize=9, bbox=white)
 
 
 ACCURACY = "![Validation accuracy against target tokens](accuracy.png)\n\n"

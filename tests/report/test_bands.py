@@ -7,8 +7,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.text import Annotation, Text
 
+from qvbench.report import variant_figure
 from qvbench.report.bands import Band, early_view, gain, late_view, timed_view
 from qvbench.report.command import main
 from qvbench.report.load import load
@@ -79,6 +81,27 @@ def test_the_early_part_is_shown_as_a_difference(tmp_path: Path, count: int) -> 
     for figure in ("accuracy", "early", "time", "differences"):
         assert f"({figure}.png)" in page
         assert (tmp_path / "out" / f"{figure}.png").is_file()
+
+
+def test_every_seed_is_in_the_frame_of_the_differences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One seed of ten far from its interval, whose tick would lie outside the picture."""
+    write_variant(tmp_path, "qkv", [90.0] * 10)
+    write_variant(tmp_path, "qv", [89.0 + n / 10 for n in range(9)] + [70.0], 1)
+    comparison = compare(load(sorted((tmp_path / "runs").glob("*/*"))))
+    assert comparison is not None
+    drawn: list[Axes] = []
+    monkeypatch.setattr(variant_figure, "save", lambda figure, *_: drawn.extend(figure.axes))
+    variant_figure.draw_differences(comparison, tmp_path)
+    (axes,) = drawn
+    left, right = axes.get_xlim()
+    plt.close("all")
+    interval = comparison.difference(comparison.variants[1])
+    assert interval is not None
+    assert interval.low is not None
+    assert interval.low > -8, "the frame of the interval alone would be narrower"
+    assert left < -20 < 0 < right
 
 
 def test_names_do_not_lie_on_one_another() -> None:
