@@ -32,13 +32,17 @@ class Costs:
         ]
         return fmean(found) if found else None
 
-    def seconds_left(self) -> float | None:
-        """Until all runs are finished, shared among those at work; nothing while none is."""
+    def seconds_left(self, begun: PlannedRun | None = None) -> float | None:
+        """Until all runs are finished, shared among those at work; nothing while none is.
+
+        Args:
+            begun: a run that is at work from now on, before its record says so.
+        """
         seconds = [self.seconds(run) for run in self._left]
         total = [value for value in seconds if value is not None]
         if len(total) < len(seconds):
             return None
-        at_work = [r for r in self._left if r.record().get("status") == "running" and is_claimed(r)]
+        at_work = [run for run in self._left if run is begun or _trains(run)]
         return sum(total) / max(1, len(at_work))
 
     def describe(self, run: PlannedRun) -> str:
@@ -66,6 +70,10 @@ def describe_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _trains(run: PlannedRun) -> bool:
+    return run.record().get("status") == "running" and is_claimed(run)
 
 
 def _seconds(run: PlannedRun) -> float:

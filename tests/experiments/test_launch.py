@@ -197,11 +197,14 @@ def test_the_time_left(runs: list[PlannedRun]) -> None:
     assert Costs(runs).describe(runs[3]) == "about 1:40, from 1 of other variants"
     write_record(runs[1], wall_seconds=20.0)
     assert Costs(runs).seconds_left() == 120.0
-    for run in runs[2:]:
-        write_record(run, status="running")
+    write_record(runs[2], status="running")
     assert Costs(runs).seconds_left() == 120.0
     with claim(runs[2]), claim(runs[3]):
+        assert Costs(runs).seconds_left() == 120.0
+        assert Costs(runs).seconds_left(begun=runs[3]) == 60.0, "before its record says so"
+        write_record(runs[3], status="running")
         assert Costs(runs).seconds_left() == 60.0
+    assert Costs(runs).seconds_left() == 120.0, "what is in nobody's hands is not at work"
     assert describe_seconds(3723.4) == "1:02:03"
     assert describe_seconds(61) == "1:01"
 

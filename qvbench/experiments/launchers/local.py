@@ -42,7 +42,7 @@ def _settle(run: PlannedRun, runs: list[PlannedRun], started: float) -> bool:
         if run.finished or run.failed_since(started):
             return True
         place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
-        left = Costs(runs, started).seconds_left()
+        left = Costs(runs, started).seconds_left(begun=run)
         how = "goes on from its last checkpoint" if run.cut_off else "started"
         say(f"{place}: {how}; {in_words(left)}")
 
