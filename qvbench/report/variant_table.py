@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from qvbench.report.load import Run
+from qvbench.report.significance import ALPHA
 from qvbench.report.statistics import Interval
 from qvbench.report.table import NOTHING, count, row
 from qvbench.report.variants import Comparison, Variant
@@ -72,8 +73,11 @@ def _verdict(variant: Variant, comparison: Comparison) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value to three digits after the point."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value to three digits after the point; to more where those read as the level itself."""
+    digits = 3
+    while digits < 6 and abs(round(p, digits) - ALPHA) < 1e-9:
+        digits += 1
+    return "< 0.001" if p < 0.001 else f"{p:.{digits}f}"
 
 
 def _difference_p(variant: Variant, comparison: Comparison) -> str:

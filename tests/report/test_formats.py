@@ -12,6 +12,7 @@ import yaml
 from qvbench.report.command import main
 from qvbench.report.formats import csv_table, latex_table
 from qvbench.report.settings import differences, flattened
+from qvbench.report.variant_table import p_text
 from tests.report.test_comparison import rows_of, write_variant
 
 COLUMNS = [("variant", ["qv_x", "a"]), ("95 % gap", ["-0.25", "-"]), ("count", ["1,234", "5"])]
@@ -42,6 +43,22 @@ def test_a_csv_is_for_programs() -> None:
     """Separators of thousands, which make text of numbers, and dashes for what is missing."""
     rows = list(csv.reader(csv_table(COLUMNS).splitlines()))
     assert rows == [["variant", "95 % gap", "count"], ["qv_x", "-0.25", "1234"], ["a", "", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0123, "0.012"),
+        (0.0004, "< 0.001"),
+        (0.0503, "0.0503"),
+        (0.0497, "0.0497"),
+        (0.05003, "0.05003"),
+        (1.0, "1.000"),
+    ],
+)
+def test_a_p_value_shows_its_side_of_the_level(p: float, text: str) -> None:
+    """0.0503 printed as 0.050 beside "not shown", 0.0497 as 0.050 beside "worse"."""
+    assert p_text(p) == text
 
 
 def test_latex_compiles() -> None:
