@@ -156,12 +156,17 @@ def _draw_row(
 
 
 def _frame_differences(axes: Any, rows: list[tuple[Interval, list[float], str]]) -> None:
-    """Frame most variants with all their seeds; one far below is written at the left edge."""
-    usual = lowest_usual([difference.low or 0.0 for difference, _, _ in rows])
-    shown = [0.0]
-    for difference, seeds, _ in rows:
-        if difference.mean >= usual:
-            shown += [difference.low or 0.0, difference.high or 0.0, *seeds]
+    """Frame the variants with all their seeds; one far below is written at the left edge.
+
+    Far below is what would more than double the width that the others take.
+    """
+    lows = [min(difference.low or 0.0, *seeds) for difference, seeds, _ in rows]
+    right = max(0.0, *(max(difference.high or 0.0, *seeds) for difference, seeds, _ in rows))
+    far = 2 * min(lowest_usual(lows), 0.0) - right
+    near = [
+        low for low, (difference, _, _) in zip(lows, rows, strict=True) if difference.mean > far
+    ]
+    shown = [0.0, right, *near]
     margin = 0.05 * (max(shown) - min(shown)) or 1.0
     left = min(shown) - margin
     axes.set_xlim(left, max(shown) + margin)

@@ -104,6 +104,26 @@ def test_every_seed_is_in_the_frame_of_the_differences(
     assert left < -20 < 0 < right
 
 
+@pytest.mark.parametrize(("behind", "framed"), [(5.0, True), (40.0, False)])
+def test_a_row_is_off_the_scale_only_where_it_would_squeeze_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: float, framed: bool
+) -> None:
+    """A row that stands apart and could be shown, or one that makes the others a stroke."""
+    write_variant(tmp_path, "qkv", [90.0, 90.0])
+    for place in range(5):
+        write_variant(tmp_path, f"m{place}", [95.0 + place / 10, 95.1 + place / 10], place + 1)
+    write_variant(tmp_path, "last", [90.0 - behind, 90.1 - behind], 6)
+    comparison = compare(load(sorted((tmp_path / "runs").glob("*/*"))))
+    assert comparison is not None
+    drawn: list[Axes] = []
+    monkeypatch.setattr(variant_figure, "save", lambda figure, *_: drawn.extend(figure.axes))
+    variant_figure.draw_differences(comparison, tmp_path)
+    (axes,) = drawn
+    plt.close("all")
+    assert (axes.get_xlim()[0] < -behind) == framed
+    assert ("off the scale" in "".join(text.get_text() for text in axes.texts)) == (not framed)
+
+
 def test_names_do_not_lie_on_one_another() -> None:
     """A label under its neighbour's, where points are close; a name that is dropped."""
     figure, axes = plt.subplots(figsize=(5, 5))
