@@ -16,12 +16,24 @@ from qvbench.report.command import main
 from qvbench.report.load import load
 from qvbench.report.point_labels import Label, place_labels
 from qvbench.report.variant_figure import TOGETHER
-from qvbench.report.variants import compare
+from qvbench.report.variants import Comparison, compare
 from tests.report.test_comparison import write_variant
 
 CURVE = Band(
     [0.1, 0.2, 0.5, 1.0], [1, 2, 5, 10], [40, 50, 80, 90], [39, 49, 79, 89], [41, 51, 81, 92]
 )
+
+
+def drawn_differences(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Comparison, Axes]:
+    """The comparison of a folder's runs, and the axes of its differences' figure."""
+    comparison = compare(load(sorted((folder / "runs").glob("*/*"))))
+    assert comparison is not None
+    drawn: list[Axes] = []
+    monkeypatch.setattr(variant_figure, "save", lambda figure, *_: drawn.extend(figure.axes))
+    variant_figure.draw_differences(comparison, folder)
+    plt.close("all")
+    (axes,) = drawn
+    return comparison, axes
 
 
 def lengthened(folder: Path, gained: float) -> None:
@@ -89,14 +101,8 @@ def test_every_seed_is_in_the_frame_of_the_differences(
     """One seed of ten far from its interval, whose tick would lie outside the picture."""
     write_variant(tmp_path, "qkv", [90.0] * 10)
     write_variant(tmp_path, "qv", [89.0 + n / 10 for n in range(9)] + [70.0], 1)
-    comparison = compare(load(sorted((tmp_path / "runs").glob("*/*"))))
-    assert comparison is not None
-    drawn: list[Axes] = []
-    monkeypatch.setattr(variant_figure, "save", lambda figure, *_: drawn.extend(figure.axes))
-    variant_figure.draw_differences(comparison, tmp_path)
-    (axes,) = drawn
+    comparison, axes = drawn_differences(tmp_path, monkeypatch)
     left, right = axes.get_xlim()
-    plt.close("all")
     interval = comparison.difference(comparison.variants[1])
     assert interval is not None
     assert interval.low is not None
@@ -113,13 +119,7 @@ def test_a_row_is_off_the_scale_only_where_it_would_squeeze_the_others(
     for place in range(5):
         write_variant(tmp_path, f"m{place}", [95.0 + place / 10, 95.1 + place / 10], place + 1)
     write_variant(tmp_path, "last", [90.0 - behind, 90.1 - behind], 6)
-    comparison = compare(load(sorted((tmp_path / "runs").glob("*/*"))))
-    assert comparison is not None
-    drawn: list[Axes] = []
-    monkeypatch.setattr(variant_figure, "save", lambda figure, *_: drawn.extend(figure.axes))
-    variant_figure.draw_differences(comparison, tmp_path)
-    (axes,) = drawn
-    plt.close("all")
+    _, axes = drawn_differences(tmp_path, monkeypatch)
     assert (axes.get_xlim()[0] < -behind) == framed
     assert ("off the scale" in "".join(text.get_text() for text in axes.texts)) == (not framed)
 
