@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from benchmarks.process import ROOT
+from qvbench.runs.provenance import git_revision, versions
 from qvbench.training.hardware import describe_hardware
-from qvbench.training.provenance import git_revision, versions
 
 PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 """What glibc is told for peers: the same as ``qvbench fit`` tells it for itself."""

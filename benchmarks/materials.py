@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.process import ROOT
-from qvbench.checkpoint import load_translator_parts
+from qvbench.cli.checkpoint import load_translator_parts
+from qvbench.cli.experiment import ExperimentCLI
 from qvbench.data.cache import cache_root, make_folder
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.experiment_cli import ExperimentCLI
 from qvbench.metrics.bleu import tokenised_scores
 from qvbench.models.encoder_decoder import EncoderDecoder
 

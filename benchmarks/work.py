@@ -17,10 +17,10 @@ from torch import nn
 from benchmarks import alone, checks, materials
 from benchmarks.checks import Verdict
 from benchmarks.ids import IdLines, ids_of, line_of
+from qvbench.cli.profile_model import build
 from qvbench.data.vocabulary import Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.profile.model import build
 from qvbench.tasks.translation import TranslationTask
 
 RATE_TOLERANCE = 0.02

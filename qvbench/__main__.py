@@ -2,7 +2,7 @@
 
 import sys
 
-from qvbench.cli import main
+from qvbench.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

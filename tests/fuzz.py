@@ -23,7 +23,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from qvbench.training import provenance
+from qvbench.runs import provenance
 from tests.fuzz_targets import TARGETS, Target
 
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import yaml
 from hypothesis import strategies as st
 
+from qvbench.cli.experiment import ExperimentCLI
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import Text
 from qvbench.data.corpora.lines import count_lines, read_crawled_pairs, read_pairs, text_sha256
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.experiment_cli import ExperimentCLI
 from qvbench.training import tracking
 
 SECONDS = 30

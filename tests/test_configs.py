@@ -8,11 +8,11 @@ import pytest
 import torch
 import yaml
 
-from qvbench.checkpoint import task_from_config
+from qvbench.cli.checkpoint import task_from_config
+from qvbench.cli.experiment import ExperimentCLI
 from qvbench.config_files import shipped_suites
-from qvbench.experiment_cli import ExperimentCLI
-from qvbench.experiments.suite import find_suite, read_suite
 from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.sweep.suite import find_suite, read_suite
 from qvbench.tasks.translation import TranslationTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from qvbench.attention import ATTENTION, Attention
 from qvbench.attention.cache import Memory
-from qvbench.checkpoint import load_translator_parts
-from qvbench.cli import main
+from qvbench.cli.checkpoint import load_translator_parts
+from qvbench.cli.main import main
 from qvbench.data.corpora import CORPORA, Corpus
 from qvbench.positions import POSITIONS, Position
 

@@ -13,14 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "qvbench"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("lightning_verbs", "prepare", "list_parts", "translate", "report", "experiments", "profile"),
-    ("experiment_cli",),
-    ("parser", "parser_messages", "setting_checks", "run_summary", "checkpoint", "pairs"),
-    ("tasks",),
-    ("training", "decoding", "metrics", "models", "data"),
+    ("profile", "sweep", "report"),
+    ("tasks", "training", "decoding", "metrics", "models", "data"),
     ("attention",),
     ("positions",),
-    ("config_files", "arguments", "registry", "errors"),
+    ("runs",),
+    ("config_files", "registry", "errors"),
 )
 # Within the fifth line from below: data and metrics know no model, and nothing knows training.
 FORBIDDEN = (
@@ -31,7 +29,7 @@ FORBIDDEN = (
 )
 # What the mechanisms, and the schemes, have in common.
 COMMON = {"interface", "core", "cache", "dropout", "kernels", "cost", "query_blocks", "folding"}
-COMMON |= {"backend", "fused", "fused_kernels"}
+COMMON |= {"triton"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.parts)
 

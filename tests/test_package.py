@@ -63,7 +63,7 @@ def test_configs_are_found_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r}); import qvbench; "
         f"assert qvbench.__file__.startswith({str(site)!r}), qvbench.__file__; "
-        f"from qvbench.cli import main; sys.exit(main({words!r}))"
+        f"from qvbench.cli.main import main; sys.exit(main({words!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=empty, capture_output=True, text=True, check=False

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from qvbench.attention import ATTENTION
-from qvbench.cli import VERBS, main
+from qvbench.cli.main import VERBS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
 from benchmarks.programs.common import PACKAGES, values_of
-from qvbench.experiment_cli import ExperimentCLI
+from qvbench.cli.experiment import ExperimentCLI
 
 
 class Loading:

@@ -12,12 +12,12 @@ from lightning.pytorch import Trainer
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, real_tokens, serve
 from benchmarks.programs.common import PACKAGES, as_fit_does, load_weights, values_of, wait
 from benchmarks.trials import TRIALS
+from qvbench.cli.profile_model import build
 from qvbench.data.batching import Batch
 from qvbench.models import formula
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
 from qvbench.models.token_loss import validation_scores
-from qvbench.profile.model import build
 from qvbench.training.schedules import Constant
 from qvbench.training.step_guard import StepGuard
 

@@ -7,9 +7,9 @@ from typing import Any
 from benchmarks.ids import IdLines, ids_of, line_of
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
 from benchmarks.programs.common import PACKAGES, as_fit_does, load_weights, values_of
+from qvbench.cli.profile_model import build
 from qvbench.decoding.translator import Translator
 from qvbench.profile.counting import counter
-from qvbench.profile.model import build
 
 
 class Translating:

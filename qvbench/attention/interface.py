@@ -11,11 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention import core, fused
-from qvbench.attention.backend import FUSED, Backend, choose, key_padding
+from qvbench.attention import core
 from qvbench.attention.cache import Cache, Memory
 from qvbench.attention.cost import Cost
 from qvbench.attention.query_blocks import attend_in_blocks
+from qvbench.attention.triton import fused
+from qvbench.attention.triton.backend import FUSED, Backend, choose, key_padding
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 from qvbench.positions.none import NoPosition

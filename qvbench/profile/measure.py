@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from qvbench.attention.folding import folded
+from qvbench.cli.profile_model import Model
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
 from qvbench.models.token_loss import training_totals
 from qvbench.profile.counting import random_tokens
-from qvbench.profile.model import Model
 
 
 class Precision(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any
 
 from qvbench.config_files import config_name
 from qvbench.errors import UserError
-from qvbench.experiments.definition import Settings
-from qvbench.experiments.plan import HASH_DIGITS
-from qvbench.experiments.suite import Suite
 from qvbench.report.load import RECORD, Run, load
+from qvbench.runs.identity import Settings
+from qvbench.sweep.plan import HASH_DIGITS
+from qvbench.sweep.suite import Suite
 
 
 def runs_of_suite(

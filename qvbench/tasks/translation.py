@@ -26,12 +26,12 @@ from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
 from qvbench.models.token_loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.scoring import score_translations
-from qvbench.training.gradient_step import GradientStep
+from qvbench.tasks.step_log import StepLog
+from qvbench.tasks.task_state import check_checkpoint, restore_task_state, task_state
 from qvbench.training.schedules import Noam, Schedule
 from qvbench.training.sentence_counts import sentence_scores
-from qvbench.training.step_log import StepLog
-from qvbench.training.task_state import check_checkpoint, restore_task_state, task_state
 
 Scores = TypeVar("Scores")
 Scoring = Callable[[Tensor, Tensor, Tensor, Tensor, float], Scores]

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from qvbench.errors import UserError
-from qvbench.training.atomic_file import replacing
+from qvbench.runs.atomic_file import replacing
 
 log = logging.getLogger(__name__)
 

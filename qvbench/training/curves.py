@@ -12,8 +12,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from qvbench.training.atomic_file import replacing
-from qvbench.training.run_folder import CURVES
+from qvbench.runs.atomic_file import replacing
+from qvbench.runs.folder import CURVES
 
 COLUMNS = ("step", "epoch", "target_tokens", "seconds", "metric", "value")
 

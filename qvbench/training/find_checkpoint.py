@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from qvbench.errors import UserError
+from qvbench.runs.folder import CONFIG, RECORD
 from qvbench.training.checkpoint_io import newest_first, newest_whole
-from qvbench.training.run_folder import CONFIG, RECORD
 
 
 def last_checkpoint(base: Path, group: str, seed: int) -> Path:

@@ -14,14 +14,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from qvbench.attention import Attention
-from qvbench.attention.backend import FUSED, REFERENCE, SDPA
+from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
 from qvbench.models.formula import flops_per_target_token
-from qvbench.training import provenance
+from qvbench.runs import provenance
+from qvbench.runs.folder import CONFIG, RECORD, SWEEP_VARIABLE
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
 from qvbench.training.hardware import describe_hardware
-from qvbench.training.run_folder import CONFIG, RECORD, SWEEP_VARIABLE
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from qvbench.training.atomic_file import replacing
+from qvbench.runs.atomic_file import replacing
 
 FILE = "sentences.npz"
 Arrays = dict[str, npt.NDArray[Any]]

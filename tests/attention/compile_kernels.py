@@ -15,7 +15,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from qvbench.attention import fused, fused_kernels
+from qvbench.attention.triton import fused, fused_kernels
 
 KERNELS = (
     "forward",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from qvbench.attention import backend
+from qvbench.attention.triton import backend
 from tests.triton_kernels import DEVICE
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from qvbench.attention import Attention, backend, build_attention, fused
+from qvbench.attention import Attention, build_attention
+from qvbench.attention.triton import backend, fused
 from qvbench.positions import build_position
 from qvbench.training.run_record import attention_backend
 from tests.triton_kernels import DEVICE, needs_triton
@@ -63,7 +64,7 @@ def test_a_wrong_kernel_is_noticed_and_not_used(
     kernel: str, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A check that looks at too little; a fallback that says nothing, or says it every step."""
-    from qvbench.attention import fused_kernels
+    from qvbench.attention.triton import fused_kernels
 
     right = getattr(fused_kernels, kernel)
 
@@ -105,7 +106,7 @@ def test_without_triton_the_reference_computes(
 ) -> None:
     """An ImportError where Triton has no wheel."""
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "qvbench.attention.fused_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "qvbench.attention.triton.fused_kernels", raising=False)
     built = layer()
     with caplog.at_level(logging.WARNING, "qvbench"):
         built(torch.randn(1, 5, 16, device=DEVICE))

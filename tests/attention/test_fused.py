@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qvbench.attention import backend, core, fused
+from qvbench.attention import core
+from qvbench.attention.triton import backend, fused
 from qvbench.positions import Position, build_position
 from tests.triton_kernels import DEVICE, GPU, needs_triton
 

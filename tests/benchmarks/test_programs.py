@@ -17,10 +17,10 @@ from benchmarks.programs.rates import Rates
 from benchmarks.programs.step import Stepping
 from benchmarks.programs.train import Training
 from benchmarks.programs.translate import Translating
+from qvbench.cli.profile_model import build
 from qvbench.data.batching import Batch
 from qvbench.decoding.translator import Translator
 from qvbench.models.token_loss import training_totals
-from qvbench.profile.model import build
 
 VOCABULARY = 40
 READY = {"comparable": "same function"}

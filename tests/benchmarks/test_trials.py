@@ -14,8 +14,8 @@ from benchmarks.programs.train import Training
 from benchmarks.trials import TRIALS
 from qvbench.attention import core
 from qvbench.attention import dropout as own_dropout
+from qvbench.cli.profile_model import build
 from qvbench.models import token_loss
-from qvbench.profile.model import build
 from qvbench.tasks import translation
 from tests.benchmarks.test_programs import memory_as_it_was, training_work  # noqa: F401
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from qvbench.cli import main
+from qvbench.cli.main import main
 
 TINY_CONFIG = {
     "seed_everything": 3,

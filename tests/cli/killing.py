@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from qvbench.cli import main
+from qvbench.cli.main import main
 from qvbench.tasks.translation import TranslationTask
 
 WALL_TIME = ("train/tokens_per_second",)

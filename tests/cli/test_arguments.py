@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qvbench.cli import VERBS, main
+from qvbench.cli.main import VERBS, main
 
 OWN = [word for word, verb in VERBS.items() if not verb.module.endswith("lightning_verbs")]
 

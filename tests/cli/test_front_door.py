@@ -11,7 +11,7 @@ import pytest
 
 from qvbench import __version__
 from qvbench.attention import ATTENTION
-from qvbench.cli import INTERRUPTED, VERBS, load
+from qvbench.cli.main import INTERRUPTED, VERBS, load
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
@@ -27,7 +27,7 @@ HEAVY = ("torch", "lightning", "numpy", "jsonargparse", "wandb")
 def test_answers_without_heavy_imports(words: list[str]) -> None:
     """Catches an import of torch on the way to help, which would cost seconds."""
     code = (
-        "import sys; from qvbench.cli import main; main(sys.argv[1:]); "
+        "import sys; from qvbench.cli.main import main; main(sys.argv[1:]); "
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     command = [sys.executable, "-c", code, *words]
@@ -76,13 +76,13 @@ def test_user_errors_are_one_line_and_status_2(
     qvbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a message with a line break, which would look like two faults."""
-    monkeypatch.setattr("qvbench.cli.load", _raiser(UserError("a.txt:3:\n  not UTF-8")))
+    monkeypatch.setattr("qvbench.cli.main.load", _raiser(UserError("a.txt:3:\n  not UTF-8")))
     assert qvbench("fit") == Answer(2, "", "qvbench: error: a.txt:3: not UTF-8\n")
 
 
 def test_our_own_faults_are_not_hidden(qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a handler so broad that a bug of ours would read like a mistake of the user's."""
-    monkeypatch.setattr("qvbench.cli.load", _raiser(ZeroDivisionError()))
+    monkeypatch.setattr("qvbench.cli.main.load", _raiser(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         qvbench("fit")
 
@@ -91,7 +91,7 @@ def test_interruption_has_the_shells_status(
     qvbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches Lightning's exit(1) after Ctrl-C being taken for a failure."""
-    monkeypatch.setattr("qvbench.cli.load", _raiser(KeyboardInterrupt()))
+    monkeypatch.setattr("qvbench.cli.main.load", _raiser(KeyboardInterrupt()))
     assert qvbench("fit").status == INTERRUPTED
 
     def as_lightning_does(words: list[str]) -> int:
@@ -100,7 +100,7 @@ def test_interruption_has_the_shells_status(
         except KeyboardInterrupt:
             sys.exit(1)
 
-    monkeypatch.setattr("qvbench.cli.load", lambda word: as_lightning_does)
+    monkeypatch.setattr("qvbench.cli.main.load", lambda word: as_lightning_does)
     assert qvbench("fit").status == INTERRUPTED
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from qvbench.runs.folder import claim, folder_of, run_group
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.run_folder import claim, folder_of, run_group
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from qvbench.attention import ATTENTION
+from qvbench.cli.experiment import ExperimentCLI
+from qvbench.cli.setting_checks import HIGHEST, LOWEST, check_settings
 from qvbench.errors import UserError
-from qvbench.experiment_cli import ExperimentCLI
-from qvbench.setting_checks import HIGHEST, LOWEST, check_settings
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from qvbench import translate
+from qvbench.cli import translate
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary
 from qvbench.errors import UserError
@@ -48,12 +48,12 @@ class Echo(torch.nn.Module):
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that stands for a checkpoint of the echo, trained on tokenised text."""
     vocabulary = Vocabulary.train(LINES, merges=20, alphabet=set("".join(LINES)))
-    module = ModuleType("qvbench.checkpoint")
+    module = ModuleType("qvbench.cli.checkpoint")
     network = Echo(len(vocabulary))
     parts = (network, vocabulary, TextProcessor("en", "de", tokenised=True))
     module.load_translator_parts = lambda path: parts  # type: ignore[attr-defined]
     module.network = network  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "qvbench.checkpoint", module)
+    monkeypatch.setitem(sys.modules, "qvbench.cli.checkpoint", module)
     path = tmp_path / "echo.ckpt"
     path.write_bytes(b"")
     return path
@@ -101,16 +101,18 @@ def test_long_inputs_are_translated_piece_by_piece(
     target = tmp_path / "out.txt"
     assert run("--checkpoint", checkpoint, "--input", source, "--output", target) == 0
     assert target.read_bytes() == source.read_bytes()
-    assert sys.modules["qvbench.checkpoint"].network.batches == [1, 2]
+    assert sys.modules["qvbench.cli.checkpoint"].network.batches == [1, 2]
 
 
 def test_plain_text_in_plain_text_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches tokenised output from a model that was trained on plain text."""
-    network, vocabulary, _ = sys.modules["qvbench.checkpoint"].load_translator_parts(checkpoint)
+    network, vocabulary, _ = sys.modules["qvbench.cli.checkpoint"].load_translator_parts(checkpoint)
     parts = (network, vocabulary, TextProcessor("de", "de", tokenised=False))
-    monkeypatch.setattr(sys.modules["qvbench.checkpoint"], "load_translator_parts", lambda p: parts)
+    monkeypatch.setattr(
+        sys.modules["qvbench.cli.checkpoint"], "load_translator_parts", lambda p: parts
+    )
     source, target = tmp_path / "plain.txt", tmp_path / "out.txt"
     source.write_text("ein Hund bellt.\n", encoding="utf-8")
     run("--checkpoint", checkpoint, "--input", source, "--output", target)
@@ -157,7 +159,7 @@ def test_a_fault_in_the_checkpoint_leaves_an_old_output_alone(
     def refuse(path: Path) -> None:
         raise UserError(f"{path}: is no checkpoint of qvbench")
 
-    monkeypatch.setattr(sys.modules["qvbench.checkpoint"], "load_translator_parts", refuse)
+    monkeypatch.setattr(sys.modules["qvbench.cli.checkpoint"], "load_translator_parts", refuse)
     target = tmp_path / "out.txt"
     target.write_text("old")
     with pytest.raises(UserError, match="is no checkpoint"):
@@ -189,7 +191,7 @@ def test_settings_out_of_range_end_with_status_2(
 def test_help_needs_no_torch() -> None:
     """Catches an import that makes everybody wait for --help."""
     code = (
-        "import sys, qvbench.translate as t\n"
+        "import sys, qvbench.cli.translate as t\n"
         "try: t.main(['--help'])\n"
         "except SystemExit as left: assert left.code == 0\n"
         "assert 'torch' not in sys.modules and 'rich' not in sys.modules"
@@ -201,10 +203,10 @@ def test_help_needs_no_torch() -> None:
 def test_a_reader_that_leaves_early_is_no_traceback(checkpoint: Path, source: Path) -> None:
     """Catches a BrokenPipeError in ``qvbench translate ... | head -1``."""
     code = (
-        "import sys, qvbench.cli, qvbench.translate as t\n"
+        "import sys, qvbench.cli.main, qvbench.cli.translate as t\n"
         "t._load = lambda arguments: (None, None)\n"
         "t._translate = lambda *given: ('x' * 1000 for _ in range(10000))\n"
-        "sys.exit(qvbench.cli.main(['translate', *sys.argv[1:]]))"
+        "sys.exit(qvbench.cli.main.main(['translate', *sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", code, "--checkpoint", str(checkpoint), "--input", str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from qvbench.data.batching import Batch
 from qvbench.models.token_loss import TokenTotals
+from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.gradient_step import GradientStep
 
 
 def poison(task: type[TranslationTask], number: int, factor: float, patch: Any) -> list[Batch]:

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from qvbench.attention import ATTENTION
-from qvbench.cli import main
+from qvbench.cli.main import main
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS
 from tests.pairs import D_MODEL, HEADS, Part

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from qvbench.attention import ATTENTION
-from qvbench.cli import main
+from qvbench.cli.main import main
+from qvbench.cli.profile import at_least
+from qvbench.cli.profile_model import DEFAULT_VOCABULARY
 from qvbench.config_files import shipped_configs
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS
-from qvbench.profile.command import at_least
 from qvbench.profile.counting import DisagreementError
 from qvbench.profile.measure import peak_memory, precision_of
-from qvbench.profile.model import DEFAULT_VOCABULARY
 from qvbench.profile.render import as_latex, as_table, escape
 
 QUICK = ("--vocab_size", "64", "--repeats", "0", "--source_length", "5", "--target_length", "3")
@@ -240,7 +240,7 @@ def test_a_disagreement_is_no_mistake_of_the_users(profile, config, monkeypatch)
 def test_help_needs_no_torch():
     """Seconds of imports before a line of help."""
     code = (
-        "import sys; from qvbench.cli import main; assert main(['profile', '--help']) == 0; "
+        "import sys; from qvbench.cli.main import main; assert main(['profile', '--help']) == 0; "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation, Text
 
+from qvbench.cli.report import main
 from qvbench.report import variant_figure
 from qvbench.report.bands import Band, early_view, gain, late_view, timed_view
-from qvbench.report.command import main
 from qvbench.report.load import load
 from qvbench.report.point_labels import Label, place_labels
 from qvbench.report.variant_figure import TOGETHER

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qvbench.cli.report import main
 from qvbench.report.claims import judgement
-from qvbench.report.command import main
 from qvbench.report.load import load
 from qvbench.report.paper import paper, paper_gaps
 from qvbench.report.paper_rows import rows_of_ours

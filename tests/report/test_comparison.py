@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.bands import band, lowest_usual
-from qvbench.report.command import main
 from qvbench.report.load import load
 from qvbench.report.variant_figure import TOGETHER
 from qvbench.report.variants import compare

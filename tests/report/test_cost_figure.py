@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report.command import main
 from qvbench.report.cost_figure import Place, front, read_profile
 from tests.report.test_comparison import write_variant
 

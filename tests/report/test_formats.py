@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qvbench.report.command import main
+from qvbench.cli.report import main
 from qvbench.report.formats import csv_table, latex_table
 from qvbench.report.settings import differences, flattened
 from qvbench.report.variant_table import p_text

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report.command import main
 from qvbench.report.load import load
 
 
@@ -137,9 +137,7 @@ def test_a_run_without_validation_has_a_row_and_no_figure(runs, tmp_path):
 
 def test_no_torch_is_needed():
     """Tables that can only be made where models can be trained."""
-    code = (
-        "import sys, qvbench.report.command, qvbench.report.figure;sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, qvbench.cli.report, qvbench.report.figure;sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report.command import main
 from qvbench.report.load import load
 from qvbench.report.variants import compare
 from tests.report.test_comparison import rows_of, write_variant

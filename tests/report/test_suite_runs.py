@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.experiments.plan import part_overrides, plan
-from qvbench.experiments.suite import read_suite
-from qvbench.report.command import main
 from qvbench.report.suite_runs import runs_of_suite
-from tests.experiments.conftest import write_suite
+from qvbench.sweep.plan import part_overrides, plan
+from qvbench.sweep.suite import read_suite
 from tests.report.test_report import write_run
+from tests.sweep.conftest import write_suite
 
 
 @pytest.fixture

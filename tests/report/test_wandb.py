@@ -23,9 +23,10 @@ from wandb.apis.public import Run as PublicRun
 from wandb.cli.cli import sync as sync_command
 from wandb.sdk.wandb_run import Run as LiveRun
 
+from qvbench.cli import report as command
+from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report import command, wandb_runs
-from qvbench.report.command import main
+from qvbench.report import wandb_runs
 from qvbench.report.figures import Figures, draw_figures
 from qvbench.report.load import load
 from qvbench.report.wandb_folders import DIGEST, kept_in

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.training import run_folder
+from qvbench.runs import folder as run_folder
+from qvbench.runs.folder import check_writable
 from qvbench.training.checkpoint_io import LAST, PREVIOUS, SafeCheckpointIO
 from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
-from qvbench.training.run_folder import check_writable
 
 
 def run(base: Path, name: str, *steps: int, at: int = 0, **record: Any) -> Path:

@@ -9,8 +9,8 @@ import torch
 
 from qvbench.data.batching import Batch
 from qvbench.models.token_loss import TokenTotals
-from qvbench.training import step_log
-from qvbench.training.step_log import StepLog, gradient_norm
+from qvbench.tasks import step_log
+from qvbench.tasks.step_log import StepLog, gradient_norm
 
 
 def batch(padding: int) -> Batch:

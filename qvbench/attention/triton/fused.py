@@ -1,0 +1,329 @@
+"""Attention with a coefficient by distance (AGF, PCM-V) in one pass that keeps no logits.
+
+Shape letters as in :mod:`qvbench.attention.core`. With ``s = q k^T / sqrt(Dk)``, ``c`` the
+coefficient, ``g`` 0 or ``1 / (1 - dropout)`` and ``c'`` either c (PCM-V) or one:
+
+    p = softmax(s c),   o_m = sum_n p_mn c'_mn g_mn v_n         (arXiv:2603.15665, equations 3, 4)
+
+As in FlashAttention (arXiv:2205.14135, arXiv:2307.08691) a program goes through its row tile by
+tile with a running maximum, and the backward pass computes p anew from the log-sum-exp of each
+row. With ``a_mn = do_m . v_n`` and ``delta_m = do_m . o_m``:
+
+    dz_mn = p_mn (c'_mn g_mn a_mn - delta_m)                       the gradient to s c
+    dv_n = sum_m p_mn c'_mn g_mn do_m
+    dq_m = sum_n dz_mn c_mn k_n / sqrt(Dk),   dk_n = sum_m dz_mn c_mn q_m / sqrt(Dk)
+    dc_mn = dz_mn s_mn [+ p_mn g_mn a_mn with PCM-V],   dtable_j = sum of dc along a diagonal
+
+A diagonal of tiles has the same distances in each of its tiles, so a program adds up the tiles of
+one diagonal, and the diagonals *within* the sum are added up last. Nothing is added atomically:
+gradients are the same bits in every run. The kernels see a table, not the law that it comes
+from; autograd takes its gradient on to whatever parameters made it.
+
+Dropout draws a random key a query and a key a key from PyTorch's generator; a weight's fate is a
+hash of the two, so that the backward pass finds it again. Any three weights are independent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PROGRAMS = 512  # that share the gradient to a table where the batch is large enough
+
+
+class Settings(NamedTuple):
+    """What a pass is told besides its tensors; names as for :func:`qvbench.attention.core.attend`.
+
+    Attributes:
+        causal: queries, the last Lq of Lk positions, see no later key.
+        value_scaling: the coefficient multiplies the values too (PCM-V).
+        dropout_p: probability with which a weight is dropped.
+    """
+
+    causal: bool
+    value_scaling: bool
+    dropout_p: float
+
+
+class Keys(NamedTuple):
+    """What decides on dropout: random int32 a query (B, H, Lq) and a key (B, H, Lk)."""
+
+    rows: Tensor
+    columns: Tensor
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, table: Tensor, visible: Tensor | None, settings: Settings
+) -> Tensor:
+    """What :func:`qvbench.attention.core.attend` computes with a coefficient, in one pass.
+
+    Args:
+        q: (B, H, Lq, Dk), float16, bfloat16 or float32.
+        k: (B, Hk, Lk, Dk).
+        v: (B, Hv, Lk, Dv).
+        table: (H, Lq + Lk - 1) float32; entry ``n - m + Lq - 1`` is for query m and key n.
+        visible: boolean (B, Lk), true where a key is no padding.
+        settings: the rest.
+
+    Returns:
+        (B, H, Lq, Dv), in the dtype of the values.
+    """
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    keys = None
+    if settings.dropout_p:
+        keys = draw_keys(q.shape[0], q.shape[1], q.shape[2], k.shape[2], q.device)
+    return attend_with(q, k, v, table, visible, keys, settings)
+
+
+def attend_with(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Tensor,
+    visible: Tensor | None,
+    keys: Keys | None,
+    settings: Settings,
+) -> Tensor:
+    """:func:`attend` with given keys of dropout, none if nothing is dropped."""
+    rows, columns = keys or (None, None)
+    y: Tensor = _Fused.apply(q, k, v, table, visible, rows, columns, settings)
+    return y
+
+
+def draw_keys(
+    batch: int,
+    heads: int,
+    q_len: int,
+    k_len: int,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Keys:
+    """Random keys of dropout, from PyTorch's generator unless another is given."""
+    rows, columns = batch * heads * q_len, batch * heads * k_len
+    aligned = -(-rows // 4) * 4  # a kernel is compiled anew for memory that is not
+    drawn = torch.empty(aligned + columns, dtype=torch.int32, device=device)
+    drawn.random_(-(2**31), None, generator=generator)
+    return Keys(drawn[:rows].view(batch, heads, q_len), drawn[aligned:].view(batch, heads, k_len))
+
+
+def threshold(dropout_p: float) -> int:
+    """A weight stays where the hash, a uniform int32, is at least this."""
+    return min(round(dropout_p * 2**32) - 2**31, 2**31 - 1)
+
+
+def keep_mask(keys: Keys, dropout_p: float) -> Tensor:
+    """Which weights the kernels leave, (B, H, Lq, Lk): the same hash, in PyTorch."""
+    x = (keys.rows[..., :, None] ^ keys.columns[..., None, :]).long() & 0xFFFFFFFF
+    x = x * 0x7FEB352D & 0xFFFFFFFF
+    x = x ^ (x >> 15)
+    x = x * 0x31848BAB & 0xFFFFFFFF
+    x = x ^ (x >> 16)
+    x = x * 0x2C1B3C6D & 0xFFFFFFFF
+    return (x ^ 0x80000000) - 0x80000000 >= threshold(dropout_p)
+
+
+class Pass(NamedTuple):
+    """Numbers that every kernel of a pass is given."""
+
+    shape: tuple[int, ...]  # B, H, Lq, Lk, Dk, Dv
+    groups: tuple[int, int]  # query heads that share a key head, a value head
+    block: int
+    warps: int  # of the forward pass; the backward pass holds more, and takes 8
+    launch: dict[str, Any]
+
+    def blocks(self, length: int) -> int:
+        return -(-length // self.block)
+
+
+def plan_of(
+    q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, dropped: bool, settings: Settings
+) -> Pass:
+    batch, heads, q_len, width = q.shape
+    k_len, value_width = v.shape[-2:]
+    full = q.dtype == torch.float32
+    exact = torch.get_float32_matmul_precision() == "highest"
+    widest = max(width, value_width)
+    block = 64 if widest <= (32 if full else 128) else 16 if full and widest > 128 else 32
+    return Pass(
+        (batch, heads, q_len, k_len, width, value_width),
+        (heads // k.shape[1], heads // v.shape[1]),
+        block,
+        8 if widest > 64 else 4,
+        {
+            "CAUSAL": settings.causal,
+            "SCALED": settings.value_scaling,
+            "MASKED": visible is not None,
+            "DROPPED": dropped,
+            "DK": width,
+            "DV": value_width,
+            "PADDED_DK": _padded(width),
+            "PADDED_DV": _padded(value_width),
+            "BLOCK": block,
+            "PRECISION": "tf32" if full and not exact else "ieee",
+            "num_stages": 2,
+        },
+    )
+
+
+def _padded(width: int) -> int:
+    """The power of two that a tile's width is, at least what a tensor core takes."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    """Of batch, head and position; the last axis is dense."""
+    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
+
+
+def _dense(x: Tensor) -> Tensor:
+    """With its last axis dense, as almost everything comes."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _new(like: Tensor, heads: int, length: int, width: int, dtype: torch.dtype) -> Tensor:
+    """(B, heads, L, width), laid out as a linear layer's output split into heads is."""
+    shape = like.shape[0], length, heads, width
+    return torch.empty(shape, dtype=dtype, device=like.device).transpose(1, 2)
+
+
+class _Fused(torch.autograd.Function):
+    """One pass of attention, and its gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        table: Tensor,
+        visible: Tensor | None,
+        rows: Tensor | None,
+        columns: Tensor | None,
+        settings: Settings,
+    ) -> Tensor:
+        from qvbench.attention.triton import fused_kernels
+
+        q, k, v = _dense(q), _dense(k), _dense(v)
+        seen = None if visible is None else visible.contiguous().view(torch.uint8)
+        plan = plan_of(q, k, v, visible, rows is not None, settings)
+        batch, heads, q_len, k_len, _, value_width = plan.shape
+        padded = F.pad(table.detach().float(), (plan.block, plan.block))  # tiles may overhang it
+        out = _new(v, heads, q_len, value_width, v.dtype)
+        lse = torch.empty(batch, heads, q_len, dtype=torch.float32, device=q.device)
+        q_blocks = plan.blocks(q_len)
+        numbers = _numbers(plan, padded, settings)
+        with torch.cuda.device_of(q):  # Triton launches on the current device, whatever it is given
+            fused_kernels.forward[(q_blocks * batch * heads,)](
+                *(q, k, v, padded, seen, rows, columns, out, lse),
+                *_strides(q, k, v, out),
+                *(heads, *plan.groups, q_len, k_len, q_blocks, *numbers),
+                **plan.launch,
+                num_warps=plan.warps,
+            )
+        ctx.save_for_backward(q, k, v, padded, seen, rows, columns, out, lse)
+        ctx.plan, ctx.numbers = plan, numbers
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from qvbench.attention.triton import fused_kernels
+
+        q, k, v, table, seen, rows, columns, out, lse = ctx.saved_tensors
+        plan: Pass = ctx.plan
+        batch, heads, q_len, k_len, width, _ = plan.shape
+        dout = _dense(grads[0])
+        delta = torch.empty_like(lse)
+        q_blocks, k_blocks = plan.blocks(q_len), plan.blocks(k_len)
+        given = q, k, v, table, seen, rows, columns
+        dq = _new(q, heads, q_len, width, q.dtype)
+        fused_kernels.gradient_to_queries[(q_blocks * batch * heads,)](
+            *(*given, out, lse, dout, delta, dq),
+            *_strides(q, k, v, out, dout, dq),
+            *(heads, *plan.groups, q_len, k_len, q_blocks, *ctx.numbers),
+            **plan.launch,
+            num_warps=8,
+        )
+        # A group's heads each have a gradient of their own, added up in float32 afterwards.
+        dk, dv = (
+            _new(x, heads, k_len, x.shape[-1], x.dtype if group == 1 else torch.float32)
+            for x, group in zip((k, v), plan.groups, strict=True)
+        )
+        fused_kernels.gradient_to_keys_and_values[(k_blocks * batch * heads,)](
+            *(*given, lse, dout, delta, dk, dv),
+            *_strides(q, k, v, dout, dk, dv),
+            *(heads, *plan.groups, q_len, k_len, k_blocks, *ctx.numbers),
+            **plan.launch,
+            num_warps=8,
+        )
+        dtable = None
+        if ctx.needs_input_grad[3]:
+            dtable = _gradient_to_table(plan, ctx.numbers, given, lse, dout, delta)
+        return dq, _sum_groups(dk, k), _sum_groups(dv, v), dtable, None, None, None, None
+
+
+def _numbers(plan: Pass, table: Tensor, settings: Settings) -> tuple[float, ...]:
+    p = settings.dropout_p if plan.launch["DROPPED"] else 0.0
+    return table.shape[1], plan.shape[4] ** -0.5, threshold(p), 1.0 / (1.0 - p)
+
+
+def _sum_groups(gradient: Tensor, like: Tensor) -> Tensor:
+    """(B, H, L, D) to (B, G, L, D), in the dtype of what it is the gradient to."""
+    groups = like.shape[1]
+    if groups == gradient.shape[1]:
+        return gradient
+    return gradient.unflatten(1, (groups, -1)).sum(2).to(like.dtype)
+
+
+def _gradient_to_table(
+    plan: Pass,
+    numbers: tuple[float, ...],
+    given: tuple[Tensor, ...],
+    lse: Tensor,
+    dout: Tensor,
+    delta: Tensor,
+) -> Tensor:
+    """(H, Lq + Lk - 1): diagonals of tiles by the kernel, their own diagonals here."""
+    from qvbench.attention.triton import fused_kernels
+
+    batch, heads, q_len, k_len, _, _ = plan.shape
+    block, q_blocks, k_blocks = plan.block, plan.blocks(q_len), plan.blocks(k_len)
+    last = k_blocks - 1
+    if plan.launch["CAUSAL"]:  # tiles beyond are hidden whole
+        last = min(last, (block - 1 + k_len - q_len) // block)
+    diagonals = max(1, q_blocks + last)
+    shares = max(1, min(batch, _PROGRAMS // (diagonals * heads)))
+    parts = lse.new_empty(shares, heads, diagonals, block, block)
+    fused_kernels.gradient_to_coefficients[(diagonals * heads * shares,)](
+        *(*given, lse, dout, delta, parts),
+        *_strides(*given[:3], dout),
+        *(batch, heads, *plan.groups, q_len, k_len, q_blocks, k_blocks, diagonals, shares),
+        *numbers,
+        **plan.launch,
+        num_warps=8,
+    )
+    return sum_diagonals(parts.sum(0), q_len, q_len + k_len - 1)
+
+
+def sum_diagonals(tiles: Tensor, q_len: int, entries: int) -> Tensor:
+    """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries).
+
+    Tile d, row i, column j stands for the distance ``(d + 1) B - Q B + j - i`` with Q block rows;
+    entry 0 is the distance ``1 - Lq``.
+    """
+    block = tiles.shape[-1]
+    # With the rows turned over and padded by B, entry i + j of a row of 2 B - 1 is column j of row
+    # i: reading the same memory in shorter rows moves every row one further to the right.
+    skewed = F.pad(tiles.flip(2), (0, block)).flatten(2)[..., : block * (2 * block - 1)]
+    sums = F.pad(skewed.unflatten(2, (block, -1)).sum(2), (0, 1)).unflatten(2, (2, block))
+    # Two tiles that follow one another share B distances.
+    table = (F.pad(sums[:, :, 0], (0, 0, 0, 1)) + F.pad(sums[:, :, 1], (0, 0, 1, 0))).flatten(1)
+    first = -(-q_len // block) * block - q_len  # places before the distance 1 - Lq
+    table = table[:, first : first + entries]
+    return F.pad(table, (0, entries - table.shape[1]))

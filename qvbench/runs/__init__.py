@@ -1,0 +1,1 @@
+"""The folder of a run; needs no torch."""

@@ -1,0 +1,70 @@
+"""A suite small enough for a test, and runs that are no training at all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qvbench.sweep.plan import PlannedRun, plan
+from qvbench.sweep.suite import read_suite
+from tests.cli.conftest import TINY_CONFIG, here, qvbench
+
+__all__ = ["here", "qvbench"]
+
+SUITE = {
+    "base": "tiny.yaml",
+    "baseline": "qv",
+    "seeds": [1, 2],
+    "settings": {"trainer": {"max_steps": 2, "val_check_interval": 2}, "data.merges": 150},
+    "variants": {"qv": {}, "one": {"model.attention": "single.yaml"}},
+}
+
+
+def write_suite(folder: Path, **changes: Any) -> Path:
+    """A suite ``pair.yaml`` with its base config and a fragment beside it."""
+    base = TINY_CONFIG | {"model": TINY_CONFIG["model"] | {"attention": "QV"}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(base))
+    (folder / "single.yaml").write_text("class_path: Single\n")
+    file = folder / "pair.yaml"
+    file.write_text("# A pair.\n" + yaml.safe_dump(SUITE | changes, sort_keys=False))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No label of a sweep that may have started the tests."""
+    monkeypatch.delenv("QVBENCH_SWEEP", raising=False)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[PlannedRun]:
+    """The four runs of the small suite."""
+    return plan(read_suite(write_suite(tmp_path)), tmp_path)
+
+
+PRETEND = """
+import json, os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True)
+(folder.parent / "starts").open("a").write("x")
+{action}
+record = json.loads(os.environ["QVBENCH_SWEEP"]) | {{"status": "finished", "metrics": {{}}}}
+(folder / "run.json").write_text(json.dumps(record))
+"""
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let every run be a short script that writes a finished record after some action."""
+
+    def install(action: str) -> None:
+        script = PRETEND.format(action=action)
+        command = property(lambda run: [sys.executable, "-c", script, str(run.folder)])
+        monkeypatch.setattr(PlannedRun, "command", command)
+
+    return install
