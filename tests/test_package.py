@@ -46,7 +46,7 @@ def test_the_wheel_holds_code_and_configs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for config in shipped_folder().rglob("*.yaml"):
         assert f"qvbench/configs/{config.relative_to(shipped_folder()).as_posix()}" in names
-    assert "qvbench/cli.py" in names
+    assert "qvbench/cli/main.py" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "runs/")) for name in names)
 

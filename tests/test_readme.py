@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from qvbench.attention import ATTENTION
-from qvbench.cli.main import VERBS, main
+from qvbench.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "qvbench" in line]
+EXAMPLES = [line for block in blocks("sh") for line in block.splitlines() if "qvbench" in line]
 
 
 def printed_config(command: str) -> dict:
@@ -34,8 +34,8 @@ def printed_config(command: str) -> dict:
 
 def test_commands_do_what_they_say():
     """An example that fails, or an override that drops what it does not name."""
-    assert len(COMMANDS) == 4
-    plain, wider, other, shorter = (printed_config(command) for command in COMMANDS)
+    assert len(EXAMPLES) == 4
+    plain, wider, other, shorter = (printed_config(command) for command in EXAMPLES)
     assert wider["model"]["attention"]["init_args"] == {
         **plain["model"]["attention"]["init_args"],
         "context_dim": 64,
@@ -82,5 +82,5 @@ def test_links_and_folders_exist():
     assert len(folders) > 10
     for place in (*links, *folders):
         assert (ROOT / place).exists(), place
-    for verb in VERBS:
-        assert f"`{verb}`" in README or f"`qvbench {verb}" in README, verb
+    for name in COMMANDS:
+        assert f"`{name}`" in README or f"`qvbench {name}" in README, name

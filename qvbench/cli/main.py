@@ -1,6 +1,6 @@
-"""The command ``qvbench``: one word chooses a verb, and only that verb's code is loaded.
+"""The command ``qvbench``: one word chooses a command, and only that command's code is loaded.
 
-Nothing here imports torch, so that help and a mistyped command answer at once.
+Nothing here imports torch at the top, so that help and a mistyped command answer at once.
 """
 
 from __future__ import annotations
@@ -9,59 +9,119 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import NamedTuple
 
 from qvbench import __version__
 from qvbench.errors import UserError
 
-
-class Verb(NamedTuple):
-    """One word of the command line: where its code is and what it does, in a line."""
-
-    module: str
-    function: str
-    summary: str
-
-
-_LIGHTNING = "qvbench.cli.fit"
-VERBS = {
-    "fit": Verb(_LIGHTNING, "fit", "train the model of a config, e.g. --config tiny/qvka.yaml"),
-    "validate": Verb(_LIGHTNING, "validate", "accuracy and loss of a checkpoint: --ckpt_path PATH"),
-    "test": Verb(_LIGHTNING, "test", "BLEU and chrF of a checkpoint by beam search"),
-    "predict": Verb(_LIGHTNING, "predict", "translate the test set of a config to a file"),
-    "list": Verb("qvbench.cli.list_parts", "main", "mechanisms, positions, corpora, configs"),
-    "prepare": Verb("qvbench.cli.prepare", "main", "fetch, verify, tokenise and store a corpus"),
-    "translate": Verb("qvbench.cli.translate", "main", "translate a file or standard input"),
-    "profile": Verb("qvbench.cli.profile", "main", "what configs cost, side by side"),
-    "sweep": Verb("qvbench.cli.sweep", "main", "run a suite of configs over its seeds"),
-    "report": Verb("qvbench.cli.report", "main", "gather runs into table, figure and page"),
-}
-
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+def _fit(args: list[str]) -> int:
+    """train the model of a config, e.g. --config tiny/qvka.yaml"""
+    from qvbench.cli.fit import run
+
+    return run("fit", args)
+
+
+def _validate(args: list[str]) -> int:
+    """accuracy and loss of a checkpoint: --ckpt_path PATH"""
+    from qvbench.cli.fit import run
+
+    return run("validate", args)
+
+
+def _test(args: list[str]) -> int:
+    """BLEU and chrF of a checkpoint by beam search"""
+    from qvbench.cli.fit import run
+
+    return run("test", args)
+
+
+def _predict(args: list[str]) -> int:
+    """translate the test set of a config to a file"""
+    from qvbench.cli.fit import run
+
+    return run("predict", args)
+
+
+def _list(args: list[str]) -> int:
+    """mechanisms, positions, corpora, configs"""
+    from qvbench.cli.list import main
+
+    return main(args)
+
+
+def _prepare(args: list[str]) -> int:
+    """fetch, verify, tokenize and store a corpus"""
+    from qvbench.cli.prepare import main
+
+    return main(args)
+
+
+def _translate(args: list[str]) -> int:
+    """translate a file or standard input"""
+    from qvbench.cli.translate import main
+
+    return main(args)
+
+
+def _profile(args: list[str]) -> int:
+    """what configs cost, side by side"""
+    from qvbench.cli.profile import main
+
+    return main(args)
+
+
+def _sweep(args: list[str]) -> int:
+    """run a suite of configs over its seeds"""
+    from qvbench.cli.sweep import main
+
+    return main(args)
+
+
+def _report(args: list[str]) -> int:
+    """gather runs into tables, figures and a page"""
+    from qvbench.cli.report import main
+
+    return main(args)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "fit": _fit,
+    "validate": _validate,
+    "test": _test,
+    "predict": _predict,
+    "list": _list,
+    "prepare": _prepare,
+    "translate": _translate,
+    "profile": _profile,
+    "sweep": _sweep,
+    "report": _report,
+}
+"""What follows ``qvbench`` on a command line; the docstring is its line in ``qvbench --help``."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one command.
 
     Args:
-        argv: words after the program's name; those of the process if not given.
+        argv: the arguments after the program's name; those of the process if not given.
 
     Returns:
-        0 for success, 2 for what the user can mend (one line on standard error says what), 130
+        0 for success, 2 for what the user can fix (one line on standard error says what), 130
         for an interruption, 128 + its number for another signal that ended a training (143 for
-        SIGTERM, 138 for SIGUSR1); a training has left a checkpoint by then. Anything else that
-        goes wrong is raised: Python shows where, status 1.
+        SIGTERM, 138 for SIGUSR1); a training has left a checkpoint by then. Any other error is
+        raised: Python prints the traceback, status 1.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
-    if words[0] in ("-V", "--version"):
+    if args[0] in ("-V", "--version"):
         print(f"qvbench {__version__}")
         return 0
     try:
-        status = load(words[0])(words[1:])
+        status = find_command(args[0])(args[1:])
         sys.stdout.flush()  # a reader who left shows here, not when Python exits
         return status
     except UserError as error:
@@ -79,25 +139,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def load(word: str) -> Callable[[list[str]], int]:
-    """The function behind a verb; it takes the words after the verb and returns a status.
+def find_command(name: str) -> Callable[[list[str]], int]:
+    """The function behind a command's name.
 
     Raises:
-        UserError: there is no such verb.
+        UserError: there is no such command.
     """
-    if word not in VERBS:
-        near = difflib.get_close_matches(word, VERBS, n=1)
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UserError(f"unknown command {word!r}{hint}; known are: {', '.join(VERBS)}")
-    verb = VERBS[word]
-    function: Callable[[list[str]], int] = getattr(import_module(verb.module), verb.function)
-    return function
+        raise UserError(f"unknown command {name!r}{hint}; known are: {', '.join(COMMANDS)}")
+    return COMMANDS[name]
 
 
 def overview() -> str:
     """What ``qvbench --help`` prints."""
-    width = max(map(len, VERBS))
-    lines = [f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.__doc__}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             f"qvbench {__version__}: does attention need its keys?",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from jsonargparse import Namespace
 
@@ -11,30 +10,11 @@ from qvbench import config_files
 from qvbench.cli.experiment import ExperimentCLI
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.profile.measure import Model
 from qvbench.tasks.translation import TranslationTask
 
 DEFAULT_VOCABULARY = 32_000
 """Entries where the corpus is not prepared: a multiple of 8, as all the suite's vocabularies."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A config's model.
-
-    Attributes:
-        config: its name.
-        task: what trains the network, which it has.
-        network: with initial weights.
-        precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
-        vocabulary_source: where the size of the vocabulary is from.
-    """
-
-    config: str
-    task: TranslationTask
-    network: EncoderDecoder
-    precision: str
-    vocabulary_source: str
 
 
 class _ConfigReader(ExperimentCLI):

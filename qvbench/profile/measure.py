@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
@@ -15,11 +16,30 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from qvbench.attention.folding import folded
-from qvbench.cli.profile_model import Model
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
 from qvbench.models.token_loss import training_totals
 from qvbench.profile.counting import random_tokens
+from qvbench.tasks.translation import TranslationTask
+
+
+@dataclass(frozen=True)
+class Model:
+    """A config's model.
+
+    Attributes:
+        config: its name.
+        task: what trains the network, which it has.
+        network: with initial weights.
+        precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
+        vocabulary_source: where the size of the vocabulary is from.
+    """
+
+    config: str
+    task: TranslationTask
+    network: EncoderDecoder
+    precision: str
+    vocabulary_source: str
 
 
 class Precision(NamedTuple):

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from qvbench.cli.profile_model import Model
 from qvbench.models.formula import Size, per_target_token
 from qvbench.profile.counting import Counts, count
-from qvbench.profile.measure import Measured, measure, precision_of
+from qvbench.profile.measure import Measured, Model, measure, precision_of
 from qvbench.training.run_record import count_parameters
 
 
