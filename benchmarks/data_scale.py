@@ -142,7 +142,7 @@ def tokenise(arguments: argparse.Namespace) -> dict[str, Any]:
     from qvbench.data.parallel import ordered_map, usable_cores
     from qvbench.data.text_processing import TextProcessor
 
-    raw = TextProcessor("en", "de", tokenised=False)
+    raw = TextProcessor("en", "de", tokenized=False)
     pairs = list(islice(stages_of(arguments).corpus.pairs("train"), RAW_PAIRS))
     chunks = [pairs[start : start + 1_000] for start in range(0, len(pairs), 1_000)]
     begin = time.perf_counter()

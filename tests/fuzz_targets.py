@@ -117,18 +117,18 @@ def _consistent(pairs: list[tuple[str, str]], paths: Any, files: Any, full: bool
 
 
 def check_store(pair: tuple[list[str], list[str], bool]) -> bool:
-    """Store a small corpus, raw or tokenised, and read every batch of it back."""
-    source, target, tokenised = pair
+    """Store a small corpus, raw or tokenized, and read every batch of it back."""
+    source, target, tokenized = pair
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         names = (str(Path(name, "s")), str(Path(name, "t")))
         for path, lines in zip(names, (source, target), strict=True):
             text = "".join(f"{line}\n" for line in lines)
             Path(path).write_bytes(text.encode("utf-8", "surrogatepass"))
-        return _accepted(functools.partial(_store, names, tokenised, Path(name, "cache")))
+        return _accepted(functools.partial(_store, names, tokenized, Path(name, "cache")))
 
 
-def _store(names: tuple[str, str], tokenised: bool, cache: Path) -> None:
-    corpus = Text(train=names, val=names, test={"test": names}, tokenised=tokenised)
+def _store(names: tuple[str, str], tokenized: bool, cache: Path) -> None:
+    corpus = Text(train=names, val=names, test={"test": names}, tokenized=tokenized)
     module = TranslationDataModule(corpus, merges=10, cache_dir=str(cache), max_tokens=20_000)
     module.eval_max_tokens = 20_000
     module.setup()

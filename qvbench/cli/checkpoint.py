@@ -29,7 +29,7 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
     task.build(vocabulary)
     assert task.network is not None
     task.load_state_dict(checkpoint["state_dict"])
-    return task.network.eval(), vocabulary, TextProcessor(**stored["text"])
+    return task.network.eval(), vocabulary, TextProcessor.from_state(stored["text"])
 
 
 def task_from_config(text: str) -> TranslationTask:

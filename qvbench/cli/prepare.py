@@ -1,4 +1,4 @@
-"""``qvbench prepare``: fetch, verify, tokenise and store the corpus of a config."""
+"""``qvbench prepare``: fetch, verify, tokenize and store the corpus of a config."""
 
 from __future__ import annotations
 

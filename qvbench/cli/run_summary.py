@@ -48,5 +48,5 @@ def examples(task: TranslationTask, data: TranslationDataModule) -> list[tuple[s
     processor = data.processor
     translator = Translator(task.network, data.vocabulary, beam_size=task.beam_size)
     words = translator.translate_lines([processor.source(source) for source, _ in pairs])
-    texts = words if processor.tokenised else [processor.detokenise(line) for line in words]
+    texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
     return [(*pair, text) for pair, text in zip(pairs, texts, strict=True)]

@@ -51,7 +51,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench translate",
         description="Translate a file or standard input by beam search: a line out for each line "
-        "in, in order, in the form of the lines that the model was trained on (tokenised or plain "
+        "in, in order, in the form of the lines that the model was trained on (tokenized or plain "
         "text). An empty line gives an empty line.",
     )
     parser.add_argument("--checkpoint", required=True, metavar="PATH", help="of a training run")
@@ -133,8 +133,8 @@ def _translate(
     """Translations of ``lines``, ``chunk`` at a time."""
     while together := list(islice(lines, chunk)):
         words = translator.translate_lines([processor.source(line) for line in together])
-        # A tokenised corpus has tokenised lines on both sides; so has what we write.
-        yield from words if processor.tokenised else map(processor.detokenise, words)
+        # A tokenized corpus has tokenized lines on both sides; so has what we write.
+        yield from words if processor.tokenized else map(processor.detokenize, words)
 
 
 def _lines(source: Iterable[bytes], name: str) -> Iterator[str]:

@@ -28,35 +28,35 @@ from qvbench.errors import UserError
 _VERSION = 1
 
 
-class Place(NamedTuple):
-    """Where a run stands.
+class DataPosition(NamedTuple):
+    """How far a run has consumed its data.
 
     Attributes:
         epoch: whose order is used.
-        position: batches of it that were handed out.
+        batches: how many of it were handed out.
         trainer_epoch: what the trainer called that epoch. The two may differ: resumed from a
             checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
     """
 
     epoch: int
-    position: int
+    batches: int
     trainer_epoch: int
 
 
 class _Order:
-    """The batches that the inner loader is to cut out now: the sampler's, from a place on."""
+    """The batches that the inner loader is to cut out now: the sampler's, from a position on."""
 
     def __init__(self, sampler: TrainSampler | EvaluationSampler) -> None:
         self._sampler = sampler
         self.trainer_epoch = 0
-        self.place = Place(0, 0, 0)
+        self.position = DataPosition(0, 0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Take notice of the trainer's epoch; Lightning calls this before every epoch."""
         self.trainer_epoch = epoch
 
     def __iter__(self) -> Iterator[Int64]:
-        return iter(self._sampler.share(self.place.epoch)[self.place.position :])
+        return iter(self._sampler.share(self.position.epoch)[self.position.batches :])
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -122,30 +122,33 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
         # says which epoch it is.
-        place = self._start()
-        self.sampler.place = place
+        position = self._start()
+        self.sampler.position = position
         for batch in self._loader:
-            place = place._replace(position=place.position + 1)
-            self.sampler.place = place
+            position = position._replace(batches=position.batches + 1)
+            self.sampler.position = position
             yield batch
 
-    def _start(self) -> Place:
+    def _start(self) -> DataPosition:
         """Where to begin: in the middle of an epoch only right after :meth:`load_state_dict`."""
         trainer_epoch = self.sampler.trainer_epoch
         if not self._resumed:
-            return Place(trainer_epoch - self._skew, 0, trainer_epoch)
+            return DataPosition(trainer_epoch - self._skew, 0, trainer_epoch)
         self._resumed = False
-        place = self.sampler.place
-        if trainer_epoch != place.trainer_epoch or place.position >= len(self):
-            place = Place(place.epoch + 1, 0, trainer_epoch)
-        self._skew = trainer_epoch - place.epoch
-        return place
+        position = self.sampler.position
+        if trainer_epoch != position.trainer_epoch or position.batches >= len(self):
+            position = DataPosition(position.epoch + 1, 0, trainer_epoch)
+        self._skew = trainer_epoch - position.epoch
+        return position
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands; batches handed out count as done."""
+        epoch, batches, trainer_epoch = self.sampler.position
         return {
             "version": _VERSION,
-            **self.sampler.place._asdict(),
+            "epoch": epoch,
+            "position": batches,
+            "trainer_epoch": trainer_epoch,
             "num_workers": self._loader.num_workers,
             "identity": self._identity,
         }
@@ -168,7 +171,7 @@ class BatchLoader:
                     f"checkpoint: was written with {name}={then}, this run has {now}; resume with "
                     "the same value, or start a new run"
                 )
-        place = Place(**{name: state[name] for name in Place._fields})
-        self.sampler.place = place
-        self.sampler.set_epoch(place.trainer_epoch)
+        position = DataPosition(state["epoch"], state["position"], state["trainer_epoch"])
+        self.sampler.position = position
+        self.sampler.set_epoch(position.trainer_epoch)
         self._resumed = True

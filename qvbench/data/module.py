@@ -19,7 +19,7 @@ from qvbench.data.corpora import CORPORA, Corpus
 from qvbench.data.corpora.interface import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.store import Store, StoredSplit
-from qvbench.data.storing import Recipe, write_store
+from qvbench.data.storing import PreprocessingConfig, write_store
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary, frequent_characters
 from qvbench.errors import UserError
@@ -86,7 +86,7 @@ class TranslationDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.corpus = corpus
         self.max_tokens = max_tokens
-        self.recipe = Recipe(merges, max_length, max_ratio, max_vocabulary)
+        self.recipe = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
         self.lowercase = lowercase
         self.num_workers = num_workers
         self.eval_max_tokens = eval_max_tokens

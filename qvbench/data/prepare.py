@@ -40,7 +40,7 @@ def plan(module: TranslationDataModule) -> str:
     recipe = module.recipe
     steps = [
         *module.corpus.plan(),
-        "normalise and tokenise its lines" if not module.corpus.tokenised else "",
+        "normalize and tokenize its lines" if not module.corpus.tokenized else "",
         "lower-case its lines" if module.lowercase else "",
         f"learn one vocabulary of {recipe.merges:,} merges"
         + (f", {recipe.max_vocabulary:,} entries at most" if recipe.max_vocabulary else ""),

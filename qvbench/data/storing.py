@@ -50,7 +50,7 @@ _CODE_POINTS = 0x110000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreprocessingConfig:
     """How text becomes ids.
 
     Args:
@@ -83,7 +83,7 @@ def write_store(
     folder: Path,
     corpus: Corpus,
     processor: TextProcessor,
-    recipe: Recipe,
+    recipe: PreprocessingConfig,
     settings: dict[str, object],
 ) -> None:
     """Process a corpus, learn its vocabulary, and write its token ids to ``folder``.
@@ -141,7 +141,7 @@ class Stages:
     """
 
     def __init__(
-        self, folder: Path, corpus: Corpus, processor: TextProcessor, recipe: Recipe
+        self, folder: Path, corpus: Corpus, processor: TextProcessor, recipe: PreprocessingConfig
     ) -> None:
         self.folder = folder
         self.corpus = corpus
@@ -225,7 +225,7 @@ class Stages:
 
     def _processes(self) -> int:
         """That make words of lines: raw text takes long enough to be shared out."""
-        return 1 if self.processor.tokenised else usable_cores()
+        return 1 if self.processor.tokenized else usable_cores()
 
     def _learn(self) -> dict[str, int]:
         merges = self.recipe.merges

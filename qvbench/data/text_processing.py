@@ -1,7 +1,7 @@
 """Between a corpus's lines and the words that the vocabulary splits.
 
-Tokenised corpora pass as they are. Raw ones are normalised and tokenised as Moses does it (by
-sacremoses), without its ``&apos;``-style escapes. Both can be lower-cased. Detokenising turns words
+Tokenized corpora pass as they are. Raw ones are normalized and tokenized as Moses does it (by
+sacremoses), without its ``&apos;``-style escapes. Both can be lower-cased. Detokenizing turns words
 into text that a reader, or a BLEU score on plain text, expects.
 """
 
@@ -20,31 +20,46 @@ class TextProcessor:
     Args:
         source_language: two-letter code of the source side.
         target_language: two-letter code of the target side.
-        tokenised: the lines are whitespace-separated tokens already.
+        tokenized: the lines are whitespace-separated tokens already.
         lowercase: lower-case everything.
     """
 
     def __init__(
-        self, source_language: str, target_language: str, tokenised: bool, lowercase: bool = False
+        self, source_language: str, target_language: str, tokenized: bool, lowercase: bool = False
     ) -> None:
         self.source_language = source_language
         self.target_language = target_language
-        self.tokenised = tokenised
+        self.tokenized = tokenized
         self.lowercase = lowercase
 
     @classmethod
     def of(cls, corpus: Corpus, lowercase: bool = False) -> TextProcessor:
         """The processor that fits a corpus."""
-        return cls(corpus.source_language, corpus.target_language, corpus.tokenised, lowercase)
+        return cls(corpus.source_language, corpus.target_language, corpus.tokenized, lowercase)
+
+    def state(self) -> dict[str, Any]:
+        """The settings as a checkpoint keeps them, for :meth:`from_state`."""
+        return {
+            "source_language": self.source_language,
+            "target_language": self.target_language,
+            "tokenised": self.tokenized,  # the key of all checkpoints so far
+            "lowercase": self.lowercase,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> TextProcessor:
+        """The processor whose :meth:`state` was kept."""
+        settings = {name: value for name, value in state.items() if name != "tokenised"}
+        return cls(**settings, tokenized=state["tokenised"])
 
     def source(self, line: str) -> str:
         """A source line as words with single spaces between them."""
-        return self._words(line, None if self.tokenised else self._source_moses)
+        return self._words(line, None if self.tokenized else self._source_moses)
 
     def target(self, line: str) -> str:
         """A target line as words with single spaces between them; also for references, where
-        tokenised output is scored."""
-        return self._words(line, None if self.tokenised else self._target_moses)
+        tokenized output is scored."""
+        return self._words(line, None if self.tokenized else self._target_moses)
 
     def spooled(self, pairs: Iterable[tuple[str, str]]) -> str:
         """Words of source and target lines in turn, a line each: splitting took all line ends."""
@@ -52,18 +67,18 @@ class TextProcessor:
             f"{self.source(source)}\n{self.target(target)}\n" for source, target in pairs
         )
 
-    def detokenise(self, words: str) -> str:
-        """Plain text of tokenised target words, ``&apos;``-style escapes resolved."""
+    def detokenize(self, words: str) -> str:
+        """Plain text of tokenized target words, ``&apos;``-style escapes resolved."""
         return str(self._detokenizer.detokenize(words.split()))
 
     def plain_reference(self, line: str) -> str:
-        """A reference line of the corpus as plain text, to score detokenised output against."""
-        line = self.detokenise(line) if self.tokenised else line
+        """A reference line of the corpus as plain text, to score detokenized output against."""
+        line = self.detokenize(line) if self.tokenized else line
         return line.lower() if self.lowercase else line
 
     def versions(self) -> dict[str, str]:
         """Versions of the packages on which the words depend."""
-        if self.tokenised:
+        if self.tokenized:
             return {}
         from importlib.metadata import version
 
@@ -90,15 +105,15 @@ class TextProcessor:
 
 
 class _Moses:
-    """Punctuation normaliser and tokeniser of one language."""
+    """Punctuation normalizer and tokenizer of one language."""
 
     def __init__(self, language: str) -> None:
-        # Imported here: it takes a third of a second, and tokenised corpora never need it.
+        # Imported here: it takes a third of a second, and tokenized corpora never need it.
         from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
-        self._normaliser = MosesPunctNormalizer(lang=language)
-        self._tokeniser = MosesTokenizer(lang=language)
+        self._normalizer = MosesPunctNormalizer(lang=language)
+        self._tokenizer = MosesTokenizer(lang=language)
 
     def __call__(self, line: str) -> str:
-        normal = self._normaliser.normalize(line)
-        return str(self._tokeniser.tokenize(normal, return_str=True, escape=False))
+        normal = self._normalizer.normalize(line)
+        return str(self._tokenizer.tokenize(normal, return_str=True, escape=False))

@@ -34,7 +34,7 @@ def score_translations(
         processor: of the corpus, in the case that is scored.
     """
     lines = {
-        "translations": [processor.detokenise(line) for line in words],
+        "translations": [processor.detokenize(line) for line in words],
         "references": [processor.plain_reference(line) for line in references],
     }
     plain = detokenised_scores(lines["translations"], lines["references"])

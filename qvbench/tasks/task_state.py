@@ -16,16 +16,10 @@ def task_state(task: Any) -> dict[str, Any]:
 
     Every process has to ask.
     """
-    processor = task.data.processor
     return {
         "config": task.config_yaml,
         "vocabulary": task.vocabulary.to_json(),
-        "text": {
-            "source_language": processor.source_language,
-            "target_language": processor.target_language,
-            "tokenised": processor.tokenised,
-            "lowercase": processor.lowercase,
-        },
+        "text": task.data.processor.state(),
         "target_tokens_seen": task.tokens_seen_now(),
         "unfinished_step": task.gradient_step.state(task),
         "step_log": task.step_log.state(),

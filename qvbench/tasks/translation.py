@@ -313,7 +313,7 @@ class TranslationTask(LightningModule):
         assert self.vocabulary is not None
         processor = self.data.processor
         return {
-            line: processor.detokenise(self.vocabulary.decode(ids))
+            line: processor.detokenize(self.vocabulary.decode(ids))
             for line, ids in self.translate(batch).items()
         }
 

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from qvbench.data.loader import BatchLoader, Place
+from qvbench.data.loader import BatchLoader, DataPosition
 from qvbench.training.faults import RunFault, how_to_go_on, last_good_checkpoint
 
 SKIPPED_IN_A_ROW = 50
@@ -90,7 +90,7 @@ class StepGuard(Callback):
         self._watch = Watch()
         self._number = 0  # of micro-batches since training started
         self._before = 0  # of those, before the last check
-        self._places: list[tuple[int, Place | None]] = []  # step and place of each since then
+        self._positions: list[tuple[int, DataPosition | None]] = []  # by step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have everybody who asks for weights ask for a check first: whoever saves them does."""
@@ -104,8 +104,8 @@ class StepGuard(Callback):
     ) -> None:
         unfinished = pl_module.gradient_step.unfinished
         loader = trainer.train_dataloader
-        place = loader.sampler.place if isinstance(loader, BatchLoader) else None
-        self._places.append((trainer.global_step + unfinished, place))
+        position = loader.sampler.position if isinstance(loader, BatchLoader) else None
+        self._positions.append((trainer.global_step + unfinished, position))
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is None:
             self._watch.loss(outputs["loss"], self._number)
@@ -132,7 +132,7 @@ class StepGuard(Callback):
         Raises:
             RunFault: a step was not finite, or fp16 no longer gets anywhere.
         """
-        if not self._places:
+        if not self._positions:
             return  # nothing was trained since
         found = self._watch.read()
         if min(found.loss, found.gradient) < _NEVER:
@@ -141,13 +141,13 @@ class StepGuard(Callback):
         if scaler is not None:
             self._check_scale(trainer, scaler.get_scale(), found)
         self._before = self._number
-        self._places = []
+        self._positions = []
 
     def _poisoned(self, trainer: Trainer, found: Poison) -> RunFault:
         by_loss = found.loss <= found.gradient
-        step, place = self._places[min(found.loss, found.gradient) - self._before]
-        places = [place] if by_loss else [p for s, p in self._places if s == step]
-        batches = [_named(trainer, p) for p in places if p is not None]
+        step, position = self._positions[min(found.loss, found.gradient) - self._before]
+        positions = [position] if by_loss else [p for s, p in self._positions if s == step]
+        batches = [_named(trainer, p) for p in positions if p is not None]
         checkpoint = last_good_checkpoint(trainer)
         what = "loss" if by_loss else "gradient"
         return RunFault(
@@ -165,8 +165,8 @@ class StepGuard(Callback):
         if found.skipped < SKIPPED_IN_A_ROW and scale >= SMALLEST_SCALE:
             return
         last = max(found.skipped_until - self._before, 0)
-        step, place = self._places[min(last, len(self._places) - 1)]
-        batches = [] if place is None else [_named(trainer, place)]
+        step, position = self._positions[min(last, len(self._positions) - 1)]
+        batches = [] if position is None else [_named(trainer, position)]
         checkpoint = last_good_checkpoint(trainer)
         raise RunFault(
             f"fp16 skipped {found.skipped} steps in a row up to step {step:,}, the loss scale is "
@@ -182,13 +182,13 @@ class StepGuard(Callback):
         )
 
 
-def _named(trainer: Trainer, place: Place) -> dict[str, Any]:
+def _named(trainer: Trainer, position: DataPosition) -> dict[str, Any]:
     """A batch by epoch and number, both from 0, and a hash of its token ids."""
     loader: Any = trainer.train_dataloader
-    number = place.position - 1  # the place is behind the batch
-    batch = loader.batch_at(place.epoch, number)
+    number = position.batches - 1  # the position is behind the batch
+    batch = loader.batch_at(position.epoch, number)
     return {
-        "epoch": place.epoch,
+        "epoch": position.epoch,
         "batch": number,
         "pairs": len(batch.index),
         "sha256": batch.fingerprint(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests fork workers after tokenising
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests fork workers after tokenizing
 
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
@@ -44,7 +44,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def text_corpus(tmp_path: Path) -> Callable[..., Text]:
-    """Makes a tokenised Text corpus; settings replace the defaults."""
+    """Makes a tokenized Text corpus; settings replace the defaults."""
 
     def make(pairs: int = 120, **settings: object) -> Text:
         files = {
@@ -55,7 +55,7 @@ def text_corpus(tmp_path: Path) -> Callable[..., Text]:
             "train": files["train"],
             "val": files["val"],
             "test": {"test": files["test"]},
-            "tokenised": True,
+            "tokenized": True,
         }
         return Text(**(defaults | settings))  # type: ignore[arg-type]
 

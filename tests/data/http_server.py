@@ -21,8 +21,8 @@ class Server(socketserver.ThreadingTCPServer):
         status: an error that every answer has, if any.
         ranges: the ranges that were asked for.
         paths: the paths that were asked for.
-        resumes: whether ranges are honoured.
-        tagged: whether answers carry an entity tag, and ``If-Range`` is honoured.
+        resumes: whether ranges are honored.
+        tagged: whether answers carry an entity tag, and ``If-Range`` is honored.
         stalls: seconds of silence in the middle of the next answers; empty: none is silent.
         lacks_length: answers without a length, ended by the end of the connection.
     """

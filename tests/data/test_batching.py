@@ -129,7 +129,7 @@ def test_padding_efficiency_counts_both_sides() -> None:
 
 
 def test_padding_is_told_from_a_sample_of_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a sample of neighbours, or one that sorts everything all the same."""
+    """Catches a sample of neighbors, or one that sorts everything all the same."""
     sampler = TrainSampler(lengths(20_000), 1000)
     whole = sampler.padding_efficiency()
     monkeypatch.setattr("qvbench.data.batching._SAMPLED_PAIRS", 3_000)

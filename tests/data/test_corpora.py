@@ -126,7 +126,7 @@ class TestText:
         assert text_corpus(val=pair).fingerprint() == before
         copies[0].write_text(copies[0].read_text().replace("man", "cat"))
         assert text_corpus(val=pair).fingerprint() != before
-        assert text_corpus(tokenised=False).fingerprint() != before
+        assert text_corpus(tokenized=False).fingerprint() != before
         assert text_corpus(target_language="fr").fingerprint() != before
 
 
@@ -152,7 +152,7 @@ class TestMulti30k:
     def test_local_copies_are_read(self, root: Path, form: str) -> None:
         corpus = Multi30k(str(root), form)  # type: ignore[arg-type]
         corpus.prepare()
-        assert corpus.tokenised is (form == "tok")
+        assert corpus.tokenized is (form == "tok")
         assert list(corpus.pairs("val")) == [("a val.en", "a val.de"), ("b val.en", "b val.de")]
 
     @pytest.mark.parametrize("name", ["train.en", "train.lc.norm.tok.en"])

@@ -116,7 +116,7 @@ def test_no_server_is_one_line(tmp_path: Path) -> None:
 def test_multi30k_downloads_into_the_cache(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, path: str
 ) -> None:
-    """Catches wrong names at the repository: its tokenised files are not compressed."""
+    """Catches wrong names at the repository: its tokenized files are not compressed."""
     server.content = gzip.compress(TEXT) if form == "raw" else TEXT
     monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(multi30k, "_URL", server.url)

@@ -42,12 +42,12 @@ def pairs() -> list[AnnotatedPair]:
     return list(Grammar(train_pairs=6000).annotated("train"))
 
 
-def test_it_is_a_corpus_of_tokenised_text() -> None:
-    """Bug: a corpus that the data module would tokenise a second time."""
+def test_it_is_a_corpus_of_tokenized_text() -> None:
+    """Bug: a corpus that the data module would tokenize a second time."""
     corpus = Grammar(5, 3, 2)
     corpus.prepare()
     assert isinstance(corpus, Corpus)
-    assert corpus.tokenised
+    assert corpus.tokenized
     assert corpus.splits() == ("train", "val", "test")
     assert [len(list(corpus.pairs(split))) for split in corpus.splits()] == [5, 3, 2]
     for (source, target), pair in zip(corpus.pairs("val"), corpus.annotated("val"), strict=True):

@@ -18,12 +18,12 @@ Make = Callable[..., TranslationDataModule]
 
 
 def test_lines_are_the_corpus_s(data_module: Make, tmp_path: Path) -> None:
-    """Catches references that went through the tokeniser or the vocabulary, which flatters a BLEU
+    """Catches references that went through the tokenizer or the vocabulary, which flatters a BLEU
     score, lines split at U+2028, and a test that needs the corpus again."""
     lines = ["It's  RAW\u2028text", "“more” …"], ["Ω ist\x85neu", "zwei"]
     train = write_pair(tmp_path, "train", ["a b"] * 3, ["a b"] * 3)
     test = write_pair(tmp_path, "unseen", *lines)
-    module = data_module(corpus=Text(train, test, {"test": test}, tokenised=False), lowercase=True)
+    module = data_module(corpus=Text(train, test, {"test": test}, tokenized=False), lowercase=True)
     for path in test:
         Path(path).unlink()
     for split in ("val", "test"):
@@ -50,19 +50,19 @@ def test_the_test_set_can_be_chosen(
 
 def test_lowercase_reaches_both_sides(data_module: Make, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, "pair", ["Ein MANN"] * 3, ["Über A"] * 3)
-    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenised=True), lowercase=True)
+    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenized=True), lowercase=True)
     split = module.split("test")
     assert module.vocabulary.decode(split.source.ids[: split.source.offsets[1]]) == "ein mann"
     assert module.vocabulary.decode(split.target.ids[: split.target.offsets[1]]) == "über a"
 
 
-def test_raw_text_is_tokenised_before_it_is_stored(data_module: Make, tmp_path: Path) -> None:
+def test_raw_text_is_tokenized_before_it_is_stored(data_module: Make, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, "pair", ["It's a man, isn't it?"] * 3, ["Ein Mann, nicht?"] * 3)
-    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenised=False))
+    module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenized=False))
     split = module.split("test")
     words = module.vocabulary.decode(split.target.ids[: split.target.offsets[1]])
     assert words == "Ein Mann , nicht ?"
-    assert module.processor.detokenise(words) == module.reference_lines("test")[0]
+    assert module.processor.detokenize(words) == module.reference_lines("test")[0]
 
 
 def test_budgets_name_their_setting(data_module: Make) -> None:

@@ -66,13 +66,13 @@ def test_an_error_in_a_process_is_raised_here() -> None:
 def test_raw_text_is_stored_alike_by_one_process_and_by_two(
     tmp_path: Path, text_corpus: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chunks that change places, or a process whose tokeniser is set up otherwise."""
+    """Chunks that change places, or a process whose tokenizer is set up otherwise."""
     monkeypatch.setattr(storing, "_PAIRS_AT_ONCE", 7)
     stores = []
     for processes in (1, 2):
         monkeypatch.setattr(storing, "usable_cores", lambda count=processes: count)
         module = TranslationDataModule(
-            text_corpus(tokenised=False), merges=60, cache_dir=str(tmp_path / str(processes))
+            text_corpus(tokenized=False), merges=60, cache_dir=str(tmp_path / str(processes))
         )
         module.prepare_data()
         files = sorted(module.folder.iterdir())

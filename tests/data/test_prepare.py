@@ -40,20 +40,20 @@ def test_a_plan_names_every_step_and_does_none() -> None:
             "store the ids of train, val, newstest2016 in the cache",
         ):
             assert step in said
-        assert "tokenise" not in said
+        assert "tokenize" not in said
         module.corpus.prepare()
         assert f"would verify {server.url}/corpus.tc.en.gz" in plan(module)
         module.prepare_data()
         assert plan(module).splitlines()[1:] == ["nothing to do", f"stored in {module.folder}"]
 
 
-def test_a_plan_for_raw_text_tokenises(tmp_path: Path) -> None:
+def test_a_plan_for_raw_text_tokenizes(tmp_path: Path) -> None:
     pair = write_pair(tmp_path, "pair", ["a b"] * 3, ["a b"] * 3)
     module = TranslationDataModule(
         Text(pair, pair, {"test": pair}), lowercase=True, cache_dir=str(tmp_path / "cache")
     )
     said = plan(module)
-    assert "would normalise and tokenise" in said
+    assert "would normalize and tokenize" in said
     assert "would lower-case" in said
     assert f"in {module.folder}" in said
     assert not (tmp_path / "cache").exists()
@@ -78,7 +78,7 @@ def test_the_account_adds_up(data_module: Make, tmp_path: Path) -> None:
 
             return read_crawled_pairs(*self._files[split])
 
-    corpus = Crawled(train, dev, {"test": dev}, tokenised=True)
+    corpus = Crawled(train, dev, {"test": dev}, tokenized=True)
     module = data_module(corpus=corpus, max_length=20, max_ratio=4)
     assert module.dropped["train"] == {
         "over 20 subwords": 1,

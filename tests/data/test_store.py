@@ -63,7 +63,7 @@ def test_long_training_pairs_are_dropped_and_counted(
 def test_nothing_left_is_an_error(data_module: Make, tmp_path: Path) -> None:
     """Catches an empty store, which a sampler would fail over without a word of why."""
     pair = write_pair(tmp_path, "long", ["man dog house"] * 3, ["man dog"] * 3)
-    corpus = Text(pair, pair, {"test": pair}, tokenised=True)
+    corpus = Text(pair, pair, {"test": pair}, tokenized=True)
     with pytest.raises(UserError, match="no pair is left of 3; raise max_length=1"):
         data_module(corpus=corpus, max_length=1)
 
@@ -97,7 +97,7 @@ def test_what_does_not_change_the_ids_does_not(data_module: Make, change: dict[s
     assert data_module(**change).fingerprint == data_module().fingerprint
 
 
-def test_a_version_of_the_tokeniser_changes_the_folder(
+def test_a_version_of_the_tokenizer_changes_the_folder(
     data_module: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = data_module().fingerprint
@@ -142,7 +142,7 @@ def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.M
 
 def _corpus(folder: Path) -> Text:
     pair = write_pair(folder, "pair", ["a b", "c d", "a d"], ["a b", "c", "a d"])
-    return Text(pair, pair, {"test": pair}, tokenised=True)
+    return Text(pair, pair, {"test": pair}, tokenized=True)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "train.source.npy"])

@@ -398,7 +398,7 @@ def test_a_corpus_that_changed_under_its_store_is_stored_anew(
     def opened() -> TranslationDataModule:
         # Anew from the paths, as another process would.
         files = {split: tuple(map(str, pair)) for split, pair in corpus._files.items()}
-        again = Text(files["train"], files["val"], {"test": files["test"]}, tokenised=True)  # type: ignore[arg-type]
+        again = Text(files["train"], files["val"], {"test": files["test"]}, tokenized=True)  # type: ignore[arg-type]
         module = TranslationDataModule(again, merges=50, cache_dir=str(tmp_path / "cache"))
         module.setup()
         return module

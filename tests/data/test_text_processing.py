@@ -6,8 +6,8 @@ import pytest
 
 from qvbench.data.text_processing import TextProcessor
 
-RAW = TextProcessor("en", "de", tokenised=False)
-TOKENISED = TextProcessor("en", "de", tokenised=True)
+RAW = TextProcessor("en", "de", tokenized=False)
+TOKENIZED = TextProcessor("en", "de", tokenized=True)
 
 
 @pytest.mark.parametrize(
@@ -19,37 +19,37 @@ TOKENISED = TextProcessor("en", "de", tokenised=True)
         ("a\u00a0b\u2028c  d", "a b c d"),
     ],
 )
-def test_raw_source_is_normalised_and_tokenised_without_escapes(line: str, words: str) -> None:
+def test_raw_source_is_normalized_and_tokenized_without_escapes(line: str, words: str) -> None:
     """Catches &apos; and &quot;, which a reader of the output would see."""
     assert RAW.source(line) == words
 
 
 def test_sides_have_their_own_language() -> None:
-    """Catches one tokeniser for both: an English clitic is split in English only."""
+    """Catches one tokenizer for both: an English clitic is split in English only."""
     assert RAW.source("the dog's l'eau") == "the dog 's l 'eau"
-    assert TextProcessor("fr", "de", tokenised=False).source("l'eau") == "l' eau"
+    assert TextProcessor("fr", "de", tokenized=False).source("l'eau") == "l' eau"
 
 
 @pytest.mark.parametrize(
     "line",
     ["Zwei Männer, die Hüte tragen.", "Ein Hund (braun) läuft: schnell!", "Wer ist das?"],
 )
-def test_detokenising_undoes_tokenising(line: str) -> None:
-    assert RAW.detokenise(RAW.target(line)) == line
+def test_detokenizing_undoes_tokenizing(line: str) -> None:
+    assert RAW.detokenize(RAW.target(line)) == line
 
 
-def test_tokenised_lines_pass_as_they_are() -> None:
-    """Catches tokenising twice, which would split Moses's escapes."""
+def test_tokenized_lines_pass_as_they_are() -> None:
+    """Catches tokenizing twice, which would split Moses's escapes."""
     line = "it &apos;s a well @-@ known thing ."
-    assert TOKENISED.source(line) == TOKENISED.target(line) == line
-    assert TOKENISED.versions() == {}
+    assert TOKENIZED.source(line) == TOKENIZED.target(line) == line
+    assert TOKENIZED.versions() == {}
     assert "sacremoses" in RAW.versions()
 
 
 def test_references_for_plain_scores_are_plain() -> None:
-    """Catches a detokenised BLEU against tokenised references, escapes and all."""
-    assert TOKENISED.plain_reference("das ist &quot; gut &quot; .") == 'das ist "gut".'
+    """Catches a detokenized BLEU against tokenized references, escapes and all."""
+    assert TOKENIZED.plain_reference("das ist &quot; gut &quot; .") == 'das ist "gut".'
     assert RAW.plain_reference("Das ist „gut“.") == "Das ist „gut“."
-    lower = TextProcessor("en", "de", tokenised=False, lowercase=True)
+    lower = TextProcessor("en", "de", tokenized=False, lowercase=True)
     assert lower.plain_reference("Über Gut.") == "über gut."
     assert lower.target("Über Gut.") == "über gut ."

@@ -88,7 +88,7 @@ def test_training_is_deterministic_and_depends_on_merges() -> None:
     assert trained(61).fingerprint() != VOCABULARY.fingerprint()
 
 
-def test_an_unknown_character_is_unknown_and_keeps_its_neighbours() -> None:
+def test_an_unknown_character_is_unknown_and_keeps_its_neighbors() -> None:
     ids = VOCABULARY.encode("man Ω dog")
     assert ids.count(VOCABULARY.unk) == 1
     assert VOCABULARY.decode(ids) == "man dog"

@@ -355,7 +355,7 @@ def test_raw_text_comes_from_the_hub_once(hub: Hub) -> None:
     for _ in range(2):
         corpus = Wmt17Raw()
         corpus.prepare()
-        assert not corpus.tokenised
+        assert not corpus.tokenized
         assert list(corpus.pairs("train")) == TRAIN
         assert list(corpus.pairs("val")) == VAL
         assert list(corpus.pairs("newstest2016")) == DEV[2016]

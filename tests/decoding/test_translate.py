@@ -46,11 +46,11 @@ class Echo(torch.nn.Module):
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that stands for a checkpoint of the echo, trained on tokenised text."""
+    """A file that stands for a checkpoint of the echo, trained on tokenized text."""
     vocabulary = Vocabulary.train(LINES, merges=20, alphabet=set("".join(LINES)))
     module = ModuleType("qvbench.cli.checkpoint")
     network = Echo(len(vocabulary))
-    parts = (network, vocabulary, TextProcessor("en", "de", tokenised=True))
+    parts = (network, vocabulary, TextProcessor("en", "de", tokenized=True))
     module.load_translator_parts = lambda path: parts  # type: ignore[attr-defined]
     module.network = network  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "qvbench.cli.checkpoint", module)
@@ -107,9 +107,9 @@ def test_long_inputs_are_translated_piece_by_piece(
 def test_plain_text_in_plain_text_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches tokenised output from a model that was trained on plain text."""
+    """Catches tokenized output from a model that was trained on plain text."""
     network, vocabulary, _ = sys.modules["qvbench.cli.checkpoint"].load_translator_parts(checkpoint)
-    parts = (network, vocabulary, TextProcessor("de", "de", tokenised=False))
+    parts = (network, vocabulary, TextProcessor("de", "de", tokenized=False))
     monkeypatch.setattr(
         sys.modules["qvbench.cli.checkpoint"], "load_translator_parts", lambda p: parts
     )

@@ -30,7 +30,7 @@ def write_corpus(folder: Path, pairs: int) -> Text:
         turned = lines if side == "en" else [" ".join(reversed(x.split())) for x in lines]
         (folder / side).write_text("\n".join(turned) + "\n", encoding="utf-8")
     files = (str(folder / "en"), str(folder / "de"))
-    return Text(train=files, val=files, test={"test": files}, tokenised=True)
+    return Text(train=files, val=files, test={"test": files}, tokenized=True)
 
 
 def make_task(dropout: float = 0.0, **settings: Any) -> TranslationTask:

@@ -18,14 +18,14 @@ class Corpus(ABC):
     A corpus yields text, a line a sentence; subwords, ids and batches are made from it elsewhere.
 
     Attributes:
-        tokenised: the text is whitespace-separated tokens already (as Moses writes them); where
-            it is not, the text is raw, and is normalised, tokenised and detokenised around the
+        tokenized: the text is whitespace-separated tokens already (as Moses writes them); where
+            it is not, the text is raw, and is normalized, tokenized and detokenized around the
             model.
-        source_language: two-letter code of the source side, for the tokeniser.
+        source_language: two-letter code of the source side, for the tokenizer.
         target_language: two-letter code of the target side.
     """
 
-    tokenised: bool = True
+    tokenized: bool = True
     source_language: str = "en"
     target_language: str = "de"
 

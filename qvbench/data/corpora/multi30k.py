@@ -53,7 +53,7 @@ class Multi30k(Corpus):
         root: folder with local copies, ``train.en.gz``, ``train.de.gz``, ``val.…``,
             ``test_2016_flickr.…``, ``test_2017_flickr.…`` (or the same without ``.gz``, or the
             repository's own names); where none is given the files are downloaded into the cache.
-        form: ``raw``: untokenised, as written; ``tok``: lower-cased, normalised and tokenised by
+        form: ``raw``: untokenized, as written; ``tok``: lower-cased, normalized and tokenized by
             the authors, the form in which published text-only results are given.
     """
 
@@ -62,7 +62,7 @@ class Multi30k(Corpus):
             raise UserError(f"Multi30k: form {form!r} is unknown; allowed are raw and tok")
         self.root = root
         self.form = form
-        self.tokenised = form == "tok"
+        self.tokenized = form == "tok"
         self._verified = False
 
     def prepare(self) -> None:

@@ -21,8 +21,8 @@ class Text(Corpus):
         val: source and target file of the validation text.
         test: source and target file of every test set, by the set's name; the first is the
             default.
-        tokenised: the files hold whitespace-separated tokens already; otherwise they are raw
-            text, normalised and tokenised by sacremoses.
+        tokenized: the files hold whitespace-separated tokens already; otherwise they are raw
+            text, normalized and tokenized by sacremoses.
         source_language: two-letter code, for sacremoses.
         target_language: two-letter code, for sacremoses.
     """
@@ -32,7 +32,7 @@ class Text(Corpus):
         train: tuple[str, str],
         val: tuple[str, str],
         test: dict[str, tuple[str, str]],
-        tokenised: bool = False,
+        tokenized: bool = False,
         source_language: str = "en",
         target_language: str = "de",
     ) -> None:
@@ -44,7 +44,7 @@ class Text(Corpus):
                     f"Text: {name!r} cannot name a test set; use letters, digits and _ . - "
                     "and neither train nor val"
                 )
-        self.tokenised = tokenised
+        self.tokenized = tokenized
         self.source_language = source_language
         self.target_language = target_language
         self._files = {
@@ -70,7 +70,7 @@ class Text(Corpus):
     def fingerprint(self) -> dict[str, object]:
         return {
             "corpus": "text",
-            "tokenised": self.tokenised,
+            "tokenised": self.tokenized,  # the key of stored fingerprints
             "languages": [self.source_language, self.target_language],
             "sha256": self._sha256,
         }

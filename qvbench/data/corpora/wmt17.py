@@ -45,7 +45,7 @@ _ARCHIVE = "dev.tgz"
 
 
 class Wmt17(Corpus):
-    """WMT17 as its organisers preprocessed it: 5.9 million pairs, Moses-tokenised, truecased.
+    """WMT17 as its organizers preprocessed it: 5.9 million pairs, Moses-tokenized, truecased.
 
     Validation is newstest2014 and 2015, the test set newstest2016. Training pairs with an empty
     side, of which crawled text has some, are dropped and counted when the corpus is stored.
@@ -57,7 +57,7 @@ class Wmt17(Corpus):
         url: address of the folder that holds ``corpus.tc.{en,de}.gz`` and ``dev.tgz``.
     """
 
-    tokenised = True
+    tokenized = True
 
     def __init__(self, root: str | None = None, url: str = URL) -> None:
         self.root = root

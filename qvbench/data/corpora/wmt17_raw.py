@@ -1,4 +1,4 @@
-"""WMT17 English-German as it was published, untokenised: from the Hugging Face hub."""
+"""WMT17 English-German as it was published, untokenized: from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ _PARTS = {
 
 
 class Wmt17Raw(Corpus):
-    """WMT17's raw text from the hub's data set ``wmt/wmt17``, for one's own tokenisation.
+    """WMT17's raw text from the hub's data set ``wmt/wmt17``, for one's own tokenization.
 
     Splits are those of the recipe, and newstest2017 as a second test set. The text is written
     into the cache once, line-aligned, with checksums that are compared ever after. Needs the
     package ``datasets`` that once: ``pip install 'qvbench[hub]'``.
     """
 
-    tokenised = False
+    tokenized = False
 
     def prepare(self) -> None:
         for part in chain.from_iterable(_PARTS.values()):

@@ -193,7 +193,7 @@ def _align(english: Group, german: Group) -> None:
         token.of = tuple(english.particle) or (english.lexical,)
 
 
-def realise(
+def realize(
     clause: Clause, mode: int, front: Phrase | None = None, inverted: bool = False
 ) -> Phrase:
     """Put a clause into order in both languages.

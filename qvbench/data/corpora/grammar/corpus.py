@@ -26,7 +26,7 @@ def split_of(source: str) -> str:
 class Grammar(Corpus):
     """English sentences with their German translation from a hand-written grammar and lexicon.
 
-    Text is tokenised; only names, German nouns and "I" have capitals. A larger split starts with
+    Text is tokenized; only names, German nouns and "I" have capitals. A larger split starts with
     the smaller one; no sentence of one split occurs in another, not even under another seed.
 
     Args:
@@ -39,7 +39,7 @@ class Grammar(Corpus):
         UserError: a size is no positive integer, or the seed is no integer from 0.
     """
 
-    tokenised = True
+    tokenized = True
 
     def __init__(
         self, train_pairs: int = 20000, val_pairs: int = 1000, test_pairs: int = 1000, seed: int = 0

@@ -40,7 +40,7 @@ class Verb:
     """A verb of both languages: forms by tense and agreement, and what it takes.
 
     ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
-    German separable prefix. ``past_is_clear`` is false where an English past is spelt like the
+    German separable prefix. ``past_is_clear`` is false where an English past is spelled like the
     present ("put"), so that the tense of the translation could not be told.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qvbench.data.corpora.grammar.clauses import VERB_LAST, Clause, realise
+from qvbench.data.corpora.grammar.clauses import VERB_LAST, Clause, realize
 from qvbench.data.corpora.grammar.drawing import PLAIN_TENSES, Drawing, verbs_of
 from qvbench.data.corpora.grammar.lexicon import COPULA, Noun, Verb
 from qvbench.data.corpora.grammar.morphology import ACC, DAT, GEN, NOM, PLURAL, RELATIVE
@@ -55,14 +55,14 @@ class Relatives(Drawing):
         verb = self.verb("IITTTTDGPPLMK", classes[0] if classes[0] in "HAVTRCBX" else "")
         if classes[0] not in "HAVTRC":
             verb = COPULA
-        return realise(self._inner(verb, subject), VERB_LAST)
+        return realize(self._inner(verb, subject), VERB_LAST)
 
     def _relative_object(self, frame: str, case: int, classes: str, gender: int) -> Phrase | None:
         verbs = verbs_of(frame, "", classes[0])
         if not verbs:
             return None
         clause = self._inner(self.dice.skewed(verbs), gap="object")
-        return realise(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
+        return realize(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
 
     def _relative_preposition(self, classes: str, gender: int) -> Phrase | None:
         """As in "for whom the man waits", "in which the woman lives"."""
@@ -77,7 +77,7 @@ class Relatives(Drawing):
             english, german, case = verb.preposition
         clause = self._inner(verb, self.subject("H", depth=1), gap="complement")
         inner = word(english_relative(classes, case, True), RELATIVE[case][gender], "PRON")
-        return realise(clause, VERB_LAST, self.governed(english, german, inner))
+        return realize(clause, VERB_LAST, self.governed(english, german, inner))
 
     def _relative_owner(self, classes: str, gender: int) -> Phrase | None:
         """As in "whose dog sleeps": the owned noun is the subject."""
@@ -89,4 +89,4 @@ class Relatives(Drawing):
         whose.attach(owned.english[-1], owned.german[-1])
         owned.english.insert(0, whose.english[0])
         owned.german.insert(0, whose.german[0])
-        return realise(self._inner(self.verb("IITTDPLM", noun.classes[0]), owned), VERB_LAST)
+        return realize(self._inner(self.verb("IITTDPLM", noun.classes[0]), owned), VERB_LAST)

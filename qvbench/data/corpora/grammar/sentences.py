@@ -11,7 +11,7 @@ from qvbench.data.corpora.grammar.clauses import (
     QUESTION,
     VERB_LAST,
     Clause,
-    realise,
+    realize,
 )
 from qvbench.data.corpora.grammar.drawing import (
     NO_PASSIVE,
@@ -52,7 +52,7 @@ class Sentences(Relatives):
             front, clause.time = clause.time, None
         elif clause.complement is not None and movable and self.dice.chance(0.35):
             front, clause.complement = clause.complement, None
-        return realise(clause, MAIN, front)
+        return realize(clause, MAIN, front)
 
     def passive(self) -> tuple[Phrase, str]:
         """As in "the book is read by the man": wird ... gelesen."""
@@ -93,13 +93,13 @@ class Sentences(Relatives):
         clause = self.clause(verb)
         if clause.late is not None and clause.late.english[0].form == "not":
             clause.late = None
-        return realise(clause, QUESTION, None, inverted=True), "?"
+        return realize(clause, QUESTION, None, inverted=True), "?"
 
     def adverb_question(self) -> tuple[Phrase, str]:
         """where, where to, when, why, how."""
         verb, front, gap = self._asked_adverb()
         clause = self.clause(verb, gap=gap, adverbs=False)
-        return realise(clause, MAIN, front, inverted=True), "?"
+        return realize(clause, MAIN, front, inverted=True), "?"
 
     def _asked_adverb(self) -> tuple[Verb, Phrase, str]:
         english, german, frames, gap = self.dice.pick(
@@ -122,7 +122,7 @@ class Sentences(Relatives):
             subject.classes = "H"
         else:
             subject = self.noun_phrase(verb.subjects, NOM, kind="which", depth=1)
-        return realise(self.clause(verb, subject), MAIN), "?"
+        return realize(self.clause(verb, subject), MAIN), "?"
 
     def object_question(self) -> tuple[Phrase, str]:
         """what, whom or which book as an object of any case, and prepositions with it."""
@@ -139,7 +139,7 @@ class Sentences(Relatives):
         asked = self._asked(verb.objects, case, things=frame == "T")
         if frame == "P":
             asked = self.governed(verb.preposition[0], verb.preposition[1], asked)
-        return realise(clause, MAIN, asked, inverted=True), "?"
+        return realize(clause, MAIN, asked, inverted=True), "?"
 
     def _wo_question(self, verb: Verb) -> Phrase:
         """As in "what do you wait for": worauf wartest du."""
@@ -148,7 +148,7 @@ class Sentences(Relatives):
         compound = Token(words.WO_COMPOUNDS[german], "ADV", None, (what, preposition))
         clause = self.clause(verb, gap="complement", adverbs=False)
         clause.complement = Phrase([preposition], [])
-        phrase = realise(clause, MAIN, Phrase([what], [compound]), inverted=True)
+        phrase = realize(clause, MAIN, Phrase([what], [compound]), inverted=True)
         preposition.head = what
         return phrase
 
@@ -185,7 +185,7 @@ class Sentences(Relatives):
         return self._main(clause), "."
 
     def _subordinate(self, clause: Clause, front: Phrase | None, mode: int = VERB_LAST) -> Phrase:
-        phrase = realise(clause, mode, front)
+        phrase = realize(clause, mode, front)
         phrase.german = [
             Token(",", "PUNCT", phrase.german_head),
             *phrase.german,
@@ -238,11 +238,11 @@ class Sentences(Relatives):
         if back is not None or self.dice.chance(0.5):
             main.after = self._subordinate(inner, conjunction)
             return self._main(main), "."
-        front = realise(inner, VERB_LAST, conjunction)
+        front = realize(inner, VERB_LAST, conjunction)
         comma = Token(",", "PUNCT", front.english_head)
         front.english = [*front.english, comma]
         front.german = [*front.german, Token(",", "PUNCT", front.german_head, (comma,))]
-        return realise(main, MAIN, front), "."
+        return realize(main, MAIN, front), "."
 
     def _conjunction(self, english: str, german: str) -> Phrase:
         tokens = [Token(form, "SCONJ") for form in english.split()]
@@ -270,7 +270,7 @@ class Sentences(Relatives):
 
     def coordination(self) -> tuple[Phrase, str]:
         """Two main clauses: und, aber, oder, denn count for no place."""
-        first = realise(self.clause(self.verb(), depth=1), MAIN)
+        first = realize(self.clause(self.verb(), depth=1), MAIN)
         second = self._main(self.clause(self.verb(), depth=1))
         english, german = self.dice.pick(words.COORDINATORS)
         return self._join(first, second, english, german, english in ("but", "for")), "."
@@ -282,7 +282,7 @@ class Sentences(Relatives):
         first = self.clause(verb, self.subject("H", definite=True, depth=1), tenses=tense, depth=1)
         other = self.verb("ITTTDGPM", "H")
         second = self.clause(other, empty(first.subject), tenses=tense, depth=1)
-        joined = (realise(first, MAIN), realise(second, MAIN))
+        joined = (realize(first, MAIN), realize(second, MAIN))
         return self._join(*joined, "and", "und", False), "."
 
     def _join(

@@ -77,7 +77,7 @@ clear clearer | klar | XR
 wonderful | wunderbar | XZNFBT
 """
 
-# Colours and states that are not compared.
+# Colors and states that are not compared.
 UNGRADED = frozenset(
     ("red", "green", "blue", "black", "white", "yellow", "brown", "broken", "empty", "wonderful")
 )
