@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qvbench.attention import core
 from qvbench.attention import dropout as own_dropout
-from qvbench.models import token_loss
+from qvbench.models import loss
 from qvbench.tasks import translation
 from qvbench.tasks.translation import TranslationTask
 
@@ -56,7 +56,7 @@ def half_precision_kernel(task: TranslationTask) -> None:
 
 def all_logits_at_once(task: TranslationTask) -> None:
     """Output layer and loss without chunks."""
-    token_loss.CHUNK_ROWS = 1 << 30
+    loss.CHUNK_ROWS = 1 << 30
 
 
 def plain_loss(task: TranslationTask) -> None:
@@ -64,12 +64,12 @@ def plain_loss(task: TranslationTask) -> None:
 
     def totals(
         hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
-    ) -> token_loss.TokenTotals:
+    ) -> loss.TokenTotals:
         logits = F.linear(hidden, weight, bias).float()
         smoothed = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
         count = torch.tensor(float(len(targets)), dtype=torch.float64)
         nothing = torch.zeros((), dtype=torch.float64)
-        return token_loss.TokenTotals(smoothed, smoothed.detach().double(), count, nothing, count)
+        return loss.TokenTotals(smoothed, smoothed.detach().double(), count, nothing, count)
 
     translation.training_totals = totals
 

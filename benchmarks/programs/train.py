@@ -17,7 +17,7 @@ from qvbench.data.batching import Batch
 from qvbench.models import formula
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
-from qvbench.models.token_loss import validation_scores
+from qvbench.models.loss import validation_scores
 from qvbench.training.schedules import Constant
 from qvbench.training.step_guard import StepGuard
 

@@ -6,27 +6,62 @@ Shape letters: B batch, S source length, T target length, N hypotheses, d model 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from qvbench.attention import Attention, AttentionRecipe
-from qvbench.attention.cache import Cache
+from qvbench.attention.cache import Cache, moved_rows
 from qvbench.errors import UserError
-from qvbench.models.blocks import (
+from qvbench.models.layers import (
     LAYER_NORM_EPS,
     NORM_PLACEMENTS,
     DecoderLayer,
+    Embeddings,
     EncoderLayer,
     FeedForward,
     PreNorm,
     in_compute_dtype,
+    initialize,
 )
-from qvbench.models.decoder_state import DecoderState
-from qvbench.models.embeddings import Embeddings
-from qvbench.models.initialisation import initialise
 from qvbench.positions import Position, PositionRecipe
+
+
+@dataclass
+class DecoderState:
+    """What decoding carries from one token to the next: N hypotheses for B sentences.
+
+    The N / B hypotheses of a sentence are adjacent rows.
+
+    Attributes:
+        caches: one per layer, the past of each hypothesis.
+        sources: one per layer, the keys and values of each sentence, (B, heads, S, width).
+        mask: (B, S), true at source tokens.
+        length: tokens decoded so far.
+    """
+
+    caches: list[Cache]
+    sources: list[Cache]
+    mask: Tensor
+    length: int = 0
+
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
+        """Hypothesis n continues old hypothesis ``rows[n]`` (N',) of one of ``sentences`` (B',).
+
+        All sentences continue unless given. What continues in its place is not copied.
+        """
+        _reorder(self.caches, rows)
+        if sentences is not None:
+            _reorder(self.sources, sentences)
+            self.mask = self.mask.index_select(0, sentences)
+
+
+def _reorder(caches: list[Cache], rows: Tensor) -> None:
+    moved = moved_rows(rows)  # once for all: on a GPU the host waits for it
+    for cache in caches:
+        cache.reorder(rows, moved)
 
 
 def _check_sizes(**sizes: int) -> None:
@@ -39,7 +74,7 @@ class EncoderDecoder(nn.Module):
     """Encoder-decoder Transformer with shared embeddings and output layer.
 
     Pre-norm with a final layer norm, embeddings times sqrt(d), ReLU feed-forward, no biases but
-    the output layer's, Glorot initialisation: OpenNMT-py's Transformer. The mechanism serves
+    the output layer's, Glorot initialization: OpenNMT-py's Transformer. The mechanism serves
     self-attention of encoder and decoder and cross-attention; the position scheme acts on the
     embeddings or, one module a layer, in self-attention.
 
@@ -130,7 +165,7 @@ class EncoderDecoder(nn.Module):
         self.encoder_norm = final_norm()
         self.decoder_norm = final_norm()
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        initialise(self)
+        initialize(self)
 
     @property
     def output_weight(self) -> Tensor:
@@ -198,7 +233,7 @@ def _inside(build: Callable[[], Position], layers: int) -> list[Position | None]
     return [None if scheme.absolute else scheme for scheme in schemes]
 
 
-class NetworkRecipe(Protocol):
+class NetworkFactory(Protocol):
     """What a config makes of a network: built once the vocabulary is known."""
 
     def __call__(

@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 
 from qvbench.attention import Attention
 from qvbench.attention.cost import Cost
-from qvbench.models.blocks import DecoderLayer, EncoderLayer, FeedForward
 from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.models.layers import DecoderLayer, EncoderLayer, FeedForward
 
 FLOPS_PER_MULTIPLY_ADD = 2
 

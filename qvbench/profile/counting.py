@@ -17,10 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from qvbench.attention import ATTENTION
 from qvbench.attention.folding import folded
 from qvbench.models import formula
-from qvbench.models.blocks import DecoderLayer
-from qvbench.models.decoder_state import DecoderState
-from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.models.encoder_decoder import DecoderState, EncoderDecoder
 from qvbench.models.formula import Size, Work
+from qvbench.models.layers import DecoderLayer
 
 PHASES: dict[str, Callable[[EncoderDecoder, Size], Work]] = {
     "train": formula.training,

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from qvbench.attention.folding import folded
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
-from qvbench.models.token_loss import training_totals
+from qvbench.models.loss import training_totals
 from qvbench.profile.counting import random_tokens
 from qvbench.tasks.translation import TranslationTask
 

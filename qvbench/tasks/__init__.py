@@ -1,0 +1,15 @@
+"""Tasks: what a batch is, which network is trained, what is scored.
+
+A task is one file: a subclass of LightningModule that names its ``data_module`` class and its
+``primary_metric``, and is registered here.
+"""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule
+
+from qvbench.registry import Registry
+from qvbench.tasks.translation import TranslationTask
+
+TASKS: Registry[LightningModule] = Registry("task")
+TASKS.register("translation", TranslationTask)

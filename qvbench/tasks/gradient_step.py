@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from qvbench.models.token_loss import TokenTotals
+from qvbench.models.loss import TokenTotals
 
 LOSS_UNIT = 4096.0
 """Tokens by which a micro-batch's loss is divided before its backward pass.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qvbench.models.token_loss import TokenTotals
+from qvbench.models.loss import TokenTotals
 
 
 class StepLog:

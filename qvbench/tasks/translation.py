@@ -6,7 +6,7 @@ Shape letters: B batch, S source length, T target length with the start token.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -23,9 +23,10 @@ from qvbench.data.vocabulary import Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
-from qvbench.models.encoder_decoder import EncoderDecoder, NetworkRecipe
-from qvbench.models.token_loss import training_totals, validation_scores
+from qvbench.models.encoder_decoder import EncoderDecoder, NetworkFactory
+from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.runs.metric import Metric
 from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.scoring import score_translations
 from qvbench.tasks.step_log import StepLog
@@ -56,11 +57,14 @@ class TranslationTask(LightningModule):
             that the beam could find.
     """
 
+    data_module: ClassVar[type[TranslationDataModule]] = TranslationDataModule
+    primary_metric: ClassVar[Metric] = Metric("val/accuracy", "validation accuracy", "%", True)
+
     def __init__(
         self,
         attention: AttentionRecipe,
         position: PositionRecipe,
-        network: NetworkRecipe,
+        network: NetworkFactory,
         optimizer: OptimizerCallable,
         schedule: Schedule | None = None,
         label_smoothing: float = 0.1,
@@ -77,7 +81,7 @@ class TranslationTask(LightningModule):
             raise UserError(f"model.patience must be above 0, got {patience}")
         self.attention = attention
         self.position = position
-        self.network_recipe = network
+        self.network_factory = network
         self.optimizer = optimizer
         self.schedule = schedule or Noam()
         self.label_smoothing = label_smoothing
@@ -110,7 +114,7 @@ class TranslationTask(LightningModule):
     def build(self, vocabulary: Vocabulary) -> None:
         """Build the network for a vocabulary."""
         self.vocabulary = vocabulary
-        self.network = self.network_recipe(
+        self.network = self.network_factory(
             vocab_size=len(vocabulary),
             padding_id=0,
             attention=self.attention,

@@ -9,7 +9,7 @@ from qvbench.attention import ATTENTION
 from qvbench.attention.cache import Cache
 from qvbench.attention.folding import folded
 from qvbench.errors import UserError
-from qvbench.models.initialisation import initialise
+from qvbench.models.layers import initialize
 from qvbench.positions import POSITIONS
 from tests.pairs import D_MODEL, allowed_pairs, build, label
 
@@ -118,7 +118,7 @@ def test_forward_and_gradients_are_finite(mechanism, scheme, device, autocast):
     """A softmax or a power law in 16 bits, and a parameter that nothing reaches."""
     torch.manual_seed(1)
     attention = build(mechanism, scheme)
-    initialise(attention)
+    initialize(attention)
     attention = attention.to(device)
     x = 8 * torch.randn(2, 33, D_MODEL, device=device)
     mask = torch.ones(2, 33, dtype=torch.bool, device=device)

@@ -20,7 +20,7 @@ from benchmarks.peers.protocol import OTHER_FUNCTION, SAME_FUNCTION, Shape, Work
 from qvbench.attention.qkv import QKV
 from qvbench.decoding.translator import Translator
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.token_loss import training_totals, validation_scores
+from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions.sinusoidal import Sinusoidal
 
 PAD, UNK, BOS, EOS = range(4)

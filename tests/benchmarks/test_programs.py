@@ -20,7 +20,7 @@ from benchmarks.programs.translate import Translating
 from qvbench.cli.profile_model import build
 from qvbench.data.batching import Batch
 from qvbench.decoding.translator import Translator
-from qvbench.models.token_loss import training_totals
+from qvbench.models.loss import training_totals
 
 VOCABULARY = 40
 READY = {"comparable": "same function"}

@@ -15,7 +15,7 @@ from benchmarks.trials import TRIALS
 from qvbench.attention import core
 from qvbench.attention import dropout as own_dropout
 from qvbench.cli.profile_model import build
-from qvbench.models import token_loss
+from qvbench.models import loss
 from qvbench.tasks import translation
 from tests.benchmarks.test_programs import memory_as_it_was, training_work  # noqa: F401
 
@@ -23,7 +23,7 @@ SWAPPED = (
     (own_dropout, "dropout"),
     (core, "dropout"),
     (core, "_attend_by_sdpa"),
-    (token_loss, "CHUNK_ROWS"),
+    (loss, "CHUNK_ROWS"),
     (translation, "training_totals"),
 )
 

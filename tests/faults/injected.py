@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from qvbench.data.batching import Batch
-from qvbench.models.token_loss import TokenTotals
+from qvbench.models.loss import TokenTotals
 from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.translation import TranslationTask
 

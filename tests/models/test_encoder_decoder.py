@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from qvbench.attention import ATTENTION
 from qvbench.errors import UserError
-from qvbench.models.blocks import LAYER_NORM_EPS, DecoderLayer, EncoderLayer
 from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.models.layers import LAYER_NORM_EPS, DecoderLayer, EncoderLayer
 from qvbench.positions import POSITIONS
 from tests.pairs import allowed
 

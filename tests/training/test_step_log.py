@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qvbench.data.batching import Batch
-from qvbench.models.token_loss import TokenTotals
+from qvbench.models.loss import TokenTotals
 from qvbench.tasks import step_log
 from qvbench.tasks.step_log import StepLog, gradient_norm
 

@@ -1,6 +1,6 @@
-"""The layers of encoder and decoder: attention and feed-forward, each in a residual.
+"""What networks are built of: embeddings, layers around attention, and their initial weights.
 
-Shape letters: B batch, T target length, S source length, d model width.
+Shape letters: B batch, L tokens, T target length, S source length, N hypotheses, d model width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qvbench.attention import Attention
 from qvbench.attention.cache import Cache, Memory
 from qvbench.attention.dropout import Dropout
+from qvbench.positions import Position
 
 LAYER_NORM_EPS = 1e-6  # OpenNMT-py's
 
@@ -30,6 +31,28 @@ def in_compute_dtype(x: Tensor) -> Tensor:
     """``x`` as autocast would hand it to a matrix product: cast once here, not once in each."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
+class Embeddings(nn.Module):
+    """Token vectors times the square root of the width, plus an absolute position scheme.
+
+    Args:
+        tokens: the table, shared by encoder, decoder and output layer.
+        position: scheme that acts on embeddings; one that does not is the identity here.
+        dropout: applied to the sum.
+    """
+
+    def __init__(self, tokens: nn.Embedding, position: Position, dropout: float) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.position = position
+        self.dropout = Dropout(dropout)
+        self.scale = tokens.embedding_dim**0.5
+
+    def forward(self, ids: Tensor, start: int = 0) -> Tensor:
+        """Ids (B, L), the first of which stands at position ``start``, to (B, L, d)."""
+        x: Tensor = self.dropout(self.position.embed(self.tokens(ids) * self.scale, start))
+        return x
 
 
 class PreNorm(nn.Module):
@@ -155,3 +178,24 @@ class DecoderLayer(nn.Module):
         x = self.cross_attention_residual(x, over_source)
         x = self.feed_forward_residual(x, self.feed_forward)
         return x
+
+
+def initialize(module: nn.Module) -> None:
+    """Glorot-uniform (Glorot & Bengio 2010, equation 16) for every matrix, zero for biases.
+
+    Embeddings included, as OpenNMT-py does. A stack of matrices (n, rows, columns) is initialized
+    matrix by matrix: PyTorch would take its first axis for a fan. Norms keep one and zero;
+    position schemes initialize themselves, their parameters are no matrices.
+    """
+    if isinstance(module, Position | nn.LayerNorm | nn.RMSNorm):
+        return
+    for parameter in module.parameters(recurse=False):
+        if parameter.dim() == 2:
+            nn.init.xavier_uniform_(parameter)
+        elif parameter.dim() == 3 and parameter.shape[1] > 1:
+            for matrix in parameter:
+                nn.init.xavier_uniform_(matrix)
+        else:
+            nn.init.zeros_(parameter)
+    for child in module.children():
+        initialize(child)

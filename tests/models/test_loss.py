@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qvbench.models import token_loss
-from qvbench.models.token_loss import training_totals, validation_scores
+from qvbench.models import loss
+from qvbench.models.loss import training_totals, validation_scores
 
 
 def _inputs(dtype: torch.dtype, rows: int = 37, vocabulary: int = 53, width: int = 11):
@@ -24,7 +24,7 @@ def _inputs(dtype: torch.dtype, rows: int = 37, vocabulary: int = 53, width: int
 @pytest.mark.parametrize("chunk", [8, 37, 1024])
 def test_loss_and_gradients_are_pytorchs(monkeypatch, smoothing, chunk):
     """A wrong closed form for the smoothed part, or a chunk counted twice."""
-    monkeypatch.setattr(token_loss, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(loss, "CHUNK_ROWS", chunk)
     ours, targets = _inputs(torch.float64)
     theirs, _ = _inputs(torch.float64)
     totals = training_totals(*ours, targets, smoothing)
