@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from qvbench.attention import ATTENTION, Attention
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.cli.checkpoint import load_translator_parts
 from qvbench.cli.main import main
 from qvbench.data.corpora import CORPORA, Corpus
@@ -30,10 +30,10 @@ class OneValue(Attention):
     def queries(self, x: Tensor) -> Tensor:
         return self.split(self.query(x), self.num_heads)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return self.split(self.pair(m), 2).split(1, 1)
 
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: KV) -> tuple[Tensor, Tensor]:
         k, v = memory
         return k, v
 

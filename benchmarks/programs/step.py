@@ -17,7 +17,7 @@ from benchmarks.programs.common import (
     load_weights,
     values_of,
 )
-from qvbench.attention.cache import Cache
+from qvbench.attention.cache import KVCache
 
 
 class Stepping:
@@ -34,9 +34,9 @@ class Stepping:
         self._layer.to(values["device"])
         x = alone.inputs({**values, "length": values["length"] + 1}).to(values["device"])
         self._x = x[:, -1:].clone()
-        self._cache = Cache()
+        self._cache = KVCache()
         with autocast(values):
-            memory = self._cache.append(self._layer.remember(x[:, :-1]))
+            memory = self._cache.append(self._layer.project_kv(x[:, :-1]))
         read = [*memory, *self._layer.parameters()]
         batch = len(x)
         self.settings["cache_bytes"] = sum(t.numel() * t.element_size() for t in memory)

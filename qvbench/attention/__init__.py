@@ -6,7 +6,7 @@ from typing import Any
 
 from qvbench.attention.gqa import GQA
 from qvbench.attention.gqa_qv import GQAQV
-from qvbench.attention.interface import Attention, AttentionRecipe
+from qvbench.attention.interface import Attention, AttentionFactory, precomputed
 from qvbench.attention.keyless import Keyless
 from qvbench.attention.mla import MLA
 from qvbench.attention.mla_qv import MLAQV
@@ -44,4 +44,4 @@ def build_attention(name: str, *, d_model: int, num_heads: int, **settings: Any)
     return ATTENTION[name](d_model=d_model, num_heads=num_heads, **settings)
 
 
-__all__ = ["ATTENTION", "Attention", "AttentionRecipe", "build_attention"]
+__all__ = ["ATTENTION", "Attention", "AttentionFactory", "build_attention", "precomputed"]

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention import core
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -30,19 +30,19 @@ class AbsorbingAttention(Attention):
 
     # What a mechanism says
 
-    def compress(self, m: Tensor) -> Memory:
+    def compress(self, m: Tensor) -> KV:
         """The lean memory of tokens (B, Lk, d): tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
-    def expand(self, lean: Memory) -> Memory:
+    def expand(self, lean: KV) -> KV:
         """What is kept of a lean memory if keys must be: tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
-    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+    def scores(self, q: Tensor, lean: KV) -> Tensor:
         """Logits (B, H, Lq, Lk) of scaled queries (B, H, Lq, Dk) against a lean memory."""
         raise NotImplementedError
 
-    def mixed(self, lean: Memory) -> Tensor:
+    def mixed(self, lean: KV) -> Tensor:
         """What the weights sum up: values, or what they are made from, (B, heads, Lk, width)."""
         raise NotImplementedError
 
@@ -67,26 +67,26 @@ class AbsorbingAttention(Attention):
         """Whether the position scheme leaves the key's matrix free to move."""
         return not self.position.rotates
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         lean = self.compress(m)
         return lean if self.absorbs else self.expand(lean)
 
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: KV) -> tuple[Tensor, Tensor]:
         return super().keys_values(self.expand(memory) if self.absorbs else memory)
 
-    def recall(
-        self, x: Tensor, memory: Memory, *, mask: Tensor | None = None, causal: bool = False
+    def attend_cached(
+        self, x: Tensor, memory: KV, *, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """As written for the base class, with the key's matrix on the query's side."""
         if not self.absorbs:
-            return super().recall(x, memory, mask=mask, causal=causal)
+            return super().attend_cached(x, memory, mask=mask, causal=causal)
         q = self.queries(x)
         q_len, k_len = q.shape[2], memory[0].shape[2]
         q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
         settings = self.kernel_settings(q_len, k_len, mask, causal, k_len - q_len)
         return self.merge(self.values_from(self.look_up(q, memory, settings)))
 
-    def look_up(self, q: Tensor, lean: Memory, settings: dict[str, Any]) -> Tensor:
+    def look_up(self, q: Tensor, lean: KV, settings: dict[str, Any]) -> Tensor:
         """Scaled queries (B, H, Lq, Dk) to sums of :meth:`mixed` (B, H, Lq, width).
 
         ``settings`` are those of :func:`~qvbench.attention.core.weigh`.
@@ -115,5 +115,5 @@ class AbsorbingAttention(Attention):
         return Cost(cost.query, memory=cost.memory + cost.key, key=0, pair=cost.pair)
 
     @property
-    def recall_cost(self) -> Cost:
+    def cached_cost(self) -> Cost:
         return self.absorbed_cost if self.absorbs else self.cost

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Memory = tuple[Tensor, ...]
+KV = tuple[Tensor, ...]
 """What a mechanism keeps of its memory side: tensors (B, heads, L, width)."""
 
 SPARE_TOKENS = 8
 
 
-class Cache:
+class KVCache:
     """The memory of one attention layer: (N, heads, length, width) tensors that grow.
 
     A step reads views of the filled part. Room grows by a quarter when it runs out, so that a
@@ -26,14 +26,14 @@ class Cache:
         self._buffers: list[Tensor] = []
 
     @classmethod
-    def of(cls, memory: Sequence[Tensor]) -> Cache:
+    def of(cls, memory: Sequence[Tensor]) -> KVCache:
         """A cache of its own of what is remembered, (N, heads, length, width), and no room."""
         cache = cls()
         cache.length = memory[0].shape[2]
         cache._buffers = [tensor.clone() for tensor in memory]
         return cache
 
-    def append(self, memory: Sequence[Tensor]) -> Memory:
+    def append(self, memory: Sequence[Tensor]) -> KV:
         """Add the memory of new tokens (N, heads, new, width); gives back that of all tokens."""
         end = self.length + memory[0].shape[2]
         if not self._buffers:
@@ -43,9 +43,9 @@ class Cache:
         for buffer, new in zip(self._buffers, memory, strict=True):
             buffer[:, :, self.length : end] = new
         self.length = end
-        return self.memory()
+        return self.kv()
 
-    def memory(self) -> Memory:
+    def kv(self) -> KV:
         """That of all tokens, as views."""
         return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
 
@@ -61,17 +61,17 @@ class Cache:
         moved = moved_rows(rows) if moved is None else moved
         if len(moved):
             came_from = rows[moved]
-            for filled in self.memory():
+            for filled in self.kv():
                 filled.index_copy_(0, moved, filled.index_select(0, came_from))
         self._buffers = [buffer[: len(rows)] for buffer in self._buffers]
 
-    def numbers(self) -> int:
+    def elements_per_token(self) -> int:
         """Numbers kept per token, read off the tensors."""
         return sum(buffer.shape[1] * buffer.shape[3] for buffer in self._buffers)
 
     def _grow(self, room: int) -> None:
         new = [b.new_empty(*b.shape[:2], room, b.shape[3]) for b in self._buffers]
-        for buffer, filled in zip(new, self.memory(), strict=True):
+        for buffer, filled in zip(new, self.kv(), strict=True):
             buffer[:, :, : self.length] = filled
         self._buffers = new
 

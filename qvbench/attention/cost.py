@@ -34,6 +34,6 @@ class Cost:
         """The gradient of :meth:`forward`: by both factors of every product that is trained."""
         return 2 * self.forward(queries, keys) - self.frozen * keys
 
-    def recall(self, queries: int, keys: int) -> int:
+    def attend_cached(self, queries: int, keys: int) -> int:
         """Queries over keys that were remembered before."""
         return self.query * queries + self.key * keys + self.pair * queries * keys

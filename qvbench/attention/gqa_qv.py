@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -28,11 +28,12 @@ class GQAQV(Attention):
         self, d_model: int, num_heads: int, *, num_kv_heads: int = 1, **settings: Any
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
-        self.num_kv_heads = self.sharing("num_kv_heads", num_kv_heads)
+        self.label = "MQA-QvVv" if num_kv_heads == 1 else f"GQA-QvVv {num_kv_heads}"
+        self.num_kv_heads = self.check_divisor("num_kv_heads", num_kv_heads)
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_kv_heads * self.head_dim)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return (self.split(self.value(m), self.num_kv_heads),)
 
     @property

@@ -6,13 +6,15 @@ width, Dv value width, d model width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
-from qvbench.attention.cache import Cache, Memory
+from qvbench.attention.cache import KV, KVCache
 from qvbench.attention.cost import Cost
 from qvbench.attention.query_blocks import attend_in_blocks
 from qvbench.attention.triton import fused
@@ -25,11 +27,11 @@ from qvbench.positions.none import NoPosition
 class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
 
-    A mechanism defines :meth:`remember` (what one token leaves in the decoding cache),
+    A mechanism defines :meth:`project_kv` (what one token leaves in the decoding cache),
     ``cache_layout`` and ``cost``; :meth:`queries` and :meth:`keys_values` (keys and values from
-    what was remembered) where they are not the usual ones. Everything else is common. One that
-    can decode without building its keys overrides :meth:`recall` and ``recall_cost``; one that
-    cannot work with a position scheme says so in :meth:`objection`.
+    what is cached) where they are not the usual ones. Everything else is common. One that can
+    decode without building its keys overrides :meth:`attend_cached` and ``cached_cost``; one that
+    cannot work with a position scheme says so in :meth:`incompatible_with`.
 
     Args:
         d_model: model width, d.
@@ -38,6 +40,10 @@ class Attention(nn.Module):
         dropout: probability with which an attention weight is dropped in training.
         head_dim: width of a head; ``d_model / num_heads`` if not given.
         bias: add a bias to the projections (the papers and the recipe have none).
+
+    Attributes:
+        label: display name, for tables and figures.
+        backend: which kernel computed the last pass, and why.
 
     Raises:
         UserError: the width is no multiple of the heads and no head width is given, or the
@@ -62,14 +68,15 @@ class Attention(nn.Module):
             )
         if head_dim is not None and head_dim < 1:
             raise UserError(f"{type(self).__name__}: head_dim must be at least 1, got {head_dim}")
+        self.label = type(self).__name__
         self.d_model = d_model
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
         self.position = position if position is not None else NoPosition(num_heads)
-        self.refuse(self.objection(self.position))
+        self.refuse(self.incompatible_with(self.position))
         self.dropout = dropout
         self.bias = bias
-        self.backend: Backend | None = None  # which kernel computed the last pass, and why
+        self.backend: Backend | None = None
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
 
     # What a mechanism says
@@ -81,11 +88,11 @@ class Attention(nn.Module):
         """(B, Lq, d) to (B, H, Lq, Dk); through ``query`` unless given."""
         return self.split(self.query(x), self.num_heads)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         """What tokens (B, Lk, d) leave in the cache: tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
-    def keys_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: KV) -> tuple[Tensor, Tensor]:
         """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what was remembered.
 
         Unless given: the first tensor and the last, so one tensor alone is both.
@@ -94,7 +101,7 @@ class Attention(nn.Module):
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        """(heads, width) of each tensor of :meth:`remember`."""
+        """(heads, width) of each tensor of :meth:`project_kv`."""
         raise NotImplementedError
 
     @property
@@ -103,20 +110,20 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     @property
-    def recall_cost(self) -> Cost:
-        """Multiply-adds of :meth:`recall`; those of :meth:`forward` unless given."""
+    def cached_cost(self) -> Cost:
+        """Multiply-adds of :meth:`attend_cached`; those of :meth:`forward` unless given."""
         return self.cost
 
-    def fold(self) -> None:
-        """Multiply beforehand what fixed weights allow; see :mod:`qvbench.attention.folding`."""
+    def precompute(self) -> None:
+        """Multiply consecutive weights once; see :func:`precomputed`."""
 
-    def unfold(self) -> None:
-        """Forget what :meth:`fold` has made."""
+    def discard_precomputed(self) -> None:
+        """Drop what :meth:`precompute` has made."""
 
-    def objection(self, position: Position) -> str | None:
+    def incompatible_with(self, position: Position) -> str | None:
         """Why the mechanism makes no sense with a position scheme, and what does; ``None`` if
         it does."""
-        return position.objection(self.head_dim)
+        return position.incompatible_with(self.head_dim)
 
     # What they have in common
 
@@ -135,7 +142,7 @@ class Attention(nn.Module):
         Returns:
             (B, H, Lq, Dk), (B, Hk, Lk, Dk), (B, Hv, Lk, Dv).
         """
-        return self.queries(x), *self.keys_values(self.remember(x if m is None else m))
+        return self.queries(x), *self.keys_values(self.project_kv(x if m is None else m))
 
     def forward(
         self,
@@ -155,12 +162,12 @@ class Attention(nn.Module):
         """
         return self.attend(*self.project(x, m), mask=mask, causal=causal)
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, cache: KVCache) -> Tensor:
         """Self-attention of the next tokens (N, new, d), causally, from a cache that they join."""
-        return self.recall(x, cache.append(self.remember(x)), causal=True)
+        return self.attend_cached(x, cache.append(self.project_kv(x)), causal=True)
 
-    def recall(
-        self, x: Tensor, memory: Memory, *, mask: Tensor | None = None, causal: bool = False
+    def attend_cached(
+        self, x: Tensor, memory: KV, *, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """Attention of ``x`` (B, Lq, d) over what is remembered, from that alone: (B, Lq, d)."""
         k, v = self.keys_values(memory)
@@ -236,7 +243,7 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(matrix)
         return weight
 
-    def sharing(self, name: str, heads: int) -> int:
+    def check_divisor(self, name: str, heads: int) -> int:
         """A number of heads that query heads share, ``heads``, as the setting ``name``.
 
         Raises:
@@ -257,9 +264,33 @@ class Attention(nn.Module):
         return self.output(x.transpose(1, 2).flatten(2))
 
 
-class AttentionRecipe(Protocol):
+class AttentionFactory(Protocol):
     """What a config makes of a mechanism: the model calls it once per layer."""
 
     def __call__(
         self, *, d_model: int, num_heads: int, position: Position | None, dropout: float
     ) -> Attention: ...
+
+
+class HasModules(Protocol):
+    """A network."""
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+
+@contextmanager
+def precomputed(network: HasModules) -> Iterator[None]:
+    """Decoding with fixed weights: consecutive matrices are multiplied once, not per token.
+
+    There are no gradients inside, and weights must not change: a fused optimizer changes them
+    without a trace that one could look for.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Attention)]
+    with torch.no_grad():
+        try:
+            for layer in layers:
+                layer.precompute()
+            yield
+        finally:
+            for layer in layers:
+                layer.discard_precomputed()

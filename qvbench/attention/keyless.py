@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -27,33 +27,34 @@ class Keyless(Attention):
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
+        self.label = "Keyless"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_heads * self.head_dim)
         self.routing = self.head_matrices(self.head_dim, self.head_dim)
-        self._folded: tuple[Tensor, Tensor | None] | None = None
+        self._product: tuple[Tensor, Tensor | None] | None = None
 
     def queries(self, x: Tensor) -> Tensor:
-        if self._folded is None:
+        if self._product is None:
             return core.head_by_head(self.split(self.query(x), self.num_heads), self.routing)
-        return self.split(nn.functional.linear(x, *self._folded), self.num_heads)
+        return self.split(nn.functional.linear(x, *self._product), self.num_heads)
 
-    def fold(self) -> None:
+    def precompute(self) -> None:
         with torch.autocast(self.routing.device.type, enabled=False):
-            self._folded = (self._fold(self.query.weight.mT), self._fold_bias())
+            self._product = (self._multiply(self.query.weight.mT), self._bias_product())
 
-    def unfold(self) -> None:
-        self._folded = None
+    def discard_precomputed(self) -> None:
+        self._product = None
 
-    def _fold(self, rows: Tensor) -> Tensor:
+    def _multiply(self, rows: Tensor) -> Tensor:
         """(n, H * D) times the maps, transposed: (H * D, n)."""
         heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, n, D)
         return (heads @ self.routing).mT.flatten(0, 1).contiguous()
 
-    def _fold_bias(self) -> Tensor | None:
+    def _bias_product(self) -> Tensor | None:
         bias = self.query.bias
-        return None if bias is None else self._fold(bias[None])[:, 0]
+        return None if bias is None else self._multiply(bias[None])[:, 0]
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return (self.split(self.value(m), self.num_heads),)
 
     @property
@@ -67,6 +68,6 @@ class Keyless(Attention):
         return Cost(query=2 * d * width + routing, memory=d * width, key=0, pair=2 * width)
 
     @property
-    def recall_cost(self) -> Cost:
+    def cached_cost(self) -> Cost:
         d, width = self.d_model, self.num_heads * self.head_dim
         return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 from qvbench.errors import UserError
@@ -63,6 +63,7 @@ class MLA(AbsorbingAttention):
         **settings: Any,
     ) -> None:
         super().__init__(d_model, num_heads, bias=bias, **settings)
+        self.label = "MLA, own key latent" if key_rank else "MLA"
         if rope_dim is not None and (rope_dim < 2 or rope_dim % 2):
             raise UserError(f"MLA: rope_dim must be even and at least 2, got {rope_dim}")
         check_ranks(self, value_rank=value_rank, key_rank=key_rank, query_rank=query_rank)
@@ -87,7 +88,7 @@ class MLA(AbsorbingAttention):
         self.value = torch.nn.Linear(self.value_rank, width, bias=False)
         self.rotary_key = self.linear(d_model, self.rope_dim) if self.rope_dim else None
 
-    def objection(self, position: Position) -> str | None:
+    def incompatible_with(self, position: Position) -> str | None:
         """None: the rotary part has a width of its own."""
         return None
 
@@ -103,7 +104,7 @@ class MLA(AbsorbingAttention):
         plain, rotary = x.split([x.shape[-1] - self.rope_dim, self.rope_dim], -1)
         return torch.cat((plain, self.position.rotate(rotary, start)), -1)
 
-    def compress(self, m: Tensor) -> Memory:
+    def compress(self, m: Tensor) -> KV:
         parts = [self.value_latent(m)]
         if self.key_latent is not None:
             parts.append(self.key_latent(m))
@@ -111,7 +112,7 @@ class MLA(AbsorbingAttention):
             parts.append(self.rotary_key(m))
         return tuple(part[:, None] for part in parts)
 
-    def expand(self, lean: Memory) -> Memory:
+    def expand(self, lean: KV) -> KV:
         c_value, c_key, rotary = self._parts(lean)
         v = self.split(self.value(c_value[:, 0]), self.num_heads)
         k = self.split(self.key(c_key[:, 0]), self.num_heads)
@@ -119,7 +120,7 @@ class MLA(AbsorbingAttention):
             k = torch.cat((k, rotary.expand(-1, self.num_heads, -1, -1)), -1)
         return k, v
 
-    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+    def scores(self, q: Tensor, lean: KV) -> Tensor:
         _, c_key, rotary = self._parts(lean)
         plain, q_rotary = q.split([self.head_dim, self.rope_dim], -1)
         up = self.key.weight.unflatten(0, (self.num_heads, -1))  # (H, D, Ck)
@@ -129,14 +130,14 @@ class MLA(AbsorbingAttention):
             logits = logits + core.shared_product(q_rotary, keys.mT)
         return logits
 
-    def mixed(self, lean: Memory) -> Tensor:
+    def mixed(self, lean: KV) -> Tensor:
         return lean[0]
 
     def values_from(self, mixed: Tensor) -> Tensor:
         up = self.value.weight.unflatten(0, (self.num_heads, -1))  # (H, D, Cv)
         return core.head_by_head(mixed, up.mT)
 
-    def _parts(self, lean: Memory) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _parts(self, lean: KV) -> tuple[Tensor, Tensor, Tensor | None]:
         """The value's latent, the key's, and the rotary key of a lean memory."""
         return lean[0], lean[int(self.key_latent is not None)], lean[-1] if self.rope_dim else None
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 
@@ -45,6 +45,7 @@ class MLAQV(AbsorbingAttention):
         **settings: Any,
     ) -> None:
         super().__init__(d_model, num_heads, bias=bias, **settings)
+        self.label = "MLA-QvVv"
         check_ranks(self, value_rank=value_rank, query_rank=query_rank)
         self.value_rank = value_rank or max(1, d_model // 4)
         width = num_heads * self.head_dim
@@ -52,18 +53,18 @@ class MLAQV(AbsorbingAttention):
         self.query = LatentProjection(d_model, width, rank=query_rank, bias=bias, norm=latent_norm)
         self.value = torch.nn.Linear(self.value_rank, width, bias=False)
 
-    def compress(self, m: Tensor) -> Memory:
+    def compress(self, m: Tensor) -> KV:
         return (self.value_latent(m)[:, None],)
 
-    def expand(self, lean: Memory) -> Memory:
+    def expand(self, lean: KV) -> KV:
         (c,) = lean
         return (self.split(self.value(c[:, 0]), self.num_heads),)
 
-    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+    def scores(self, q: Tensor, lean: KV) -> Tensor:
         (c,) = lean
         return core.shared_product(core.head_by_head(q, self._up), c.mT)
 
-    def mixed(self, lean: Memory) -> Tensor:
+    def mixed(self, lean: KV) -> Tensor:
         return lean[0]
 
     def values_from(self, mixed: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 from qvbench.positions.interface import Position
@@ -28,18 +28,19 @@ class QKTied(Attention):
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
+        self.label = "Q = K"
         self.query_key = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_heads * self.head_dim)
 
     def queries(self, x: Tensor) -> Tensor:
         return self.split(self.query_key(x), self.num_heads)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         k, v = self.query_key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_heads)
 
-    def objection(self, position: Position) -> str | None:
-        return position.symmetry_objection() or super().objection(position)
+    def incompatible_with(self, position: Position) -> str | None:
+        return position.symmetry_conflict() or super().incompatible_with(position)
 
     @property
     def cache_layout(self) -> tuple[tuple[int, int], ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 from qvbench.errors import UserError
@@ -30,15 +30,16 @@ class QKV(Attention):
         self, d_model: int, num_heads: int, *, head_dim_qk: int | None = None, **settings: Any
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
+        self.label = f"QKV, keys {head_dim_qk} wide" if head_dim_qk else "QKV"
         if head_dim_qk is not None and head_dim_qk < 1:
             raise UserError(f"QKV: head_dim_qk must be at least 1, got {head_dim_qk}")
         self.head_dim_qk = head_dim_qk or self.head_dim
-        self.refuse(self.position.objection(self.head_dim_qk))
+        self.refuse(self.position.incompatible_with(self.head_dim_qk))
         self.query = self.linear(d_model, num_heads * self.head_dim_qk)
         self.key = self.linear(d_model, num_heads * self.head_dim_qk)
         self.value = self.linear(d_model, num_heads * self.head_dim)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), self.num_heads), self.split(self.value(m), self.num_heads)
 
     @property

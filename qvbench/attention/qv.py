@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -19,10 +19,11 @@ class QV(Attention):
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
+        self.label = "QV"
         self.query = self.linear(d_model, self.num_heads * self.head_dim)
         self.value = self.linear(d_model, self.num_heads * self.head_dim)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return (self.split(self.value(m), self.num_heads),)
 
     @property

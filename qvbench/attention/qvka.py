@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.errors import UserError
 
@@ -55,7 +55,12 @@ class QVKa(AbsorbingAttention):
         self.context_heads = num_heads if context == "per_head" else 1
         self.num_value_heads = num_heads
         if num_value_heads is not None:
-            self.num_value_heads = self.sharing("num_value_heads", num_value_heads)
+            self.num_value_heads = self.check_divisor("num_value_heads", num_value_heads)
+        self.label = f"QV-Ka {self.context_dim / self.head_dim:g}×"  # noqa: RUF001 - multiplied
+        if context == "per_head":
+            self.label += ", context per head"
+        if num_value_heads is not None:
+            self.label += f", values of {num_value_heads}"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, self.num_value_heads * self.head_dim)
         self.context = self.linear(d_model, self.context_heads * self.context_dim)
@@ -64,24 +69,24 @@ class QVKa(AbsorbingAttention):
         if self.bias:
             self.key_bias = nn.Parameter(torch.zeros(num_heads, 1, self.head_dim))
 
-    def compress(self, m: Tensor) -> Memory:
+    def compress(self, m: Tensor) -> KV:
         return (
             self.split(self.context(m), self.context_heads),
             self.split(self.value(m), self.num_value_heads),
         )
 
-    def expand(self, lean: Memory) -> Memory:
+    def expand(self, lean: KV) -> KV:
         g, v = lean
         own = core.repeat_heads(v, self.num_heads)
         pair = [x.expand(-1, self.num_heads, -1, -1) for x in (g, own)]
         k = core.head_by_head(torch.cat(pair, -1), self.key_weight)  # [G; V_i] W_i^K
         return k if self.key_bias is None else k + self.key_bias, v
 
-    def scores(self, q: Tensor, lean: Memory) -> Tensor:
+    def scores(self, q: Tensor, lean: KV) -> Tensor:
         of_context, q_value = self._split_scores(q, lean)
         return of_context + core.shared_product(q_value, lean[1].mT)
 
-    def look_up(self, q: Tensor, lean: Memory, settings: dict[str, Any]) -> Tensor:
+    def look_up(self, q: Tensor, lean: KV, settings: dict[str, Any]) -> Tensor:
         if settings["coefficient"] is not None:
             return super().look_up(q, lean, settings)
         # The value is the key, and the context's part of the logits a bias, for a kernel that
@@ -92,7 +97,7 @@ class QVKa(AbsorbingAttention):
         unscaled = q_value * self.head_dim**0.5  # the kernel scales again
         return core.attend(unscaled, lean[1], lean[1], **{**settings, "bias": bias})
 
-    def _split_scores(self, q: Tensor, lean: Memory) -> tuple[Tensor, Tensor]:
+    def _split_scores(self, q: Tensor, lean: KV) -> tuple[Tensor, Tensor]:
         """The context's part of the logits (B, H, Lq, Lk), and queries for the value (B, H, Lq, D).
 
         The key's bias is constant over the keys, but a coefficient multiplies it.
@@ -102,7 +107,7 @@ class QVKa(AbsorbingAttention):
         logits = core.shared_product(q_context, lean[0].mT)
         return logits if self.key_bias is None else logits + q @ self.key_bias.mT, q_value
 
-    def mixed(self, lean: Memory) -> Tensor:
+    def mixed(self, lean: KV) -> Tensor:
         return lean[1]
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -30,11 +30,12 @@ class SharedKey(Attention):
         self, d_model: int, num_heads: int, *, frozen: bool = False, **settings: Any
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
+        self.label = "shared key, frozen" if frozen else "shared key"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.key = self.linear(d_model, self.head_dim).requires_grad_(not frozen)
         self.value = self.linear(d_model, num_heads * self.head_dim)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), 1), self.split(self.value(m), self.num_heads)
 
     @property

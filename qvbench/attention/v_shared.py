@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qvbench.attention.cache import Memory
+from qvbench.attention.cache import KV
 from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
@@ -27,12 +27,13 @@ class VShared(Attention):
         self, d_model: int, num_heads: int, *, num_value_heads: int = 1, **settings: Any
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
-        self.num_value_heads = self.sharing("num_value_heads", num_value_heads)
+        self.label = f"V-shared {num_value_heads}"
+        self.num_value_heads = self.check_divisor("num_value_heads", num_value_heads)
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.key = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_value_heads * self.head_dim)
 
-    def remember(self, m: Tensor) -> Memory:
+    def project_kv(self, m: Tensor) -> KV:
         k, v = self.key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_value_heads)
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from qvbench.attention import ATTENTION, AttentionRecipe
+from qvbench.attention import ATTENTION, AttentionFactory
 from qvbench.data.corpora import CORPORA
-from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.registry import Registry
 
 
@@ -22,8 +22,8 @@ class Choice(NamedTuple):
 
 
 CHOICES: Mapping[str, Choice] = {
-    "model.attention": Choice(ATTENTION, AttentionRecipe),
-    "model.position": Choice(POSITIONS, PositionRecipe),
+    "model.attention": Choice(ATTENTION, AttentionFactory),
+    "model.position": Choice(POSITIONS, PositionFactory),
     "data.corpus": Choice(CORPORA),
 }
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention.folding import folded
+from qvbench.attention import precomputed
 from qvbench.decoding.beam import beam_search
 from qvbench.decoding.search import greedy
 
@@ -161,7 +161,7 @@ def _evaluating(network: Network) -> Iterator[None]:
     try:
         for module, _ in modes:
             module.training = False
-        with torch.inference_mode(), folded(network):
+        with torch.inference_mode(), precomputed(network):
             yield
     finally:
         for module, training in modes:

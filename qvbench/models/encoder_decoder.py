@@ -12,8 +12,8 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention import Attention, AttentionRecipe
-from qvbench.attention.cache import Cache, moved_rows
+from qvbench.attention import Attention, AttentionFactory
+from qvbench.attention.cache import KVCache, moved_rows
 from qvbench.errors import UserError
 from qvbench.models.layers import (
     LAYER_NORM_EPS,
@@ -26,7 +26,7 @@ from qvbench.models.layers import (
     in_compute_dtype,
     initialize,
 )
-from qvbench.positions import Position, PositionRecipe
+from qvbench.positions import Position, PositionFactory
 
 
 @dataclass
@@ -42,8 +42,8 @@ class DecoderState:
         length: tokens decoded so far.
     """
 
-    caches: list[Cache]
-    sources: list[Cache]
+    caches: list[KVCache]
+    sources: list[KVCache]
     mask: Tensor
     length: int = 0
 
@@ -58,7 +58,7 @@ class DecoderState:
             self.mask = self.mask.index_select(0, sentences)
 
 
-def _reorder(caches: list[Cache], rows: Tensor) -> None:
+def _reorder(caches: list[KVCache], rows: Tensor) -> None:
     moved = moved_rows(rows)  # once for all: on a GPU the host waits for it
     for cache in caches:
         cache.reorder(rows, moved)
@@ -99,8 +99,8 @@ class EncoderDecoder(nn.Module):
         self,
         vocab_size: int,
         padding_id: int,
-        attention: AttentionRecipe,
-        position: PositionRecipe,
+        attention: AttentionFactory,
+        position: PositionFactory,
         *,
         d_model: int = 512,
         num_heads: int = 8,
@@ -200,9 +200,10 @@ class EncoderDecoder(nn.Module):
         """Prefill: encode (B, S) and remember it, for any number of hypotheses a sentence."""
         memory = self.encode(source)
         return DecoderState(
-            caches=[Cache() for _ in self.decoder],
+            caches=[KVCache() for _ in self.decoder],
             sources=[
-                Cache.of(layer.cross_attention.remember(memory)) for layer in self._decoder_layers()
+                KVCache.of(layer.cross_attention.project_kv(memory))
+                for layer in self._decoder_layers()
             ],
             mask=self.source_mask(source),
         )
@@ -212,7 +213,7 @@ class EncoderDecoder(nn.Module):
         x = self.target_embeddings(tokens[:, None], state.length)
         layers = self._decoder_layers()
         for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
-            x = layer.step(x, cache, source.memory(), state.mask)
+            x = layer.step(x, cache, source.kv(), state.mask)
         state.length += 1
         hidden = self.decoder_norm(x[:, 0])
         return self.project(hidden).to(torch.promote_types(hidden.dtype, torch.float32))
@@ -241,6 +242,6 @@ class NetworkFactory(Protocol):
         *,
         vocab_size: int,
         padding_id: int,
-        attention: AttentionRecipe,
-        position: PositionRecipe,
+        attention: AttentionFactory,
+        position: PositionFactory,
     ) -> EncoderDecoder: ...

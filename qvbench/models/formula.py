@@ -112,10 +112,10 @@ def prefill(network: EncoderDecoder, size: Size) -> Work:
     """Encode the source and remember it for the cross-attention of every decoder layer."""
     batch, source, _ = size
     attention = sum(
-        when_folded(layer.attention).forward(source, source) for layer in _encoder(network)
+        when_precomputed(layer.attention).forward(source, source) for layer in _encoder(network)
     )
     attention += source * sum(
-        layer.cross_attention.recall_cost.memory for layer in _decoder(network)
+        layer.cross_attention.cached_cost.memory for layer in _decoder(network)
     )
     return _flops(batch * attention, batch * source * _feed_forward(_encoder(network)), 0)
 
@@ -129,9 +129,9 @@ def decode(network: EncoderDecoder, size: Size) -> Work:
     batch, source, target = size
     attention = 0
     for layer in _decoder(network):
-        own, cross = layer.attention.recall_cost, layer.cross_attention.recall_cost
-        attention += sum(own.memory + own.recall(1, t) for t in range(1, target + 1))
-        attention += target * cross.recall(1, source)
+        own, cross = layer.attention.cached_cost, layer.cross_attention.cached_cost
+        attention += sum(own.memory + own.attend_cached(1, t) for t in range(1, target + 1))
+        attention += target * cross.attend_cached(1, source)
     return _flops(
         batch * attention,
         batch * target * _feed_forward(_decoder(network)),
@@ -139,15 +139,16 @@ def decode(network: EncoderDecoder, size: Size) -> Work:
     )
 
 
-def when_folded(attention: Attention) -> Cost:
-    """The cost of a layer's ``forward`` where weights are fixed and folded, as in decoding.
+def when_precomputed(attention: Attention) -> Cost:
+    """The cost of a layer's ``forward`` where weights are fixed and precomputed, as in decoding.
 
-    A mechanism that reads its memory alike in ``forward`` and in ``recall``, and yet asks less of a
-    query in ``recall``, has folded matrices on the query's side into one, for ``forward`` too.
+    A mechanism that reads its keys alike in ``forward`` and in ``attend_cached``, and yet asks
+    less of a query in ``attend_cached``, has multiplied matrices on the query's side into one, for
+    ``forward`` too.
     """
-    cost, recall = attention.cost, attention.recall_cost
-    folds = (cost.key, cost.pair) == (recall.key, recall.pair)
-    return replace(cost, query=recall.query) if folds else cost
+    cost, cached = attention.cost, attention.cached_cost
+    precomputes = (cost.key, cost.pair) == (cached.key, cached.pair)
+    return replace(cost, query=cached.query) if precomputes else cost
 
 
 def _flops(attention: int, feed_forward: int, output: int) -> Work:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qvbench.attention import Attention
-from qvbench.attention.cache import Cache, Memory
+from qvbench.attention.cache import KV, KVCache
 from qvbench.attention.dropout import Dropout
 from qvbench.positions import Position
 
@@ -163,7 +163,7 @@ class DecoderLayer(nn.Module):
         x = self.feed_forward_residual(x, self.feed_forward)
         return x
 
-    def step(self, x: Tensor, cache: Cache, source: Memory, mask: Tensor) -> Tensor:
+    def step(self, x: Tensor, cache: KVCache, source: KV, mask: Tensor) -> Tensor:
         """The next token of N hypotheses, (N, 1, d) to (N, 1, d), from caches alone.
 
         The N / B hypotheses of a sentence stand together, and are queries of one cross-attention:
@@ -172,7 +172,7 @@ class DecoderLayer(nn.Module):
 
         def over_source(y: Tensor) -> Tensor:
             queries = y.view(mask.shape[0], -1, y.shape[-1])
-            return self.cross_attention.recall(queries, source, mask=mask).view_as(y)
+            return self.cross_attention.attend_cached(queries, source, mask=mask).view_as(y)
 
         x = self.attention_residual(x, lambda y: self.attention.step(y, cache))
         x = self.cross_attention_residual(x, over_source)

@@ -6,7 +6,7 @@ from typing import Any
 
 from qvbench.positions.agf import AGF
 from qvbench.positions.alibi import ALiBi
-from qvbench.positions.interface import Position, PositionRecipe
+from qvbench.positions.interface import Position, PositionFactory
 from qvbench.positions.learned import Learned
 from qvbench.positions.none import NoPosition
 from qvbench.positions.rope import RoPE
@@ -33,4 +33,4 @@ def build_position(name: str, *, num_heads: int, **settings: Any) -> Position:
     return POSITIONS[name](num_heads=num_heads, **settings)
 
 
-__all__ = ["POSITIONS", "Position", "PositionRecipe", "build_position"]
+__all__ = ["POSITIONS", "Position", "PositionFactory", "build_position"]

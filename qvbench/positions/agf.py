@@ -68,6 +68,8 @@ class AGF(Position):
             )
         if exponent_low == 0 and exponent_high > 0:
             raise UserError("AGF: exponent_low 0 has no logarithm to spread from; give a small one")
+        self.label = "AGF" if kernel == "power_law" else f"AGF, {kernel.replace('_', ' ')}"
+        self.label += ("" if directional else ", symmetric") + (" + PCM-V" if value_scaling else "")
         self.value_scaling = value_scaling
         self.directions = 2 if directional else 1
         self.symmetric = not directional

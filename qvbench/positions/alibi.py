@@ -46,6 +46,7 @@ class ALiBi(Position):
         self, num_heads: int, d_model: int | None = None, directional: bool = True
     ) -> None:
         super().__init__(num_heads, d_model)
+        self.label = "ALiBi" if directional else "ALiBi, symmetric"
         left = torch.tensor(slopes(num_heads))
         # One head has no next one: half its slope tells the sides apart.
         right = left.roll(-1) if num_heads > 1 else left / 2

@@ -25,6 +25,9 @@ class Position(nn.Module):
     Args:
         num_heads: number of query heads, H.
         d_model: model width, for schemes that hold one vector per position.
+
+    Attributes:
+        label: display name, for tables and figures.
     """
 
     absolute: ClassVar[bool] = False
@@ -51,14 +54,15 @@ class Position(nn.Module):
 
     def __init__(self, num_heads: int, d_model: int | None = None) -> None:
         super().__init__()
+        self.label = type(self).__name__
         self.num_heads = num_heads
         self.d_model = d_model
 
-    def objection(self, head_dim: int) -> str | None:
+    def incompatible_with(self, head_dim: int) -> str | None:
         """Why the scheme cannot act on heads of a width, if it cannot."""
         return None
 
-    def symmetry_objection(self) -> str | None:
+    def symmetry_conflict(self) -> str | None:
         """Why mechanisms whose query and key are one vector refuse the scheme, if they do."""
         if not self.symmetric:
             return None
@@ -103,7 +107,7 @@ def offsets(q_len: int, k_len: int, first: int | None, device: torch.device) -> 
     return keys - torch.arange(start, start + q_len, device=device)[:, None]
 
 
-class PositionRecipe(Protocol):
+class PositionFactory(Protocol):
     """What a config makes of a scheme: the model calls it once per stack or per layer."""
 
     def __call__(self, *, num_heads: int, d_model: int) -> Position: ...

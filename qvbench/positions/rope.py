@@ -35,7 +35,7 @@ class RoPE(Position):
             raise UserError(f"RoPE: base must exceed 1, got {base}")
         self.base = base
 
-    def objection(self, head_dim: int) -> str | None:
+    def incompatible_with(self, head_dim: int) -> str | None:
         if head_dim % 2 == 0:
             return None
         return f"it rotates pairs of columns, but a head's width is {head_dim}; make it even"
@@ -47,7 +47,7 @@ class RoPE(Position):
             UserError: D is odd.
         """
         length, width = x.shape[-2:]
-        reason = self.objection(width)
+        reason = self.incompatible_with(width)
         if reason:
             raise UserError(f"RoPE: {reason}")
         cosine, sine = self._tables(length, width, start, x)

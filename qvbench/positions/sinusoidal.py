@@ -30,6 +30,10 @@ class Sinusoidal(Position):
 
     absolute = True
 
+    def __init__(self, num_heads: int, d_model: int | None = None) -> None:
+        super().__init__(num_heads, d_model)
+        self.label = "sinusoidal"
+
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         """Embeddings (B, L, d) plus the table's rows ``start`` to ``start + L``."""
         return x + sinusoids(x.shape[1], x.shape[2], start, x.device).to(x.dtype)

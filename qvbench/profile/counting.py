@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from qvbench.attention import ATTENTION
-from qvbench.attention.folding import folded
+from qvbench.attention import ATTENTION, precomputed
 from qvbench.models import formula
 from qvbench.models.encoder_decoder import DecoderState, EncoderDecoder
 from qvbench.models.formula import Size, Work
@@ -90,7 +89,7 @@ def run(network: EncoderDecoder, size: Size) -> tuple[dict[str, int], DecoderSta
         F.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
     flops["train"] = train.get_total_flops()
     network.zero_grad(set_to_none=True)
-    with folded(network):  # what is folded once for given weights is no cost of a batch
+    with precomputed(network):  # what is folded once for given weights is no cost of a batch
         with counter() as prefill:
             state = network.start(source)
         with counter() as decode:
@@ -131,7 +130,7 @@ def read_cache(network: EncoderDecoder, state: DecoderState) -> CacheNumbers:
     found = set()
     layers = cast("list[DecoderLayer]", list(network.decoder))
     for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
-        read = CacheNumbers(cache.numbers(), source.numbers())
+        read = CacheNumbers(cache.elements_per_token(), source.elements_per_token())
         declared = CacheNumbers(layer.attention.cache_size, layer.cross_attention.cache_size)
         if read != declared:
             raise DisagreementError(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from qvbench.attention.folding import folded
+from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.formula import Size
 from qvbench.models.loss import training_totals
@@ -166,7 +166,7 @@ def _decode_seconds(network: EncoderDecoder, size: Size, precision: Precision) -
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
     source, target = random_tokens(network, size)
-    with _autocast(source.device, precision), folded(network):
+    with _autocast(source.device, precision), precomputed(network):
         state = network.start(source)
         return statistics.median(
             _seconds(partial(network.step, tokens, state), source.device)

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 
-from qvbench.attention import ATTENTION, AttentionRecipe
+from qvbench.attention import ATTENTION, AttentionFactory
 from qvbench.data.batching import Batch
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text_processing import TextProcessor
@@ -25,7 +25,7 @@ from qvbench.errors import UserError
 from qvbench.metrics.accuracy import Perplexity, TokenAccuracy, TokenLoss
 from qvbench.models.encoder_decoder import EncoderDecoder, NetworkFactory
 from qvbench.models.loss import training_totals, validation_scores
-from qvbench.positions import POSITIONS, PositionRecipe
+from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.metric import Metric
 from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.scoring import score_translations
@@ -62,8 +62,8 @@ class TranslationTask(LightningModule):
 
     def __init__(
         self,
-        attention: AttentionRecipe,
-        position: PositionRecipe,
+        attention: AttentionFactory,
+        position: PositionFactory,
         network: NetworkFactory,
         optimizer: OptimizerCallable,
         schedule: Schedule | None = None,

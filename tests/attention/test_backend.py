@@ -120,7 +120,7 @@ def test_an_old_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products without tensor cores, far slower than the reference's, on a V100."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
     monkeypatch.setattr(torch.version, "hip", None)
-    reason = backend.objection_of(torch.device("cuda"), torch.float16, 64, 64)
+    reason = backend._why_not(torch.device("cuda"), torch.float16, 64, 64)
     assert reason == "this GPU's compute capability is 7.0, and Triton needs 8.0"
 
 
@@ -145,7 +145,7 @@ def test_what_the_kernel_does_not_take_is_the_references(
 
 def test_other_schemes_need_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds of compiling at the start of every run with sinusoidal positions."""
-    monkeypatch.setattr(backend, "objection_of", lambda *_: pytest.fail("checked"))
+    monkeypatch.setattr(backend, "_why_not", lambda *_: pytest.fail("checked"))
     for scheme in ("none", "t5", "alibi", "rope"):
         built = layer(scheme=scheme)
         built(torch.randn(1, 5, 16, device=DEVICE))

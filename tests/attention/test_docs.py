@@ -48,7 +48,7 @@ def test_formulas_of_the_page_are_those_of_the_tensors(name):
     letters = {"d": d, "H": heads, "D": d // heads, "G": 2, "C": 7, "Cv": 10}
     parameters, kept = (part.strip("` ") for part in ROWS[name].split("|"))
     assert sum(p.numel() for p in attention.parameters()) == value(parameters, letters)
-    remembered = attention.remember(torch.randn(1, 1, d))
+    remembered = attention.project_kv(torch.randn(1, 1, d))
     assert sum(t.numel() for t in remembered) == value(kept, letters)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qvbench.attention import ATTENTION
-from qvbench.attention.cache import Cache
-from qvbench.attention.folding import folded
+from qvbench.attention import ATTENTION, precomputed
+from qvbench.attention.cache import KVCache
 from qvbench.errors import UserError
 from qvbench.models.layers import initialize
 from qvbench.positions import POSITIONS
@@ -57,8 +56,8 @@ def test_what_is_recalled_is_what_was_attended(mechanism, scheme):
     mask = torch.ones(3, 7, dtype=torch.bool)
     mask[1, 4:] = False
     whole = attention(x, m, mask=mask)
-    with folded(attention):
-        recalled = attention.recall(x, attention.remember(m), mask=mask)
+    with precomputed(attention):
+        recalled = attention.attend_cached(x, attention.project_kv(m), mask=mask)
     torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-10)
 
 
@@ -68,7 +67,7 @@ def test_steps_through_reorders_are_the_whole_pass(mechanism, scheme):
     """A prefix that is remembered at the wrong place, or a reorder that mixes tensors up."""
     attention = double(mechanism, scheme)
     x = tokens(23)
-    cache, order = Cache(), torch.arange(3)
+    cache, order = KVCache(), torch.arange(3)
     seen = 0
     for new in (5, 1, 1, 9, 1, 6):  # prefixes of several tokens among single ones
         stepped = attention.step(x[:, seen : seen + new], cache)
@@ -78,14 +77,14 @@ def test_steps_through_reorders_are_the_whole_pass(mechanism, scheme):
         order = torch.tensor([2, 0, 1])
         cache.reorder(order)
         x = x[order]
-    assert cache.numbers() == attention.cache_size
+    assert cache.elements_per_token() == attention.cache_size
 
 
 @every_pair
 def test_cache_layout_is_what_is_kept(mechanism, scheme):
     """A cache that claims to be leaner than the tensors that it keeps."""
     attention = double(mechanism, scheme)
-    kept = attention.remember(tokens(4))
+    kept = attention.project_kv(tokens(4))
     assert tuple((t.shape[1], t.shape[3]) for t in kept) == attention.cache_layout
     assert attention.cache_size == sum(t[0, :, 0].numel() for t in kept)
 

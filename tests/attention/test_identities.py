@@ -78,7 +78,7 @@ def test_qvka_decodes_from_values_and_context_alone(position, context, bias):
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[1, 4:] = False
     whole = attention(x, m, mask=mask)
-    recalled = attention.recall(x, attention.remember(m), mask=mask)
+    recalled = attention.attend_cached(x, attention.project_kv(m), mask=mask)
     torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-12)
 
 
@@ -118,7 +118,7 @@ def test_cache_at_the_papers_size(name, settings, numbers):
     """A cache that claims to be leaner than the tensors that it keeps."""
     with torch.device("meta"):
         attention = build_attention(name, d_model=1024, num_heads=16, **settings)
-        kept = attention.remember(torch.empty(1, 3, 1024))
+        kept = attention.project_kv(torch.empty(1, 3, 1024))
     assert attention.cache_size == numbers
     assert sum(t.shape[1] * t.shape[3] for t in kept) == numbers
 

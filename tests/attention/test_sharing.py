@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
-from qvbench.attention import build_attention
-from qvbench.attention.folding import folded
+from qvbench.attention import build_attention, precomputed
 from qvbench.errors import UserError
 from qvbench.positions import build_position
 
@@ -163,20 +162,20 @@ def test_keyless_folds_its_two_query_matrices_exactly_and_anew(bias):
         optimizer.step()
         never_folded.load_state_dict(keyless.state_dict())
         plain = never_folded(x, m)
-        with folded(keyless):
+        with precomputed(keyless):
             assert_close(keyless(x, m), plain, rtol=0, atol=1e-12)
         with torch.no_grad():
             assert_close(keyless(x, m), plain, rtol=0, atol=1e-12)
 
 
-def test_what_is_folded_is_read():
+def test_what_is_precomputed_is_read():
     """A fold that nobody uses, or that stays when the context is left by an error."""
     keyless = build("keyless")
     x, m = inputs()
     plain = keyless(x, m)
 
     def search():
-        with folded(nn.ModuleList([keyless])):
+        with precomputed(nn.ModuleList([keyless])):
             keyless.routing.data.zero_()
             assert_close(keyless(x, m), plain, rtol=0, atol=1e-12)
             raise ValueError("of the search")

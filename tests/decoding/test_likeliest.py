@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qvbench.attention.cache import Cache
+from qvbench.attention.cache import KVCache
 from qvbench.decoding import likeliest as module
 from qvbench.decoding.beam import _order_of_places
 from qvbench.decoding.likeliest import _top, likeliest
@@ -79,7 +79,7 @@ def test_reordering_in_place_is_taking_rows(left: int) -> None:
     first, later = torch.randn(2, 6, 2, 3, 5, generator=generator).unbind()
     rows = torch.randint(6, (left,), generator=generator)
     for chosen in (rows, torch.arange(left), torch.arange(6).flip(0)[:left]):
-        cache = Cache.of([first])
+        cache = KVCache.of([first])
         cache.append([later])
         cache.reorder(chosen)
         (found,) = cache.append([later[:left]])
@@ -91,5 +91,5 @@ def test_a_cache_of_something_leaves_it_alone() -> None:
     """Catches what one layer remembers moved under another that shares it."""
     shared = torch.randn(4, 1, 3, 2)
     before = shared.clone()
-    Cache.of([shared]).reorder(torch.tensor([3, 2]))
+    KVCache.of([shared]).reorder(torch.tensor([3, 2]))
     assert torch.equal(shared, before)

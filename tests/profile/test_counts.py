@@ -89,7 +89,7 @@ def test_qkv_is_the_textbooks():
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Cost)])
-@pytest.mark.parametrize("wrong", ["cost", "recall_cost"])
+@pytest.mark.parametrize("wrong", ["cost", "cached_cost"])
 def test_a_wrong_cost_is_caught(monkeypatch, field, wrong):
     """A comparison that compares nothing: one multiply-add too many in one field must show."""
     cls = ATTENTION["qvka"]
@@ -97,7 +97,7 @@ def test_a_wrong_cost_is_caught(monkeypatch, field, wrong):
     right = getattr(network.decoder[0].attention, wrong)
     changed = replace(right, **{field: getattr(right, field) + 1})
     monkeypatch.setattr(cls, wrong, property(lambda self: changed))
-    if (wrong, field) == ("recall_cost", "frozen"):
+    if (wrong, field) == ("cached_cost", "frozen"):
         count(network, ODD)  # decoding has no gradient
         return
     with pytest.raises(DisagreementError, match="qvka declares"):
@@ -161,5 +161,5 @@ def test_caches_are_in_the_type_that_bytes_are_counted_in(mechanism):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         state = network.start(ids)
         network.step(ids[:, 0], state)
-    kept = [t for cache in (*state.caches, *state.sources) for t in cache.memory()]
+    kept = [t for cache in (*state.caches, *state.sources) for t in cache.kv()]
     assert {t.dtype for t in kept} == {torch.bfloat16}

@@ -111,11 +111,11 @@ def _verdict(q: Tensor, v: Tensor) -> str:
             torch.enable_grad(),
             torch.autocast(q.device.type, enabled=False),
         ):
-            _verdicts[about] = objection_of(*about[:4])
+            _verdicts[about] = _why_not(*about[:4])
     return _verdicts[about]
 
 
-def objection_of(device: torch.device, dtype: torch.dtype, width: int, value_width: int) -> str:
+def _why_not(device: torch.device, dtype: torch.dtype, width: int, value_width: int) -> str:
     if device.type == "cuda" and torch.version.hip is None:
         capability = torch.cuda.get_device_capability(device)
         if capability < OLDEST:
