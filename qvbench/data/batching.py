@@ -254,7 +254,8 @@ class EvaluationSampler(_TokenSampler):
     """Every pair exactly once, sorted by length, whatever the number of ranks.
 
     Where the number of batches is no multiple of the ranks', the largest are cut in two until it
-    is: nothing is repeated and nothing left out, and sums over pairs stay what they are.
+    is: nothing is repeated and nothing left out, and sums over pairs stay what they are. All ranks
+    take equally many, since one that has finished would leave the others waiting for ever.
 
     Args:
         lengths: of the pairs.
@@ -263,7 +264,7 @@ class EvaluationSampler(_TokenSampler):
         world_size: number of processes.
 
     Raises:
-        UserError: a pair is longer than the budget.
+        UserError: a pair is longer than the budget, or there are too few pairs for the ranks.
     """
 
     def __init__(
@@ -276,9 +277,14 @@ class EvaluationSampler(_TokenSampler):
         while len(self._batches) % world_size and len(self._batches) < len(order):
             largest = max(range(len(self._batches)), key=lambda n: len(self._batches[n]))
             self._batches[largest : largest + 1] = np.array_split(self._batches[largest], 2)
+        if len(self._batches) % world_size:
+            raise UserError(
+                f"{len(order)} evaluation pairs are too few for {world_size} processes to take "
+                "equally many batches; lower the number of devices"
+            )
 
     def __len__(self) -> int:
-        return len(range(self.rank, len(self._batches), self.world_size))
+        return len(self._batches) // self.world_size
 
     def batches(self, epoch: int) -> list[Int64]:
         return self._batches

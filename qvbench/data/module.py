@@ -82,8 +82,6 @@ class TranslationDataModule(LightningDataModule):
         if test_split is not None and test_split not in corpus.splits()[2:]:
             known = ", ".join(corpus.splits()[2:])
             raise UserError(f"test_split={test_split} is no test set; known are {known}")
-        # A rank without a batch of a tiny validation set has nothing to add, which is no fault.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.corpus = corpus
         self.max_tokens = max_tokens
         self.recipe = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)

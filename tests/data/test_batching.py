@@ -102,9 +102,16 @@ def test_evaluation_covers_every_pair_once_whatever_the_ranks(world_size: int) -
     assert sorted(seen) == list(range(101))
 
 
-def test_more_ranks_than_sentences_leave_some_without() -> None:
-    shares = [EvaluationSampler(lengths(3), 300, rank, 5).share(0) for rank in range(5)]
-    assert sum(len(batch) for share in shares for batch in share) == 3
+@pytest.mark.parametrize(("pairs", "max_tokens", "world_size"), [(3, 300, 5), (3, 30, 2)])
+def test_ranks_that_cannot_share_an_evaluation_set_are_refused(
+    pairs: int, max_tokens: int, world_size: int
+) -> None:
+    """Catches a rank that is done early, for which the others wait: too few pairs, or three
+    batches of one pair each for two ranks."""
+    size = Lengths(*(np.full(pairs, 20),) * 2)
+    for rank in range(world_size):
+        with pytest.raises(UserError, match=f"3 evaluation pairs are too few for {world_size}"):
+            EvaluationSampler(size, max_tokens, rank, world_size)
 
 
 def test_a_budget_smaller_than_a_sentence_is_refused() -> None:
