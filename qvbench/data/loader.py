@@ -9,7 +9,10 @@ swaps the sampler for another.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -124,7 +127,9 @@ class BatchLoader:
         # says which epoch it is.
         position = self._start()
         self.sampler.position = position
-        for batch in self._loader:
+        batches = iter(self._loader)
+        _raise_once_for_dead_workers()
+        for batch in batches:
             position = position._replace(batches=position.batches + 1)
             self.sampler.position = position
             yield batch
@@ -175,3 +180,30 @@ class BatchLoader:
         self.sampler.position = position
         self.sampler.set_epoch(position.trainer_epoch)
         self._resumed = True
+
+
+class _RaisesOnce:
+    """PyTorch's handler of SIGCHLD until it has raised.
+
+    It raises wherever the main thread is, once for every loader that lost a process. A second
+    exception would cut short the handling of the first: how the run ended would not be recorded.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+        self.raised = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.raised:
+            self.raised = True
+            self.handler(number, frame)
+            self.raised = False
+
+
+def _raise_once_for_dead_workers() -> None:
+    """Wrap PyTorch's handler, which the first loader with processes of its own has installed."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    if isinstance(handler, _RaisesOnce):
+        handler.raised = False
+    elif callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, _RaisesOnce(handler))

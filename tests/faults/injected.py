@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +48,30 @@ def poison(task: type[TranslationTask], number: int, factor: float, patch: Any) 
     return seen
 
 
-class KillWorker(Callback):
-    """Kills a loader's process with SIGKILL, as the system does that is short of memory."""
+class KillWorkers(Callback):
+    """Kills a loader's processes with SIGKILL, as the system does that is short of memory.
+
+    Those of training first; those of validation while the exception is being handled to which the
+    first gave rise.
+    """
+
+    others: tuple[int, ...] = ()
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step == 4:
-            for child in multiprocessing.active_children():
-                assert child.pid is not None
-                os.kill(child.pid, signal.SIGKILL)
+            children = sorted(child.pid or 0 for child in multiprocessing.active_children())
+            self.others = tuple(children[2:])  # started later, by the first validation
+            for child in children[:2]:
+                os.kill(child, signal.SIGKILL)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        for child in self.others:
+            os.kill(child, signal.SIGKILL)
+            while "Z" not in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2]:
+                time.sleep(0.01)  # here Python calls the handler of its end
+        print(f"killed {len(self.others)} more", file=sys.stderr)
 
 
 class RemoveStore(Callback):

@@ -42,8 +42,9 @@ def fit(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_one_line(tiny: Path, here: Path) -> None:
-    """Catches a training that waits for ever for a process that is gone, and a traceback."""
-    with_callback(tiny, "KillWorker")
+    """Catches a training that waits for ever for a process that is gone, a traceback, and a record
+    that does not say how the run ended where a second loader loses a process meanwhile."""
+    with_callback(tiny, "KillWorkers")
     words = ["--data.num_workers", "2", "--trainer.max_steps", "400"]
     done = fit(here, *words)
     assert done.returncode == 2, done.stderr
@@ -54,6 +55,7 @@ def test_a_killed_worker_is_one_line(tiny: Path, here: Path) -> None:
     assert last.startswith(tuple(known)), last
     assert "--data.num_workers" in last
     assert "Traceback" not in done.stderr
+    assert "killed 2 more" in done.stderr
     folder = here / "runs" / "tiny" / "seed-3"
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["fault"]["kind"]) == ("failed", "worker")
