@@ -41,6 +41,7 @@ from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
 from qvbench.training.hardware import check_hardware
 from qvbench.training.processes import is_first_process
 from qvbench.training.run_record import RunRecord
+from qvbench.training.schedules import end_with_training
 from qvbench.training.stop_signals import StoppedBySignal, slurm_job, was_requeued
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,9 @@ class ExperimentCLI(LightningCLI):
         with self._placing_faults():
             check_parts(self._settings)
             check_settings(self._settings)
+            if self.run:
+                settings, fit = self._settings, self.config.subcommand == "fit"
+                end_with_training(settings.model.schedule, settings.trainer.max_steps, fit)
 
     def _explain(self, message: str) -> str:
         """The parser's message in one line that starts with the place of the fault."""

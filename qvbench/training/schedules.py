@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from qvbench.errors import UserError
 
 
 class Schedule(ABC):
-    """A learning rate for every optimiser step."""
+    """A learning rate for every optimizer step."""
 
     @abstractmethod
     def learning_rate(self, step: int, d_model: int) -> float:
-        """The rate of optimiser step ``step`` (the first is 1) for a model of width ``d_model``."""
+        """The rate of optimizer step ``step`` (the first is 1) for a model of width ``d_model``."""
 
 
 def _check(name: str, **positive: float) -> None:
@@ -63,22 +64,27 @@ class LinearDecay(Schedule):
 
     Args:
         peak: highest learning rate, reached at the end of the warm-up.
-        total_steps: step at which the rate is zero; the budget plus one.
-        warmup_steps: steps over which the rate rises linearly.
+        total_steps: of the training; the rate is zero at the step after. By default the number
+            of ``trainer.max_steps``, filled in by :func:`end_with_training`.
+        warmup_steps: steps over which the rate rises linearly; a training that is not longer has
+            no decay.
     """
 
-    def __init__(self, peak: float, total_steps: int, warmup_steps: int = 100) -> None:
+    def __init__(
+        self, peak: float, total_steps: int | None = None, warmup_steps: int = 100
+    ) -> None:
         _check("LinearDecay", peak=peak, warmup_steps=warmup_steps)
-        if total_steps <= warmup_steps:
-            raise UserError(
-                f"LinearDecay: total_steps {total_steps} must exceed warmup_steps {warmup_steps}"
-            )
+        if total_steps is not None:
+            _check("LinearDecay", total_steps=total_steps)
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
 
     def learning_rate(self, step: int, d_model: int) -> float:
-        left = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
+        if self.total_steps is None:
+            raise UserError("LinearDecay: total_steps is not known; give it, or trainer.max_steps")
+        end = self.total_steps + 1
+        left = (end - step) / max(1, end - self.warmup_steps)  # a short try only warms up
         return self.peak * max(0.0, min(step / self.warmup_steps, left))
 
 
@@ -99,3 +105,36 @@ class Constant(Schedule):
 
     def learning_rate(self, step: int, d_model: int) -> float:
         return self.rate if step >= self.warmup_steps else self.rate * step / self.warmup_steps
+
+
+def end_with_training(schedule: Any, max_steps: int, fit: bool = True) -> None:
+    """Let a schedule that decays over ``total_steps`` end with the training.
+
+    Args:
+        schedule: ``class_path`` and ``init_args`` of a config, all arguments filled in; a number
+            of ``total_steps`` is filled in here. Other schedules stay as they are.
+        max_steps: ``trainer.max_steps``; -1 if the training ends otherwise.
+        fit: whether the schedule is used.
+
+    Raises:
+        UserError: ``total_steps`` is needed, or given and not the number of steps trained.
+    """
+    arguments = schedule.get("init_args") if schedule else None
+    if not arguments or "total_steps" not in arguments:
+        return
+    bounded = max_steps != -1
+    if arguments["total_steps"] is None and bounded:
+        arguments["total_steps"] = max_steps
+    total = arguments["total_steps"]
+    if fit and total is None:
+        name = schedule["class_path"].rpartition(".")[2]
+        raise UserError(
+            f"model.schedule.init_args.total_steps: {name} has to know how many steps are trained, "
+            "and no trainer.max_steps says so; give total_steps, or a schedule that does not end, "
+            "such as InverseSquareRoot"
+        )
+    if fit and bounded and total != max_steps:
+        raise UserError(
+            f"model.schedule.init_args.total_steps is {total}, but trainer.max_steps is "
+            f"{max_steps}; leave total_steps out, and it follows trainer.max_steps"
+        )

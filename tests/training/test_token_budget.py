@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from qvbench.errors import UserError
 from qvbench.tasks.translation import TranslationTask
@@ -89,6 +90,25 @@ def test_the_count_is_read_seldom_and_never_late(
     assert found["steps"] == 60
     assert reads[-1] == 60
     assert len(reads) < 15
+
+
+def test_a_schedule_ends_with_the_training(tiny: Path, qvbench: Qvbench) -> None:
+    """Catches a resolved config without the number of steps after which the rate is zero, and a
+    run that goes on for longer at a rate of zero."""
+    schedule = ("--model.schedule", "LinearDecay", "--model.schedule.peak", "0.01")
+    fit(qvbench, "decay", *schedule)
+    kept = Path("runs/decay/seed-3/config.yaml")
+    assert yaml.safe_load(kept.read_text())["model"]["schedule"]["init_args"]["total_steps"] == 6
+    longer = ("fit", "--config", str(kept), "--trainer.max_steps", "9")
+    answer = qvbench(*longer)
+    assert (answer.status, answer.out) == (2, "")
+    assert "total_steps is 6, but trainer.max_steps is 9" in answer.err
+    answer = qvbench(
+        "fit", "--config", "tiny.yaml", "--name", "decay", *schedule, "--ckpt_path", "last",
+        "--trainer.max_steps", "9",
+    )  # fmt: skip
+    assert answer.status == 2
+    assert "model.schedule.total_steps is 6 there, 9 here" in answer.err
 
 
 def test_no_tokens_are_no_budget() -> None:
