@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +34,7 @@ from qvbench.cli.setting_checks import (
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
+from qvbench.runs.identity import DEFAULTS, EXCLUDED
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import faults, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
@@ -45,6 +49,9 @@ from qvbench.training.schedules import end_with_training
 from qvbench.training.stop_signals import StoppedBySignal, slurm_job, was_requeued
 
 log = logging.getLogger(__name__)
+
+# Arguments of Lightning's callbacks have members of enums by default, which YAML does not know.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, item: dumper.represent_data(item.value))
 
 FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 """Tells the processes that a run starts for its other devices which folder it has."""
@@ -245,8 +252,7 @@ class ExperimentCLI(LightningCLI):
         config["plugins"] = with_safe_checkpoints(config["plugins"])
         if self.folder is not None:
             seed = self._settings.seed_everything
-            text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
-            record = RunRecord(self.folder, self._name, text, seed)
+            record = RunRecord(self.folder, self._name, self.resolved, seed)
             callbacks += [record, *folder_callbacks(self.config.subcommand, config, self.folder)]
             callbacks.append(dry_pass(self._settings.dry_pass))
             config["default_root_dir"] = str(self.folder)
@@ -334,14 +340,64 @@ class ExperimentCLI(LightningCLI):
     def _resolve(self) -> dict[str, Any]:
         """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
         settings = self._settings.clone()
-        for key in (
-            *self._subcommand_method_arguments[self.config.subcommand],
-            "config",
-            "name",
-            "dry_pass",
-        ):
+        method = self._subcommand_method_arguments[self.config.subcommand] if self.run else []
+        for key in (*method, "config", "name", "dry_pass"):
             settings.pop(key, None)
-        parser = self._parser(self.config.subcommand)
+        parser = self._parser(self.config.subcommand if self.run else None)
         text = parser.dump(settings, skip_none=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
+        resolved["trainer"] = without_new_defaults(resolved["trainer"], Trainer)
         return resolved
+
+
+def without_new_defaults(trainer: dict[str, Any], trainer_class: type) -> dict[str, Any]:
+    """A trainer's settings without the defaults of arguments that this version does not know.
+
+    A release of Lightning that has one more argument is no other experiment. What is off by default
+    (None, False) stays, as it counts for nothing.
+    """
+    new = {
+        name: parameter.default
+        for name, parameter in inspect.signature(trainer_class).parameters.items()
+        if f"trainer.{name}" not in DEFAULTS.keys() | EXCLUDED
+        and parameter.default is not None
+        and parameter.default is not False
+    }
+    return {key: value for key, value in trainer.items() if key not in new or value != new[key]}
+
+
+class _Resolver(ExperimentCLI):
+    """Resolves one command line after the other with one parser; builds and runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__([], run=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Nothing is given yet; a seed of ``False`` leaves the random numbers alone."""
+        self.config = Namespace(seed_everything=False)
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def resolve(self, args: list[str]) -> dict[str, Any]:
+        super().parse_arguments(self.parser, args)
+        return self._resolve()
+
+
+def resolve(args: list[str]) -> dict[str, Any]:
+    """The resolved config of a command line of ``fit``: what a run of it keeps as ``config.yaml``.
+
+    A tenth of a second each; the first call builds the parser.
+
+    Args:
+        args: those after ``fit``, without ``--name`` and ``--ckpt_path``.
+
+    Raises:
+        UserError: one line that names the place, the key, and what is allowed.
+    """
+    return _resolver().resolve(args)
+
+
+@cache
+def _resolver() -> _Resolver:
+    return _Resolver()

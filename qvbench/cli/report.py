@@ -21,9 +21,8 @@ from qvbench.report.table import LEFT as WORDS
 from qvbench.report.variant_page import variant_page
 from qvbench.report.variant_table import COSTS, LEFT, RESULT, filled, part_of_table
 from qvbench.report.variants import Comparison, compare
-from qvbench.runs.identity import Settings
 from qvbench.sweep.plan import part_overrides
-from qvbench.sweep.suite import find_suite, read_suite
+from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 
 def main(argv: list[str]) -> int:
@@ -100,7 +99,9 @@ def _runs(arguments: Namespace, overrides: Settings) -> list[load.Run]:
     if arguments.suite is not None:
         suite = read_suite(find_suite(arguments.suite))
         places = arguments.runs or [Path("runs")]
-        return runs_of_suite(suite, places, overrides, arguments.seeds or ())
+        from qvbench.cli.experiment import resolve  # imports torch, so not without --suite
+
+        return runs_of_suite(suite, places, resolve, overrides, arguments.seeds or ())
     if overrides or arguments.seeds:
         option = f"--{overrides[0][0]}" if overrides else "--seeds"
         raise UserError(f"{option}: belongs to a suite's runs; give --suite too")

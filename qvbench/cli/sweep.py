@@ -33,11 +33,13 @@ def main(argv: list[str]) -> int:
         0 if everything is finished or in hand, 1 if a run failed.
     """
     arguments, rest = _parser().parse_known_args(argv)
+    from qvbench.cli.experiment import resolve  # torch: seconds that --help need not take
+
     suite = read_suite(find_suite(arguments.suite))
     overrides = read_overrides(rest)
     launcher = LAUNCHERS[arguments.launcher](read_resources(arguments.resources))
     output = arguments.output.resolve()
-    runs = plan(suite, output, arguments.only, arguments.seeds, overrides)
+    runs = plan(suite, output, resolve, arguments.only, arguments.seeds, overrides)
     if arguments.dry_run:
         _show(runs)
         return 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.report.samples import Samples, gather_samples, gathered_samples, samples_in
 from qvbench.report.wandb_folders import tracked_id
+from qvbench.runs.identity import identity
 
 RECORD, CURVES, CONFIG, GATHERED = "run.json", "curves.csv", "config.yaml", "runs"
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
@@ -56,6 +58,21 @@ class Run:
     @property
     def id(self) -> str:
         return str(self.record["id"])
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """Its resolved config as plain data; empty if it was not kept."""
+        import yaml
+
+        return yaml.safe_load(self.settings) or {}
+
+    @cached_property
+    def identity(self) -> str:
+        """Which experiment it is; that of its config where its record is older than identities."""
+        recorded = self.record.get("identity")
+        if recorded or not self.resolved:
+            return str(recorded or "")
+        return identity(self.resolved, code_version=1)
 
     @property
     def kept_as(self) -> str:

@@ -10,32 +10,40 @@ from typing import Any
 from qvbench.config_files import config_name
 from qvbench.errors import UserError
 from qvbench.report.load import RECORD, Run, load
-from qvbench.runs.identity import Settings
-from qvbench.sweep.plan import HASH_DIGITS
-from qvbench.sweep.suite import Suite
+from qvbench.runs.identity import identity
+from qvbench.sweep.plan import IDENTITY_DIGITS, Resolve, resolve_variant
+from qvbench.sweep.suite import Settings, Suite
 
 
 def runs_of_suite(
-    suite: Suite, places: Sequence[Path], overrides: Settings = (), seeds: Sequence[int] = ()
+    suite: Suite,
+    places: Sequence[Path],
+    resolve: Resolve,
+    overrides: Settings = (),
+    seeds: Sequence[int] = (),
 ) -> list[Run]:
     """The runs that a suite compares, labelled as its own, ordered by id.
 
     Args:
         suite: that tells what is compared.
         places: folders that hold ``runs/``, ``runs/`` itself, or results folders.
+        resolve: makes a resolved config.
         overrides: settings with which the suite was swept.
         seeds: instead of the suite's.
 
     Raises:
         UserError: there is none of its runs, or a file of one is damaged.
     """
-    names = {v.settings_hash(overrides): v.name for v in suite.variants.values()}
+    names = {
+        identity(resolve_variant(suite, variant, overrides, resolve)): variant.name
+        for variant in suite.variants.values()
+    }
     wanted = tuple(seeds) or suite.seeds
     folders = [folder for place in places for folder in _folders(place, names)]
     found = [
         replace(run, record=run.record | suite_labels(suite, name, overrides, wanted))
         for run in (load(folders) if folders else [])
-        if run.record["seed"] in wanted and (name := names.get(run.record.get("settings_hash", "")))
+        if run.record["seed"] in wanted and (name := names.get(run.identity))
     ]
     if not found:
         where = ", ".join(map(str, places))
@@ -70,11 +78,10 @@ def suite_labels(
 
 
 def _folders(place: Path, names: Mapping[str, str]) -> list[Path]:
-    """Where the runs of these hashes are below a place; a results folder is one itself."""
+    """Where the runs of these identities are below a place; a results folder is one itself."""
     for runs in (place / "runs", place):
-        groups = sorted(
-            {group for h in names for group in runs.glob(f"*-{h[:HASH_DIGITS]}") if group.is_dir()}
-        )
+        patterns = {f"*-{name[:IDENTITY_DIGITS]}" for name in names}
+        groups = sorted({g for glob in patterns for g in runs.glob(glob) if g.is_dir()})
         begun = [group for group in groups if any(group.glob(f"*/{RECORD}"))]
         if begun:
             return begun

@@ -13,6 +13,7 @@ from qvbench.report.bootstrap import Sentences, crossed, less
 from qvbench.report.load import Point, Run
 from qvbench.report.significance import MARGIN, PairedTest, table_of_tests
 from qvbench.report.statistics import Interval, paired_differences, t_interval
+from qvbench.runs.identity import difference
 
 ACCURACY = "val/accuracy"
 
@@ -196,12 +197,14 @@ def _check(name: str, group: list[Run]) -> None:
         other = by_seed.setdefault(run.record["seed"], run)
         if other is not run:
             raise UserError(f"{other.id} and {run.id}: two runs of one seed; give one of them")
-    definitions = {run.record.get("settings_hash") for run in group}
-    if len(definitions) > 1:
-        raise UserError(
-            f"{name}: its runs are of {len(definitions)} different definitions; run the sweep to "
-            "its end, then give its runs alone"
-        )
+    first = group[0]
+    for run in group[1:]:
+        if run.identity != first.identity:
+            key = difference(first.resolved, run.resolved) or "the version of the code"
+            raise UserError(
+                f"{name}: {first.id} and {run.id} are not seeds of one experiment: they differ in "
+                f"{key}; run the sweep to its end, then give its runs alone"
+            )
 
 
 def _baseline(variants: list[Variant], given: str | None, one_suite: bool) -> Variant | None:

@@ -1,116 +1,147 @@
-"""What a variant is: its config with all settings filled in, and the hash that its runs bear.
+"""The identity of an experiment: a hash of its resolved config.
 
-Whoever writes the same thing in another way (another base, a fragment or its content, another
-suite) gets the same hash, so that suites share their runs.
+Runs with one identity are the same experiment but for their seed, whatever file, suite or command
+line asked for them; runs with different identities are never averaged. The resolved config is what
+the parser makes of all of these with every default of the code filled in, and what a run keeps as
+``config.yaml``. The identity counts it by these rules:
+
+1. :data:`EXCLUDED` keys do not count: which of the seeds it is, where it lies, who watches.
+2. A class of this package counts by its name alone (``qvbench.attention.QV`` as ``QV``), so that
+   moving a module makes no other experiment.
+3. A key without a value, or that is off (None, False, empty), counts as absent, so that an option
+   that is added later and is off by default keeps the identities of earlier runs.
+4. For the keys of :data:`DEFAULTS` it is the value there that counts as absent. They are those of
+   Lightning's own that are not off; what a later Lightning adds to them is left out where a config
+   is resolved (``qvbench.cli.experiment``).
+5. Numbers count by value: ``1`` as ``1.0``, ``1e-3`` as ``0.001``. Keys have no order, lists have.
+6. The end of a schedule that decays (``total_steps``) counts as absent where it follows
+   ``trainer.max_steps``. Before it did so by itself, configs had it one higher: the same rates.
+
+The code that trains is no part of the config. Whoever changes what an unchanged config trains adds
+one to :data:`CODE_VERSION`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
+CODE_VERSION = 1
+"""Add one when a change of the code changes what an unchanged config trains."""
 
-from qvbench.config_files import read_yaml
-from qvbench.errors import UserError
-
-Settings = tuple[tuple[str, str], ...]
-"""Config keys with their values as words of a command line, in the order in which they act."""
-
-ELSEWHERE = (
-    "seed_everything",
-    "trainer.default_root_dir",
-    "trainer.enable_progress_bar",
-    "trainer.logger",
-    "data.cache_dir",
+EXCLUDED = frozenset(
+    {
+        "config",
+        "ckpt_path",
+        "name",
+        "dry_pass",
+        "seed_everything",
+        "data.seed",  # follows seed_everything
+        "data.cache_dir",
+        "data.corpus.root",
+        "data.num_workers",
+        "trainer.default_root_dir",
+        "trainer.logger",
+        "trainer.profiler",
+        "trainer.enable_autolog_hparams",
+        "trainer.enable_model_summary",
+        "trainer.enable_progress_bar",
+        "trainer.model_registry",
+    }
 )
-"""Keys that say which of a variant's runs it is, where it lies or who watches, not what it is."""
+"""Keys that do not say what is trained, with all that is below them."""
+
+WATCHING = frozenset(
+    {
+        "DeviceStatsMonitor",
+        "LearningRateMonitor",
+        "ModelSummary",
+        "RichModelSummary",
+        "RichProgressBar",
+        "TQDMProgressBar",
+    }
+)
+"""Callbacks that only look on, which do not count either."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "task": "translation",
+    "trainer.accelerator": "auto",
+    "trainer.strategy": "auto",
+    "trainer.devices": "auto",
+    "trainer.num_nodes": 1,
+    "trainer.max_steps": -1,
+    "trainer.overfit_batches": 0,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.inference_mode": True,
+    "trainer.use_distributed_sampler": True,
+    "trainer.reload_dataloaders_every_n_epochs": 0,
+}
+"""Values that count as absent: Lightning's defaults that are not off, and the first task."""
+
+_OWN_CLASS = re.compile(r"qvbench(\.\w+)*\.(?P<name>\w+)")
 
 
-def definition(config: Path, settings: Settings) -> dict[str, Any]:
-    """A config as plain data: the contents of all files that it names, the settings filled in.
+def identity(resolved: Mapping[str, Any], code_version: int = CODE_VERSION) -> str:
+    """Sixteen hexadecimal digits that name an experiment.
 
     Args:
-        config: file that the settings change.
-        settings: each replaces what was there; a mapping is merged into it, as the parser does.
-
-    Raises:
-        UserError: one of the files cannot be read, or a key leads through a number or a list.
+        resolved: config with all defaults filled in, as plain data.
+        code_version: of the code that trained it, for runs of the past.
     """
-    content = inlined(config.name, config.parent)
-    if not isinstance(content, dict):
-        raise UserError(f"{config}: not a config: config keys with values expected")
-    for key, word in settings:
-        _put(content, key, inlined(_value(word), Path()))
-    return content
+    content = {"code": code_version, "config": _counted(resolved)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def definition_hash(content: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits over a definition, without what lies :data:`ELSEWHERE`."""
-    kept = json.loads(json.dumps(content, default=str))
-    for key in ELSEWHERE:
-        *parents, last = key.split(".")
-        part = kept
-        for name in parents:
-            part = part.get(name) or {}
-        part.pop(last, None)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """The first key, in alphabetical order, in which two resolved configs are not one experiment.
+
+    Dotted, without ``init_args``; None if their identities are the same.
+    """
+    one, other = _counted(first), _counted(second)
+    for key in sorted(one.keys() | other.keys()):
+        values = [json.dumps(flat.get(key, DEFAULTS.get(key))) for flat in (one, other)]
+        if values[0] != values[1]:  # as JSON, where 1 is not true
+            return key
+    return None
 
 
-def inlined(value: Any, folder: Path) -> Any:
-    """Plain data with the contents of the fragments that it names, relative to a folder."""
-    if isinstance(value, dict):
-        return {key: inlined(part, folder) for key, part in value.items()}
-    if isinstance(value, list):
-        return [inlined(part, folder) for part in value]
-    if isinstance(value, str) and value.endswith(".yaml") and (folder / value).is_file():
-        return inlined(read_yaml(folder / value), (folder / value).parent)
-    return value
+def _counted(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of a config, by dotted key; see the rules above."""
+    flat = dict(_flat("", resolved))
+    steps = flat.get("trainer.max_steps")
+    if isinstance(steps, int) and flat.get("model.schedule.total_steps") in (steps, steps + 1):
+        del flat["model.schedule.total_steps"]
+    return {key: value for key, value in flat.items() if DEFAULTS.get(key) != value}
 
 
-def _value(word: str) -> Any:
-    """A word of the command line, read as the parser reads it."""
-    try:
-        return yaml.safe_load(word)
-    except yaml.YAMLError:
-        return word
-
-
-def _put(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key; one that ends in ``+`` appends to a list."""
-    *parents, last = key.split(".")
-    part = content
-    for name in parents:
-        inner = _inside(part, key)
-        if isinstance(inner.get(name), str):  # a class by its name alone
-            inner[name] = {"class_path": inner[name]}
-        part = inner.setdefault(name, {})
-    part = _inside(part, key)
-    name = last.removesuffix("+")
-    if name != last:
-        part[name] = [*(part.get(name) or []), value]
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values below a key that count, each with its own dotted key."""
+    off = value is None or value is False
+    if key in EXCLUDED or (off and key not in DEFAULTS):
+        return
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _flat(key if name == "init_args" else f"{key}.{name}".lstrip("."), part)
+    elif isinstance(value, list):
+        counted = [part for part in value if not _only_watches(part)]
+        for number, part in enumerate(counted):
+            yield from _flat(f"{key}.{number}", part)
     else:
-        part[name] = _merged(part.get(name), value)
+        yield key, _plain(value)
 
 
-def _inside(part: Any, key: str) -> dict[str, Any]:
-    """Where the keys below a part are: a class has them among its ``init_args``."""
-    if not isinstance(part, dict):
-        raise UserError(f"--{key}: what it leads through is {part!r}, which has no keys")
-    if "class_path" not in part:
-        return part
-    inner: dict[str, Any] = part.setdefault("init_args", {})
-    return inner
+def _only_watches(part: Any) -> bool:
+    path = str(part.get("class_path")) if isinstance(part, Mapping) else ""
+    return path.startswith("lightning.") and path.rpartition(".")[2] in WATCHING
 
 
-def _merged(old: Any, new: Any) -> Any:
-    """A setting over what was there. A class keeps the arguments of the one before it here.
-
-    The parser drops those that the new class does not have. Keeping them can only part what is
-    the same, and never takes two different things for one.
-    """
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return new
-    return old | {key: _merged(old.get(key), part) for key, part in new.items()}
+def _plain(value: Any) -> Any:
+    """A value without its spelling."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    own = _OWN_CLASS.fullmatch(value) if isinstance(value, str) else None
+    return own["name"] if own else value

@@ -84,7 +84,7 @@ def _seconds(run: PlannedRun) -> float:
 
 def _budget(run: PlannedRun) -> str:
     """What ends a run, as its config has it."""
-    trainer = run.variant.definition(run.overrides).get("trainer") or {}
+    trainer = run.resolved["trainer"]
     if trainer.get("max_steps", -1) != -1:
         return f"{trainer['max_steps']:,} steps"
     if trainer.get("max_time"):

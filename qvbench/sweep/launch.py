@@ -46,7 +46,7 @@ def execute(run: PlannedRun, lock: int | None, tick: Callable[[float], None]) ->
         except BaseException as end:
             _end(child, _signal_of(end))
             raise
-    outcome = Outcome(run.settings_hash, status, round(time.monotonic() - started, 2), time.time())
+    outcome = Outcome(run.identity, status, round(time.monotonic() - started, 2), time.time())
     _write(run.log.with_suffix(".json"), json.dumps(asdict(outcome)) + "\n")
     return outcome
 
@@ -62,7 +62,7 @@ def make_room(run: PlannedRun) -> None:
     record = run.record()
     early = {"config.yaml", "config.yaml.partial", "run.json.partial", "curves.csv"}
     strange = sorted(file.name for file in run.folder.iterdir() if file.name not in early)
-    if strange and record.get("settings_hash") != run.settings_hash:
+    if strange and record.get("identity") != run.identity:
         raise UserError(
             f"{run.folder}: holds {strange[0]}, which is not of this run; move it or choose "
             "another --output"

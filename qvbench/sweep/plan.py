@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import RECORD
-from qvbench.runs.identity import Settings
-from qvbench.sweep.suite import Suite, Variant
+from qvbench.runs.identity import identity
+from qvbench.sweep.suite import Settings, Suite, Variant
 
 RESERVED = {
     "config": "name it in the suite file",
@@ -23,8 +24,11 @@ RESERVED = {
     "ckpt_path": "a sweep takes up its own runs where they were cut off",
     "trainer.default_root_dir": "use --output",
 }
-HASH_DIGITS = 8
-"""Of a settings hash in the name of a folder."""
+IDENTITY_DIGITS = 8
+"""Of an identity in the name of a folder."""
+
+Resolve = Callable[[list[str]], dict[str, Any]]
+"""Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,13 @@ class Outcome:
     """How the last try of a run ended, as its sweep wrote it down.
 
     Args:
-        settings_hash: what was tried.
+        identity: of what was tried.
         status: exit status of the process; negative for the signal that ended it.
         seconds: wall time from start to exit, preparation included.
         ended: time of the end, seconds since the epoch.
     """
 
-    settings_hash: str
+    identity: str
     status: int
     seconds: float
     ended: float
@@ -54,7 +58,7 @@ class PlannedRun:
         seed: of everything random.
         overrides: settings of this sweep's command line.
         output: folder under which ``runs/`` and ``sweeps/`` are.
-        settings_hash: of variant and overrides.
+        resolved: config of variant and overrides.
         group: name of the folder that holds the variant's seeds.
     """
 
@@ -63,8 +67,13 @@ class PlannedRun:
     seed: int
     overrides: Settings
     output: Path
-    settings_hash: str
+    resolved: dict[str, Any]
     group: str
+
+    @cached_property
+    def identity(self) -> str:
+        """Of what is run; all seeds have the same."""
+        return identity(self.resolved)
 
     @property
     def id(self) -> str:
@@ -82,14 +91,8 @@ class PlannedRun:
     @property
     def words(self) -> list[str]:
         """The command, after ``qvbench``."""
-        changes = [
-            word
-            for key, value in (*self.variant.settings, *self.overrides)
-            for word in (f"--{key}", value)
-        ]
         return [
-            *("fit", "--config", str(self.variant.config)),
-            *changes,
+            *("fit", *self.variant.args(self.overrides)),
             *("--seed_everything", str(self.seed), "--name", self.group),
             *("--trainer.default_root_dir", str(self.output)),
             *(("--ckpt_path", "last") if self.cut_off else ()),
@@ -101,8 +104,8 @@ class PlannedRun:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What the record of the run keeps: what it is, and nothing of the suite."""
-        return {"variant": self.variant.name, "settings_hash": self.settings_hash}
+        """What the record of the run keeps: what the variant is called, nothing of the suite."""
+        return {"variant": self.variant.name}
 
     # How far it is
 
@@ -114,21 +117,21 @@ class PlannedRun:
     def finished(self) -> bool:
         """Whether exactly this was run to its end."""
         record = self.record()
-        same = record.get("settings_hash") == self.settings_hash
+        same = record.get("identity") == self.identity
         return same and record.get("status") == "finished"
 
     @property
     def cut_off(self) -> bool:
         """Whether exactly this was begun, then killed or stopped after its first checkpoint."""
         record = self.record()
-        same = record.get("settings_hash") == self.settings_hash
+        same = record.get("identity") == self.identity
         begun = record.get("status") in ("running", "interrupted")
         return same and begun and any(self.folder.glob("checkpoints/last*.ckpt"))
 
     def outcome(self) -> Outcome | None:
         """How the last try of exactly this ended."""
         content = _read_json(self.log.with_suffix(".json"))
-        if content.get("settings_hash") != self.settings_hash:
+        if content.get("identity") != self.identity:
             return None
         return Outcome(**content)
 
@@ -141,6 +144,7 @@ class PlannedRun:
 def plan(
     suite: Suite,
     output: Path,
+    resolve: Resolve,
     only: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     overrides: Settings = (),
@@ -150,30 +154,48 @@ def plan(
     Args:
         suite: to run.
         output: folder for the runs.
-        only: variants; all if not given.
+        resolve: makes a resolved config.
+        only: variants; all if None.
         seeds: instead of the suite's.
         overrides: settings for all runs.
 
     Raises:
-        UserError: there is no such variant, or a file that one names cannot be read.
+        UserError: there is no such variant, or what one asks for is no config.
     """
     unknown = [name for name in only or () if name not in suite.variants]
     if unknown:
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
     chosen = [v for v in suite.variants.values() if only is None or v.name in only]
-    hashes = [variant.settings_hash(overrides) for variant in chosen]
-    groups = [group_of(v.name, h, output / "runs") for v, h in zip(chosen, hashes, strict=True)]
+    resolved = [resolve_variant(suite, variant, overrides, resolve) for variant in chosen]
+    groups = [
+        group_of(variant.name, identity(config), output / "runs")
+        for variant, config in zip(chosen, resolved, strict=True)
+    ]
     return [
-        PlannedRun(suite, variant, seed, overrides, output, settings_hash, group)
+        PlannedRun(suite, variant, seed, overrides, output, config, group)
         for seed in dict.fromkeys(suite.seeds if seeds is None else seeds)
-        for variant, settings_hash, group in zip(chosen, hashes, groups, strict=True)
+        for variant, config, group in zip(chosen, resolved, groups, strict=True)
     ]
 
 
-def group_of(variant: str, settings_hash: str, runs: Path) -> str:
+def resolve_variant(
+    suite: Suite, variant: Variant, overrides: Settings, resolve: Resolve
+) -> dict[str, Any]:
+    """The resolved config of a suite's variant.
+
+    Raises:
+        UserError: what it asks for is no config; the message names suite and variant.
+    """
+    try:
+        return resolve(variant.args(overrides))
+    except UserError as error:
+        raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
+
+
+def group_of(variant: str, identity: str, runs: Path) -> str:
     """The folder under ``runs/`` for all seeds of a variant: that of any suite that began one."""
-    digits = settings_hash[:HASH_DIGITS]
+    digits = identity[:IDENTITY_DIGITS]
     own = f"{variant}-{digits}"
     others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
     return own if own in others or not others else others[0]

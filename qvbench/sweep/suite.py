@@ -30,8 +30,10 @@ from typing import Any
 
 from qvbench.config_files import find_config, read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
-from qvbench.runs.identity import Settings, definition, definition_hash, inlined
 from qvbench.sweep.budget import budget_settings
+
+Settings = tuple[tuple[str, str], ...]
+"""Config keys with their values as arguments of a command line, in the order in which they act."""
 
 KEYS = {
     "title": str,
@@ -61,17 +63,14 @@ class Variant:
     config: Path
     settings: Settings
 
-    def settings_hash(self, overrides: Settings) -> str:
-        """What tells this variant from any other, by whatever suite and name; it covers no seed.
+    def args(self, overrides: Settings = ()) -> list[str]:
+        """The command line of ``fit`` that trains it, without what says which of the seeds.
 
-        Raises:
-            UserError: one of the files cannot be read.
+        Args:
+            overrides: settings of a sweep, which come last.
         """
-        return definition_hash(self.definition(overrides))
-
-    def definition(self, overrides: Settings = ()) -> dict[str, Any]:
-        """What is run, as plain data."""
-        return definition(self.config, (*self.settings, *overrides))
+        changes = (*self.settings, *overrides)
+        return ["--config", str(self.config), *(a for k, v in changes for a in (f"--{k}", v))]
 
 
 @dataclass(frozen=True)
@@ -219,3 +218,14 @@ def _find(suite: Path, name: str) -> Path | None:
     except UserError:
         return None
     return shipped.resolve() if shipped.is_file() else None
+
+
+def inlined(value: Any, folder: Path) -> Any:
+    """Plain data with the contents of the fragments that it names, relative to a folder."""
+    if isinstance(value, dict):
+        return {key: inlined(part, folder) for key, part in value.items()}
+    if isinstance(value, list):
+        return [inlined(part, folder) for part in value]
+    if isinstance(value, str) and value.endswith(".yaml") and (folder / value).is_file():
+        return inlined(read_yaml(folder / value), (folder / value).parent)
+    return value

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
@@ -19,6 +20,7 @@ from qvbench.data.corpora import CORPORA
 from qvbench.models.formula import flops_per_target_token
 from qvbench.runs import provenance
 from qvbench.runs.folder import CONFIG, RECORD, SWEEP_VARIABLE
+from qvbench.runs.identity import identity
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
 from qvbench.training.hardware import describe_hardware
@@ -37,14 +39,14 @@ class RunRecord(Callback):
     Args:
         folder: of the run; it exists.
         config_name: of the config, as ``qvbench list`` shows it.
-        config_yaml: the whole resolved config.
+        resolved: the whole config, all defaults filled in.
         seed: of the run.
     """
 
-    def __init__(self, folder: Path, config_name: str, config_yaml: str, seed: int) -> None:
+    def __init__(self, folder: Path, config_name: str, resolved: dict[str, Any], seed: int) -> None:
         self.folder = folder
         self.config_name = config_name
-        self.config_yaml = config_yaml
+        self.resolved = resolved
         self.seed = seed
         self.record: dict[str, Any] = {}
         self._started = 0.0
@@ -54,11 +56,13 @@ class RunRecord(Callback):
         """Save the resolved config before anything can fail; never over that of the training."""
         file = self.folder / CONFIG
         if trainer.is_global_zero and (stage == "fit" or not file.exists()):
-            write_atomically(file, self.config_yaml)
+            text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
+            write_atomically(file, text)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)
-        self.record.pop("fault", None)  # of the part that is taken up again
+        self.record["identity"] = identity(self.resolved)  # a resumed run may go on for longer
+        self.record.pop("fault", None)  # of the part before that is resumed
         self._save(trainer, pl_module, status="running")
         for logger in _curves(trainer):
             logger.start(self._seconds_before)
@@ -122,6 +126,7 @@ class RunRecord(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         return {
             "id": f"{self.folder.parent.name}/{self.folder.name}",
+            "identity": identity(self.resolved),
             "config": self.config_name,
             "mechanism": module.mechanism_name,
             "position": module.position_name,

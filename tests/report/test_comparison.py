@@ -33,7 +33,7 @@ def write_variant(
         "overrides": [["trainer.max_steps", "5"]],
     }
     position = changes.pop("position", "agf")
-    labels = {"suite": "trial", "variant": name, "settings_hash": name, "sweep": sweep} | changes
+    labels = {"suite": "trial", "variant": name, "identity": name, "sweep": sweep} | changes
     return [
         write_run(root, f"trial-{name}", position, [end - 20, end - 5, end], seed, **labels)
         for seed, end in enumerate(ends, 1)
@@ -140,12 +140,16 @@ def test_a_run_that_was_not_finished_is_left_out_and_named(
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: list[Path], tmp_path: Path) -> None:
-    """Old and new definitions, or one seed twice, in one mean."""
+    """Catches two experiments, or one seed twice, in one mean."""
     labels = {"suite": "trial", "variant": "qv"}
-    other = write_run(tmp_path, "x", "agf", [9.0], 4, **labels, settings_hash="old")
-    with pytest.raises(UserError, match="qv: its runs are of 2 different definitions"):
+    other = write_run(tmp_path, "x", "agf", [9.0], 4, **labels, identity="old")
+    with pytest.raises(UserError, match=r"not seeds of one experiment.*the version of the code"):
         compare(load([*runs, other]))
-    again = write_run(tmp_path, "y", "agf", [9.0], 3, **labels, settings_hash="qv")
+    (runs[0] / "config.yaml").write_text("model: {label_smoothing: 0.1}")
+    (other / "config.yaml").write_text("model: {label_smoothing: 0.0}")
+    with pytest.raises(UserError, match=r"they differ in model\.label_smoothing"):
+        compare(load([*runs, other]))
+    again = write_run(tmp_path, "y", "agf", [9.0], 3, **labels, identity="qv")
     with pytest.raises(UserError, match="y/seed-3: two runs of one seed"):
         compare(load([*runs, again]))
     with pytest.raises(UserError, match="--baseline gqa: no such variant; known: qkv, qv"):

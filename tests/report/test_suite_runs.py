@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.suite_runs import runs_of_suite
@@ -18,24 +19,24 @@ from tests.sweep.conftest import write_suite
 @pytest.fixture
 def swept(tmp_path: Path) -> Path:
     """The folder of the small suite, three of its four runs finished, one under another name."""
-    runs = plan(read_suite(write_suite(tmp_path)), tmp_path)
+    runs = plan(read_suite(write_suite(tmp_path)), tmp_path, resolve)
     for place, run in enumerate(runs[:3]):
         group = run.group.replace("one-", "elsewhere-")
-        labels = run.labels | {"variant": group.partition("-")[0]}
+        labels = {"variant": group.partition("-")[0], "identity": run.identity}
         write_run(tmp_path, group, "agf", [50.0, 60.0 + place], run.seed, **labels)
-    write_run(tmp_path, "other-01234567", "agf", [50.0], settings_hash="01234567")
+    write_run(tmp_path, "other-01234567", "agf", [50.0], identity="0123456701234567")
     return tmp_path
 
 
 @pytest.mark.parametrize("below", ["", "runs"])
 def test_runs_are_found_by_what_they_are(below: str, swept: Path) -> None:
     """A run of another name that is left out, one of another definition that is taken in."""
-    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept / below])
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept / below], resolve)
     found = {(run.record["variant"], run.record["seed"]) for run in runs}
     assert found == {("qv", 1), ("one", 1), ("qv", 2)}
     assert {run.record["suite"] for run in runs} == {"pair"}
     assert runs[0].record["sweep"]["rows"] == ["qv", "one"]
-    assert len(runs_of_suite(read_suite(swept / "pair.yaml"), [swept], seeds=[2])) == 1
+    assert len(runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve, seeds=[2])) == 1
 
 
 def test_results_serve_another_suite(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from qvbench.cli.experiment import resolve
 from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import read_suite
 from tests.cli.conftest import TINY_CONFIG, here, qvbench
@@ -44,7 +45,7 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def runs(tmp_path: Path) -> list[PlannedRun]:
     """The four runs of the small suite."""
-    return plan(read_suite(write_suite(tmp_path)), tmp_path)
+    return plan(read_suite(write_suite(tmp_path)), tmp_path, resolve)
 
 
 PRETEND = """
@@ -53,7 +54,7 @@ folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True)
 (folder.parent / "starts").open("a").write("x")
 {action}
-record = json.loads(os.environ["QVBENCH_SWEEP"]) | {{"status": "finished", "metrics": {{}}}}
+record = {{"identity": sys.argv[2], "status": "finished", "metrics": {{}}}}
 (folder / "run.json").write_text(json.dumps(record))
 """
 
@@ -64,7 +65,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def install(action: str) -> None:
         script = PRETEND.format(action=action)
-        command = property(lambda run: [sys.executable, "-c", script, str(run.folder)])
+        command = property(
+            lambda run: [sys.executable, "-c", script, str(run.folder), run.identity]
+        )
         monkeypatch.setattr(PlannedRun, "command", command)
 
     return install

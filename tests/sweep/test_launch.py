@@ -32,7 +32,7 @@ def starts(run: PlannedRun) -> int:
 
 def write_record(run: PlannedRun, **changes: object) -> None:
     run.folder.mkdir(parents=True)
-    record = run.labels | {"status": "finished", "metrics": {}} | changes
+    record = {"identity": run.identity, "status": "finished", "metrics": {}, **changes}
     (run.folder / "run.json").write_text(json.dumps(record))
 
 
@@ -70,12 +70,13 @@ def test_a_run_outlives_its_sweep_and_keeps_its_claim(
     )
     code = (
         "import sys\nfrom pathlib import Path\n"
+        "from qvbench.cli.experiment import resolve\n"
         "from qvbench.sweep.plan import PlannedRun, plan\n"
         "from qvbench.sweep.suite import read_suite\n"
         "from qvbench.sweep.launchers.local import Local\n"
         f"PlannedRun.command = property(lambda run: [sys.executable, '-c', {training!r}])\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "Local({}).launch(plan(read_suite(folder / 'pair.yaml'), folder))\n"
+        "Local({}).launch(plan(read_suite(folder / 'pair.yaml'), folder, resolve))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as sweeping:
         while not is_claimed(runs[0]):
@@ -153,7 +154,7 @@ def test_a_half_run_is_begun_anew(runs: list[PlannedRun], pretend: Pretend) -> N
     assert not (half.folder / "half").exists()
 
 
-@pytest.mark.parametrize("other", [{}, {"run.json": '{"settings_hash": "another"}'}])
+@pytest.mark.parametrize("other", [{}, {"run.json": '{"identity": "another"}'}])
 def test_a_folder_of_somebody_elses_is_left_alone(
     other: dict[str, str], runs: list[PlannedRun], pretend: Pretend
 ) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from qvbench.cli.experiment import resolve
 from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.folder import checked_name
+from qvbench.runs.identity import identity
 from qvbench.sweep.estimate import Costs
 from qvbench.sweep.plan import plan, read_overrides
 from qvbench.sweep.suite import find_suite, read_suite
@@ -50,12 +52,12 @@ def test_every_variant_of_a_shipped_suite_builds(suite: str, variant: str) -> No
 def test_every_shipped_suite_plans(suite: str, tmp_path: Path) -> None:
     """Two rows that are one and the same run; a suite without its seeds or its budget."""
     read = read_suite(find_suite(suite))
-    runs = plan(read, tmp_path)
+    runs = plan(read, tmp_path, resolve)
     assert len({run.id for run in runs}) == len(read.variants) * len(read.seeds) == len(runs)
     if suite == "rates":  # a search, not a comparison
         return
     assert len(read.seeds) >= 5
-    steps = {v.definition()["trainer"]["max_steps"] for v in read.variants.values()}
+    steps = {run.resolved["trainer"]["max_steps"] for run in runs}
     assert len(steps) == 1
 
 
@@ -64,7 +66,7 @@ def names_of_hashes(corpus: list[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for suite in suites:
         for variant in suite.variants.values():
-            found.setdefault(variant.name, set()).add(variant.settings_hash(()))
+            found.setdefault(variant.name, set()).add(identity(resolve(variant.args())))
     return found
 
 
@@ -89,25 +91,27 @@ def test_shipped_suites_have_a_line_for_the_list() -> None:
 
 def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
     """An interrupted sweep with three seeds of one variant and nothing to compare them with."""
-    runs = plan(read_suite(write_suite(tmp_path)), tmp_path / "out")
+    runs = plan(read_suite(write_suite(tmp_path)), tmp_path / "out", resolve)
     assert [(run.variant.name, run.seed) for run in runs] == [
         *(("qv", 1), ("one", 1)),
         *(("qv", 2), ("one", 2)),
     ]
-    group = f"qv-{runs[0].settings_hash[:8]}"
+    group = f"qv-{runs[0].identity[:8]}"
     assert runs[0].id == f"{group}/seed-1"
     assert runs[0].folder == tmp_path / "out" / "runs" / group / "seed-1"
 
 
 def test_suites_share_a_run_whatever_they_call_it(tmp_path: Path) -> None:
     """Hours of training that another suite has done already."""
-    first = plan(read_suite(write_suite(tmp_path)), tmp_path)[0]
+    first = plan(read_suite(write_suite(tmp_path)), tmp_path, resolve)[0]
     first.folder.mkdir(parents=True)
-    (first.folder / "run.json").write_text(json.dumps(first.labels | {"status": "finished"}))
+    (first.folder / "run.json").write_text(
+        json.dumps({"identity": first.identity, "status": "finished"})
+    )
     other = write_suite(tmp_path, variants={"named": {}}, baseline="named").rename(
         tmp_path / "other.yaml"
     )
-    again = plan(read_suite(other), tmp_path)[0]
+    again = plan(read_suite(other), tmp_path, resolve)[0]
     assert (again.id, again.finished) == (first.id, True)
 
 
@@ -117,7 +121,7 @@ def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
     settings = {"trainer": {"max_steps": 2}, "model": {"network": network}, "data.lowercase": True}
     variants = {"qv": {}, "one": {"model.attention": "single.yaml", "trainer.max_steps": 3}}
     suite = read_suite(write_suite(tmp_path, settings=settings, variants=variants))
-    run = plan(suite, tmp_path, ["one"], [7], (("data.merges", "9"),))[0]
+    run = plan(suite, tmp_path, resolve, ["one"], [7], (("data.merges", "9"),))[0]
     words = run.words
     values = {word: words[n + 1] for n, word in enumerate(words) if word.startswith("--")}
     assert values["--trainer.max_steps"] == "3"
@@ -129,36 +133,40 @@ def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
     assert values["--data.merges"] == "9"
 
 
-def hash_of(file: Path, variant: str = "one", **overrides: str) -> str:
-    return read_suite(file).variants[variant].settings_hash(tuple(overrides.items()))
+def identity_of(file: Path, variant: str = "one", **overrides: str) -> str:
+    return identity(resolve(read_suite(file).variants[variant].args(tuple(overrides.items()))))
 
 
 def test_another_content_is_another_variant(tmp_path: Path) -> None:
     """Results of an edited suite, config or fragment passed off as those of the present one."""
     suite = write_suite(tmp_path)
-    seen = {hash_of(suite), hash_of(suite, "qv"), hash_of(suite, merges="9")}
+    seen = {
+        identity_of(suite),
+        identity_of(suite, "qv"),
+        identity_of(suite, **{"data.merges": "9"}),
+    }
     fragment, base = tmp_path / "single.yaml", tmp_path / "tiny.yaml"
     fragment.write_text(fragment.read_text() + "init_args: {bias: true}\n")
-    seen.add(hash_of(suite))
+    seen.add(identity_of(suite))
     base.write_text(base.read_text().replace("max_tokens: 256", "max_tokens: 255"))
-    seen.add(hash_of(suite))
+    seen.add(identity_of(suite))
     write_suite(tmp_path, settings={"trainer.max_steps": 3})
-    seen.add(hash_of(suite))
+    seen.add(identity_of(suite))
     assert len(seen) == 6
 
 
 def test_what_changes_no_run_is_the_same_variant(tmp_path: Path) -> None:
     """A finished sweep run again for a comment, another place, or one more variant or seed."""
     suite = write_suite(tmp_path)
-    first = hash_of(suite)
+    first = identity_of(suite)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     more = {**SUITE["variants"], "other": {"data.merges": 9}}
     file = write_suite(elsewhere, seeds=[4], title="T", baseline="one", variants=more)
     base = elsewhere / "tiny.yaml"
     base.write_text("# why\n" + base.read_text().replace("seed_everything: 3", ""))
-    assert hash_of(file) == first
-    assert hash_of(file, **{"trainer.logger": "false"}) == first
+    assert identity_of(file) == first
+    assert identity_of(file, **{"trainer.logger": "false"}) == first
 
 
 @pytest.mark.parametrize(
@@ -173,20 +181,21 @@ def test_the_same_in_other_words_is_the_same_variant(
     variant: dict[str, Any], tmp_path: Path
 ) -> None:
     """Suites that do not share a run because they start from another base or fragment."""
-    first = hash_of(write_suite(tmp_path))
+    first = identity_of(write_suite(tmp_path))
     written = TINY_CONFIG | {"model": TINY_CONFIG["model"] | {"attention": "single.yaml"}}
     (tmp_path / "written.yaml").write_text(yaml.safe_dump(written))
-    assert hash_of(write_suite(tmp_path, variants={"qv": {}, "one": variant})) == first
+    assert identity_of(write_suite(tmp_path, variants={"qv": {}, "one": variant})) == first
 
 
 def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
     """A callback that the hash does not see, or one that takes the place of the others."""
     suite = read_suite(write_suite(tmp_path))
     more = (("trainer.callbacks+", '{"class_path": "Timer"}'),)
-    found = suite.variants["qv"].definition(more)["trainer"]["callbacks"]
-    assert [callback["class_path"] for callback in found] == ["ModelCheckpoint", "Timer"]
-    with pytest.raises(UserError, match=r"--data\.merges\.x: what it leads through is 150"):
-        suite.variants["qv"].settings_hash((("data.merges.x", "1"),))
+    found = resolve(suite.variants["qv"].args(more))["trainer"]["callbacks"]
+    names = [callback["class_path"].rpartition(".")[2] for callback in found]
+    assert names == ["ModelCheckpoint", "Timer"]
+    with pytest.raises(UserError, match=r"pair\.yaml: variant qv: .*data\.merges: "):
+        plan(suite, tmp_path, resolve, overrides=(("data.merges.x", "1"),))
 
 
 @pytest.mark.parametrize(
@@ -239,12 +248,12 @@ def test_a_budget_is_the_same_for_all(
     gets round."""
     variants = {"qv": {}, "one": {"model.attention": "single.yaml", "trainer.max_steps": 99}}
     suite = read_suite(write_suite(tmp_path, budget=budget, variants=variants))
-    for run in plan(suite, tmp_path):
+    for run in plan(suite, tmp_path, resolve):
         words = [word for key, value in run.variant.settings for word in (f"--{key}", value)]
         trainer = parse(run.variant.config, *words).config.trainer
         seen = {**trainer, "callbacks": len(trainer.callbacks)}
         assert {key: seen[key] for key in found} == found
-    estimate = Costs(plan(suite, tmp_path)).describe_rest()
+    estimate = Costs(plan(suite, tmp_path, resolve)).describe_rest()
     assert {"steps": "7 steps", "target_tokens": "9 target tokens", "minutes": "90"}[
         next(iter(budget))
     ] in estimate
@@ -305,7 +314,7 @@ def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (tmp_path / "mine.yaml").write_text(block)
     suite = read_suite(tmp_path / "mine.yaml")
-    assert len(plan(suite, tmp_path)) == 15
+    assert len(plan(suite, tmp_path, resolve)) == 15
     for variant in suite.variants.values():
         words = [word for key, value in variant.settings for word in (f"--{key}", value)]
         build_network(parse(variant.config, *words))

@@ -104,7 +104,7 @@ def test_a_record_says_what_a_comparison_needs(swept: Swept) -> None:
     assert (record["variant"], record["seed"]) == ("one", 2)
     assert (record["mechanism"], record["steps"]) == ("single", 2)
     assert record["cache_per_token"] == {"self": 16, "cross": 16}
-    assert len(record["settings_hash"]) == 16
+    assert len(record["identity"]) == 16
 
 
 def test_a_second_call_runs_nothing(swept: Swept) -> None:
