@@ -18,7 +18,7 @@ from qvbench.cli.experiment import ExperimentCLI
 from qvbench.data.cache import cache_root, make_folder
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.metrics.bleu import tokenised_scores
+from qvbench.metrics.bleu import corpus_scores
 from qvbench.models.encoder_decoder import EncoderDecoder
 
 TRAINING_STEPS = 800
@@ -77,7 +77,7 @@ def test_set(config: str, checkpoint: str) -> TestSet:
 
     def bleu(translations: Ids) -> float:
         words = [vocabulary.decode(list(ids)) for ids in translations]
-        return tokenised_scores(words, references).bleu
+        return corpus_scores(words, references, "none").bleu
 
     return TestSet(network, sources, bleu)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from qvbench.attention import core
 from qvbench.attention import dropout as own_dropout
 from qvbench.models import loss
-from qvbench.tasks import translation
+from qvbench.tasks import base
 from qvbench.tasks.translation import TranslationTask
 
 Trial = Callable[[TranslationTask], None]
@@ -71,7 +71,7 @@ def plain_loss(task: TranslationTask) -> None:
         nothing = torch.zeros((), dtype=torch.float64)
         return loss.TokenTotals(smoothed, smoothed.detach().double(), count, nothing, count)
 
-    translation.training_totals = totals
+    base.training_totals = totals
 
 
 def separate_adam(task: TranslationTask) -> None:

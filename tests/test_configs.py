@@ -34,9 +34,7 @@ def build_network(cli: ExperimentCLI) -> tuple[TranslationTask, EncoderDecoder]:
     resolved = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False, skip_validation=True))
     task = task_from_config(yaml.safe_dump(resolved["model"]))
     with torch.device("meta"):
-        network = task.network_factory(
-            vocab_size=VOCABULARY, padding_id=0, attention=task.attention, position=task.position
-        )
+        network = task.build_network(VOCABULARY)
     return task, network
 
 

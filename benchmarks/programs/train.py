@@ -86,7 +86,7 @@ class Training:
         batch = Batch(*(side.to(device) for side in self._batches[0]))
         self._task.eval()
         with torch.no_grad():
-            scores = self._task.score(batch, validation_scores)
+            scores = self._task.score(self._task(batch), validation_scores)
         self._task.train()
         return {"loss": float(scores.smoothed.mean())}
 

@@ -51,9 +51,7 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
         source = "corpus"
     if vocab_size is None:
         vocab_size, source = DEFAULT_VOCABULARY, "default"
-    task.network = task.network_factory(
-        vocab_size=vocab_size, padding_id=0, attention=task.attention, position=task.position
-    )
+    task.network = task.build_network(vocab_size)
     return Model(
         config=config_files.config_name(config_files.find_config(name)),
         task=task,

@@ -130,9 +130,7 @@ def check_network(task: TranslationTask) -> None:
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            network = task.network_factory(
-                vocab_size=8, padding_id=0, attention=task.attention, position=task.position
-            )
+            network = task.build_network(8)
     except (RuntimeError, NotImplementedError):
         return
     try:

@@ -1,10 +1,4 @@
-"""Running measures over target tokens: sums over the whole set, divided once at the end.
-
-A mean of batch means would weigh a token by the size of its batch, and so depend on batching,
-workers and devices. These metrics take counts that are summed already and stay on their device:
-an update never waits for it. Whole numbers are kept as int64 and sums of losses as float64, so
-that the order of the batches leaves no trace that anyone could see.
-"""
+"""Token accuracy and losses of a whole set: sums over target tokens, divided once at the end."""
 
 from __future__ import annotations
 
@@ -13,65 +7,39 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class TokenAccuracy(Metric):
-    """Share of right target tokens in per cent: the paper's (OpenNMT-py's) accuracy.
+class TokenMeans(Metric):
+    """Accuracy, loss, smoothed loss and perplexity per target token, over all batches and devices.
 
-    Right is a non-padding target token, the end token included, that is the arg-max under teacher
-    forcing (OpenNMT-py, ``onmt/utils/loss.py``). NaN while no token has been counted.
+    A mean of batch means would weigh a token by the size of its batch. Sums are kept as float64 on
+    the device, whole numbers exactly: an update never waits, and the order of the batches leaves
+    no trace. All means are NaN while no token has been counted.
     """
 
     full_state_update = False
-    higher_is_better = True
-    correct: Tensor
+    sums: Tensor  # (3,): correct, negative log-likelihood, smoothed loss
     tokens: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, correct: Tensor, tokens: Tensor) -> None:
-        """Add a batch: scalars, its right tokens and all its target tokens."""
-        self.correct += correct.to(torch.int64)
-        self.tokens += tokens.to(torch.int64)
+    def update(self, correct: Tensor, nll: Tensor, smoothed: Tensor) -> None:
+        """Add target tokens (N,): whether the arg-max is right, and both losses in nats."""
+        self.sums += torch.stack([each.sum().double() for each in (correct, nll, smoothed)])
+        self.tokens += len(correct)
 
-    def compute(self) -> Tensor:
-        """Per cent, float64."""
-        return 100 * self.correct.double() / self.tokens
+    def compute(self) -> dict[str, Tensor]:
+        """The means, float64; ``accuracy`` in per cent.
 
-
-class TokenLoss(Metric):
-    """Mean loss of a target token: in nats, where the loss is a negative log-likelihood.
-
-    NaN while no token has been counted.
-    """
-
-    full_state_update = False
-    higher_is_better = False
-    total: Tensor
-    tokens: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, total: Tensor, tokens: Tensor) -> None:
-        """Add a batch: scalars, the sum of its tokens' losses and the number of its tokens."""
-        self.total += total.to(torch.float64)
-        self.tokens += tokens.to(torch.int64)
-
-    def compute(self) -> Tensor:
-        """Loss per token, float64."""
-        return self.total / self.tokens
-
-
-class Perplexity(TokenLoss):
-    """exp of the mean negative log-likelihood of a target token, over the whole set.
-
-    Feed it the likelihood itself, not a loss with label smoothing in it.
-    """
-
-    def compute(self) -> Tensor:
-        """Perplexity per token, float64."""
-        return super().compute().exp()
+        Accuracy is the paper's (OpenNMT-py, ``onmt/utils/loss.py``): the share of target tokens,
+        the end token included and padding not, that are the arg-max under teacher forcing.
+        """
+        correct, nll, smoothed = self.sums.unbind()
+        loss = nll / self.tokens
+        return {
+            "accuracy": 100 * correct / self.tokens,
+            "loss": loss,
+            "smoothed_loss": smoothed / self.tokens,
+            "perplexity": loss.exp(),
+        }

@@ -168,6 +168,17 @@ class EncoderDecoder(nn.Module):
         initialize(self)
 
     @property
+    def attention(self) -> Attention:
+        """One of its attention layers, which are all of the same mechanism."""
+        return self._decoder_layers()[0].attention
+
+    @property
+    def position(self) -> Position:
+        """One module of the position scheme, from the embeddings or from a layer."""
+        embedded = self.target_embeddings.position
+        return embedded if embedded.absolute else self.attention.position
+
+    @property
     def output_weight(self) -> Tensor:
         """The output layer's matrix (V, d): the embeddings' table."""
         return self.source_embeddings.tokens.weight

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK_ROWS = 1024
-JUDGED_ROWS = 256
+SAMPLED_ROWS = 256
+"""Tokens per batch from which training's accuracy is taken: an arg-max over all would take a tenth
+of a small model's step."""
 
 
 class TokenTotals(NamedTuple):
@@ -25,15 +27,15 @@ class TokenTotals(NamedTuple):
         smoothed: label-smoothed cross entropy, nats; the only one with a gradient.
         nll: negative log-likelihood, nats.
         tokens: how many there were.
-        correct: tokens whose arg-max is right, among those judged.
-        judged: how many were judged.
+        correct: tokens whose arg-max is right, among the first ``SAMPLED_ROWS``.
+        sampled: how many those were.
     """
 
     smoothed: Tensor
     nll: Tensor
     tokens: Tensor
     correct: Tensor
-    judged: Tensor
+    sampled: Tensor
 
 
 def training_totals(
@@ -42,18 +44,17 @@ def training_totals(
     """Loss of hidden states (N, d) against target ids (N,), with gradients.
 
     Label smoothing is PyTorch's: the target distribution is ``1 - smoothing`` on the target plus
-    ``smoothing / V`` everywhere. The first ``JUDGED_ROWS`` tokens are judged, for the log: an
-    arg-max over all would take a tenth of a small model's step.
+    ``smoothing / V`` everywhere.
     """
     smoothed, nll = _ProjectedCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
-    rows, ids = hidden[:JUDGED_ROWS].detach(), targets[:JUDGED_ROWS]
+    rows, ids = hidden[:SAMPLED_ROWS].detach(), targets[:SAMPLED_ROWS]
     with torch.no_grad():
         correct = (F.linear(rows, weight, bias).max(-1).indices == ids).sum()
     return TokenTotals(smoothed, nll, _count(targets), correct, _count(ids))
 
 
 class TokenScores(NamedTuple):
-    """What each of N target tokens adds to the sums, float64.
+    """What each of N target tokens adds to the sums of a validation, float64.
 
     Attributes:
         smoothed: label-smoothed cross entropy, nats.
@@ -64,11 +65,6 @@ class TokenScores(NamedTuple):
     smoothed: Tensor
     nll: Tensor
     correct: Tensor
-
-    def totals(self) -> TokenTotals:
-        """The sums over all tokens, every one judged."""
-        count = _count(self.nll)
-        return TokenTotals(self.smoothed.sum(), self.nll.sum(), count, self.correct.sum(), count)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One gradient step, however it is cut into batches and devices, killed and resumed."""
+"""One gradient step, whatever the number of batches and devices, also resumed in its midst."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class GradientStep:
     def finish(self, module: LightningModule, optimizer: Optimizer) -> tuple[Tensor, list[Tensor]]:
         """Divide the gradients by the target tokens of the whole step, over all devices.
 
-        Takes out what was divided by before: ``LOSS_UNIT`` by us, the number of accumulated
-        batches by Lightning, the number of devices by the averaging of gradients.
+        Takes out the divisors so far: ``LOSS_UNIT``, the number of accumulated batches
+        (Lightning's), the number of devices (DDP averages gradients).
 
         Returns:
-            The step's target tokens over all devices, and the gradients, normalised in place.
+            The step's target tokens over all devices, and the gradients, normalized in place.
         """
         assert self._tokens is not None
         trainer = module.trainer
@@ -59,11 +59,10 @@ class GradientStep:
         return tokens, gradients
 
     def state(self, module: LightningModule) -> dict[str, Any]:
-        """What a checkpoint in the midst of a step keeps of it, summed over devices.
+        """What a checkpoint within a step keeps of it, summed over devices: a collective operation.
 
         Validation counts batches over all epochs, accumulation counts them within one: a
         checkpoint that is written after a validation can fall between two micro-batches.
-        Every process has to ask.
         """
         if self._tokens is None:
             return {}
@@ -76,7 +75,7 @@ class GradientStep:
         return {"tokens": tokens, "gradients": gradients}
 
     def restore(self, state: dict[str, Any], module: LightningModule) -> None:
-        """Go on from :meth:`state`: the first process takes up all that was accumulated."""
+        """Continue from :meth:`state`: the first process gets all that was accumulated."""
         self._tokens = None
         if not state:
             return
@@ -90,8 +89,8 @@ class GradientStep:
 def _unscale(trainer: Trainer, optimizer: Optimizer) -> None:
     """Take fp16's loss scale out of the gradients of a fused optimizer.
 
-    Lightning leaves that to the optimizer's own kernel, after everybody has looked: the norm in
-    the log would be that of the scaled gradients. For other optimizers Lightning does it.
+    Lightning leaves that to the optimizer's own kernel, after clipping and logging: the norm in
+    the log would be that of the scaled gradients. For other optimizers Lightning does it before.
     """
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):

@@ -72,7 +72,7 @@ def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
     """
     try:
         with trainer.precision_plugin.forward_context():
-            totals = module.score(batch_of(shape, module.device), training_totals)
+            totals = module.score(module(batch_of(shape, module.device)), training_totals)
         parameters = [p for p in module.parameters() if p.requires_grad]
         # not backward(): that would add to .grad, and tell other processes that a step has begun
         torch.autograd.grad(totals.smoothed / LOSS_UNIT, parameters, allow_unused=True)

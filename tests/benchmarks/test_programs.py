@@ -72,7 +72,7 @@ def test_the_first_loss_is_the_tasks_own(tmp_path: Path, config: str) -> None:
     task.network.load_state_dict(weights)
     task.eval()
     source, target = (torch.from_numpy(side) for side in folder.batches()[0])
-    totals = task.score(Batch(source, target, torch.arange(len(source))), training_totals)
+    totals = task.score(task(Batch(source, target, torch.arange(len(source)))), training_totals)
     assert float(totals.smoothed.detach() / totals.tokens) == pytest.approx(expected, rel=1e-5)
     assert Training(folder).check()["loss"] == pytest.approx(expected, rel=1e-5)
 

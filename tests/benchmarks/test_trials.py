@@ -16,7 +16,7 @@ from qvbench.attention import core
 from qvbench.attention import dropout as own_dropout
 from qvbench.cli.profile_model import build
 from qvbench.models import loss
-from qvbench.tasks import translation
+from qvbench.tasks import base
 from tests.benchmarks.test_programs import memory_as_it_was, training_work  # noqa: F401
 
 SWAPPED = (
@@ -24,7 +24,7 @@ SWAPPED = (
     (core, "dropout"),
     (core, "_attend_by_sdpa"),
     (loss, "CHUNK_ROWS"),
-    (translation, "training_totals"),
+    (base, "training_totals"),
 )
 
 

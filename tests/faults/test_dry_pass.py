@@ -25,13 +25,13 @@ class Shapes:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[int, ...]] = []
-        score = TranslationTask.score
+        forward = TranslationTask.forward
 
-        def watched(task: TranslationTask, batch: Batch, function: Any) -> Any:
+        def watched(task: TranslationTask, batch: Batch) -> Any:
             self.seen.append((*batch.source.shape, *batch.target.shape))
-            return score(task, batch, function)
+            return forward(task, batch)
 
-        patch.setattr(TranslationTask, "score", watched)
+        patch.setattr(TranslationTask, "forward", watched)
 
 
 class State(Callback):
@@ -116,14 +116,14 @@ def test_by_default_only_a_gpu_is_tried(data, trainer, monkeypatch: pytest.Monke
 
 def out_of_memory(above: int, patch: pytest.MonkeyPatch) -> None:
     """A device on which batches of more padded tokens do not fit."""
-    score = TranslationTask.score
+    forward = TranslationTask.forward
 
-    def limited(task: TranslationTask, batch: Batch, function: Any) -> Any:
+    def limited(task: TranslationTask, batch: Batch) -> Any:
         if batch.source.numel() + batch.target.numel() > above:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\n")
-        return score(task, batch, function)
+        return forward(task, batch)
 
-    patch.setattr(TranslationTask, "score", limited)
+    patch.setattr(TranslationTask, "forward", limited)
 
 
 def test_too_little_memory_is_one_line(data, trainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_another_error_is_not_taken_for_memory(
     def broken(*_: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(TranslationTask, "score", broken)
+    monkeypatch.setattr(TranslationTask, "forward", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         trainer(callbacks=[DryPass(DEVICES["always"])]).fit(make_task(), datamodule=data())
 

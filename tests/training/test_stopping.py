@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.tasks.agreement import check_same_model
+from qvbench.tasks.checkpoint import check_same_model
 from qvbench.training import stop_signals
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.stop_signals import StoppedBySignal, StopSignals, slurm_job, was_requeued

@@ -1,10 +1,11 @@
-"""Whether a checkpoint is of the model that a config describes, setting by setting."""
+"""Of which model a checkpoint is, and the random numbers that Lightning does not keep in one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 import yaml
 
 from qvbench.errors import UserError
@@ -13,19 +14,19 @@ NETWORK = ("attention", "position", "network")
 """What the weights belong to."""
 
 TRAINING = (*NETWORK, "optimizer", "schedule", "label_smoothing")
-"""What a training that goes on belongs to; how is searched may change."""
+"""What a resumed training belongs to; settings of search may change."""
 
 
 def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
-    """Refuse a checkpoint of another mechanism, network or way to train.
+    """Refuse a checkpoint of another mechanism, network or training setup.
 
-    Settings that only one side knows are no fault: another version may have added them.
+    Settings that only one side knows are accepted: another version may have added them.
 
     Args:
         stored: the ``model`` section (YAML) of the run that wrote the checkpoint; may be empty.
         own: the same of this run.
         where: which checkpoint, for the message.
-        fit: whether training is to go on from it.
+        fit: whether training is to be resumed from it.
 
     Raises:
         UserError: the first setting that differs, with both values.
@@ -54,3 +55,27 @@ def _settings(section: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def _short(value: Any) -> str:
     return str(value).rpartition(".")[2] if isinstance(value, str) else str(value)
+
+
+def random_states(world_size: int) -> dict[str, Any]:
+    """The random generators' states of all processes, as tensors; a collective operation.
+
+    Each process draws its own dropout: a process resumed with another's numbers would not be the
+    run that was killed.
+    """
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    own = {"cpu": torch.get_rng_state(), "cuda": cuda}
+    states: list[Any] = [own]
+    if world_size > 1:
+        states = [None] * world_size
+        torch.distributed.all_gather_object(states, own)
+    return {"random_state": states[0], "random_states_of_others": states[1:]}
+
+
+def restore_random_state(stored: dict[str, Any], rank: int) -> None:
+    """Restore the state of this process; that of GPUs only if there are as many as then."""
+    others = stored.get("random_states_of_others", [])
+    state = [stored["random_state"], *others][rank]
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])

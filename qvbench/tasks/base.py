@@ -1,0 +1,321 @@
+"""What every task has in common: gradient step, logging, validation, checkpoints.
+
+Shape letters: B rows of a batch, T target positions, N counted target tokens, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch import Tensor
+
+from qvbench.attention import ATTENTION, AttentionFactory
+from qvbench.data.vocabulary import check_vocabulary
+from qvbench.errors import UserError
+from qvbench.metrics.accuracy import TokenMeans
+from qvbench.models.loss import training_totals, validation_scores
+from qvbench.positions import POSITIONS, PositionFactory
+from qvbench.runs.metric import Metric
+from qvbench.tasks.checkpoint import check_same_model, random_states, restore_random_state
+from qvbench.tasks.gradient_step import GradientStep
+from qvbench.tasks.step_log import StepLog, loss_scale
+from qvbench.training.checkpoint_io import resumable
+from qvbench.training.schedules import Noam, Schedule
+
+Scores = TypeVar("Scores")
+Scoring = Callable[[Tensor, Tensor, Tensor, Tensor, float], Scores]
+
+
+class Predictions(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        hidden: (B, T, d), from which the output layer predicts the target tokens.
+        targets: (B, T) int64, their ids.
+        counted: (B, T) bool, the target tokens that are trained on and scored; padding is not.
+    """
+
+    hidden: Tensor
+    targets: Tensor
+    counted: Tensor
+
+
+class Task(LightningModule):
+    """Trains and validates a network that predicts tokens, around any mechanism.
+
+    A gradient step is the gradient of the summed loss divided by the target tokens of the *whole*
+    step, however it is cut into accumulated batches and devices.
+
+    A task defines ``data_module``, :meth:`forward`, :meth:`token_ids`, and, where it has more to
+    measure than tokens, ``test_step`` and ``predict_step``. Its data module has a ``vocabulary``
+    (``len``, ``to_json``, ``from_json``, ``fingerprint``) and gives batches whose ``index`` (B,) is
+    the line of each row in its split. Its network has ``d_model``, ``padding_id``,
+    ``output_weight`` (V, d), ``output_bias`` (V,), and one ``attention`` and ``position`` by which
+    it is named.
+
+    Args:
+        attention: mechanism of every attention layer.
+        position: position scheme.
+        network: what is built around them, once the vocabulary is known.
+        optimizer: built on the network's parameters; its rate is multiplied by the schedule's.
+        schedule: learning rate per step; the optimizer's own rate should be 1.
+        label_smoothing: probability mass spread evenly over the vocabulary in training.
+
+    Attributes:
+        network: None until it is built.
+        vocabulary: of the data; None until the network is built.
+        config_yaml: the ``model`` section of the resolved config.
+        resumed: what the checkpoint of a resumed run holds; empty once training has started.
+    """
+
+    data_module: ClassVar[type[LightningDataModule]]
+    primary_metric: ClassVar[Metric] = Metric("val/accuracy", "validation accuracy", "%", True)
+
+    def __init__(
+        self,
+        attention: AttentionFactory,
+        position: PositionFactory,
+        network: Callable[..., Any],
+        optimizer: OptimizerCallable,
+        schedule: Schedule | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"model.label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.attention = attention
+        self.position = position
+        self.network_factory = network
+        self.optimizer = optimizer
+        self.schedule = schedule or Noam()
+        self.label_smoothing = label_smoothing
+        self.network: Any = None
+        self.vocabulary: Any = None
+        self.config_yaml = ""
+        self.resumed: dict[str, Any] = {}
+        self.target_tokens_seen = 0
+        self.gradient_step = GradientStep()
+        self.step_log = StepLog()
+        self.token_means = TokenMeans()
+        self._line: dict[str, float] = {}  # logged, not yet shown
+
+    # What a task defines
+
+    def forward(self, batch: Any) -> Predictions:
+        """The network's predictions of a batch's target tokens."""
+        raise NotImplementedError
+
+    def token_ids(self, batch: Any) -> tuple[Tensor, ...]:
+        """The tensors of token ids that the network reads, padding included."""
+        raise NotImplementedError
+
+    # Building
+
+    def configure_model(self) -> None:
+        """Build the network for the vocabulary of the data, once."""
+        if self.network is None:
+            self.build(self.data.vocabulary)
+
+    def build(self, vocabulary: Any) -> None:
+        """Build the network for a vocabulary."""
+        self.vocabulary = vocabulary
+        self.network = self.build_network(len(vocabulary))
+
+    def build_network(self, vocab_size: int) -> Any:
+        """A network with initial weights for a vocabulary of ``vocab_size`` entries."""
+        return self.network_factory(
+            vocab_size=vocab_size,
+            padding_id=0,
+            attention=self.attention,
+            position=self.position,
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer with the schedule as a factor on its rate, stepped with it."""
+        optimizer = self.optimizer(self.network.parameters())
+        width = self.network.d_model
+
+        def rate(steps_done: int) -> float:
+            return self.schedule.learning_rate(steps_done + 1, width)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        by_step = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": by_step}
+
+    @property
+    def data(self) -> Any:
+        """The data module of the run."""
+        data = getattr(self.trainer, "datamodule", None)
+        assert isinstance(data, self.data_module)
+        return data
+
+    @property
+    def log_every(self) -> int:
+        """Optimizer steps between two log lines: ``trainer.log_every_n_steps``."""
+        return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+
+    @property
+    def mechanism_name(self) -> str:
+        """Registry name of the mechanism."""
+        return ATTENTION.name_of(type(self.network.attention))
+
+    @property
+    def position_name(self) -> str:
+        """Registry name of the position scheme."""
+        return POSITIONS.name_of(type(self.network.position))
+
+    # Training
+
+    def score(self, predictions: Predictions, function: Scoring[Scores]) -> Scores:
+        """A loss function of :mod:`qvbench.models.loss`, of the target tokens that count."""
+        hidden, targets, counted = predictions
+        return function(
+            hidden[counted],
+            self.network.output_weight,
+            self.network.output_bias,
+            targets[counted],
+            self.label_smoothing,
+        )
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """A batch's share of the step's loss; see :class:`GradientStep`."""
+        totals = self.score(self(batch), training_totals)
+        self.step_log.add(totals, self.token_ids(batch), self.network.padding_id)
+        return self.gradient_step.loss(totals)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Make the gradient that of the mean loss over the step's target tokens."""
+        self.step_log.end_step(*self.gradient_step.finish(self, optimizer))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Any = None,
+    ) -> None:
+        """Clip the normalized gradient.
+
+        Lightning refuses fused optimizers under fp16, for they would get scaled gradients; these
+        are unscaled by now.
+        """
+        plugin = self.trainer.precision_plugin
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+
+    def tokens_seen_now(self) -> int:
+        """Target tokens trained on so far, over all devices and restarts."""
+        return self.target_tokens_seen + self.step_log.pending_target_tokens()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Show the line that was logged, if any."""
+        self.log_steps()
+        if self._line:
+            shown = ("train/loss", "train/accuracy", "train/tokens_per_second")
+            self.log_dict({name: self._line[name] for name in shown}, prog_bar=True, logger=False)
+            self._line = {}
+
+    def log_steps(self) -> None:
+        """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps.
+
+        Asked again at the same step, it has nothing to log.
+        """
+        step = self.trainer.global_step
+        if self.gradient_step.unfinished or step % self.log_every:
+            return
+        tokens = self.step_log.pending_target_tokens()
+        values = self.step_log.line()
+        if not values:
+            return
+        self.target_tokens_seen += tokens
+        values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values |= loss_scale(self.trainer)
+        values["target_tokens"] = float(self.target_tokens_seen)
+        for logger in self.loggers:
+            logger.log_metrics(values, step)
+        self._line = values
+
+    # Validation
+
+    def on_validation_start(self) -> None:
+        self.step_log.pause()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Count a batch.
+
+        Returns:
+            For each row (B,): its ``line``, ``correct`` tokens and ``tokens`` that count.
+        """
+        predictions = self(batch)
+        scores = self.score(predictions, validation_scores)
+        self.token_means.update(scores.correct, scores.nll, scores.smoothed)
+        counted = predictions.counted
+        correct = torch.zeros(counted.shape, dtype=scores.correct.dtype, device=counted.device)
+        correct[counted] = scores.correct
+        return {"line": batch.index, "correct": correct.sum(1), "tokens": counted.sum(1)}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the measures of the whole set, and how many target tokens training had seen.
+
+        Loggers are called directly: Lightning would file them one step too early.
+        """
+        values = {f"val/{name}": float(v) for name, v in self.token_means.compute().items()}
+        self.token_means.reset()
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name == self.primary_metric.name, logger=False)
+        if not self.trainer.sanity_checking:
+            values["target_tokens"] = float(self.tokens_seen_now())
+            for logger in self.loggers:
+                logger.log_metrics(values, self.trainer.global_step)
+
+    def on_validation_end(self) -> None:
+        self.step_log.resume()
+
+    # Checkpoints: plain data only, so that they load with weights_only=True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what translates without the run's folder, and what resumes training exactly."""
+        checkpoint["qvbench"] = {
+            "config": self.config_yaml,
+            "vocabulary": self.vocabulary.to_json(),
+            "target_tokens_seen": self.tokens_seen_now(),
+            "unfinished_step": self.gradient_step.state(self),
+            "step_log": self.step_log.state(),
+            **random_states(self.trainer.world_size),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what :meth:`on_save_checkpoint` added, once training starts.
+
+        Raises:
+            UserError: the checkpoint is of another model or vocabulary, or holds weights alone.
+        """
+        stored = checkpoint["qvbench"]
+        where = f"--ckpt_path {self.trainer.ckpt_path}"
+        fit = self.trainer.state.fn == "fit"
+        check_same_model(stored["config"], self.config_yaml, where, fit)
+        if fit and not resumable(checkpoint):
+            raise UserError(
+                f"{where}: holds weights alone, which cannot be trained on; take last.ckpt"
+            )
+        if self.vocabulary is not None:
+            expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
+            check_vocabulary(expected, self.vocabulary.fingerprint(), where)
+        self.resumed = stored
+        self.target_tokens_seen = stored["target_tokens_seen"]
+
+    def on_train_start(self) -> None:
+        """Continue with the random numbers, and the unfinished step, of a resumed run."""
+        self.step_log.start()
+        if self.resumed:
+            restore_random_state(self.resumed, self.global_rank)
+            self.gradient_step.restore(self.resumed.get("unfinished_step", {}), self)
+            self.step_log.restore(self.resumed.get("step_log", {}), self.device)
+            # Those that the next line of the log adds. A run resumed at its end has no next line.
+            self.target_tokens_seen -= self.step_log.pending_target_tokens()
+        self.resumed = {}
