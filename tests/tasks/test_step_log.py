@@ -55,7 +55,7 @@ def test_a_line_is_per_token_and_without_validation(clock: SimpleNamespace) -> N
 
 
 def test_a_line_is_of_its_own_steps_alone(clock: SimpleNamespace) -> None:
-    """Catches sums, tokens or seconds of the last line in this one; tokens of its last step only."""
+    """Catches sums, tokens or seconds of the line before, or tokens of the last step alone."""
     log = StepLog()
     log.start()
     log.add(totals(100.0, 10, 10), ids(0), 0)
