@@ -1,93 +1,229 @@
-"""``python -m benchmarks``: run the cases that this machine can run, and write what came of them.
+"""``python -m benchmarks``: run the cases that this machine can run, and write the results.
 
-Raw results of every repeat go to ``results/speed/MACHINE/raw``; tables, figures and the page beside
-them are made from all that lies there, so that a part of the cases can be run again.
+Every repeat goes to ``results/speed/MACHINE/raw``; tables, figures and the page beside it are made
+from all that is there, so that some of the cases can be run again. ``--against PATH`` compares
+another checkout of the suite with this one instead, and prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
 import os
+import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks import machine, pages
-from benchmarks.case import Case
-from benchmarks.cases import CASES, find
-from benchmarks.process import ROOT
-from benchmarks.run import Options, missing, run_case, save
+from benchmarks import machine, page
+from benchmarks.cases import BEFORE, CASES, CHANGES, OURS, Case, Entry, before_and_after, find
+from benchmarks.checks import Expectation
+from benchmarks.measure import ROOT, Job, Outcome, measure
+from benchmarks.peers import environments
 from qvbench.data.parallel import usable_cores
 from qvbench.errors import UserError
 
 PERFORMANCE_PAGE = ROOT / "docs" / "performance.md"
+MEMORY_SHARE = 0.9
+"""Of the free memory, for the programs of a case together."""
+LARGE_AT_ONCE = 2
+"""Programs of a case that need much memory at the same time; single layers all do."""
 
 
-def main(words: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    Attributes:
+        repeats: rounds that count.
+        threads: of every program.
+        checkpoint: of the network that translates; empty to train one.
+        against: the other checkout of ``--against``.
+        command: for the record.
+    """
+
+    repeats: int
+    threads: int
+    checkpoint: str = ""
+    against: Path = ROOT
+    command: str = ""
+
+
+def main(args: Sequence[str] | None = None) -> int:
     """Run; 0 unless nothing could be measured or a name is unknown."""
-    arguments = parser().parse_args(words)
+    given = parser().parse_args(args)
     os.chdir(ROOT)  # configs are named from here
-    if arguments.list:
-        print("\n".join(f"{case.name}  [{case.device}]" for case in CASES))
+    cases = [*CASES, *CHANGES] if given.against else CASES
+    if given.list:
+        print("\n".join(f"{case.name}  [{case.device}]" for case in cases))
         return 0
     try:
-        cases = find(arguments.only or [])
+        chosen = find(given.only or (["changes/"] if given.against else []), cases)
     except KeyError as error:
         print(f"benchmarks: no case or group {error}; --list shows them", file=sys.stderr)
         return 2
-    threads = arguments.threads or usable_cores()
+    threads = given.threads or usable_cores()
     torch.set_num_threads(threads)
-    options = Options(arguments.repeats, threads, arguments.checkpoint or "", _command(arguments))
-    folders = {} if arguments.pages else run_all(cases, options, arguments.out)
-    for folder in folders or sorted(path for path in arguments.out.glob("*") if path.is_dir()):
-        pages.write(folder)
-    pages.fill(PERFORMANCE_PAGE)
-    return 0 if folders or arguments.pages else 1
+    options = Options(
+        given.repeats, threads, given.checkpoint or "", given.against or ROOT, command_of(given)
+    )
+    if given.against:
+        results = [raw for _, raw in run_all(before_and_after(chosen), options)]
+        print(page.comparison(results), end="")
+        return 0 if results else 1
+    folders: dict[Path, None] = {}
+    for case, raw in [] if given.pages else run_all(chosen, options):
+        folder = given.out / machine.kind(case.device, threads)
+        save(raw, folder / "raw" / file_of(case))
+        folders[folder] = None
+    for folder in folders or sorted(path for path in given.out.glob("*") if path.is_dir()):
+        page.write(folder)
+    page.fill(PERFORMANCE_PAGE)
+    return 0 if folders or given.pages else 1
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed.")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases or beginnings of names")
-    parser.add_argument("--repeats", type=_whole, default=7, help="rounds of a case (%(default)s)")
-    parser.add_argument("--threads", type=_whole, help="of every program; all cores by default")
+    parser.add_argument(
+        "--repeats", type=_positive, default=7, help="rounds per case (%(default)s)"
+    )
+    parser.add_argument("--threads", type=_positive, help="of every program; all cores by default")
     parser.add_argument(
         "--checkpoint",
-        type=_absolute,
+        type=_file,
         metavar="PATH",
         help="network that translates; else one is trained first",
     )
-    parser.add_argument("--out", type=_place, default=ROOT / "results" / "speed", metavar="FOLDER")
-    parser.add_argument("--pages", action="store_true", help="only tables and figures, anew")
+    parser.add_argument(
+        "--against",
+        type=_checkout,
+        metavar="PATH",
+        help="another checkout: run its programs in turns with this one's, print relative times",
+    )
+    parser.add_argument(
+        "--out", type=_absolute, default=ROOT / "results" / "speed", metavar="FOLDER"
+    )
+    parser.add_argument("--pages", action="store_true", help="only write tables and figures again")
     parser.add_argument("--list", action="store_true", help="name all cases")
     return parser
 
 
-def run_all(cases: Sequence[Case], options: Options, out: Path) -> dict[Path, None]:
-    """Measure case by case, each saved at once; gives the machines' folders."""
-    folders: dict[Path, None] = {}
+def run_all(cases: Sequence[Case], options: Options) -> Any:
+    """Measure case by case; yields each with its raw result, where it has one."""
     for number, case in enumerate(cases, 1):
         title = f"[{number}/{len(cases)}] {case.name}"
-        reason = missing(case)
-        if reason:
-            say(f"{title}: skipped, {reason}")
-            continue
         say(title)
         start = time.monotonic()
         try:
-            raw = run_case(case, options, lambda line: say(f"    {line}"))
+            yield case, run_case(case, options)
         except UserError as error:
             say(f"{title}: skipped, {error}")
-            continue
-        folder = out / machine.kind(case.device, options.threads)
-        save(raw, case, folder)
-        folders[folder] = None
-        say(f"    done in {time.monotonic() - start:.0f} s")
-    return folders
+        else:
+            say(f"    done in {time.monotonic() - start:.0f} s")
+
+
+def run_case(case: Case, options: Options) -> dict[str, Any]:
+    """Measure a case; returns the raw result.
+
+    Raises:
+        UserError: its device or its data is not available.
+    """
+    if case.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA GPU is visible here")
+    about = machine.about(options.threads, options.command)
+    with tempfile.TemporaryDirectory(prefix="qvbench-") as folder:
+        jobs = jobs_of(case, Path(folder), options)
+        outcomes = measure(jobs, options.repeats, lambda line: say(f"    {line}"))
+    return result_of(case, outcomes, about)
+
+
+def result_of(case: Case, outcomes: dict[str, Outcome], about: dict[str, Any]) -> dict[str, Any]:
+    """Case, machine, and all that came of the programs, as plain data."""
+    programs = {name: outcome.to_json() for name, outcome in outcomes.items()}
+    raw = {"case": case.to_json(), "about": about, "programs": programs}
+    result: dict[str, Any] = machine.without_paths(json.loads(json.dumps(raw)))
+    return result
+
+
+def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
+    """The programs of a case; those of the same shape start from the same folder of work."""
+    made: dict[str, tuple[Path, Expectation]] = {}
+    free = machine.available_memory() if case.device == "cpu" else None
+    large = len(case.programs) if case.kind in ("attention", "step") else LARGE_AT_ONCE
+    jobs = []
+    for entry in case.programs:
+        kind, values = case.kind_of(entry), values_of(case, entry, options)
+        key = f"{kind} {json.dumps(values, sort_keys=True)}"
+        skip = unavailable(entry)
+        if key not in made and not skip:
+            place = folder / str(len(made))
+            export = importlib.import_module(f"benchmarks.programs.{kind}").export
+            made[key] = place, export(place, values, case.tolerance)
+        place, expected = made.get(key, (folder, Expectation(_never)))
+        root = options.against if entry.runner == BEFORE else ROOT
+        own = {"PYTHONPATH": str(root)} if entry.runner in (OURS, BEFORE) else {}
+        jobs.append(
+            Job(
+                entry.name,
+                command(entry.runner, kind, place),
+                expected.judge,
+                expected.judge_last,
+                environment={**machine.environment(options.threads, not own), **own},
+                memory=None if free is None else int(MEMORY_SHARE * free / large),
+                root=root,
+                skip=skip,
+            )
+        )
+    return jobs
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError("a program that was skipped has answered")
+
+
+def values_of(case: Case, entry: Entry, options: Options) -> dict[str, Any]:
+    """What goes into ``shape.json`` besides the sizes of a network."""
+    own = {} if entry.measures else dict(case.shape)
+    values = {"precision": "32-true", **own, **entry.shape}
+    if case.kind == "translate":
+        values["checkpoint"] = options.checkpoint
+    return {**values, "device": case.device, "threads": options.threads}
+
+
+def unavailable(entry: Entry) -> str:
+    """Why a program cannot run on this machine; empty if it can."""
+    if entry.runner in (OURS, BEFORE) or environments.is_made(entry.runner):
+        return ""
+    return f"python -m benchmarks.peers.environments {entry.runner} makes what it needs"
+
+
+def command(runner: str, kind: str, folder: Path) -> list[str]:
+    """How a program is started."""
+    if runner in (OURS, BEFORE):
+        return [sys.executable, "-m", f"benchmarks.programs.{kind}", kind, str(folder)]
+    script = ROOT / "benchmarks" / "peers" / f"{runner}.py"
+    return [str(environments.python_of(runner)), str(script), kind, str(folder)]
+
+
+def file_of(case: Case) -> str:
+    """The name of a case's raw result."""
+    return "-".join(re.findall(r"\w+", case.name)) + ".json"
+
+
+def save(raw: dict[str, Any], file: Path) -> None:
+    """Write a raw result."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
 
 
 def say(line: str) -> None:
@@ -95,29 +231,35 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _command(arguments: argparse.Namespace) -> str:
+def command_of(given: argparse.Namespace) -> str:
     """The command as somebody else would give it: without the places of files."""
-    words = ["python", "-m", "benchmarks", "--repeats", str(arguments.repeats)]
-    words += ["--threads", str(arguments.threads)] if arguments.threads else []
-    words += ["--checkpoint", Path(arguments.checkpoint).name] if arguments.checkpoint else []
-    words += ["--only", *arguments.only] if arguments.only else []
-    return shlex.join(words)
+    args = ["python", "-m", "benchmarks", "--repeats", str(given.repeats)]
+    args += ["--threads", str(given.threads)] if given.threads else []
+    args += ["--checkpoint", Path(given.checkpoint).name] if given.checkpoint else []
+    args += ["--only", *given.only] if given.only else []
+    return shlex.join(args)
 
 
-def _whole(text: str) -> int:
+def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
-def _place(text: str) -> Path:
+def _absolute(text: str) -> Path:
     return Path(text).absolute()
 
 
-def _absolute(text: str) -> str:
+def _file(text: str) -> str:
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
     return str(Path(text).absolute())
+
+
+def _checkout(text: str) -> Path:
+    if not (Path(text) / "benchmarks" / "programs").is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no checkout with benchmarks/programs")
+    return Path(text).absolute()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Whether a program computed what was expected: no speed is shown of one that did not."""
+"""Whether a program computed what was expected: without that, no speed of it is shown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,53 +13,63 @@ from benchmarks.peers.protocol import OTHER_FUNCTION
 Answer = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Of a check.
-
-    Attributes:
-        passed: whether a speed may be shown.
-        reason: in a few words, of either.
-        facts: for the raw results.
-    """
+class Verdict(NamedTuple):
+    """Of a check: whether a speed may be shown, why, and what was found."""
 
     passed: bool
     reason: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any]
 
 
-def loss(answer: Answer, ready: Answer, expected: float, tolerance: float) -> Verdict:
-    """The first batch's loss: that of the reference, finite at least of another function."""
-    found = float(answer["loss"])
-    facts = {"loss": found, "expected": expected}
-    comparable = str(ready.get("comparable", ""))
-    if comparable.startswith(OTHER_FUNCTION):
-        words = f"loss {found:.4f}; {comparable}"
-        return Verdict(math.isfinite(found), words, {**facts, "comparable": comparable})
-    near = math.isfinite(found) and abs(found - expected) <= tolerance * abs(expected)
-    return Verdict(near, f"loss {found:.6f}, expected {expected:.6f}", facts)
+Judge = Callable[[Answer, Answer], Verdict]
 
 
-def learned(answer: Answer, check: Answer) -> Verdict:
-    """The first batch's loss after the repeats, lower than before: every step was taken."""
-    before, after = float(check["loss"]), float(answer["loss"])
-    words = f"loss {before:.4f} before and {after:.4f} after training"
-    return Verdict(after < before, words, {"loss after": after})
+class Expectation(NamedTuple):
+    """What the checks of a work folder's programs should give.
+
+    Attributes:
+        judge: of the answer to a check before the repeats, and the program's first line.
+        judge_last: of the answer after them, and the facts of the first check; ``None`` where the
+            repeats change nothing.
+    """
+
+    judge: Judge
+    judge_last: Judge | None = None
 
 
-def values(answer: Answer, ready: Answer, expected: Sequence[Any], tolerance: float) -> Verdict:
-    """Groups of numbers, or one; in each they are off by no more than a share of its largest."""
-    found, wanted = _groups(answer["values"]), _groups(expected)
-    if [group.shape for group in found] != [group.shape for group in wanted]:
-        return Verdict(False, "other values than expected: not as many")
-    error = max((_error(a, b) for a, b in zip(found, wanted, strict=True)), default=0.0)
-    return Verdict(error <= tolerance, f"off by {error:.1e} at most", {"error": error})
+def loss(expected: float, tolerance: float) -> Expectation:
+    """The first batch's loss: the reference's (finite, for another function), lower afterwards."""
+
+    def judge(answer: Answer, ready: Answer) -> Verdict:
+        found = float(answer["loss"])
+        facts: dict[str, Any] = {"loss": found, "expected": expected}
+        comparable = str(ready.get("comparable", ""))
+        if comparable.startswith(OTHER_FUNCTION):
+            facts |= {"comparable": comparable}
+            return Verdict(math.isfinite(found), f"loss {found:.4f}; {comparable}", facts)
+        near = math.isfinite(found) and abs(found - expected) <= tolerance * abs(expected)
+        return Verdict(near, f"loss {found:.6f}, expected {expected:.6f}", facts)
+
+    def judge_last(answer: Answer, check: Answer) -> Verdict:
+        before, after = float(check["loss"]), float(answer["loss"])
+        reason = f"loss {before:.4f} before and {after:.4f} after training"
+        return Verdict(after < before, reason, {"loss after": after})
+
+    return Expectation(judge, judge_last)
 
 
-def _groups(numbers: Sequence[Any]) -> list[np.ndarray]:
-    """Groups as they are, plain numbers as one group."""
-    nested = any(isinstance(each, list) for each in numbers)
-    return [np.asarray(group, float) for group in (numbers if nested else [numbers])]
+def values(expected: Sequence[float | Sequence[float]], tolerance: float) -> Expectation:
+    """Numbers or groups of them, each right to a share of its largest."""
+    wanted = [np.atleast_1d(np.asarray(group, float)) for group in expected]
+
+    def judge(answer: Answer, ready: Answer) -> Verdict:
+        found = [np.atleast_1d(np.asarray(group, float)) for group in answer["values"]]
+        if [group.shape for group in found] != [group.shape for group in wanted]:
+            return Verdict(False, "the numbers of values differ from those expected", {})
+        error = max((_error(a, b) for a, b in zip(found, wanted, strict=True)), default=0.0)
+        return Verdict(error <= tolerance, f"off by {error:.1e} at most", {"error": error})
+
+    return Expectation(judge)
 
 
 def _error(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -69,19 +78,21 @@ def _error(found: np.ndarray, wanted: np.ndarray) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def lines(
-    answer: Answer,
-    ready: Answer,
+def translations(
     expected: Sequence[Sequence[int]],
     bleu: Callable[[Sequence[Sequence[int]]], float],
     tolerance: float,
-) -> Verdict:
-    """Translations that score as the reference's do; how many are the same is told beside it."""
-    found = answer["lines"]
-    if len(found) != len(expected):
-        return Verdict(False, f"{len(found)} translations, expected {len(expected)}")
-    same = sum(list(a) == list(b) for a, b in zip(found, expected, strict=True)) / len(expected)
-    score, wanted = bleu(found), bleu(expected)
-    facts = {"bleu": score, "expected": wanted, "same": same}
-    words = f"BLEU {score:.2f}, expected {wanted:.2f}; {100 * same:.1f} % the same"
-    return Verdict(abs(score - wanted) <= tolerance, words, facts)
+) -> Expectation:
+    """Translations that score as the reference's do; the share of equal ones is recorded too."""
+
+    def judge(answer: Answer, ready: Answer) -> Verdict:
+        found = answer["lines"]
+        if len(found) != len(expected):
+            return Verdict(False, f"{len(found)} translations, expected {len(expected)}", {})
+        same = sum(list(a) == list(b) for a, b in zip(found, expected, strict=True))
+        score, wanted = bleu(found), bleu(expected)
+        facts = {"bleu": score, "expected": wanted, "same": same / len(expected)}
+        reason = f"BLEU {score:.2f}, expected {wanted:.2f}; {100 * facts['same']:.1f} % equal"
+        return Verdict(abs(score - wanted) <= tolerance, reason, facts)
+
+    return Expectation(judge)

@@ -1,4 +1,4 @@
-"""Which machine and code results are from; no host's name, no path."""
+"""Which machine and code results are from; no host name, no path."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.process import ROOT
+from benchmarks.measure import ROOT
 from qvbench.runs.provenance import git_revision, versions
 from qvbench.training.hardware import describe_hardware
 
 PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-"""What glibc is told for peers: the same as ``qvbench fit`` tells it for itself."""
+"""glibc's settings for peers: those that ``qvbench fit`` makes for itself."""
 
 ALLOCATOR = (
-    "glibc keeps freed memory in every program: ours says so itself "
+    "glibc keeps freed memory in every program: ours sets that itself "
     "(`qvbench/training/allocator.py`), peers are started with "
     + " ".join(f"{name}={value}" for name, value in PEERS_ALLOCATOR.items())
     + ". oneDNN keeps 64 compiled kernels in ours and its default number in peers."
@@ -28,7 +29,7 @@ ALLOCATOR = (
 
 
 def kind(device: str, threads: int) -> str:
-    """The name of a machine's kind: ``cpu-2-threads-intel-xeon-processor``."""
+    """The folder of a kind of machine: ``cpu-2-threads-intel-xeon-processor``."""
     if device == "cuda":
         return f"cuda-{slug(torch.cuda.get_device_name())}"
     model = describe_hardware()["cpu"] or platform.machine()
@@ -36,28 +37,35 @@ def kind(device: str, threads: int) -> str:
 
 
 def slug(text: str) -> str:
-    """Letters and digits in lower case, joined by hyphens; no trade marks."""
+    """Letters and digits in lower case, joined by hyphens, without trade marks."""
     plain = re.sub(r"\((?:R|TM|C)\)", " ", text, flags=re.IGNORECASE)
     return "-".join(re.findall(r"[a-z0-9.]+", plain.lower()))
 
 
 def environment(threads: int, peer: bool) -> dict[str, str]:
-    """Variables of a program: the same threads for all."""
+    """Variables of a program: the same number of threads for all."""
     number = str(threads)
     shared = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number, "PYTHONUNBUFFERED": "1"}
     return {**shared, **PEERS_ALLOCATOR} if peer else shared
 
 
+def available_memory() -> int | None:
+    """Bytes that programs can have without others losing theirs; ``None`` if unknown."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        return 1024 * int(text.split("MemAvailable:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def about(threads: int, command: str) -> dict[str, Any]:
     """What goes into every raw result."""
-    hardware = {**describe_hardware(), "threads": threads}
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {
         "command": command,
         "commit": git_revision(),
         "date": time.strftime("%Y-%m-%d"),
-        "hardware": hardware,
-        "load_average_before": load,
+        "hardware": {**describe_hardware(), "threads": threads},
+        "load_average_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "kernel": platform.release() if sys.platform == "linux" else platform.platform(),
         "versions": versions(),
         "allocator": ALLOCATOR,
@@ -65,7 +73,7 @@ def about(threads: int, command: str) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """The same with the last part alone of every absolute path in its texts."""
+    """The same, with only the last part of every absolute path in its texts."""
     if isinstance(value, str):
         text = value.replace(f"{ROOT}{os.sep}", "")
         return re.sub(r"(?<![\w.])(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)

@@ -1,161 +1,129 @@
-"""The folder that the programs of a case start from, and what their checks should give."""
+"""What programs start from: real batches, weights and sentences, written into a folder of work."""
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import alone, checks, materials
-from benchmarks.checks import Verdict
-from benchmarks.ids import IdLines, ids_of, line_of
-from qvbench.cli.profile_model import build
+from benchmarks.measure import ROOT
+from qvbench.cli.checkpoint import load_translator_parts
+from qvbench.cli.experiment import ExperimentCLI
+from qvbench.data.cache import cache_root, make_folder
+from qvbench.data.module import TranslationDataModule
 from qvbench.data.vocabulary import Vocabulary
-from qvbench.decoding.translator import Translator
+from qvbench.errors import UserError
+from qvbench.metrics.bleu import corpus_scores
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.tasks.translation import TranslationTask
 
-RATE_TOLERANCE = 0.02
-REFERENCE_TOKENS = 256
-"""Of a batch of the reference's: other sentences together than in any program."""
+TRAINING_STEPS = 800
+"""Of the network that translates, unless a checkpoint is given: enough for translations that end
+where they should and are right now and then."""
 
 Values = dict[str, Any]
-Judge = Callable[[Mapping[str, Any], Mapping[str, Any]], Verdict]
-Arrays = Sequence[tuple[np.ndarray, np.ndarray]]
+Ids = Sequence[Sequence[int]]
+Pair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """What the checks of a work folder's programs should give.
+class TestSet:
+    """Sentences to translate.
 
     Attributes:
-        judge: of a check before the repeats.
-        judge_last: of one after them, where it must have changed.
+        network: trained, to translate with.
+        sources: ids, each ending with the end token.
+        bleu: tokenized BLEU of translations.
     """
 
-    judge: Judge
-    judge_last: Judge | None = None
+    __test__ = False  # pytest looks at names
+
+    network: EncoderDecoder
+    sources: list[list[int]]
+    bleu: Callable[[Ids], float]
 
 
-def export(kind: str, folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Fill a folder for programs of a kind.
+class IdLines:
+    """A vocabulary whose words are ids: for a translator that takes and gives lines of text."""
 
-    Args:
-        kind: of :data:`benchmarks.case.KINDS`.
-        folder: new.
-        values: of ``shape.json``; those of the network are added.
-        tolerance: of the check.
+    pad, bos, eos = Vocabulary.pad, Vocabulary.bos, Vocabulary.eos
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """``5 7`` to ``[5, 7]``."""
+        return [[int(word) for word in text.split()] for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """``[5, 7]`` to ``5 7``."""
+        return " ".join(map(str, ids))
+
+
+def translate_ids(translator: Any, sources: Ids) -> list[list[int]]:
+    """Translations of sentences by a translator over :class:`IdLines`."""
+    lines = translator.translate_lines([IdLines().decode(ids[:-1]) for ids in sources])
+    return IdLines().encode_batch(lines)
+
+
+@lru_cache(maxsize=4)
+def data_of(config: str, *args: str) -> TranslationDataModule:
+    """The data of a config with more arguments, prepared."""
+    module = ExperimentCLI(["--config", config, *args], run=False).datamodule
+    module.setup()
+    return module
+
+
+def first_batches(config: str, count: int) -> list[Pair]:
+    """The first batches of training, source (B, S) and target (B, T)."""
+    loader = data_of(config).train_dataloader()
+    batches = [loader.batch_at(0, number) for number in range(count)]
+    return [(batch.source.numpy(), batch.target.numpy()) for batch in batches]
+
+
+@lru_cache(maxsize=2)
+def test_set(config: str, checkpoint: str) -> TestSet:
+    """The test set of a config's data, with the network of a checkpoint, or a trained one."""
+    data = data_of(config)
+    path = Path(checkpoint) if checkpoint else trained(config)
+    network, vocabulary, processor = load_translator_parts(path)
+    lines = [processor.source(line) for line in data.source_lines(data.test_split)]
+    sources = [[*ids, vocabulary.eos] for ids in vocabulary.encode_batch(lines)]
+    references = [processor.target(line) for line in data.reference_lines(data.test_split)]
+
+    def bleu(translations: Ids) -> float:
+        words = [vocabulary.decode(list(ids)) for ids in translations]
+        return corpus_scores(words, references, "none").bleu
+
+    return TestSet(network, sources, bleu)
+
+
+def trained(config: str) -> Path:
+    """A checkpoint of a config after some steps, kept in the cache.
+
+    Raises:
+        UserError: the training failed; its messages are on standard error.
     """
-    folder.mkdir(parents=True)
-    return EXPORTERS[kind](folder, values, tolerance)
-
-
-def export_training(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Initial weights and the first batches of training."""
-    config = values["config"]
-    vocabulary = len(materials.data_of(config).vocabulary)
-    task = build(config, values["overrides"], vocabulary).task
-    batches = materials.batches_of(config, values["batches"])
-    expected = write_training(folder, task, batches, values)
-    return Expectation(
-        lambda answer, ready: checks.loss(answer, ready, expected, tolerance), checks.learned
-    )
-
-
-def write_training(folder: Path, task: TranslationTask, batches: Arrays, values: Values) -> float:
-    """Write a task's network and batches; gives the loss that its check should give."""
-    network = task.network
-    assert network is not None
-    defaults = task.optimizer(network.parameters()).defaults
-    smoothing = {"label_smoothing": task.label_smoothing, "betas": defaults["betas"]}
-    write_shape(folder, {**values, **shape_of(network), **smoothing})
-    write_weights(folder, network)
-    arrays: dict[str, Any] = {}
-    for number, (source, target) in enumerate(batches):
-        arrays |= {f"source_{number}": source, f"target_{number}": target}
-    np.savez(folder / "batches.npz", **arrays)
-    return reference_loss(network, batches[0], task.label_smoothing)
-
-
-def export_translation(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Trained weights, the test set, and its translations in float64."""
-    test = materials.test_set(values["config"], values.get("checkpoint", ""))
-    network = test.network
-    write_shape(folder, {**values, **shape_of(network), "checkpoint": ""})
-    write_weights(folder, network)
-    (folder / "sources.json").write_text(json.dumps(test.sources), encoding="utf-8")
-    translator = Translator(
-        copy.deepcopy(network).double(),
-        IdLines(),
-        beam_size=values["beam_size"],
-        max_tokens=REFERENCE_TOKENS,
-    )
-    found = translator.translate_lines([line_of(ids[:-1]) for ids in test.sources])
-    expected = [ids_of(line) for line in found]
-    return Expectation(
-        lambda answer, ready: checks.lines(answer, ready, expected, test.bleu, tolerance)
-    )
-
-
-def export_attention(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """A layer's weights; its inputs are made from a seed."""
-    write_shape(folder, values)
-    write_weights(folder, alone.layer_of(values))
-    return _values(alone.expected(values), tolerance)
-
-
-def export_step(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """A layer's weights; what is remembered is made from a seed."""
-    write_shape(folder, values)
-    write_weights(folder, alone.layer_of(values))
-    return _values(alone.expected_step(values), tolerance)
-
-
-def export_loading(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Nothing but the config's name; the data is prepared here."""
-    write_shape(folder, values)
-    return _values([[number] for number in materials.epoch_of(values["config"])], tolerance)
-
-
-def export_start(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Nothing but what to start; its data is prepared here."""
-    write_shape(folder, values)
-    if "config" in values:
-        materials.data_of(values["config"])
-    return _values([0.0], tolerance)
-
-
-def export_rates(folder: Path, values: Values, tolerance: float) -> Expectation:
-    """Nothing but sizes."""
-    write_shape(folder, values)
-    return _values([0.0], RATE_TOLERANCE)
-
-
-EXPORTERS: dict[str, Callable[[Path, Values, float], Expectation]] = {
-    "train": export_training,
-    "translate": export_translation,
-    "attention": export_attention,
-    "step": export_step,
-    "loader": export_loading,
-    "start": export_start,
-    "rates": export_rates,
-}
-
-
-def _values(expected: Sequence[Any], tolerance: float) -> Expectation:
-    return Expectation(lambda answer, ready: checks.values(answer, ready, expected, tolerance))
+    name = f"bench-{Path(config).stem}-{TRAINING_STEPS}-{data_of(config).fingerprint[:16]}"
+    folder = make_folder(cache_root() / name)
+    checkpoints = "runs/*/seed-*/checkpoints/last.ckpt"
+    if found := sorted(folder.glob(checkpoints)):
+        return found[-1]
+    command = [sys.executable, "-m", "qvbench", "fit", "--config", config]
+    command += ["--trainer.max_steps", str(TRAINING_STEPS)]
+    command += ["--trainer.default_root_dir", str(folder)]
+    print(f"training a network that can translate, {TRAINING_STEPS} steps", file=sys.stderr)
+    if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
+        raise UserError("training the network that translates failed; --checkpoint gives another")
+    return sorted(folder.glob(checkpoints))[-1]
 
 
 def shape_of(network: EncoderDecoder) -> Values:
-    """Sizes and dropouts, in the protocol's names."""
+    """Sizes and dropouts, under the protocol's names."""
     layer: Any = network.encoder[0]
     return {
         "encoder_layers": len(network.encoder),
@@ -176,35 +144,22 @@ NO_NETWORK = dict.fromkeys(
 )
 
 
-def write_shape(folder: Path, values: Values) -> None:
-    """``shape.json``; a network's sizes are zero where there is none."""
-    text = json.dumps({**NO_NETWORK, **values}, indent=1)
-    (folder / "shape.json").write_text(text, encoding="utf-8")
-
-
-def write_weights(folder: Path, module: nn.Module) -> None:
-    """``weights.npz``, under our names."""
-    arrays: dict[str, Any] = {
-        name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()
-    }
+def write(
+    folder: Path,
+    values: Values,
+    module: nn.Module | None = None,
+    batches: Sequence[Pair] = (),
+    sources: Ids = (),
+) -> None:
+    """The files of a folder of work; :mod:`benchmarks.peers.protocol` describes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = json.dumps({**NO_NETWORK, **values}, indent=1)
+    (folder / "shape.json").write_text(shape, encoding="utf-8")
+    (folder / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
+    weights = module.state_dict() if module is not None else {}
+    arrays: Values = {name: tensor.cpu().numpy() for name, tensor in weights.items()}
     np.savez(folder / "weights.npz", **arrays)
-
-
-@torch.no_grad()
-def reference_loss(
-    network: EncoderDecoder, batch: tuple[np.ndarray, np.ndarray], smoothing: float
-) -> float:
-    """Label-smoothed loss of a batch without dropout, mean over its target tokens, in float64.
-
-    By the definition, from all logits at once, and not by the way that training takes.
-    """
-    exact = copy.deepcopy(network).double().eval()
-    source, target = (torch.from_numpy(side) for side in batch)
-    logits = exact.project(exact(source, target[:, :-1]))
-    loss = F.cross_entropy(
-        logits.flatten(0, 1),
-        target[:, 1:].flatten(),
-        ignore_index=exact.padding_id,
-        label_smoothing=smoothing,
-    )
-    return float(loss)
+    arrays = {}
+    for number, (source, target) in enumerate(batches):
+        arrays |= {f"source_{number}": source, f"target_{number}": target}
+    np.savez(folder / "batches.npz", **arrays)

@@ -5,10 +5,10 @@ peer                   tasks                  with our weights
 =====================  =====================  ===================================================
 ``opennmt``            train, translate       the same function; beams stop by another rule
 ``torch_transformer``  train                  the same function
-``marian``             train, translate       another function: norms come after the sums
+``marian``             train                  another function: norms come after the sums
 ``ctranslate2``        translate              the same function; beams stop by another rule
 =====================  =====================  ===================================================
 
-``python -m benchmarks.peers.environments`` makes the environments; :mod:`benchmarks.peers.protocol`
-says how the benchmarks speak with the programs.
+A peer is a file here, which answers requests as :mod:`benchmarks.peers.protocol` has them, and its
+requirements in :mod:`benchmarks.peers.environments`; a case names it as a runner.
 """

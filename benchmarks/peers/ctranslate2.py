@@ -27,6 +27,7 @@ from benchmarks.peers.protocol import (
     Work,
     length_batches,
     serve,
+    sinusoids,
     within_limits,
 )
 
@@ -34,14 +35,6 @@ NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
 MAX_TOKENS = 2048  # of a batch, over all beams: with 4,096 sources' tokens it is a third slower
 COMPUTE_TYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
-
-
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) with sine and cosine side by side; CTranslate2's own table has two halves."""
-    frequencies = np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
-    angles = np.arange(length)[:, None] * frequencies
-    table = np.stack((np.sin(angles), np.cos(angles)), -1).reshape(length, width)
-    return table.astype(np.float32)
 
 
 def specification(weights: Weights, shape: Shape) -> TransformerSpec:

@@ -1,6 +1,6 @@
 """transformers' MarianMTModel as a peer: the same sizes, trained as transformers' Trainer would.
 
-Marian normalises after each sublayer's sum and has no final norms, and transformers has no switch
+Marian normalizes after each sublayer's sum and has no final norms, and transformers has no switch
 for that: loaded with our weights it is another function of the same shape. With a post-norm network
 of ours it agrees, which the tests check.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 if not __package__:  # run by its path: the repository's root in place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -20,22 +19,12 @@ from torch import Tensor
 from transformers import MarianConfig, MarianMTModel
 from transformers.trainer_pt_utils import LabelSmoother
 
-from benchmarks.peers.protocol import (
-    OTHER_FUNCTION,
-    Shape,
-    Weights,
-    Work,
-    length_batches,
-    serve,
-    within_limits,
-    without_end,
-)
-from benchmarks.peers.torch_training import TorchTraining, autocast, sinusoids
+from benchmarks.peers.protocol import OTHER_FUNCTION, Shape, Weights, Work, serve, sinusoids
+from benchmarks.peers.torch_transformer import TorchTraining
 
 COMPARABLE = f"{OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
 NORM_EPS = 1e-6  # ours; theirs is 1e-5 and no option
 POSITIONS = 1024
-MAX_TOKENS = 4096  # of a batch to translate
 IGNORED = -100  # a label that transformers leaves out of the loss
 
 NAMES = (
@@ -103,7 +92,7 @@ def build(shape: Shape, weights: Weights) -> MarianMTModel:
     left = model.load_state_dict(converted(weights), strict=False).unexpected_keys
     if left:
         raise ValueError(f"Marian has no place for {left}")
-    table = sinusoids(POSITIONS, shape.d_model)
+    table = torch.from_numpy(sinusoids(POSITIONS, shape.d_model))
     with torch.no_grad():
         for stack in (model.model.encoder, model.model.decoder):
             stack.embed_positions.weight.copy_(table)
@@ -144,58 +133,5 @@ def train(work: Work) -> TorchTraining:
     return TorchTraining(work, model, loss, optimizer, COMPARABLE)
 
 
-class Translating:
-    """``generate`` with beams, on sentences sorted by length.
-
-    As another function it gives other translations, of other lengths: its speed says something of
-    ours only with weights trained as its own.
-    """
-
-    def __init__(self, work: Work) -> None:
-        shape = work.shape
-        self.comparable = COMPARABLE
-        self.settings: dict[str, Any] = {
-            "precision": shape.precision,
-            "max_tokens": shape.max_tokens or MAX_TOKENS,
-            "threads": torch.get_num_threads(),
-        }
-        self._shape, self._sources = shape, work.sources()
-        self._model = build(shape, work.weights()).to(shape.device).eval()
-        self._batches = length_batches(self._sources, shape.max_tokens or MAX_TOKENS)
-
-    def check(self) -> dict[str, Any]:
-        """All translations."""
-        lines: list[list[int]] = [[] for _ in self._sources]
-        for indices in self._batches:
-            for index, ids in zip(indices, self._translate(indices), strict=True):
-                lines[index] = without_end(ids[1:], self._shape)
-        return {"lines": within_limits(lines, self._sources, self._shape)}
-
-    def repeat(self) -> int:
-        """Translate everything."""
-        for indices in self._batches:
-            self._translate(indices)
-        return len(self._sources)
-
-    def _translate(self, indices: list[int]) -> list[list[int]]:
-        """Ids of one batch, ``bos`` first, padded."""
-        shape = self._shape
-        rows = [torch.tensor(self._sources[i]) for i in indices]
-        source = torch.nn.utils.rnn.pad_sequence(rows, True, shape.pad).to(shape.device)
-        with torch.inference_mode(), autocast(shape):
-            ids = self._model.generate(
-                source,
-                attention_mask=(source != shape.pad).long(),
-                num_beams=shape.beam_size,
-                length_penalty=shape.length_penalty,
-                do_sample=False,
-                max_new_tokens=shape.limit(source.shape[1]),
-                bad_words_ids=[[shape.pad], [shape.bos]],
-            )
-        found: list[list[int]] = ids.tolist()
-        return found
-
-
 if __name__ == "__main__":
-    tasks = {"train": train, "translate": Translating}
-    serve(tasks, ["transformers", "torch", "numpy"], torch.set_num_threads)
+    serve({"train": train}, ["transformers", "torch", "numpy"], torch.set_num_threads)

@@ -246,5 +246,8 @@ def translation_options(shape: Shape, model: str) -> Namespace:
 
 
 if __name__ == "__main__":
-    tasks = {"train": Training, "translate": Translating}
-    serve(tasks, ["OpenNMT-py", "torch", "numpy"], torch.set_num_threads)
+    serve(
+        {"train": Training, "translate": Translating},
+        ["OpenNMT-py", "torch", "numpy"],
+        torch.set_num_threads,
+    )

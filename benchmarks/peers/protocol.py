@@ -1,8 +1,8 @@
-"""How the benchmarks speak with a foreign program: a folder of work, and lines of JSON.
+"""How the benchmarks talk to a program: a folder of work, and lines of JSON.
 
 The program is started as ``PYTHON benchmarks/peers/NAME.py train|translate FOLDER`` with the Python
 of its own environment, so nothing here needs more than NumPy. It prints one line once it has loaded
-everything, and then answers one request a line:
+everything, and then answers one request per line:
 
 =====================  =========================================================================
 request                answer
@@ -16,7 +16,7 @@ request                answer
 ``comparable`` is ``same function``, or ``same shape, other function: REASON``. The loss is the mean
 over the first batch's target tokens, label-smoothed as ``shape.json`` says, without dropout and in
 float32 whatever the precision; with the given weights before the first repeat, with the trained
-ones after it. A repeat of training is one optimizer step for each batch, and its items are real
+ones after it. A repeat of training is one optimizer step per batch, and its items are real
 target tokens; a repeat of translation is the whole list, and its items are sentences. Everything
 else that the program prints goes to standard error.
 
@@ -190,11 +190,12 @@ def within_limits(
     return [list(line[: shape.limit(len(source))]) for line, source in pairs]
 
 
-def without_end(tokens: Sequence[int], shape: Shape) -> list[int]:
-    """Ids up to the first ``eos``, without ``bos`` and padding."""
-    ids = list(tokens)
-    ids = ids[: ids.index(shape.eos)] if shape.eos in ids else ids
-    return [i for i in ids if i not in (shape.bos, shape.pad)]
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """(length, width) float32 with sine and cosine of an angle side by side, as ours has them."""
+    frequencies = np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
+    angles = np.arange(length)[:, None] * frequencies
+    table = np.stack((np.sin(angles), np.cos(angles)), -1).reshape(length, width)
+    return table.astype(np.float32)
 
 
 def serve(

@@ -1,13 +1,17 @@
 """``torch.nn.Transformer`` as a peer: the module from PyTorch, the rest as its tutorial has it.
 
 It can train only. PyTorch has no search and no cache for decoding; one written here would be ours.
+The training loop is what users of plain PyTorch write themselves; ``marian`` trains with it too.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # run by its path: the repository's root in place of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -16,10 +20,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.protocol import SAME_FUNCTION, Shape, Weights, Work, serve
-from benchmarks.peers.torch_training import TorchTraining, sinusoids
+from benchmarks.peers.protocol import (
+    SAME_FUNCTION,
+    Shape,
+    Weights,
+    Work,
+    real_tokens,
+    serve,
+    sinusoids,
+)
 
 NORM_EPS = 1e-6  # ours
+POSITIONS = 1024
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # source (B, S) and target (B, T) to the mean loss
 
 
 class Translation(nn.Module):
@@ -34,7 +48,8 @@ class Translation(nn.Module):
         self.pad = shape.pad
         self.scale = math.sqrt(shape.d_model)
         self.embedding = nn.Embedding(shape.vocabulary, shape.d_model)
-        self.register_buffer("positions", sinusoids(1024, shape.d_model))
+        self.positions: Tensor
+        self.register_buffer("positions", torch.from_numpy(sinusoids(POSITIONS, shape.d_model)))
         self.dropout = nn.Dropout(shape.dropout)
         self.transformer = nn.Transformer(
             shape.d_model,
@@ -87,7 +102,7 @@ def converted(weights: Weights, shape: Shape) -> dict[str, Tensor]:
     theirs = {
         "embedding.weight": ours["source_embeddings.tokens.weight"],
         "output_bias": ours["output_bias"],
-        "positions": sinusoids(1024, shape.d_model),
+        "positions": torch.from_numpy(sinusoids(POSITIONS, shape.d_model)),
     }
     sides = (("encoder", shape.encoder_layers), ("decoder", shape.decoder_layers))
     for side, layers in sides:
@@ -131,6 +146,72 @@ def mean_loss(model: Translation, shape: Shape, source: Tensor, target: Tensor) 
         ignore_index=shape.pad,
         label_smoothing=shape.label_smoothing,
     )
+
+
+class TorchTraining:
+    """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast.
+
+    Args:
+        work: batches and shape.
+        model: on the device already.
+        loss: the model's label-smoothed mean loss.
+        optimizer: over the model's parameters.
+        comparable: see :mod:`benchmarks.peers.protocol`.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        model: nn.Module,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        comparable: str,
+    ) -> None:
+        shape, batches = work.shape, work.batches()
+        self.comparable = comparable
+        self.settings: dict[str, Any] = {
+            "precision": shape.precision,
+            "optimizer": type(optimizer).__name__,
+            "fused": bool(optimizer.defaults.get("fused")),
+            "threads": torch.get_num_threads(),
+        }
+        self._model, self._loss, self._optimizer = model, loss, optimizer
+        self._shape = shape
+        self._tokens = real_tokens(batches, shape.pad)
+        self._batches = [
+            (torch.from_numpy(s).to(shape.device), torch.from_numpy(t).to(shape.device))
+            for s, t in batches
+        ]
+        self._scaler = torch.amp.GradScaler(shape.device, enabled=shape.precision == "16-mixed")
+        torch.manual_seed(1)
+
+    def check(self) -> dict[str, Any]:
+        """The first batch's loss without dropout, in the weights' own precision."""
+        self._model.eval()
+        with torch.no_grad():
+            return {"loss": float(self._loss(*self._batches[0]))}
+
+    def repeat(self) -> int:
+        """One step for each batch."""
+        self._model.train()
+        for source, target in self._batches:
+            self._optimizer.zero_grad()
+            with autocast(self._shape):
+                loss = self._loss(source, target)
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        if self._shape.device == "cuda":
+            torch.cuda.synchronize()
+        return self._tokens
+
+
+def autocast(shape: Shape) -> AbstractContextManager[Any]:
+    """What ``precision`` means in PyTorch."""
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if shape.precision not in dtypes:
+        return nullcontext()
+    return torch.autocast(shape.device, dtypes[shape.precision])
 
 
 def train(work: Work) -> TorchTraining:

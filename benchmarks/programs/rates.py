@@ -1,18 +1,29 @@
-"""What the machine can do: products of matrices, and moving memory."""
+"""The machine's own rates: products of matrices, and moving memory."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import checks, work
+from benchmarks.checks import Expectation
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
-from benchmarks.programs.common import DTYPES, PACKAGES, Several, as_fit_does, values_of
+from benchmarks.programs import DTYPES, PACKAGES, Several, as_fit_does, values_of
+
+TOLERANCE = 0.02
+
+
+def export(folder: Path, values: work.Values, tolerance: float) -> Expectation:
+    """Sizes alone; the result's relative error should be nearly 0."""
+    work.write(folder, values)
+    return checks.values([0.0], TOLERANCE)
 
 
 class Product:
-    """``a @ b`` in one precision; items are FLOP, 2 a multiply-add."""
+    """``a @ b`` in one precision; items are FLOP, 2 per multiply-add."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         dtype = DTYPES[values["precision"]]
@@ -53,7 +64,7 @@ class Moving:
         return torch.add(self.buffers[1], self.buffers[2], alpha=2, out=self.buffers[0])
 
     def error(self) -> float:
-        """Relative, of the result at its first place."""
+        """Relative, of the result's first element."""
         wanted = {"copy": 1, "triad": 3, "read": self.buffers[0].numel()}[self.what]
         return abs(float(self.run().flatten()[0]) / wanted - 1)
 
@@ -63,18 +74,18 @@ class Rates:
 
     comparable = SAME_FUNCTION
 
-    def __init__(self, work: Work) -> None:
-        values = values_of(work)
+    def __init__(self, folder: Work) -> None:
+        values = values_of(folder)
         self.settings = as_fit_does()
         self._action = Product(values) if values["what"] == "product" else Moving(values)
         self._several = Several(self._action.run, self._action.items, values["device"])
 
     def check(self) -> dict[str, Any]:
-        """How far off a result is."""
+        """The error of a result."""
         return {"values": [self._action.error()]}
 
     def repeat(self) -> int:
-        """A number of times."""
+        """Several times."""
         return self._several.repeat()
 
 

@@ -6,22 +6,33 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
 
+from benchmarks import checks, work
+from benchmarks.checks import Expectation
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
-from benchmarks.programs.common import PACKAGES, values_of
+from benchmarks.programs import PACKAGES, values_of
 
-STEPPED = 17
-"""Status of a training that ended with its first step."""
+FIRST_STEP = 17
+"""Exit status of a training that ended with its first step."""
+
+
+def export(folder: Path, values: work.Values, tolerance: float) -> Expectation:
+    """The command alone; its data is prepared here, and it should exit as expected."""
+    work.write(folder, values)
+    if "config" in values:
+        work.data_of(values["config"])
+    return checks.values([0.0], tolerance)
 
 
 class EndWithFirstStep(Callback):
-    """Ends the whole process once the first batch is done: what comes after is not waited for."""
+    """Ends the whole process once the first batch is done: nobody waits for what comes after."""
 
-    def on_train_batch_end(self, *arguments: Any, **more: Any) -> None:
-        os._exit(STEPPED)
+    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+        os._exit(FIRST_STEP)
 
 
 class Starting:
@@ -29,20 +40,17 @@ class Starting:
 
     comparable = SAME_FUNCTION
 
-    def __init__(self, work: Work) -> None:
-        values = values_of(work)
+    def __init__(self, folder: Work) -> None:
+        values = values_of(folder)
         self.settings: dict[str, Any] = {}
-        self._words = ["--help"]
-        self._status = 0
+        self._args, self._status = ["--help"], 0
         if values["what"] == "fit":
-            callback = f"{EndWithFirstStep.__module__}.{EndWithFirstStep.__name__}"
-            callback = callback.replace("__main__", "benchmarks.programs.start")
-            self._words = ["fit", "--config", values["config"]]
-            self._words += [f"--trainer.callbacks+={callback}"]
-            self._status = STEPPED
+            callback = f"benchmarks.programs.start.{EndWithFirstStep.__name__}"
+            self._args = ["fit", "--config", values["config"], f"--trainer.callbacks+={callback}"]
+            self._status = FIRST_STEP
 
     def check(self) -> dict[str, Any]:
-        """Whether it ended as it should."""
+        """0 if it exited as it should."""
         return {"values": [float(self._run() != self._status)]}
 
     def repeat(self) -> int:
@@ -53,8 +61,8 @@ class Starting:
     def _run(self) -> int:
         with tempfile.TemporaryDirectory() as folder:
             more = ["--trainer.default_root_dir", folder] if self._status else []
-            command = [sys.executable, "-m", "qvbench", *self._words, *more]
-            # Its output is an answer's place here, so it goes where errors go.
+            command = [sys.executable, "-m", "qvbench", *self._args, *more]
+            # Standard output is for answers to requests.
             return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 

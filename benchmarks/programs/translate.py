@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
-from benchmarks.ids import IdLines, ids_of, line_of
+from benchmarks import checks, work
+from benchmarks.checks import Expectation
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
-from benchmarks.programs.common import PACKAGES, as_fit_does, load_weights, values_of
+from benchmarks.programs import PACKAGES, as_fit_does, load_weights, values_of
 from qvbench.cli.profile_model import build
 from qvbench.decoding.translator import Translator
 from qvbench.profile.counting import counter
+
+REFERENCE_TOKENS = 256
+"""Per batch of the reference, so that other sentences share a batch than in any program."""
+
+
+def export(folder: Path, values: work.Values, tolerance: float) -> Expectation:
+    """Trained weights and the test set; the reference is a float64 search."""
+    test = work.test_set(values["config"], values.get("checkpoint", ""))
+    shape = {**values, **work.shape_of(test.network), "checkpoint": ""}
+    work.write(folder, shape, test.network, sources=test.sources)
+    exact = copy.deepcopy(test.network).double()
+    reference = Translator(
+        exact, work.IdLines(), beam_size=values["beam_size"], max_tokens=REFERENCE_TOKENS
+    )
+    expected = work.translate_ids(reference, test.sources)
+    return checks.translations(expected, test.bleu, tolerance)
 
 
 class Translating:
@@ -17,35 +36,35 @@ class Translating:
 
     comparable = SAME_FUNCTION
 
-    def __init__(self, work: Work) -> None:
-        values, shape = values_of(work), work.shape
+    def __init__(self, folder: Work) -> None:
+        values, shape = values_of(folder), folder.shape
         network = build(values["config"], values["overrides"], shape.vocabulary).network
-        load_weights(network, work)
+        load_weights(network, folder)
         more = {"max_tokens": shape.max_tokens} if shape.max_tokens else {}
         self._translator = Translator(
             network.to(shape.device),
-            IdLines(),
+            work.IdLines(),
             beam_size=shape.beam_size,
             length_penalty=shape.length_penalty,
             **more,
         )
-        self._lines = [line_of(ids[:-1]) for ids in work.sources()]
+        self._sources = folder.sources()
         self.settings: dict[str, Any] = {
             **as_fit_does(),
             "precision": "32-true",
             "max_tokens": self._translator.max_tokens,
         }
         with counter() as counted:
-            self._translator.translate_lines(self._lines)
-        self.settings["flops_per_item"] = counted.get_total_flops() / len(self._lines)
+            self.repeat()
+        self.settings["flops_per_item"] = counted.get_total_flops() / len(self._sources)
 
     def check(self) -> dict[str, Any]:
         """All translations as ids."""
-        return {"lines": [ids_of(line) for line in self._translator.translate_lines(self._lines)]}
+        return {"lines": work.translate_ids(self._translator, self._sources)}
 
     def repeat(self) -> int:
         """Translate everything."""
-        return len(self._translator.translate_lines(self._lines))
+        return len(work.translate_ids(self._translator, self._sources))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A program that speaks the benchmarks' protocol and misbehaves as it is told to.
+"""A program that speaks the benchmarks' protocol and misbehaves as its arguments say.
 
-``stub_program.py LOG NAME HOW``: every repeat adds NAME to LOG. HOW is ``well``; ``wrong``, which
-gives another value than 1; or ``dies``, which does so in its second repeat.
+``stub_program.py LOG NAME HOW``: every repeat appends NAME to LOG. HOW is ``well``; ``wrong``,
+which answers a check with another value than 1; or ``dies``, in its second repeat.
 """
 
 import json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import math
 import mmap
@@ -71,6 +72,7 @@ def network(norm: str = "pre") -> EncoderDecoder:
 
 
 def padded(rows: list[list[int]]) -> np.ndarray:
+    """Rows as a matrix."""
     tensors = [torch.tensor(row) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, True, PAD).numpy()
 
@@ -83,9 +85,9 @@ def sentences(count: int, seed: int) -> list[list[int]]:
 
 
 @functools.cache
-def translating_network(norm: str = "pre") -> EncoderDecoder:
+def translating_network() -> EncoderDecoder:
     """One that has learned to repeat its source, more or less: its translations differ and end."""
-    ours = network(norm)
+    ours = network()
     optimizer = torch.optim.Adam(ours.parameters(), lr=5e-3)
     for step in range(300):
         rows = sentences(64, seed=100 + step)
@@ -117,6 +119,7 @@ def work_folder(folder: Path, ours: EncoderDecoder, **changes: Any) -> Work:
 
 @torch.no_grad()
 def our_loss(ours: EncoderDecoder, work: Work) -> float:
+    """Of the first batch."""
     source, target = (torch.from_numpy(array) for array in work.batches()[0])
     hidden, following = ours(source, target[:, :-1]), target[:, 1:]
     real = following != PAD
@@ -127,11 +130,13 @@ def our_loss(ours: EncoderDecoder, work: Work) -> float:
 
 
 def our_lines(ours: EncoderDecoder, work: Work, beam_size: int) -> list[list[int]]:
+    """Translations, one sentence at a time."""
     translator = Translator(ours, Special, beam_size=beam_size)  # type: ignore[arg-type]
     return [translator.translate_ids(torch.tensor([ids]))[0] for ids in work.sources()]
 
 
 def our_tokens(work: Work) -> int:
+    """Real target tokens of all batches."""
     return sum(int((target[:, 1:] != PAD).sum()) for _, target in work.batches())
 
 
@@ -155,16 +160,6 @@ def test_marian_is_the_function_of_a_post_norm_network(tmp_path: Path) -> None:
     source, target = (torch.from_numpy(array) for array in work.batches()[0])
     loss = marian.mean_loss(theirs.eval(), SHAPE, source, target)
     assert loss.item() == pytest.approx(our_loss(ours, work), abs=2e-6)
-
-
-@pytest.mark.slow
-def test_marian_translates_as_a_post_norm_network(tmp_path: Path) -> None:
-    # Catches translations in the order of their lengths, and special ids left in them.
-    ours = translating_network("post")
-    work = work_folder(tmp_path, ours)
-    task = marian.Translating(work)
-    assert task.check()["lines"] == our_lines(ours, work, beam_size=1)
-    assert task.repeat() == 20
 
 
 def test_marian_says_that_it_is_another_function_and_learns(tmp_path: Path) -> None:
@@ -233,6 +228,7 @@ class Peer:
         return self.process.communicate('{"do": "end"}\n', timeout=60)
 
 
+@pytest.mark.integration
 def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
     # Catches a runner that cannot be started by its path, chatter among its answers, wrong items.
     ours = network()
@@ -251,7 +247,8 @@ def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
     assert peer.process.returncode == 0
 
 
-def test_a_task_that_a_peer_has_not_is_one_line_and_status_2(tmp_path: Path) -> None:
+@pytest.mark.integration
+def test_a_task_that_a_peer_lacks_is_one_line_and_status_2(tmp_path: Path) -> None:
     # Catches a peer that would wait for requests with nothing to do.
     peer = Peer(sys.executable, "torch_transformer", "translate", Work(tmp_path))
     output, errors = peer.end()
@@ -268,6 +265,7 @@ def made(peer: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_opennmt_is_the_same_function(tmp_path: Path) -> None:
     # Catches a weight in another's place, its decoder's mask, and statistics taken for the loss.
     python = made("opennmt")
@@ -282,6 +280,7 @@ def test_opennmt_is_the_same_function(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["opennmt", "ctranslate2"])
 @pytest.mark.parametrize("max_tokens", [0, 64])
 def test_greedy_translations_are_ours(tmp_path: Path, name: str, max_tokens: int) -> None:
@@ -310,15 +309,9 @@ def test_translations_are_cut_where_ours_stop() -> None:
     assert protocol.within_limits([[7] * 50, [8]], [[5, EOS], [6, EOS]], SHAPE) == [[7] * 14, [8]]
 
 
-def test_what_comes_after_the_end_is_not_a_translation() -> None:
-    # Catches padding and ends among the tokens that are compared.
-    assert protocol.without_end([BOS, 7, 8, EOS, PAD, 9], SHAPE) == [7, 8]
-    assert protocol.without_end([7, 8], SHAPE) == [7, 8]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is that since the start")
 def test_peak_memory_is_that_of_the_repeat() -> None:
-    # Catches the peak of loading, or of an earlier repeat, reported for every later one.
+    """Catches the peak of loading, or of an earlier repeat, reported for every later one."""
     # A mapping of its own: the allocator may keep what is freed, as a training run has it do.
     with mmap.mmap(-1, 200_000_000) as large:
         large.write(bytes(200_000_000))
@@ -326,3 +319,42 @@ def test_peak_memory_is_that_of_the_repeat() -> None:
         with_it = protocol.peak_memory("cpu")
     protocol.reset_peak_memory("cpu")
     assert protocol.peak_memory("cpu") < with_it - 150_000_000
+
+
+def test_every_requirement_is_pinned() -> None:
+    # Catches a package whose version would change from one month to the next.
+    constraints = (environments.ROOT / "constraints.txt").read_text().lower()
+    for recipe in environments.RECIPES.values():
+        for requirement in (word for step in recipe.steps for word in step):
+            assert (
+                requirement == "--no-deps"
+                or "==" in requirement
+                or f"\n{requirement.lower()}==" in constraints
+            ), requirement
+
+
+def test_an_environment_of_other_requirements_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches an old environment taken for the present one, and one half made for a whole one.
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    python = environments.python_of("torch_transformer")
+    assert python.is_relative_to(tmp_path / "marian")
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert not environments.is_made("marian")
+    record = tmp_path / "marian" / environments.RECORD
+    recipe = environments.RECIPES["marian"].to_json()
+    record.write_text(json.dumps({"recipe": recipe, "versions": {"torch": "1"}}))
+    assert environments.is_made("torch_transformer")
+    assert environments.versions("marian") == {"torch": "1"}
+    record.write_text(json.dumps({"recipe": [[["torch"]], []], "versions": {}}))
+    assert not environments.is_made("marian")
+
+
+def test_a_peer_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a misspelt name that would make all environments."""
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", errors)
+    assert environments.main(["openmt"]) == 2
+    assert "no peer 'openmt'" in errors.getvalue()
