@@ -35,6 +35,7 @@ from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
 from qvbench.runs.identity import DEFAULTS, EXCLUDED
+from qvbench.runs.slurm import slurm_job, was_requeued
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import faults, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
@@ -46,7 +47,7 @@ from qvbench.training.hardware import check_hardware
 from qvbench.training.processes import is_first_process
 from qvbench.training.run_record import RunRecord
 from qvbench.training.schedules import end_with_training
-from qvbench.training.stop_signals import StoppedBySignal, slurm_job, was_requeued
+from qvbench.training.stop_signals import StoppedBySignal
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +253,7 @@ class ExperimentCLI(LightningCLI):
         config["plugins"] = with_safe_checkpoints(config["plugins"])
         if self.folder is not None:
             seed = self._settings.seed_everything
-            record = RunRecord(self.folder, self._name, self.resolved, seed)
+            record = RunRecord(self.folder, self._name, self.resolved, seed, self.words)
             callbacks += [record, *folder_callbacks(self.config.subcommand, config, self.folder)]
             callbacks.append(dry_pass(self._settings.dry_pass))
             config["default_root_dir"] = str(self.folder)
@@ -328,7 +329,7 @@ class ExperimentCLI(LightningCLI):
         base = self._base.resolve()
         if not is_first_process():  # writes nothing, but should agree on the place
             return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self._group)
-        folder = run_folder.claim(base, self._group, seed)
+        folder = run_folder.create_folder(base, self._group, seed)
         os.environ[FOLDER_VARIABLE] = str(folder)
         return folder
 

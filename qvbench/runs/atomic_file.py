@@ -39,6 +39,16 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     sync_folder(file.parent)
 
 
+def write_text(file: Path, text: str) -> None:
+    """Replace a text file; one writer at a time.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(file) as opened:
+        opened.write(text.encode())
+
+
 def sync(opened: BinaryIO) -> None:
     """Have all that was written to an open file on the disk."""
     opened.flush()

@@ -1,4 +1,14 @@
-"""Where a run keeps its files: ``runs/<config>/seed-<n>/``, a new folder for every run."""
+"""The folder of a run: ``runs/<config>/seed-<n>/``, a new one for every run, and its file names.
+
+config.yaml               resolved config
+run.json                  record: what was run, on what, how it ended
+curves.csv                every measurement
+sentences.npz             what each validation sentence added to the scores
+test-translations.txt     test set as translated, a line per sentence
+test-references.txt
+predictions-<set>.txt     of ``qvbench predict``
+checkpoints/last.ckpt     the newest; previous.ckpt is the one before
+"""
 
 from __future__ import annotations
 
@@ -7,11 +17,21 @@ from pathlib import Path
 
 from qvbench.errors import UserError
 
+RUNS = "runs"
 RECORD = "run.json"
 CONFIG = "config.yaml"
 CURVES = "curves.csv"
-SWEEP_VARIABLE = "QVBENCH_SWEEP"
-"""Environment variable by which a sweep says, in JSON, what a run's record keeps of it."""
+SENTENCES = "sentences.npz"
+TRANSLATIONS = "test-translations.txt"
+REFERENCES = "test-references.txt"
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+
+
+def predictions(test_set: str) -> str:
+    """Name of the file with the translations of a test set."""
+    return f"predictions-{test_set}.txt"
 
 
 def run_group(config_name: str) -> str:
@@ -30,7 +50,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def claim(base: Path, group: str, seed: int) -> Path:
+def create_folder(base: Path, group: str, seed: int) -> Path:
     """Make a folder that no other run has: a second run of a config and seed is numbered.
 
     Raises:
@@ -38,9 +58,8 @@ def claim(base: Path, group: str, seed: int) -> Path:
     """
     number = 1
     while True:
-        folder = (
-            base / "runs" / group / (f"seed-{seed}" if number == 1 else f"seed-{seed}-{number}")
-        )
+        name = f"seed-{seed}" if number == 1 else f"seed-{seed}-{number}"
+        folder = base / RUNS / group / name
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qvbench.errors import UserError
+from qvbench.runs.slurm import is_alive, slurm_job
 from qvbench.sweep.plan import PlannedRun
-from qvbench.training.stop_signals import slurm_job
 
 
 @contextmanager
@@ -72,25 +71,7 @@ def job_of(run: PlannedRun) -> str:
     """The Slurm job, other than this one, that has the run in hand; empty if none does."""
     file = job_file(run)
     job = file.read_text().strip() if file.is_file() else ""
-    return job if job and job != slurm_job() and lives(job) else ""
-
-
-def lives(job: str) -> bool:
-    """Whether Slurm will run a job, runs it, or starts it again.
-
-    Where Slurm cannot be asked, it may: better a run that waits than one that is run twice.
-    """
-    try:
-        asked = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%T"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return True
-    return bool(asked.stdout.strip())
+    return job if job and job != slurm_job() and is_alive(job) else ""
 
 
 def _lock(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qvbench.errors import UserError
-from qvbench.runs.folder import SWEEP_VARIABLE
+from qvbench.runs.record import SWEEP_VARIABLE
 from qvbench.sweep.plan import Outcome, PlannedRun
 
 PATIENCE = 60.0  # seconds that a run has to end by itself when its sweep is ended

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qvbench.errors import UserError
 from qvbench.runs.atomic_file import replacing
+from qvbench.runs.folder import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class CheckpointAveraging(Callback):
             return
         trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
         pl_module.load_state_dict(mean_of(paths))
-        target = Path(trainer.default_root_dir) / "checkpoints" / "averaged.ckpt"
+        target = Path(trainer.default_root_dir) / CHECKPOINTS / "averaged.ckpt"
         trainer.save_checkpoint(target, weights_only=True)
         pl_module.load_state_dict(trained)
         if trainer.is_global_zero:

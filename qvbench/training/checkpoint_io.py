@@ -16,12 +16,10 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from qvbench.errors import UserError
 from qvbench.runs.atomic_file import replacing, sync
+from qvbench.runs.folder import LAST, PREVIOUS
 from qvbench.training.faults import RunFault, explain
 
 log = logging.getLogger(__name__)
-
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
 
 _REFUSED = re.compile(r"(?:GLOBAL|global|class) ([\w.]+)")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from qvbench.errors import UserError
-from qvbench.runs.folder import CONFIG, RECORD
+from qvbench.runs.folder import CHECKPOINTS, CONFIG, RECORD
 from qvbench.training.checkpoint_io import newest_first, newest_whole
 
 
@@ -56,7 +56,7 @@ def _folders(base: Path, group: str, seed: int) -> list[Path]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return newest_first((folder / "checkpoints").glob("*.ckpt"))
+    return newest_first((folder / CHECKPOINTS).glob("*.ckpt"))
 
 
 def _last_active(folder: Path) -> int:

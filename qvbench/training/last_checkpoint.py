@@ -8,17 +8,12 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from qvbench.runs.folder import CHECKPOINTS, LAST
+from qvbench.runs.slurm import requeue, slurm_job
 from qvbench.training import loop_state
-from qvbench.training.checkpoint_io import LAST
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.run_record import note
-from qvbench.training.stop_signals import (
-    REQUEUE,
-    StoppedBySignal,
-    StopSignals,
-    requeue,
-    slurm_job,
-)
+from qvbench.training.stop_signals import REQUEUE, StoppedBySignal, StopSignals
 
 _KEY = "qvbench_run"
 
@@ -39,8 +34,8 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.dirpath = str(folder / "checkpoints")
-        self.file = folder / "checkpoints" / LAST
+        self.dirpath = str(folder / CHECKPOINTS)
+        self.file = folder / CHECKPOINTS / LAST
         self._signals = StopSignals()
         self._saved_step = -1
         self._ended = False
@@ -59,7 +54,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = -1
         self._ended, self._at_last_batch = False, {}
         for logger in _curves(trainer):
-            logger.forget_after(trainer.global_step, self._resumed.get("curve_rows"))
+            logger.file.cut(trainer.global_step, self._resumed.get("curve_rows"))
         if self._resumed.get("should_stop"):  # a callback ended the training; Lightning forgets
             trainer.should_stop = True
         self._resumed = {}
@@ -83,7 +78,7 @@ class LastCheckpoint(Checkpoint):
                 loop_state.begin_next_epoch(loops["fit_loop"], trainer)
         checkpoint[_KEY] = {
             "should_stop": trainer.should_stop,
-            "curve_rows": sum(logger.rows for logger in _curves(trainer)),
+            "curve_rows": sum(logger.file.rows for logger in _curves(trainer)),
         }
 
     # Writing
@@ -179,4 +174,6 @@ def _saves_after_epochs(trainer: Trainer) -> bool:
 
 
 def _curves(trainer: Trainer) -> list[CurvesLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
+    """Loggers of the curves, in the process that writes them."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger for logger in loggers if isinstance(logger, CurvesLogger)]

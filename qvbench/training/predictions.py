@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from qvbench.training.run_record import write_atomically
+from qvbench.runs.atomic_file import write_text
+from qvbench.runs.folder import REFERENCES, TRANSLATIONS, predictions
 
 
 class PredictionFile(Callback):
@@ -42,8 +43,8 @@ class PredictionFile(Callback):
             return
         lines = {number: text for part in parts for number, text in part.items()}
         data: Any = getattr(trainer, "datamodule", None)
-        file = self.folder / f"predictions-{data.test_split}.txt"
-        write_atomically(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
+        file = self.folder / predictions(data.test_split)
+        write_text(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
         print(f"{len(lines):,} translations of {data.test_split}: {file}")
 
 
@@ -63,6 +64,7 @@ class TestedLines(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
+            names = {"translations": TRANSLATIONS, "references": REFERENCES}
             for name, lines in getattr(pl_module, "tested_lines", {}).items():
                 text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
-                write_atomically(self.folder / f"test-{name}.txt", text)
+                write_text(self.folder / names[name], text)

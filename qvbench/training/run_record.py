@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
 from qvbench.models.formula import flops_per_target_token
 from qvbench.runs import provenance
-from qvbench.runs.folder import CONFIG, RECORD, SWEEP_VARIABLE
+from qvbench.runs.atomic_file import write_text
+from qvbench.runs.folder import CONFIG, RECORD
 from qvbench.runs.identity import identity
+from qvbench.runs.record import now, read_json, sweep_labels, write_record
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
 from qvbench.training.hardware import describe_hardware
@@ -41,13 +43,22 @@ class RunRecord(Callback):
         config_name: of the config, as ``qvbench list`` shows it.
         resolved: the whole config, all defaults filled in.
         seed: of the run.
+        args: of the command ``qvbench``.
     """
 
-    def __init__(self, folder: Path, config_name: str, resolved: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config_name: str,
+        resolved: dict[str, Any],
+        seed: int,
+        args: Sequence[str],
+    ) -> None:
         self.folder = folder
         self.config_name = config_name
         self.resolved = resolved
         self.seed = seed
+        self.command = shlex.join(["qvbench", *args])
         self.record: dict[str, Any] = {}
         self._started = 0.0
         self._seconds_before = 0.0
@@ -56,16 +67,18 @@ class RunRecord(Callback):
         """Save the resolved config before anything can fail; never over that of the training."""
         file = self.folder / CONFIG
         if trainer.is_global_zero and (stage == "fit" or not file.exists()):
-            text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
-            write_atomically(file, text)
+            write_text(file, yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)
-        self.record["identity"] = identity(self.resolved)  # a resumed run may go on for longer
-        self.record.pop("fault", None)  # of the part before that is resumed
+        # A resumed run may go on for longer, which is another experiment.
+        self.record |= {"identity": identity(self.resolved), "command": self.command}
+        for of_the_part_before in ("fault", "ended"):
+            self.record.pop(of_the_part_before, None)
         self._save(trainer, pl_module, status="running")
-        for logger in _curves(trainer):
-            logger.start(self._seconds_before)
+        for logger in trainer.loggers:
+            if isinstance(logger, CurvesLogger):
+                logger.start(self._seconds_before)
         parameters = self.record["parameters"]
         log.info(
             "%s, %s: %s parameters, %s of them in attention; this run is %s",
@@ -87,7 +100,7 @@ class RunRecord(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Keep how the run ended: what the user is told, or what kind of fault of ours it was."""
+        """Keep how the run ended: the message to the user, or the kind of the internal error."""
         if trainer.state.fn != "fit" or not self.record:
             return
         status = "interrupted" if isinstance(exception, _ENDS) else "failed"
@@ -113,44 +126,47 @@ class RunRecord(Callback):
         self._write(trainer)
 
     def _open(self, trainer: Trainer, module: LightningModule) -> None:
-        """Take up the record of the run if it has one (a restart, a test), else begin it."""
-        file = self.folder / RECORD
-        if file.exists():
-            self.record = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            self.record = self._new(trainer, module)
+        """Read the record of the run if it has one (a restart, a test), else begin it."""
+        stored = read_json(self.folder / RECORD)
+        self.record = stored if "wall_seconds" in stored else self._new(trainer, module)
         self._started = time.monotonic()
         self._seconds_before = self.record["wall_seconds"]
 
     def _new(self, trainer: Trainer, module: Any) -> dict[str, Any]:
         data: Any = getattr(trainer, "datamodule", None)
+        hardware = describe_hardware()
         return {
             "id": f"{self.folder.parent.name}/{self.folder.name}",
             "identity": identity(self.resolved),
             "config": self.config_name,
+            "command": self.command,
             "mechanism": module.mechanism_name,
             "position": module.position_name,
+            "label": labels(module.network),
             "corpus": CORPORA.name_of(type(data.corpus)),
             "seed": self.seed,
             "git": provenance.git_revision(),
             "versions": provenance.versions(),
-            "hardware": describe_hardware()
+            "hardware": hardware
             | {
                 "accelerator": trainer.accelerator.name(),
                 "devices": trainer.world_size,
                 "precision": str(trainer.precision),
             },
+            **{name: hardware[name] for name in ("cpu", "cores", "threads")},
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
             "cache_per_token": cache_per_token(module.network),
             **flops(module.network),
             "steps": 0,
             "target_tokens": 0,
+            "started": now(),
             "wall_seconds": 0.0,
+            "primary_metric": module.primary_metric._asdict(),
             "metrics": {},
             "bleu_signatures": {},
             "status": "running",
-            **json.loads(os.environ.get(SWEEP_VARIABLE) or "{}"),
+            **{name: value for name, value in sweep_labels().items() if name == "variant"},
         }
 
     def _save(self, trainer: Trainer, module: Any, status: str, tokens: int | None = None) -> None:
@@ -162,12 +178,13 @@ class RunRecord(Callback):
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
         self.record["attention_backend"] = attention_backend(module.network)
         self.record["status"] = status
+        if status != "running":
+            self.record["ended"] = now()
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            text = json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False)
-            write_atomically(self.folder / RECORD, text + "\n")
+            write_record(self.folder, self.record)
 
 
 def note(trainer: Trainer, **facts: Any) -> None:
@@ -175,6 +192,12 @@ def note(trainer: Trainer, **facts: Any) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, RunRecord):
             callback.note(trainer, facts)
+
+
+def labels(network: nn.Module) -> dict[str, str]:
+    """Display names of the mechanism and of the position scheme."""
+    attention = next(module for module in network.modules() if isinstance(module, Attention))
+    return {"mechanism": attention.label, "position": attention.position.label}
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
@@ -218,17 +241,6 @@ def attention_backend(network: nn.Module) -> dict[str, str] | None:
             if backend is not None and backend.name == name:
                 return backend._asdict()
     return None
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
-
-
-def _curves(trainer: Trainer) -> list[CurvesLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, CurvesLogger)]
 
 
 def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from qvbench.runs.atomic_file import replacing
+from qvbench.runs.folder import SENTENCES
 
-FILE = "sentences.npz"
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -27,7 +27,7 @@ class SentenceCounts(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / FILE
+        self.file = folder / SENTENCES
         self._batches: list[Arrays] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

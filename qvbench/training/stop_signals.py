@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
 import threading
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -67,36 +64,3 @@ class StopSignals:
         name = signal.Signals(number).name
         again = "; again to stop at once, without one" if number == signal.SIGINT else ""
         log.info("%s: this step is finished and a checkpoint written%s", name, again)
-
-
-def slurm_job(environment: Mapping[str, str] = os.environ) -> str:
-    """The Slurm job that this process belongs to, as ``scontrol`` names it; empty if none.
-
-    A job that somebody works in (named bash or interactive) is not requeued, so it counts as none.
-    """
-    if environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
-        return ""
-    array = environment.get("SLURM_ARRAY_JOB_ID")
-    if array:
-        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
-    return environment.get("SLURM_JOB_ID", "")
-
-
-def was_requeued(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether Slurm started this job before."""
-    return environment.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
-
-
-def requeue(job: str) -> None:
-    """Have Slurm start a job again; that it cannot is said, and no fault of the run."""
-    try:
-        done = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False
-        )
-        fault = done.stderr.strip() if done.returncode else ""
-    except (OSError, subprocess.TimeoutExpired) as error:
-        fault = str(error)
-    if fault:
-        log.warning("Slurm job %s could not be requeued (%s); submit it again", job, fault)
-    else:
-        log.info("Slurm job %s is requeued", job)

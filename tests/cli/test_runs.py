@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-from qvbench.runs.folder import claim, folder_of, run_group
+from qvbench.cli.experiment import resolve
+from qvbench.runs.identity import identity
 from qvbench.tasks.translation import TranslationTask
 from tests.cli.conftest import Answer
 
@@ -70,6 +72,13 @@ def test_a_finished_run(trained: Path) -> None:
     assert 0 <= record["metrics"]["val/accuracy"] <= 100
     assert record["versions"]["torch"]
     assert {"cpu", "cores", "threads", "gpus", "memory_gib"} <= record["hardware"].keys()
+    assert record["threads"] == record["hardware"]["threads"] == torch.get_num_threads()
+    assert record["cores"] == record["hardware"]["cores"] >= 1
+    assert record["label"] == {"mechanism": "QV-Ka 1\u00d7, context per head", "position": "AGF"}
+    assert record["primary_metric"]["name"] == "val/accuracy"
+    assert record["command"] == "qvbench fit --config tiny.yaml"
+    assert record["started"] <= record["ended"]
+    assert record["identity"] == identity(resolve(["--config", "tiny.yaml"]))
     assert 0 < record["parameters"]["attention"] < record["parameters"]["total"]
     assert not list(trained.glob("*.partial"))
 
@@ -123,6 +132,8 @@ def test_taking_up_a_run_goes_on_in_its_folder(trained: Path, qvbench: Command, 
     assert [folder.name for folder in (here / "runs" / "tiny").iterdir()] == ["seed-3"]
     after = record_of(trained)
     assert after["steps"] == 10
+    assert after["identity"] == identity(resolve(["--config", "tiny.yaml", *words[2:]]))
+    assert after["started"] == before["started"] <= before["ended"] <= after["ended"]
     assert after["wall_seconds"] > before["wall_seconds"]
     assert after["target_tokens"] > before["target_tokens"]
     rows = curve_of(trained)
@@ -183,8 +194,6 @@ def test_a_crashed_run_leaves_its_record(
 
 def test_parameters_are_counted_once(trained: Path, qvbench: Command) -> None:
     """Catches shared embeddings counted twice: against the tensors of the checkpoint."""
-    import torch
-
     file = trained / "checkpoints" / "last.ckpt"
     state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     storages = {v.data_ptr(): v.numel() for k, v in state.items() if k.startswith("network.")}
@@ -198,35 +207,6 @@ def test_prepare_says_what_it_stored(tiny: Path, qvbench: Command, here: Path) -
     assert answer.status == 0, answer.err
     assert "stored in" in answer.out
     assert not (here / "runs").exists()
-
-
-# Folders
-
-
-def test_folders_are_numbered(tmp_path: Path) -> None:
-    """Catches a second run that writes over the first."""
-    names = [claim(tmp_path, "tiny-qvka", 0).name for _ in range(3)]
-    assert names == ["seed-0", "seed-0-2", "seed-0-3"]
-    assert claim(tmp_path, "tiny-qvka", 1).name == "seed-1"
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    from qvbench.errors import UserError
-
-    (tmp_path / "runs").write_text("a file in the way")
-    with pytest.raises(UserError, match="cannot make the run's folder"):
-        claim(tmp_path, "tiny", 0)
-
-
-def test_names_of_groups() -> None:
-    assert run_group("tiny/qvka.yaml") == "tiny-qvka"
-    assert run_group("qvka.yaml") == "qvka"
-
-
-def test_folder_of_a_checkpoint(tmp_path: Path) -> None:
-    assert folder_of(tmp_path / "checkpoints" / "last.ckpt") is None
-    (tmp_path / "run.json").write_text("{}")
-    assert folder_of(tmp_path / "checkpoints" / "last.ckpt") == tmp_path
 
 
 def test_a_run_keeps_what_resampling_needs(trained: Path, qvbench: Command) -> None:

@@ -125,20 +125,3 @@ def test_every_logger_gets_the_whole_config(tmp_path: Path) -> None:
     logger = Remembering()
     tracking.open_runs([CurvesLogger(tmp_path), logger], {"model": {"a": 1}, "data": {"b": 2}})
     assert logger.config == {"model": {"a": 1}, "data": {"b": 2}}
-
-
-def test_curves_keep_their_columns(tmp_path: Path) -> None:
-    """Catches a file that is written anew, or misaligned, when a metric appears late."""
-    logger = CurvesLogger(tmp_path)
-    logger.log_metrics({"test/bleu": 3.0, "epoch": 0}, step=0)
-    logger.start(100.0)
-    logger.log_metrics({"train/loss": 2.5, "target_tokens": 40.0, "epoch": 1}, step=2)
-    logger.log_metrics({"val/accuracy": 50.0, "train/loss": 2.0}, step=4)
-    lines = (tmp_path / "curves.csv").read_text().splitlines()
-    assert lines[0] == "step,epoch,target_tokens,seconds,metric,value"
-    assert lines[1] == ",,,,test/bleu,3.0"
-    assert lines[2].startswith("2,1,40,100.")
-    assert lines[2].endswith(",train/loss,2.5")
-    assert lines[3].startswith("4,,,100.")
-    logger.forget_after(2)
-    assert (tmp_path / "curves.csv").read_text().splitlines() == lines[:3]

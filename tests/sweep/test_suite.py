@@ -16,7 +16,6 @@ import yaml
 from qvbench.cli.experiment import resolve
 from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
-from qvbench.runs.folder import checked_name
 from qvbench.runs.identity import identity
 from qvbench.sweep.estimate import Costs
 from qvbench.sweep.plan import plan, read_overrides
@@ -298,14 +297,6 @@ def test_no_torch_is_needed() -> None:
     """Seconds before the plan is shown."""
     code = "import sys, qvbench.cli.sweep;sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b"])
-def test_a_name_of_a_run_is_one_folder(name: str) -> None:
-    """Runs written outside the output folder, or where no report looks."""
-    with pytest.raises(UserError, match="--name"):
-        checked_name(name)
-    assert checked_name("mechanisms-qv") == "mechanisms-qv"
 
 
 def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:

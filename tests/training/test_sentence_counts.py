@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from qvbench.training.sentence_counts import FILE, SentenceCounts, by_line
+from qvbench.runs.folder import SENTENCES
+from qvbench.training.sentence_counts import SentenceCounts, by_line
 from tests.tasks.conftest import data, make_task, trainer  # noqa: F401
 
 
@@ -29,7 +30,7 @@ def test_the_file_adds_up_to_the_runs_scores(
     )
     module = data()
     run.fit(task, datamodule=module)
-    with np.load(tmp_path / FILE) as stored:
+    with np.load(tmp_path / SENTENCES) as stored:
         kept = dict(stored)
     accuracy = 100 * kept["last_right"].sum(dtype=int) / kept["tokens"].sum(dtype=int)
     assert abs(accuracy - float(run.callback_metrics["val/accuracy"])) < 1e-4

@@ -1,18 +1,15 @@
-"""Signals, Slurm, and the curve of a run that is taken up."""
+"""Signals that stop a training, and checkpoints of other models."""
 
 from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from qvbench.errors import UserError
 from qvbench.tasks.checkpoint import check_same_model
-from qvbench.training import stop_signals
-from qvbench.training.curves import CurvesLogger
-from qvbench.training.stop_signals import StoppedBySignal, StopSignals, slurm_job, was_requeued
+from qvbench.training.stop_signals import StoppedBySignal, StopSignals
 
 
 def test_signals_are_kept_and_given_back() -> None:
@@ -41,75 +38,6 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 def test_the_status_is_the_signals() -> None:
     assert StoppedBySignal(signal.SIGTERM, 3).code == 143
-
-
-def test_which_job_this_is() -> None:
-    assert slurm_job({}) == ""
-    assert slurm_job({"SLURM_JOB_ID": "7"}) == "7"
-    assert slurm_job({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "bash"}) == ""
-    array = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
-    assert slurm_job(array) == "7_2"
-    assert not was_requeued({})
-    assert not was_requeued({"SLURM_RESTART_COUNT": "0"})
-    assert was_requeued({"SLURM_RESTART_COUNT": "1"})
-
-
-def test_requeueing_asks_slurm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Catches a wrong command, and a missing or failing scontrol that hides how the run ended."""
-    caplog.set_level("INFO", "qvbench")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    stop_signals.requeue("7_2")
-    assert "could not be requeued" in caplog.text
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
-    scontrol.chmod(0o755)
-    stop_signals.requeue("7_2")
-    assert (tmp_path / "asked").read_text() == "requeue 7_2\n"
-
-
-# The curve
-
-
-def curve(folder: Path) -> CurvesLogger:
-    logger = CurvesLogger(folder)
-    logger.start(0.0)
-    return logger
-
-
-def steps(logger: CurvesLogger) -> list[str]:
-    return [line.split(",")[0] for line in logger.path.read_text().splitlines()[1:]]
-
-
-def test_rows_after_the_checkpoint_go(tmp_path: Path) -> None:
-    """Catches a row at the checkpoint's own step that is logged a second time, a row of a test
-    that is lost, and half a line that spoils the file."""
-    logger = curve(tmp_path)
-    for step in (2, 4):
-        logger.log_metrics({"train/loss": 1.0}, step)
-    rows = logger.rows
-    logger.log_metrics({"val/loss": 1.0}, 4)
-    logger.log_metrics({"train/loss": 1.0}, 6)
-    CurvesLogger(tmp_path).log_metrics({"test/bleu": 3.0})
-    with logger.path.open("a") as file:
-        file.write("8,0,10,0.5,train/lo")
-    again = curve(tmp_path)
-    again.forget_after(4, rows)
-    assert steps(again) == ["2", "4", ""]
-    assert again.rows == 3
-    again.forget_after(2)
-    assert steps(again) == ["2", ""]
-
-
-@pytest.mark.parametrize("rest", ["8", "8,0,10,0.5,train/loss,0.123", "8,0,10", "\0\0"])
-def test_half_a_line_is_no_row(tmp_path: Path, rest: str) -> None:
-    logger = curve(tmp_path)
-    logger.log_metrics({"train/loss": 1.0}, 2)
-    with logger.path.open("a") as file:
-        file.write(rest)
-    CurvesLogger(tmp_path).log_metrics({"test/bleu": 3.0})
-    assert steps(logger) == ["2", ""]
 
 
 # The model
