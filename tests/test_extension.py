@@ -37,10 +37,6 @@ class OneValue(Attention):
         k, v = memory
         return k, v
 
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (1, self.head_dim), (1, self.head_dim)
-
 
 class Slope(Position):
     """A learned number per head, times the distance, added to the logits."""

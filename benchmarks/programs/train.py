@@ -18,9 +18,8 @@ from benchmarks.peers.protocol import SAME_FUNCTION, Work, real_tokens, serve
 from benchmarks.programs import PACKAGES, as_fit_does, load_weights, synchronize, values_of
 from qvbench.cli.profile_model import build
 from qvbench.data.batching import Batch
-from qvbench.models import formula
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.formula import Size
+from qvbench.models.flops import Size, training
 from qvbench.models.loss import validation_scores
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.schedules import Constant
@@ -165,7 +164,7 @@ class Training:
 def flops(network: EncoderDecoder, batches: Sequence[work.Pair]) -> int:
     """Of a step per batch, padding counted: the network computes it."""
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in batches]
-    return sum(formula.training(network, size).total for size in sizes)
+    return sum(training(network, size).total for size in sizes)
 
 
 if __name__ == "__main__":

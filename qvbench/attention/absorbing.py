@@ -15,17 +15,14 @@ from torch import Tensor
 
 from qvbench.attention import core
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
-
-Layout = tuple[tuple[int, int], ...]
 
 
 class AbsorbingAttention(Attention):
     """Base of mechanisms with a lean memory, from which keys and values can be expanded.
 
-    A mechanism defines :meth:`compress`, :meth:`expand`, :meth:`scores` and :meth:`mixed`, the
-    layouts of both memories, and what each costs. Arguments as for :class:`Attention`.
+    A mechanism defines :meth:`compress`, :meth:`expand`, :meth:`scores` and :meth:`mixed`.
+    Arguments as for :class:`Attention`.
     """
 
     # What a mechanism says
@@ -49,16 +46,6 @@ class AbsorbingAttention(Attention):
     def values_from(self, mixed: Tensor) -> Tensor:
         """Sums of :meth:`mixed` (B, H, Lq, width) to sums of values (B, H, Lq, Dv)."""
         return mixed
-
-    @property
-    def lean_layout(self) -> Layout:
-        """(heads, width) of each tensor of :meth:`compress`."""
-        raise NotImplementedError
-
-    @property
-    def expanded_layout(self) -> Layout:
-        """(heads, width) of each tensor of :meth:`expand`."""
-        raise NotImplementedError
 
     # What they have in common
 
@@ -92,28 +79,3 @@ class AbsorbingAttention(Attention):
         ``settings`` are those of :func:`~qvbench.attention.core.weigh`.
         """
         return core.weigh(self.scores(q, lean), self.mixed(lean), **settings)
-
-    @property
-    def cache_layout(self) -> Layout:
-        return self.lean_layout if self.absorbs else self.expanded_layout
-
-    @property
-    def plain_cost(self) -> Cost:
-        """Multiply-adds with expanded keys and values."""
-        raise NotImplementedError
-
-    @property
-    def absorbed_cost(self) -> Cost:
-        """Multiply-adds of queries over a lean memory."""
-        raise NotImplementedError
-
-    @property
-    def cost(self) -> Cost:
-        cost = self.plain_cost
-        if self.absorbs:
-            return cost
-        return Cost(cost.query, memory=cost.memory + cost.key, key=0, pair=cost.pair)
-
-    @property
-    def cached_cost(self) -> Cost:
-        return self.absorbed_cost if self.absorbs else self.cost

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -37,13 +36,3 @@ class GQA(Attention):
     def project_kv(self, m: Tensor) -> KV:
         groups = self.num_kv_heads
         return self.split(self.key(m), groups), self.split(self.value(m), groups)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (self.num_kv_heads, self.head_dim), (self.num_kv_heads, self.head_dim)
-
-    @property
-    def cost(self) -> Cost:
-        width, shared = (n * self.head_dim for n in (self.num_heads, self.num_kv_heads))
-        d = self.d_model
-        return Cost(query=2 * d * width, memory=2 * d * shared, key=0, pair=2 * width)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import KV, KVCache
-from qvbench.attention.cost import Cost
 from qvbench.attention.query_blocks import attend_in_blocks
 from qvbench.attention.triton import fused
 from qvbench.attention.triton.backend import FUSED, Backend, choose, key_padding
@@ -27,11 +26,11 @@ from qvbench.positions.none import NoPosition
 class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
 
-    A mechanism defines :meth:`project_kv` (what one token leaves in the decoding cache),
-    ``cache_layout`` and ``cost``; :meth:`queries` and :meth:`keys_values` (keys and values from
-    what is cached) where they are not the usual ones. Everything else is common. One that can
-    decode without building its keys overrides :meth:`attend_cached` and ``cached_cost``; one that
-    cannot work with a position scheme says so in :meth:`incompatible_with`.
+    A mechanism defines :meth:`project_kv` (what one token leaves in the decoding cache);
+    :meth:`queries` and :meth:`keys_values` (keys and values from what is cached) where they are
+    not the usual ones. Everything else is common. One that can decode without building its keys
+    overrides :meth:`attend_cached`; one that cannot work with a position scheme says so in
+    :meth:`incompatible_with`.
 
     Args:
         d_model: model width, d.
@@ -99,21 +98,6 @@ class Attention(nn.Module):
         """
         return memory[0], memory[-1]
 
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        """(heads, width) of each tensor of :meth:`project_kv`."""
-        raise NotImplementedError
-
-    @property
-    def cost(self) -> Cost:
-        """Multiply-adds of :meth:`forward`."""
-        raise NotImplementedError
-
-    @property
-    def cached_cost(self) -> Cost:
-        """Multiply-adds of :meth:`attend_cached`; those of :meth:`forward` unless given."""
-        return self.cost
-
     def precompute(self) -> None:
         """Multiply consecutive weights once; see :func:`precomputed`."""
 
@@ -129,8 +113,10 @@ class Attention(nn.Module):
 
     @property
     def cache_size(self) -> int:
-        """Numbers kept per token by the leanest cache from which decoding is exact."""
-        return sum(heads * width for heads, width in self.cache_layout)
+        """Elements per token in the smallest cache from which decoding is exact."""
+        with torch.no_grad():
+            token = self.output.weight.new_zeros(1, 1, self.d_model)
+            return sum(entry.numel() for entry in self.project_kv(token))
 
     def project(self, x: Tensor, m: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values before any position scheme acts on them.

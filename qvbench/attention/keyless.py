@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -39,7 +38,8 @@ class Keyless(Attention):
         return self.split(nn.functional.linear(x, *self._product), self.num_heads)
 
     def precompute(self) -> None:
-        with torch.autocast(self.routing.device.type, enabled=False):
+        device = "cpu" if self.routing.is_meta else self.routing.device.type
+        with torch.autocast(device, enabled=False):
             self._product = (self._multiply(self.query.weight.mT), self._bias_product())
 
     def discard_precomputed(self) -> None:
@@ -56,18 +56,3 @@ class Keyless(Attention):
 
     def project_kv(self, m: Tensor) -> KV:
         return (self.split(self.value(m), self.num_heads),)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return ((self.num_heads, self.head_dim),)
-
-    @property
-    def cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        routing = width * self.head_dim
-        return Cost(query=2 * d * width + routing, memory=d * width, key=0, pair=2 * width)
-
-    @property
-    def cached_cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

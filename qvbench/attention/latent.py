@@ -65,9 +65,3 @@ class LatentProjection(nn.Module):
         """(B, L, d) to (B, L, width)."""
         projected: Tensor = self.up(x if self.latent is None else self.latent(x))
         return projected
-
-    @property
-    def cost(self) -> int:
-        """Multiply-adds a token."""
-        matrices = [self.up] if self.latent is None else [self.latent.down, self.up]
-        return sum(matrix.weight.numel() for matrix in matrices)

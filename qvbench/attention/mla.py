@@ -13,7 +13,6 @@ from torch import Tensor
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
@@ -140,33 +139,3 @@ class MLA(AbsorbingAttention):
     def _parts(self, lean: KV) -> tuple[Tensor, Tensor, Tensor | None]:
         """The value's latent, the key's, and the rotary key of a lean memory."""
         return lean[0], lean[int(self.key_latent is not None)], lean[-1] if self.rope_dim else None
-
-    @property
-    def lean_layout(self) -> tuple[tuple[int, int], ...]:
-        widths = [self.value_rank]
-        if self.key_latent is not None:
-            widths.append(self.key_rank)
-        if self.rope_dim:
-            widths.append(self.rope_dim)
-        return tuple((1, width) for width in widths)
-
-    @property
-    def plain_cost(self) -> Cost:
-        heads, width = self.num_heads, self.num_heads * self.head_dim
-        rotary = heads * self.rope_dim
-        return Cost(
-            query=self.query.cost + width * self.d_model,
-            memory=self.d_model * self.cache_size,
-            key=width * (self.key_rank + self.value_rank),
-            pair=2 * width + rotary,
-        )
-
-    @property
-    def absorbed_cost(self) -> Cost:
-        plain, ranks = self.plain_cost, self.key_rank + self.value_rank
-        return Cost(
-            query=plain.query + plain.key,
-            memory=plain.memory,
-            key=0,
-            pair=self.num_heads * (ranks + self.rope_dim),
-        )

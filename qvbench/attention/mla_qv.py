@@ -10,7 +10,6 @@ from torch import Tensor
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 
 
@@ -74,31 +73,3 @@ class MLAQV(AbsorbingAttention):
     def _up(self) -> Tensor:
         """Each head's up-projection, (H, D, rank)."""
         return self.value.weight.unflatten(0, (self.num_heads, -1))
-
-    @property
-    def lean_layout(self) -> tuple[tuple[int, int], ...]:
-        return ((1, self.value_rank),)
-
-    @property
-    def expanded_layout(self) -> tuple[tuple[int, int], ...]:
-        return ((self.num_heads, self.head_dim),)
-
-    @property
-    def plain_cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        return Cost(
-            query=self.query.cost + width * d,
-            memory=d * self.value_rank,
-            key=width * self.value_rank,
-            pair=2 * width,
-        )
-
-    @property
-    def absorbed_cost(self) -> Cost:
-        plain = self.plain_cost
-        return Cost(
-            query=plain.query + 2 * plain.key,
-            memory=plain.memory,
-            key=0,
-            pair=2 * self.num_heads * self.value_rank,
-        )

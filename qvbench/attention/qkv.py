@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 from qvbench.errors import UserError
 
@@ -41,12 +40,3 @@ class QKV(Attention):
 
     def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), self.num_heads), self.split(self.value(m), self.num_heads)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (self.num_heads, self.head_dim_qk), (self.num_heads, self.head_dim)
-
-    @property
-    def cost(self) -> Cost:
-        both = self.num_heads * (self.head_dim_qk + self.head_dim)
-        return Cost(query=self.d_model * both, memory=self.d_model * both, key=0, pair=both)

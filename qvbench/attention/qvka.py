@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from qvbench.attention import core
 from qvbench.attention.absorbing import AbsorbingAttention
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.errors import UserError
 
 
@@ -109,33 +108,3 @@ class QVKa(AbsorbingAttention):
 
     def mixed(self, lean: KV) -> Tensor:
         return lean[1]
-
-    @property
-    def lean_layout(self) -> tuple[tuple[int, int], ...]:
-        context = (self.context_heads, self.context_dim)
-        return context, (self.num_value_heads, self.head_dim)
-
-    @property
-    def expanded_layout(self) -> tuple[tuple[int, int], ...]:
-        return (self.num_heads, self.head_dim), (self.num_value_heads, self.head_dim)
-
-    @property
-    def plain_cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        return Cost(
-            query=2 * d * width,
-            memory=d * sum(heads * numbers for heads, numbers in self.lean_layout),
-            key=width * (self.context_dim + self.head_dim),
-            pair=2 * width,
-        )
-
-    @property
-    def absorbed_cost(self) -> Cost:
-        plain = self.plain_cost
-        bias = 0 if self.key_bias is None else self.key_bias.numel()
-        return Cost(
-            query=plain.query + plain.key + bias,
-            memory=plain.memory,
-            key=0,
-            pair=self.num_heads * (self.context_dim + 2 * self.head_dim),
-        )

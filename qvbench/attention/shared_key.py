@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -37,15 +36,3 @@ class SharedKey(Attention):
 
     def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), 1), self.split(self.value(m), self.num_heads)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (1, self.head_dim), (self.num_heads, self.head_dim)
-
-    @property
-    def cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        frozen = 0 if self.key.weight.requires_grad else d * self.head_dim
-        return Cost(
-            2 * d * width, d * (self.head_dim + width), key=0, pair=2 * width, frozen=frozen
-        )

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 from qvbench.positions.interface import Position
 
@@ -36,12 +35,3 @@ class Single(Attention):
 
     def incompatible_with(self, position: Position) -> str | None:
         return position.symmetry_conflict() or super().incompatible_with(position)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return ((self.num_heads, self.head_dim),)
-
-    @property
-    def cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        return Cost(query=2 * d * width, memory=d * width, key=0, pair=2 * width)

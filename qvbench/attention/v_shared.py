@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.attention.cache import KV
-from qvbench.attention.cost import Cost
 from qvbench.attention.interface import Attention
 
 
@@ -36,13 +35,3 @@ class VShared(Attention):
     def project_kv(self, m: Tensor) -> KV:
         k, v = self.key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_value_heads)
-
-    @property
-    def cache_layout(self) -> tuple[tuple[int, int], ...]:
-        return (self.num_heads, self.head_dim), (self.num_value_heads, self.head_dim)
-
-    @property
-    def cost(self) -> Cost:
-        d, width = self.d_model, self.num_heads * self.head_dim
-        shared = self.num_value_heads * self.head_dim
-        return Cost(query=2 * d * width, memory=d * (width + shared), key=0, pair=2 * width)

@@ -15,7 +15,6 @@ def main(argv: list[str]) -> int:
 
     Raises:
         UserError: an option, a config or an override is wrong.
-        DisagreementError: what a mechanism declares is not what it does.
     """
     arguments, overrides = _parser().parse_known_args(argv)
     # PyTorch's profiler, which reads off memory, else says on standard error that it starts.
@@ -30,7 +29,7 @@ def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[s
     import torch
 
     from qvbench.cli import profile_model as model
-    from qvbench.models.formula import Size
+    from qvbench.models.flops import Size
     from qvbench.profile import record
 
     size = Size(arguments.batch_size, arguments.source_length, arguments.target_length)
@@ -46,8 +45,8 @@ def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[s
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench profile",
-        description="Parameters, FLOPs per target token (by formula and by PyTorch's flop counter, "
-        "which have to agree), numbers and bytes that decoding keeps, and the time and memory of a "
+        description="Parameters, FLOPs per target token (by PyTorch's flop counter), "
+        "numbers and bytes that decoding keeps, and the time and memory of a "
         "step: of configs side by side. Needs no data.",
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"

@@ -30,7 +30,8 @@ Sublayer = Callable[[Tensor], Tensor]
 def in_compute_dtype(x: Tensor) -> Tensor:
     """``x`` as autocast would hand it to a matrix product: cast once here, not once in each."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.to(torch.get_autocast_dtype(device)) if enabled else x
 
 
 class Embeddings(nn.Module):

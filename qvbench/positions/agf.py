@@ -82,6 +82,5 @@ class AGF(Position):
         device = next(chain(self.kernel.parameters(), self.kernel.buffers())).device
         start = k_len - q_len if first is None else first
         offset = torch.arange(1 - q_len - start, k_len - start, device=device)
-        with torch.autocast(device.type, enabled=False):
-            law = self.kernel(offset.abs().to(torch.float32))
+        law = self.kernel(offset.abs().to(torch.float32))
         return law[0] if self.directions == 1 else torch.where(offset > 0, law[1], law[0])

@@ -17,9 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.formula import Size
+from qvbench.models.flops import Size
 from qvbench.models.loss import training_totals
-from qvbench.profile.counting import random_tokens
 from qvbench.tasks.translation import TranslationTask
 
 
@@ -145,7 +144,7 @@ def _training_step(
     smoothing: float,
 ) -> Callable[[], None]:
     """A training step as the suite's task does it, on the same tokens each time."""
-    source, target = random_tokens(network, size)
+    source, target = _random_tokens(network, size)
 
     def step() -> None:
         network.train()
@@ -154,18 +153,29 @@ def _training_step(
             totals = training_totals(
                 hidden, network.output_weight, network.output_bias, target.flatten(), smoothing
             )
-        (totals.smoothed / size.target_tokens).backward()
+        (totals.smoothed / target.numel()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return step
 
 
+def _random_tokens(network: EncoderDecoder, size: Size) -> tuple[Tensor, Tensor]:
+    """Source (B, S) and target (B, T) ids without padding, always the same."""
+    weight = network.output_weight
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(
+        1, weight.shape[0], (size.batch, size.source + size.target), generator=generator
+    )
+    source, target = ids.to(weight.device).split([size.source, size.target], 1)
+    return source.contiguous(), target.contiguous()
+
+
 @torch.inference_mode()
 def _decode_seconds(network: EncoderDecoder, size: Size, precision: Precision) -> float:
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
-    source, target = random_tokens(network, size)
+    source, target = _random_tokens(network, size)
     with _autocast(source.device, precision), precomputed(network):
         state = network.start(source)
         return statistics.median(

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from qvbench.models.formula import Size, per_target_token
-from qvbench.profile.counting import Counts, count
+from qvbench.models.flops import Flops, Size, count
 from qvbench.profile.measure import Measured, Model, measure, precision_of
-from qvbench.training.run_record import count_parameters
+from qvbench.training.run_record import cache_per_token, count_parameters
 
 
 def profile(model: Model, size: Size, repeats: int, device: torch.device) -> dict[str, Any]:
@@ -19,22 +18,20 @@ def profile(model: Model, size: Size, repeats: int, device: torch.device) -> dic
         model: from the config.
         size: of the batch that is counted and timed.
         repeats: training steps to time; with 0, ``measured`` is null.
-        device: to time on; counting is done on the CPU, in float32.
-
-    Raises:
-        DisagreementError: formula and flop counter, or caches and ``cache_size``, differ.
+        device: to time on.
     """
-    counts = count(model.network, size)
+    flops = count(model.network, size)
     layers = len(model.network.decoder)
     number = layers * precision_of(model.precision).bytes
-    own, cross = counts.cache
+    cache = cache_per_token(model.network)
+    own, cross = cache["self"], cache["cross"]
     return {
         "config": model.config,
         "mechanism": model.task.mechanism_name,
         "position": model.task.position_name,
         "parameters": count_parameters(model.network),
-        "flops_per_target_token": _per_target_token(counts, "total", size),
-        "attention_flops_per_target_token": _per_target_token(counts, "attention", size),
+        "flops_per_target_token": _per_target_token(flops, "total", size),
+        "attention_flops_per_target_token": _per_target_token(flops, "attention", size),
         "cache_per_token": {
             "self": own,
             "cross": cross,
@@ -62,8 +59,6 @@ def _measured(
     return measured._asdict()
 
 
-def _per_target_token(counts: Counts, part: str, size: Size) -> dict[str, float]:
+def _per_target_token(flops: dict[str, Flops], part: str, size: Size) -> dict[str, float]:
     """FLOPs of a part of the model by phase."""
-    return {
-        phase: per_target_token(getattr(work, part), size) for phase, work in counts.work.items()
-    }
+    return {name: size.per_target_token(getattr(phase, part)) for name, phase in flops.items()}

@@ -159,7 +159,7 @@ def _notes(records: list[Record]) -> str:
     size = records[0]["size"]
     notes = [
         f"Batches of {size['batch']} x {size['source']} source and {size['target']} target tokens. "
-        "FLOPs by formula and by PyTorch's flop counter, which agree: 2 a multiply-add, attention "
+        "FLOPs by PyTorch's flop counter: matrix products, 2 per multiply-add, attention "
         "over all pairs, masked or not. Cache: self of each target token, cross of each source "
         "token; bytes over all decoder layers."
     ]

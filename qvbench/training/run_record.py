@@ -17,7 +17,7 @@ from torch import nn
 from qvbench.attention import Attention
 from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
-from qvbench.models.formula import flops_per_target_token
+from qvbench.models.flops import flops_per_target_token
 from qvbench.runs import provenance
 from qvbench.runs.atomic_file import write_text
 from qvbench.runs.folder import CONFIG, RECORD
@@ -221,11 +221,11 @@ def cache_per_token(network: Any) -> dict[str, int]:
 def flops(network: Any) -> dict[str, dict[str, float]]:
     """FLOPs by phase, at sentences of 32 tokens, under their key of the record.
 
-    Empty for a mechanism that declares no cost, which one of a user's own need not.
+    Empty for a mechanism that does not run on shapes alone, which one of a user's own need not.
     """
     try:
         return {"flops_per_target_token": flops_per_target_token(network)}
-    except NotImplementedError:
+    except (NotImplementedError, RuntimeError):
         return {}
 
 

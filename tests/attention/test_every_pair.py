@@ -81,15 +81,6 @@ def test_steps_through_reorders_are_the_whole_pass(mechanism, scheme):
 
 
 @every_pair
-def test_cache_layout_is_what_is_kept(mechanism, scheme):
-    """A cache that claims to be leaner than the tensors that it keeps."""
-    attention = double(mechanism, scheme)
-    kept = attention.project_kv(tokens(4))
-    assert tuple((t.shape[1], t.shape[3]) for t in kept) == attention.cache_layout
-    assert attention.cache_size == sum(t[0, :, 0].numel() for t in kept)
-
-
-@every_pair
 def test_nothing_outlives_the_weights_that_it_was_made_of(mechanism, scheme):
     """A product kept from a validation before: fused Adam moves weights and leaves no trace."""
     attention, fresh = double(mechanism, scheme), double(mechanism, scheme)
