@@ -134,16 +134,16 @@ def rare_word(rank: int) -> str:
     return word
 
 
+def opened(path: Path) -> Any:
+    """A file to write bytes to, gzipped by its name."""
+    return gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
+
+
 def write_pairs(paths: list[Path], pairs: Iterator[tuple[str, str]]) -> list[int]:
-    """Write two line-aligned files, gzipped by their names; returns their numbers of words."""
+    """Write two line-aligned files; returns their numbers of words."""
     words = [0, 0]
     with ExitStack() as files:
-        sides: list[Any] = [
-            files.enter_context(
-                gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
-            )
-            for path in paths
-        ]
+        sides = [files.enter_context(opened(path)) for path in paths]
         for pair in pairs:
             for side, line in enumerate(pair):
                 sides[side].write(f"{line}\n".encode())
