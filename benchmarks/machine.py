@@ -22,7 +22,7 @@ PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 
 
 ALLOCATOR = (
     "glibc keeps freed memory in every program: ours sets that itself "
-    "(`qvbench/training/allocator.py`), peers are started with "
+    "(`qvbench/training/process.py`), peers are started with "
     + " ".join(f"{name}={value}" for name, value in PEERS_ALLOCATOR.items())
     + ". oneDNN keeps 64 compiled kernels in ours and its default number in peers."
 )

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from benchmarks.peers.protocol import Work
-from qvbench.training.allocator import cache_few_kernels, keep_freed_memory
+from qvbench.training.process import cache_few_kernels, keep_freed_memory
 
 REPEAT_SECONDS = 0.3
 """Shorter work is done several times per repeat."""

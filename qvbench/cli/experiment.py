@@ -44,7 +44,7 @@ from qvbench.training.curves import CurvesLogger
 from qvbench.training.dry_pass import DEVICES, dry_pass
 from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
 from qvbench.training.hardware import check_hardware
-from qvbench.training.processes import is_first_process
+from qvbench.training.process import is_first_process
 from qvbench.training.run_record import RunRecord
 from qvbench.training.schedules import end_with_training
 from qvbench.training.stop_signals import StoppedBySignal
@@ -227,7 +227,8 @@ class ExperimentCLI(LightningCLI):
         self.resolved = self._resolve()
         if not trainer.fast_dev_run:
             self.folder = self._choose_folder()
-            tracking.place(settings, self.folder, self._group)
+            job_type = "train" if self.config.subcommand == "fit" else self.config.subcommand
+            tracking.configure(settings, self.folder, self._group, job_type)
         try:
             super().instantiate_classes()
             check_network(self.model)
@@ -257,7 +258,7 @@ class ExperimentCLI(LightningCLI):
             callbacks += [record, *folder_callbacks(self.config.subcommand, config, self.folder)]
             callbacks.append(dry_pass(self._settings.dry_pass))
             config["default_root_dir"] = str(self.folder)
-            config["logger"] = [CurvesLogger(self.folder), *tracking.mirrored(config["logger"])]
+            config["logger"] = [CurvesLogger(self.folder), *tracking.wrapped(config["logger"])]
             tracking.open_runs(config["logger"], self.resolved)
         try:
             return self._instantiate_trainer(config, callbacks)

@@ -6,7 +6,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from qvbench.cli.experiment import ExperimentCLI
 from qvbench.data.prepare import describe, plan
-from qvbench.training.messages import set_up_logging
+from qvbench.training.process import set_up_logging
 
 
 def main(words: list[str]) -> int:

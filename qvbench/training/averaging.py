@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,17 +16,18 @@ from qvbench.runs.folder import CHECKPOINTS
 log = logging.getLogger(__name__)
 
 _SPARE = 2
-"""Weights kept beyond those to average over: a run may be taken up from the checkpoint before."""
+"""Weights kept beyond those to average: a run may be resumed from the checkpoint before."""
 
 
 class CheckpointAveraging(Callback):
     """Keeps the weights of the last validations and writes their mean when training ends.
 
-    Weights lie under ``averaging/`` in the run's folder, so that a resumed run averages over the
-    same ones; the mean is the checkpoint ``checkpoints/averaged.ckpt``.
+    Lightning's ``WeightAveraging`` averages from a step on; which validations are the last is known
+    only when training ends. Weights lie under ``averaging/`` in the run's folder, so that a resumed
+    run averages the same ones; the mean is the checkpoint ``checkpoints/averaged.ckpt``.
 
     Args:
-        last: how many validations to average over.
+        last: how many validations to average.
     """
 
     def __init__(self, last: int = 10) -> None:
@@ -36,23 +36,23 @@ class CheckpointAveraging(Callback):
         self.last = last
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what came after the checkpoint from which the run is taken up."""
+        """Remove what is later than the checkpoint from which the run is resumed."""
         if trainer.is_global_zero:
-            for path in set(self._stored(trainer)) - set(self.snapshots(trainer)):
-                path.unlink()
+            for path in _snapshots(trainer):
+                if _step(path) > trainer.global_step:
+                    path.unlink()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
-        folder = self._folder(trainer)
+        folder = _folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"step-{trainer.global_step:09d}.pt"
-        with replacing(path) as file:
+        with replacing(folder / f"step-{trainer.global_step:09d}.pt") as file:
             torch.save(pl_module.state_dict(), file)
-        self._keep(trainer, self.last + _SPARE)
+        _keep(trainer, self.last + _SPARE)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        paths = self.snapshots(trainer)[-self.last :]
+        paths = _snapshots(trainer)[-self.last :]
         if not paths:
             return
         trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
@@ -61,33 +61,34 @@ class CheckpointAveraging(Callback):
         trainer.save_checkpoint(target, weights_only=True)
         pl_module.load_state_dict(trained)
         if trainer.is_global_zero:
-            self._keep(trainer, self.last)
+            _keep(trainer, self.last)
         log.info("averaged the weights of %d validations: %s", len(paths), target)
-
-    def snapshots(self, trainer: Trainer) -> list[Path]:
-        """The weights kept up to where training is, oldest first."""
-        paths = self._stored(trainer)
-        return [path for path in paths if int(path.stem[len("step-") :]) <= trainer.global_step]
-
-    def _keep(self, trainer: Trainer, count: int) -> None:
-        for old in self.snapshots(trainer)[:-count]:
-            old.unlink()
-
-    def _stored(self, trainer: Trainer) -> list[Path]:
-        return sorted(self._folder(trainer).glob("step-*.pt"))
-
-    def _folder(self, trainer: Trainer) -> Path:
-        return Path(trainer.default_root_dir) / "averaging"
 
 
 def mean_of(paths: list[Path]) -> dict[str, Tensor]:
     """The mean of saved weights, summed in float64; whole numbers are taken from the last."""
-    states: list[dict[str, Any]] = [
-        torch.load(path, map_location="cpu", weights_only=True) for path in paths
-    ]
-    mean = dict(states[-1])
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    mean: dict[str, Tensor] = dict(states[-1])
     for name, value in mean.items():
         if value.is_floating_point():
             total = torch.stack([state[name].double() for state in states]).mean(0)
             mean[name] = total.to(value.dtype)
     return mean
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "averaging"
+
+
+def _snapshots(trainer: Trainer) -> list[Path]:
+    """The weights kept, oldest first."""
+    return sorted(_folder(trainer).glob("step-*.pt"))
+
+
+def _step(snapshot: Path) -> int:
+    return int(snapshot.stem.removeprefix("step-"))
+
+
+def _keep(trainer: Trainer, count: int) -> None:
+    for old in _snapshots(trainer)[:-count]:
+        old.unlink()

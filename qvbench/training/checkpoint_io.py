@@ -115,19 +115,31 @@ def read_checkpoint(file: Path, tensors: bool = True) -> dict[str, Any]:
         UserError: there is no such file, it is damaged, it is no checkpoint of this suite, or
             reading it could run code: in one line with the newest whole one beside it.
     """
+    try:
+        return _read(file, mmap=not tensors)
+    except _NotOurs as error:
+        raise UserError(str(error)) from error
+    except UserError as error:
+        raise UserError(f"{error}; {_way_out(file)}") from error
+
+
+class _NotOurs(UserError):
+    """A file that is whole, or none at all: no other one is named instead."""
+
+
+def _read(file: Path, mmap: bool) -> dict[str, Any]:
+    """See :func:`read_checkpoint`, without a way out."""
     if not file.is_file():
-        raise UserError(f"{file}: no such checkpoint")
+        raise _NotOurs(f"{file}: no such checkpoint")
     fault = damage(file)
     if fault:
-        raise UserError(
-            f"{file}: not a checkpoint, or damaged ({fault}); {_way_out(file)}"
-        ) from None
+        raise UserError(f"{file}: not a checkpoint, or damaged ({fault})")
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=not tensors)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises whatever the bytes happen to cause
-        raise UserError(f"{file}: {_refusal(error)}; {_way_out(file)}") from error
+        raise UserError(f"{file}: {_refusal(error)}") from error
     if not isinstance(checkpoint, dict) or "qvbench" not in checkpoint:
-        raise UserError(f"{file}: a checkpoint, but not one that `qvbench fit` wrote")
+        raise _NotOurs(f"{file}: a checkpoint, but not one that `qvbench fit` wrote")
     return checkpoint
 
 
@@ -171,13 +183,12 @@ def resumable(checkpoint: dict[str, Any]) -> bool:
 
 
 def _way_out(damaged: Path) -> str:
+    """What to give instead: a whole checkpoint beside it, where any file may lie."""
     for file in newest_first(set(damaged.parent.glob("*.ckpt")) - {damaged}):
         with suppress(UserError):
-            if file.is_file() and not damage(file):
-                checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-                if isinstance(checkpoint, dict) and resumable(checkpoint):
-                    step = checkpoint.get("global_step")
-                    return f"`--ckpt_path {file}` is whole (step {step})"
+            checkpoint = _read(file, mmap=True)
+            if resumable(checkpoint):
+                return f"`--ckpt_path {file}` is whole (step {checkpoint.get('global_step')})"
     return "give a .ckpt file that `qvbench fit` wrote"
 
 

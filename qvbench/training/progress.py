@@ -29,7 +29,7 @@ _SHOWN = (
 
 
 def training_progress() -> ProgressBar:
-    """A bar where somebody watches, plain lines in a log file."""
+    """A bar on a terminal, plain lines in a log file."""
     return TerminalProgress() if sys.stderr.isatty() else PlainProgress()
 
 
@@ -40,7 +40,7 @@ def measures(trainer: Trainer) -> str:
 
 
 def total_steps(trainer: Trainer) -> int | None:
-    """Optimizer steps to go in all, or nothing if the run ends otherwise (by time, by patience)."""
+    """Optimizer steps to go in all, None if the run ends otherwise (by time, by patience)."""
     bounds = []
     if trainer.max_steps != -1:
         bounds.append(trainer.max_steps)
@@ -74,13 +74,9 @@ class PlainProgress(ProgressBar):
         if self._enabled:
             print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if (
-            "train/loss" in trainer.callback_metrics
-            and time.monotonic() > self._last + self.seconds
-        ):
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        due = time.monotonic() > self._last + self.seconds
+        if due and "train/loss" in trainer.callback_metrics:
             self._line(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -116,79 +112,46 @@ class TerminalProgress(ProgressBar):
         console = self._progress.console if self._progress else Console(stderr=True)
         console.print(*args)
 
-    # Training
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._training = self._add("training", total_steps(trainer), done=trainer.global_step)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._show(self._training, trainer.global_step, measures(trainer))
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if self._progress is not None and self._training is not None:
+            shown = measures(trainer)
+            self._progress.update(self._training, completed=trainer.global_step, measures=shown)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._show(self._training, trainer.global_step, measures(trainer))
+        self.on_train_batch_end(trainer)
         self._close()
 
-    # Evaluation
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("validation", _batches(trainer, "num_val_batches"))
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show(self._evaluating, batch_idx + 1)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._remove(trainer)
+        self._evaluating = self._add("validation", _batches(trainer.num_val_batches))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("test", _batches(trainer, "num_test_batches"))
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show(self._evaluating, batch_idx + 1)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._remove(trainer)
+        self._evaluating = self._add("test", _batches(trainer.num_test_batches))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("prediction", _batches(trainer, "num_predict_batches"))
+        self._evaluating = self._add("prediction", _batches(trainer.num_predict_batches))
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._show(self._evaluating, batch_idx + 1)
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        if self._progress is not None and self._evaluating is not None:
+            self._progress.advance(self._evaluating)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._remove(trainer)
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, *_: Any, **__: Any) -> None:
+        if self._progress is not None and self._evaluating is not None:
+            self._progress.remove_task(self._evaluating)
+            self._evaluating = None
+        if self._training is None:  # an evaluation alone: the bar ends with it
+            self._close()
+
+    on_test_end = on_predict_end = on_validation_end
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self._close()
-
-    # The bar itself
 
     def _add(self, name: str, total: int | None, done: int = 0) -> TaskID | None:
         if not self._enabled:
@@ -206,17 +169,6 @@ class TerminalProgress(ProgressBar):
             self._progress.start()
         return self._progress.add_task(name, total=total, completed=done, measures="")
 
-    def _show(self, task: TaskID | None, done: int, measures: str = "") -> None:
-        if self._progress is not None and task is not None:
-            self._progress.update(task, completed=done, measures=measures)
-
-    def _remove(self, trainer: Trainer) -> None:
-        if self._progress is not None and self._evaluating is not None:
-            self._progress.remove_task(self._evaluating)
-            self._evaluating = None
-        if self._training is None:  # nothing but an evaluation: the bar ends with it
-            self._close()
-
     def _close(self) -> None:
         if self._progress is not None:
             self._progress.stop()
@@ -224,8 +176,7 @@ class TerminalProgress(ProgressBar):
         self._training = None
 
 
-def _batches(trainer: Trainer, attribute: str) -> int | None:
+def _batches(counts: Any) -> int | None:
     """Number of batches of an evaluation over all its loaders, if they can say."""
-    counts = getattr(trainer, attribute)
     total = sum(counts) if isinstance(counts, list) else counts
     return int(total) if math.isfinite(total) else None

@@ -23,6 +23,7 @@ from qvbench.runs.atomic_file import write_text
 from qvbench.runs.folder import CONFIG, RECORD
 from qvbench.runs.identity import identity
 from qvbench.runs.record import now, read_json, sweep_labels, write_record
+from qvbench.training import tracking
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
 from qvbench.training.hardware import describe_hardware
@@ -79,6 +80,7 @@ class RunRecord(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CurvesLogger):
                 logger.start(self._seconds_before)
+        self.note(trainer, tracking.describe(trainer.loggers, self.record, self._seconds_before))
         parameters = self.record["parameters"]
         log.info(
             "%s, %s: %s parameters, %s of them in attention; this run is %s",

@@ -1,22 +1,25 @@
 """The loggers that a config adds to the local record: TensorBoard and Weights & Biases.
 
-The folder of the run is the record; these mirror it. None of them may stop a run.
+The folder of the run is the record; these get copies. None of them may stop a run or delay it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from qvbench.training.mirror import CLOSE_SECONDS, OPEN_SECONDS, Mirror
-from qvbench.training.processes import is_first_process
+from qvbench.training.process import is_first_process
 from qvbench.training.wandb_account import has_wandb_key
 
 log = logging.getLogger(__name__)
@@ -24,14 +27,133 @@ log = logging.getLogger(__name__)
 HERE = "."
 """A logger whose ``save_dir`` is this writes into the folder of the run."""
 
+OPEN_SECONDS = 120.0
+"""How long training waits for a tracker to open its run; W&B itself gives up after 30."""
 
-def place(settings: Namespace, folder: Path, group: str) -> None:
+CLOSE_SECONDS = 330.0
+"""How long the end of a run waits for a tracker to take the rest; W&B itself gives up after 300."""
+
+LABELS = ("mechanism", "position", "corpus", "seed", "variant", "suite")
+"""What W&B gets of a run's record as its config, beside the resolved config; without the seed,
+also as tags."""
+
+COSTS = ("parameters", "flops_per_target_token", "cache_per_token")
+"""What W&B gets of a run's record as its summary."""
+
+
+class AsyncLogger(Logger):
+    """Makes another logger's calls in a thread of its own.
+
+    W&B hands its data to a process of its own, and still its calls can raise, or never return when
+    that process is gone. The first exception is reported in one line, and the logger is not called
+    again. A call that hangs holds up that thread alone.
+
+    Args:
+        logger: the other one.
+
+    Attributes:
+        failed: whether it was given up.
+        started: when training began by the monotonic clock, as if it had not been interrupted;
+            from then on, ``seconds`` are logged beside the metrics.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self.logger = logger
+        self.failed = False
+        self.started: float | None = None
+        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="tracker", daemon=True).start()
+
+    @property
+    def name(self) -> str | None:
+        return self.logger.name
+
+    @property
+    def version(self) -> int | str | None:
+        return self.logger.version
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = dict(metrics)
+        if self.started is not None:
+            values["seconds"] = round(time.monotonic() - self.started, 2)
+        self.call(self.logger.log_metrics, values, step)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        self.call(self.logger.log_hyperparams, *args, **kwargs)
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        self.call(self.logger.after_save_checkpoint, checkpoint_callback)
+
+    def save(self) -> None:
+        self.call(self.logger.save)
+
+    def finalize(self, status: str) -> None:
+        self.call(self.logger.finalize, status)
+
+    def call(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Have a call made after those before it."""
+        if not self.failed:
+            self._calls.put(partial(function, *args, **kwargs))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all calls so far are made, or the logger failed; at most so long."""
+        done = threading.Event()
+        self.call(done.set)
+        end = time.monotonic() + seconds
+        while not (self.failed or done.wait(0.02)):
+            if time.monotonic() > end:
+                self._give_up(f"no answer within {seconds:g} seconds")
+
+    def close(self) -> None:
+        """End the other logger's run, and the thread."""
+        self.call(_finish_wandb if isinstance(self.logger, WandbLogger) else self.logger.save)
+        self.wait(CLOSE_SECONDS)
+        self._calls.put(None)
+
+    @property
+    def sync_command(self) -> str:
+        """What uploads a W&B run later; empty where there is none."""
+        run = getattr(self.logger, "_experiment", None)
+        folder = getattr(run, "dir", None)
+        return f"wandb sync {Path(folder).parent}" if isinstance(folder, str) else ""
+
+    @property
+    def offline(self) -> bool:
+        """Whether it is a W&B run that was kept offline."""
+        return bool(getattr(getattr(self.logger, "_experiment", None), "offline", False))
+
+    def _give_up(self, reason: str) -> None:
+        if not self.failed:
+            self.failed = True
+            later = f"; to upload later: {self.sync_command}" if self.sync_command else ""
+            log.warning(
+                "%s: %s; the run continues without it, its own folder has everything%s",
+                type(self.logger).__name__,
+                reason,
+                later,
+            )
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                if not self.failed:
+                    call()
+            except Exception as error:  # whatever a tracker raises: the run is worth more
+                self._give_up(_first_line(error))
+
+
+# The life of a run
+
+
+def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> None:
     """Let the config's loggers write into the folder of the run, under its name.
 
     Args:
         settings: the parsed config; its loggers are changed in place.
         folder: of the run.
         group: name of the config; W&B groups its seeds by it.
+        job_type: by which W&B tells trainings from tests.
     """
     for spec in _specifications(settings.trainer.logger):
         arguments = spec.init_args
@@ -41,14 +163,16 @@ def place(settings: Namespace, folder: Path, group: str) -> None:
                 arguments.name, arguments.version = "", "tensorboard"
         if spec.class_path.endswith("WandbLogger"):
             arguments.name = arguments.name or f"{group}/{folder.name}"
+            arguments.group = arguments.get("group") or group
+            arguments.job_type = arguments.get("job_type") or job_type
             _go_offline_without_account(arguments)
 
 
-def mirrored(configured: Any) -> list[Logger]:
-    """The loggers that a config adds; true and nothing mean none beside the local record."""
+def wrapped(configured: Any) -> list[Logger]:
+    """The loggers that a config adds; true and None mean none beside the local record."""
     if isinstance(configured, Logger):
         configured = [configured]
-    return [Mirror(logger) for logger in configured] if isinstance(configured, list) else []
+    return [AsyncLogger(logger) for logger in configured] if isinstance(configured, list) else []
 
 
 def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
@@ -61,60 +185,50 @@ def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
     if not is_first_process():
         return
     for logger in loggers:
-        wandb_logger = _wandb(logger)
-        if wandb_logger is not None and isinstance(logger, Mirror):
-            logger.later(partial(_open_wandb, wandb_logger))
+        if isinstance(logger, AsyncLogger) and isinstance(logger.logger, WandbLogger):
+            logger.call(_open_wandb, logger.logger)
             logger.wait(OPEN_SECONDS)
         logger.log_hyperparams(resolved)
 
 
-def say_how_to_sync(loggers: Iterable[Logger]) -> None:
-    """Name the command that uploads an offline W&B run; of one that failed it was said then."""
+def describe(
+    loggers: Iterable[Logger], record: Mapping[str, Any], seconds_before: float
+) -> dict[str, str]:
+    """Label the trackers' runs when training starts, and log ``seconds`` from here on.
+
+    Args:
+        loggers: of the trainer.
+        record: of the run.
+        seconds_before: wall time of training before a restart.
+
+    Returns:
+        ``wandb_id`` for the record, if W&B has the run.
+    """
+    found = {}
     for logger in loggers:
-        if _wandb(logger) is None or not isinstance(logger, Mirror) or logger.failed:
-            continue
-        run = getattr(logger.logger, "_experiment", None)
-        if getattr(run, "offline", False) and logger.sync_command:
-            print(f"W&B      offline; to upload: {logger.sync_command}")
+        if isinstance(logger, AsyncLogger) and not logger.failed:
+            logger.started = time.monotonic() - seconds_before
+            if isinstance(logger.logger, WandbLogger) and is_first_process():
+                logger.call(_label_wandb, logger.logger, record)
+                found["wandb_id"] = str(logger.version)
+    return found
 
 
 def close_runs(loggers: Iterable[Logger]) -> None:
     """End the loggers' runs: the next training of this process would be logged into W&B's."""
     for logger in loggers:
-        if isinstance(logger, Mirror):
-            logger.close(_finish_wandb if _wandb(logger) else logger.logger.save, CLOSE_SECONDS)
+        if isinstance(logger, AsyncLogger):
+            logger.close()
 
 
-def _finish_wandb() -> None:
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish()
-
-
-def _wandb(logger: Logger) -> WandbLogger | None:
-    """The W&B logger that a mirror hands on to."""
-    inner = logger.logger if isinstance(logger, Mirror) else logger
-    return inner if isinstance(inner, WandbLogger) else None
+def say_how_to_sync(loggers: Iterable[Logger]) -> None:
+    """Name the command that uploads an offline W&B run; of one that failed it was said then."""
+    for logger in loggers:
+        if isinstance(logger, AsyncLogger) and logger.offline and not logger.failed:
+            print(f"W&B      offline; to upload: {logger.sync_command}")
 
 
-def _specifications(logger: Any) -> Iterator[Namespace]:
-    """The loggers of a config that are given by class."""
-    for entry in logger if isinstance(logger, list) else [logger]:
-        if isinstance(entry, Namespace) and "class_path" in entry:
-            yield entry
-
-
-def _go_offline_without_account(arguments: Namespace) -> None:
-    """W&B would ask for a key on a terminal and wait, and fail elsewhere."""
-    if arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key():
-        return
-    log.warning(
-        "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept offline; "
-        "`wandb sync` uploads it later"
-    )
-    arguments.offline = True
-    arguments.log_model = False  # only possible online
+# Weights & Biases
 
 
 def _open_wandb(logger: WandbLogger) -> None:
@@ -130,8 +244,52 @@ def _open_wandb(logger: WandbLogger) -> None:
     try:
         _ = logger.experiment
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        log.warning("W&B: %s; this run is kept offline, `wandb sync` uploads it later", reason)
+        log.warning(
+            "W&B: %s; this run is kept offline, `wandb sync` uploads it later", _first_line(error)
+        )
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"
         _ = logger.experiment
+
+
+def _label_wandb(logger: WandbLogger, record: Mapping[str, Any]) -> None:
+    """Flat config, tags and summary, by which W&B groups, filters and compares runs."""
+    labels = {key: record[key] for key in LABELS if key in record}
+    size = record["parameters"]["total"]
+    run = logger.experiment
+    run.config.update({**labels, "size": size}, allow_val_change=True)
+    tags = {str(value) for key, value in labels.items() if key != "seed"}
+    run.tags = (*(run.tags or ()), *sorted(tags - set(run.tags or ())))
+    run.summary.update(
+        {f"{key}/{part}": v for key in COSTS for part, v in record.get(key, {}).items()}
+    )
+
+
+def _finish_wandb() -> None:
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()
+
+
+def _go_offline_without_account(arguments: Namespace) -> None:
+    """W&B would ask for a key on a terminal and wait, and fail elsewhere."""
+    if arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key():
+        return
+    log.warning(
+        "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept offline; "
+        "`wandb sync` uploads it later"
+    )
+    arguments.offline = True
+    arguments.log_model = False  # only possible online
+
+
+def _specifications(logger: Any) -> Iterator[Namespace]:
+    """The loggers of a config that are given by class."""
+    for entry in logger if isinstance(logger, list) else [logger]:
+        if isinstance(entry, Namespace) and "class_path" in entry:
+            yield entry
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +73,8 @@ def test_plain_lines_do_not_flood_a_log(
 
 
 def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a bar without throughput and accuracy, and one left open after an evaluation."""
+    """Catches a bar without throughput and accuracy, one left open after an evaluation, and
+    Lightning's notice at every evaluation that the training's callbacks are missing."""
     bars: list[TerminalProgress] = []
     consoles: list[Console] = []
 
@@ -94,7 +96,9 @@ def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.M
     assert SHOWN.search(shown)
     for verb in ("validate", "test", "predict"):
         checkpoint = "runs/tiny/seed-3/checkpoints/last.ckpt"
-        assert qvbench(verb, "--ckpt_path", checkpoint).status == 0
+        with warnings.catch_warnings(record=True) as warned:
+            assert qvbench(verb, "--ckpt_path", checkpoint).status == 0
+        assert not [w for w in warned if "callbacks used" in str(w.message)]
     assert len(bars) == len(consoles) == 4
     assert all(bar._progress is None for bar in bars)
 

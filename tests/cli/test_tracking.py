@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +15,9 @@ import pytest
 import wandb
 import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
+from wandb.proto import wandb_internal_pb2
 
+from qvbench.runs.folder import SWEEP_VARIABLE
 from qvbench.training import tracking
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.wandb_account import has_wandb_key
@@ -69,6 +73,74 @@ def test_wandb_without_an_account_goes_offline(
     assert wandb.run is None  # the next run of this process gets one of its own
     saved = yaml.safe_load((here / "runs" / "tiny" / "seed-3" / "config.yaml").read_text())
     assert saved["trainer"]["logger"][0]["init_args"]["offline"] is False  # as asked for
+
+
+def records_of(folder: Path) -> Iterator[Any]:
+    """What W&B has written to its file, record by record: LevelDB's log after 7 bytes of its own.
+
+    A block of 32 KiB holds chunks: checksum (4 bytes), length (2), kind (1: whole, 2: first, 3:
+    middle, 4: last), data; a rest of up to 6 bytes stays empty.
+    """
+    (file,) = folder.glob("*.wandb")
+    content, place, data = file.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", content, place + 4)
+        data += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            yield wandb_internal_pb2.Record.FromString(data)  # type: ignore[attr-defined]
+            data = b""
+
+
+def values(items: Any) -> dict[str, Any]:
+    """Keys and values of a message of W&B's; nested keys with slashes between."""
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def test_wandb_has_what_runs_are_compared_by(
+    tiny: Path, here: Path, qvbench: Command, nobody: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches runs that cannot be grouped, filtered or drawn over tokens and time while they are
+    trained, and a record that does not say which run on W&B is its own."""
+    monkeypatch.setenv(SWEEP_VARIABLE, json.dumps({"variant": "qvka_agf"}))
+    arguments = {"project": "qvbench", "save_dir": ".", "offline": True}
+    with_loggers(tiny, {"class_path": "WandbLogger", "init_args": arguments})
+    answer = qvbench("fit", "--config", "tiny.yaml")
+    assert answer.status == 0, answer.err
+    wandb.teardown()  # its own process writes; it is done when that has ended
+    folder = here / "runs" / "tiny" / "seed-3"
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    for record in records_of(next((folder / "wandb").glob("offline-run-*"))):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run = record.run
+            config |= values(run.config.update)
+        elif kind == "config":
+            config |= values(record.config.update)
+        elif kind == "summary":
+            summary |= values(record.summary.update)
+        elif kind == "history":
+            history.append(values(record.history.item))
+    kept = json.loads((folder / "run.json").read_text())
+    assert (run.run_group, run.job_type) == ("tiny", "train")
+    assert sorted(run.tags) == ["agf", "grammar", "qvka", "qvka_agf"]
+    assert kept["wandb_id"] == run.run_id
+    assert config["size"] == kept["parameters"]["total"]
+    for key in ("mechanism", "position", "corpus", "seed", "variant"):
+        assert config[key] == kept[key], key
+    assert config["model"]["network"]["init_args"]["d_model"] == 16
+    for key in ("parameters/total", "flops_per_target_token/train", "cache_per_token/self"):
+        name, part = key.split("/")
+        assert summary[key] == kept[name][part], key
+    logged = [row for row in history if "val/accuracy" in row]
+    assert [row["target_tokens"] for row in logged][-1] == kept["target_tokens"]
+    assert 0 < logged[0]["seconds"] < logged[-1]["seconds"]
 
 
 def test_a_key_means_online(nobody: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,26 @@ def test_one_wrong_bit_is_found_and_the_way_out_named(folder: Path) -> None:
     assert "damaged (the checksum of" in str(caught.value)
     assert f"`--ckpt_path {other}` is whole (step 200)" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_any_file_may_lie_beside_a_damaged_one(folder: Path) -> None:
+    """Catches a traceback from a look at the neighbours, and a neighbour that is no way out."""
+    damage(folder / "last.ckpt")
+    torch.save({"x": Path("a")}, folder / "evil.ckpt")
+    torch.save([1], folder / "list.ckpt")
+    with zipfile.ZipFile(folder / "zip.ckpt", "w") as archive:
+        archive.writestr("a", "b")
+    (folder / "empty.ckpt").touch()
+    (folder / "folder.ckpt").mkdir()
+    (folder / "gone.ckpt").symlink_to(folder / "nowhere")
+    for file in folder.iterdir():
+        if file.name not in ("last.ckpt", "gone.ckpt"):
+            os.utime(file, (0, 2**32 if file.name != "previous.ckpt" else 0))
+    with pytest.raises(UserError, match=r"damaged .*previous\.ckpt` is whole"):
+        read_checkpoint(folder / "last.ckpt")
+    (folder / "previous.ckpt").unlink()
+    with pytest.raises(UserError, match=r"give a \.ckpt file that `qvbench fit` wrote"):
+        read_checkpoint(folder / "last.ckpt")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])

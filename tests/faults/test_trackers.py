@@ -19,8 +19,8 @@ import wandb
 import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from qvbench.training import mirror, tracking
-from qvbench.training.mirror import Mirror
+from qvbench.training import tracking
+from qvbench.training.tracking import AsyncLogger
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Tracker(Logger):
-    """Keeps what it is told; fails at the call of a number, or hangs there until it is let go."""
+    """Keeps what it is given; fails at the call of a number, or hangs there until it is let go."""
 
     name = "tracker"
     version = ""
@@ -49,47 +49,53 @@ class Tracker(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         self.told.append(args)
 
+    def save(self) -> None:
+        self.told.append("saved")
+
 
 def test_all_is_handed_on_in_order(caplog: pytest.LogCaptureFixture) -> None:
     """Catches values that change after they were logged, and calls that overtake one another."""
     tracker = Tracker()
-    hands = Mirror(tracker)
-    hands.log_hyperparams({"a": 1})
+    logger = AsyncLogger(tracker)
+    logger.log_hyperparams({"a": 1})
     values = {"x": 0.0}
     for step in range(100):
         values["x"] = float(step)
-        hands.log_metrics(values, step)
-    hands.close(lambda: tracker.told.append("closed"), 5.0)
-    expected = [({"a": 1},), *[({"x": float(n)}, n) for n in range(100)], "closed"]
-    assert tracker.told == expected
+        logger.log_metrics(values, step)
+    logger.close()
+    assert tracker.told == [({"a": 1},), *[({"x": float(n)}, n) for n in range(100)], "saved"]
     assert not caplog.text
 
 
 def test_a_failure_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """Catches a run that dies of its tracker in mid-run, or a line of complaint for every step."""
     tracker = Tracker(fail_at=2)
-    hands = Mirror(tracker)
+    logger = AsyncLogger(tracker)
     with caplog.at_level(logging.WARNING, logger="qvbench"):
         for step in range(20):
-            hands.log_metrics({"x": 1.0}, step)
-        hands.close(tracker.save, 5.0)
+            logger.log_metrics({"x": 1.0}, step)
+        logger.close()
     assert len(tracker.told) == 2
     (record,) = caplog.records
-    assert record.getMessage().startswith("Tracker: the service is gone; the run goes on without")
+    assert record.getMessage().startswith("Tracker: the service is gone; the run continues without")
     assert "\n" not in record.getMessage()
 
 
-def test_a_tracker_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tracker_that_hangs_holds_nobody_up(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a training that waits for its tracker at a step, or for ever at the end."""
+    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 0.3)
     tracker = Tracker(hang_at=1)
-    hands = Mirror(tracker)
+    logger = AsyncLogger(tracker)
     start = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="qvbench"):
         for step in range(1000):
-            hands.log_metrics({"x": 1.0}, step)
+            logger.log_metrics({"x": 1.0}, step)
         assert time.monotonic() - start < 2
-        hands.close(tracker.save, 0.3)
+        logger.close()
     assert time.monotonic() - start < 5
-    assert "no answer within 0.3 seconds; the run goes on without it" in caplog.text
+    assert "no answer within 0.3 seconds; the run continues without it" in caplog.text
     tracker.let_go.set()
 
 
@@ -121,8 +127,9 @@ class Run(SimpleNamespace):
     """W&B's run, as far as Lightning asks for it."""
 
     def __init__(self, log: Callable[..., None], folder: str) -> None:
-        config = SimpleNamespace(update=lambda *_, **__: None)
-        super().__init__(log=log, id="x", name="x", dir=folder, offline=False, config=config)
+        values = SimpleNamespace(update=lambda *_, **__: None)
+        super().__init__(log=log, id="x", name="x", dir=folder, offline=False, tags=())
+        self.config = self.summary = values
 
 
 def refuse(*_: Any, **__: Any) -> Any:
@@ -167,7 +174,7 @@ def test_a_run_is_complete_without_wandb(
         monkeypatch.setattr(wandb, "run", None)
     else:
         monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: opened))
-        monkeypatch.setattr(Mirror, "sync_command", "wandb sync the-run")
+        monkeypatch.setattr(AsyncLogger, "sync_command", "wandb sync the-run")
     for name in ("OPEN_SECONDS", "CLOSE_SECONDS"):
         monkeypatch.setattr(tracking, name, 1.0)
     with_wandb(tiny)
@@ -179,7 +186,7 @@ def test_a_run_is_complete_without_wandb(
     folder = here / "runs" / "tiny" / "seed-3"
     assert "val/accuracy" in (folder / "curves.csv").read_text().splitlines()[-4]
     assert '"finished"' in (folder / "run.json").read_text()
-    complaints = [r.getMessage() for r in caplog.records if "the run goes on" in r.getMessage()]
+    complaints = [r.getMessage() for r in caplog.records if "the run continues" in r.getMessage()]
     assert len(complaints) == 1, caplog.text
     assert said in complaints[0]
     if init is None:
@@ -241,10 +248,10 @@ def test_a_service_that_is_killed(tiny: Path, here: Path) -> None:
     steps = [line.split(",")[0] for line in (folder / "curves.csv").read_text().splitlines()]
     assert steps[-1] == "30"
     assert "killed W&B's service" in done.stdout
-    assert "Traceback" not in done.stderr.split("the run goes on")[0], done.stderr
+    assert "Traceback" not in done.stderr.split("the run continues")[0], done.stderr
 
 
 def test_waiting_has_an_end() -> None:
     """Catches limits that are longer than W&B's own, or none."""
-    assert 30 < mirror.OPEN_SECONDS < 600
-    assert 300 < mirror.CLOSE_SECONDS < 900
+    assert 30 < tracking.OPEN_SECONDS < 600
+    assert 300 < tracking.CLOSE_SECONDS < 900
