@@ -17,7 +17,7 @@ import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 from wandb.proto import wandb_internal_pb2
 
-from qvbench.runs.folder import SWEEP_VARIABLE
+from qvbench.runs.record import SWEEP_VARIABLE
 from qvbench.training import tracking
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.wandb_account import has_wandb_key
