@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.measure import ROOT
 from qvbench.cli.checkpoint import load_translator_parts
-from qvbench.cli.experiment import ExperimentCLI
+from qvbench.cli.experiment import Experiment
 from qvbench.data.cache import cache_root, make_folder
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.vocabulary import Vocabulary
@@ -73,7 +73,7 @@ def translate_ids(translator: Any, sources: Ids) -> list[list[int]]:
 @lru_cache(maxsize=4)
 def data_of(config: str, *args: str) -> TranslationDataModule:
     """The data of a config with more arguments, prepared."""
-    module = ExperimentCLI(["--config", config, *args], run=False).datamodule
+    module = Experiment("prepare", ["--config", config, *args]).data_module()
     module.setup()
     return module
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 from hypothesis import strategies as st
 
-from qvbench.cli.experiment import ExperimentCLI
+from qvbench.cli.experiment import Experiment
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import Text
 from qvbench.data.corpora.lines import count_lines, read_crawled_pairs, read_pairs, text_sha256
@@ -148,7 +148,7 @@ def shipped(name: str) -> dict[str, Any]:
     """A shipped config with its fragments and defaults filled in."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        ExperimentCLI(["fit", "--config", name, *HERE, "--print_config"])
+        Experiment("fit", ["--config", name, *HERE, "--print_config"])
     config: dict[str, Any] = yaml.safe_load(out.getvalue())
     config["trainer"]["logger"] = None  # its own tests inject its faults
     return config
@@ -223,10 +223,10 @@ random_yaml = st.one_of(
 )
 
 
-class Reader(ExperimentCLI):
-    """The command line that builds everything and runs nothing."""
+class Reader(Experiment):
+    """Builds everything and runs nothing."""
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def _execute(self) -> None:
         tracking.close_runs(self.trainer.loggers)
 
 
@@ -242,7 +242,7 @@ def check_config(content: bytes, *words: str) -> bool:
         os.chdir(name)
         try:
             Path("fuzz.yaml").write_bytes(content)
-            return _accepted(lambda: Reader(["fit", *words, "--config", "fuzz.yaml"]))
+            return _accepted(lambda: Reader("fit", [*words, "--config", "fuzz.yaml"]).run())
         finally:
             os.chdir(before)
 

@@ -1,4 +1,4 @@
-"""The argument parser of the verbs that are not Lightning's: a fault is one line."""
+"""The argument parser of the commands that are not Lightning's: an error is one line."""
 
 from __future__ import annotations
 

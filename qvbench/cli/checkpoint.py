@@ -35,8 +35,7 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
 def task_from_config(text: str) -> TranslationTask:
     """The task that a resolved ``model`` section (YAML) describes, without a network yet."""
     parser = Parser(exit_on_error=False)
-    parser.add_class_arguments(TranslationTask, "model")
-    config = parser.parse_object({"model": yaml.safe_load(text)})
-    task = parser.instantiate_classes(config).model
+    parser.add_lightning_class_args(TranslationTask, "model")
+    task = parser.instantiate(parser.parse_object({"model": yaml.safe_load(text)})).model
     assert isinstance(task, TranslationTask)
     return task

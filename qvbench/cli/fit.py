@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 from pathlib import Path
 
 from qvbench.cli.arguments import option_values
-from qvbench.cli.experiment import ExperimentCLI
+from qvbench.cli.experiment import Experiment
+from qvbench.decoding.translator import Translator
 from qvbench.runs import folder as run_folder
+from qvbench.tasks.translation import TranslationTask
+from qvbench.training import tracking
 from qvbench.training.process import cache_few_kernels, keep_freed_memory, set_up_logging
+
+EXAMPLES = 3
 
 
 def run(command: str, args: list[str]) -> int:
     """Run ``fit``, ``validate``, ``test`` or ``predict`` with the arguments after its name."""
     set_up_logging()
-    if command != "fit":  # only training needs the callbacks whose states a checkpoint has
-        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
     keep_freed_memory()
     cache_few_kernels()
-    ExperimentCLI(args=[command, *_with_config_of_checkpoint(args)])
+    if command != "fit":  # only training needs the callbacks whose states a checkpoint has
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+    experiment = Experiment(command, _with_config_of_checkpoint(args))
+    experiment.run()
+    if command == "fit" and experiment.folder is not None and experiment.trainer.is_global_zero:
+        _print_summary(experiment, experiment.folder)
+        tracking.say_how_to_sync(experiment.trainer.loggers)
     return 0
 
 
@@ -29,3 +39,33 @@ def _with_config_of_checkpoint(args: list[str]) -> list[str]:
         return args
     folder = run_folder.folder_of(Path(checkpoints[-1]))
     return args if folder is None else ["--config", str(folder / run_folder.CONFIG), *args]
+
+
+def _print_summary(experiment: Experiment, folder: Path) -> None:
+    """What a finished training shows: some translations, its accuracy, where its files are."""
+    metrics = experiment.trainer.callback_metrics
+    print()
+    for source, reference, translation in _examples(experiment):
+        print(f"source      {source}\nreference   {reference}\ntranslation {translation}\n")
+    if "val/accuracy" in metrics:
+        accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
+        print(f"validation  accuracy {accuracy:.2f} %, loss {loss:.4f} per token")
+    here = Path.cwd()
+    place = folder.relative_to(here) if here in folder.parents else folder
+    print(f"curves      {place / run_folder.CURVES}")
+    print(f"record      {place / run_folder.RECORD}")
+    for checkpoint in sorted(folder.glob("checkpoints/*.ckpt")):
+        print(f"checkpoint  {place / checkpoint.relative_to(folder)}")
+
+
+def _examples(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """The first validation pairs with their translations, as the corpus writes text."""
+    task, data = experiment.model, experiment.data
+    if not isinstance(task, TranslationTask) or task.network is None:
+        return []
+    pairs = list(islice(data.corpus.pairs("val"), EXAMPLES))
+    processor = data.processor
+    translator = Translator(task.network, data.vocabulary, beam_size=task.beam_size)
+    words = translator.translate_lines([processor.source(source) for source, _ in pairs])
+    texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
+    return [(*pair, text) for pair, text in zip(pairs, texts, strict=True)]

@@ -216,7 +216,7 @@ def test_latex_can_be_compiled(profile, config):
         (["-c", "tiny/qkv.yaml", "--source_length", "0"], "must be at least 1, got 0"),
         (["-c", "tiny/qkv.yaml", "--repeats", "x"], "invalid whole number value: 'x'"),
         (["-c", "tiny/qkv.yaml", "--formt", "json"], "formt: no such config key"),
-        (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no attention mechanism"),
+        (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no class of that name"),
     ],
 )
 def test_faults_are_one_line_and_status_2(profile, words, message):

@@ -22,7 +22,7 @@ from qvbench.sweep.plan import plan, read_overrides
 from qvbench.sweep.suite import find_suite, read_suite
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.sweep.conftest import SUITE, write_suite
-from tests.test_configs import build_network, parse
+from tests.test_configs import parse
 
 VARIANTS = [
     pytest.param(suite, variant, id=f"{suite}-{variant}")
@@ -36,15 +36,16 @@ def test_every_variant_of_a_shipped_suite_builds(suite: str, variant: str) -> No
     """A variant that fails after the hours of those before it; one that is not what it says."""
     chosen = read_suite(find_suite(suite)).variants[variant]
     words = [word for key, value in chosen.settings for word in (f"--{key}", value)]
-    cli = parse(chosen.config, *words)
-    build_network(cli)
+    resolved, _, _ = parse(chosen.config, *words)
     for key, value in chosen.settings:
         if key in ("model.attention", "model.position") and value.endswith(".yaml"):
             assert Path(value).stem in variant, f"{key} of {variant} is {value}"
-    trainer = cli.config.trainer
-    batches = trainer.max_steps * trainer.accumulate_grad_batches
-    if trainer.check_val_every_n_epoch is None:
-        assert batches % trainer.val_check_interval == 0, "no validation at the end of the budget"
+    trainer = resolved["trainer"]
+    batches = trainer["max_steps"] * trainer["accumulate_grad_batches"]
+    if trainer["check_val_every_n_epoch"] is None:
+        assert batches % trainer["val_check_interval"] == 0, (
+            "no validation at the end of the budget"
+        )
 
 
 @pytest.mark.parametrize("suite", shipped_suites())
@@ -249,8 +250,8 @@ def test_a_budget_is_the_same_for_all(
     suite = read_suite(write_suite(tmp_path, budget=budget, variants=variants))
     for run in plan(suite, tmp_path, resolve):
         words = [word for key, value in run.variant.settings for word in (f"--{key}", value)]
-        trainer = parse(run.variant.config, *words).config.trainer
-        seen = {**trainer, "callbacks": len(trainer.callbacks)}
+        trainer = parse(run.variant.config, *words)[0]["trainer"]
+        seen = {**trainer, "callbacks": len(trainer["callbacks"])}
         assert {key: seen[key] for key in found} == found
     estimate = Costs(plan(suite, tmp_path, resolve)).describe_rest()
     assert {"steps": "7 steps", "target_tokens": "9 target tokens", "minutes": "90"}[
@@ -308,4 +309,4 @@ def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     assert len(plan(suite, tmp_path, resolve)) == 15
     for variant in suite.variants.values():
         words = [word for key, value in variant.settings for word in (f"--{key}", value)]
-        build_network(parse(variant.config, *words))
+        parse(variant.config, *words)
