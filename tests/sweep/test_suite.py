@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from qvbench.cli.experiment import resolve
+from qvbench.cli.experiment import Experiment, resolve
 from qvbench.config_files import read_yaml, shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
@@ -250,8 +250,8 @@ def test_a_budget_is_the_same_for_all(
     suite = read_suite(write_suite(tmp_path, budget=budget, variants=variants))
     for run in plan(suite, tmp_path, resolve):
         words = [word for key, value in run.variant.settings for word in (f"--{key}", value)]
-        trainer = parse(run.variant.config, *words)[0]["trainer"]
-        seen = {**trainer, "callbacks": len(trainer["callbacks"])}
+        trainer = Experiment("fit", ["--config", str(run.variant.config), *words]).settings.trainer
+        seen = {**trainer, "callbacks": len(trainer.callbacks)}
         assert {key: seen[key] for key in found} == found
     estimate = Costs(plan(suite, tmp_path, resolve)).describe_rest()
     assert {"steps": "7 steps", "target_tokens": "9 target tokens", "minutes": "90"}[
