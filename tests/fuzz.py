@@ -138,9 +138,10 @@ def table(total: dict[str, Any]) -> str:
         faults = sum(len(run["faults"]) for run in runs)
         lines.append("| " + " | ".join([name, *(f"{n:,}" for n in (*sums, faults))]) + " |")
     last = total["runs"][-1]
+    busy = sum(run["cpu_seconds"] for run in total["runs"]) / 60
     lines.append(
-        f"\n{total['examples']:,} examples in {total['minutes']:g} minutes, on two busy cores; the "
-        f"last run: `{last['command']}` at commit `{last['commit'][:12]}`."
+        f"\n{total['examples']:,} examples in {total['minutes']:g} minutes, {busy:.1f} of them of "
+        f"processor time; the last run: `{last['command']}` at commit `{last['commit'][:12]}`."
     )
     return "\n".join(lines) + "\n"
 
