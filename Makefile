@@ -9,6 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# constraints-oldest.txt has the oldest versions that pyproject.toml declares.
+CONSTRAINTS ?= constraints.txt
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
@@ -45,14 +47,14 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # torch comes first and alone, so that its pinned build is settled before anything asks for torch.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "qvbench needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	    "Name another: make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) hatchling editables
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --no-build-isolation -e '.[dev]'
 	@touch $@
 
 clean:
