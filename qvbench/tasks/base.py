@@ -6,6 +6,7 @@ Shape letters: B rows of a batch, T target positions, N counted target tokens, d
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -22,7 +23,7 @@ from qvbench.metrics.accuracy import TokenMeans
 from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.metric import Metric
-from qvbench.tasks.checkpoint import check_same_model, random_states, restore_random_state
+from qvbench.tasks.checkpoint import check_same_model, gather, random_states, restore_random_state
 from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.step_log import StepLog, loss_scale
 from qvbench.training.checkpoint_io import resumable
@@ -191,7 +192,8 @@ class Task(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Make the gradient that of the mean loss over the step's target tokens."""
-        self.step_log.end_step(*self.gradient_step.finish(self, optimizer))
+        tokens, gradients = self.gradient_step.finish(self, optimizer)
+        self.step_log.end_step(tokens, gradients, optimizer.param_groups[0]["lr"])
 
     def configure_gradient_clipping(
         self,
@@ -229,11 +231,10 @@ class Task(LightningModule):
         if self.gradient_step.unfinished or step % self.log_every:
             return
         tokens = self.step_log.pending_target_tokens()
-        values = self.step_log.line()
+        values = self.step_log.line(partial(self.trainer.strategy.reduce, reduce_op="sum"))
         if not values:
             return
         self.target_tokens_seen += tokens
-        values["train/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         values |= loss_scale(self.trainer)
         values["target_tokens"] = float(self.target_tokens_seen)
         for logger in self.loggers:
@@ -285,7 +286,7 @@ class Task(LightningModule):
             "vocabulary": self.vocabulary.to_json(),
             "target_tokens_seen": self.tokens_seen_now(),
             "unfinished_step": self.gradient_step.state(self),
-            "step_log": self.step_log.state(),
+            "step_logs": gather(self.step_log.state(), self.trainer.world_size),
             **random_states(self.trainer.world_size),
         }
 
@@ -315,7 +316,8 @@ class Task(LightningModule):
         if self.resumed:
             restore_random_state(self.resumed, self.global_rank)
             self.gradient_step.restore(self.resumed.get("unfinished_step", {}), self)
-            self.step_log.restore(self.resumed.get("step_log", {}), self.device)
+            if "step_logs" in self.resumed:
+                self.step_log.restore(self.resumed["step_logs"][self.global_rank], self.device)
             # Those that the next line of the log adds. A run resumed at its end has no next line.
             self.target_tokens_seen -= self.step_log.pending_target_tokens()
         self.resumed = {}

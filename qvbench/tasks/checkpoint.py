@@ -57,6 +57,15 @@ def _short(value: Any) -> str:
     return str(value).rpartition(".")[2] if isinstance(value, str) else str(value)
 
 
+def gather(own: Any, world_size: int) -> list[Any]:
+    """What every process gives, by rank; a collective operation."""
+    if world_size == 1:
+        return [own]
+    parts: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(parts, own)
+    return parts
+
+
 def random_states(world_size: int) -> dict[str, Any]:
     """The random generators' states of all processes, as tensors; a collective operation.
 
@@ -64,12 +73,8 @@ def random_states(world_size: int) -> dict[str, Any]:
     run that was killed.
     """
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    own = {"cpu": torch.get_rng_state(), "cuda": cuda}
-    states: list[Any] = [own]
-    if world_size > 1:
-        states = [None] * world_size
-        torch.distributed.all_gather_object(states, own)
-    return {"random_state": states[0], "random_states_of_others": states[1:]}
+    first, *others = gather({"cpu": torch.get_rng_state(), "cuda": cuda}, world_size)
+    return {"random_state": first, "random_states_of_others": others}
 
 
 def restore_random_state(stored: dict[str, Any], rank: int) -> None:

@@ -49,9 +49,7 @@ class GradientStep:
         trainer = module.trainer
         _unscale(trainer, optimizer)
         world = trainer.world_size
-        tokens = self._tokens
-        if world > 1:
-            tokens = trainer.strategy.reduce(tokens, reduce_op="sum")
+        tokens = trainer.strategy.reduce(self._tokens, reduce_op="sum")
         factor = LOSS_UNIT * world * trainer.accumulate_grad_batches / tokens
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
@@ -69,9 +67,8 @@ class GradientStep:
         named = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
         gradients = {name: gradient.clone() for name, gradient in named.items()}
         tokens = self._tokens.clone()
-        if module.trainer.world_size > 1:
-            for tensor in (tokens, *gradients.values()):
-                module.trainer.strategy.reduce(tensor, reduce_op="sum")  # in place
+        for tensor in (tokens, *gradients.values()):
+            module.trainer.strategy.reduce(tensor, reduce_op="sum")  # in place
         return {"tokens": tokens, "gradients": gradients}
 
     def restore(self, state: dict[str, Any], module: LightningModule) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class StepLog:
         self.gradient_norm: Tensor | None = None
         self._sums: Tensor | None = None  # (7,) float64
         self._tokens: Tensor | None = None
+        self._rate = 0.0
         self._elapsed = 0.0
         self._since: float | None = None
 
@@ -51,35 +52,42 @@ class StepLog:
         sums = torch.stack([value.detach().double() for value in (*totals, real, padded)])
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def end_step(self, tokens: Tensor, gradients: Sequence[Tensor]) -> None:
-        """An optimizer step: its target tokens over all devices, its normalized gradients."""
+    def end_step(self, tokens: Tensor, gradients: Sequence[Tensor], rate: float) -> None:
+        """An optimizer step: its target tokens over all devices, normalized gradients, rate."""
         self._tokens = tokens.clone() if self._tokens is None else self._tokens + tokens
         self.gradient_norm = gradient_norm(gradients)
+        self._rate = rate
 
     def pending_target_tokens(self) -> int:
         """Target tokens of the steps since the last line."""
         return 0 if self._tokens is None else int(self._tokens)
 
     def state(self) -> dict[str, Any]:
-        """What was summed since the last line, for a run that is resumed in between."""
+        """What this process summed since the last line, for a run that is resumed in between."""
         tensors = {"sums": self._sums, "tokens": self._tokens, "gradient_norm": self.gradient_norm}
+        kept = {
+            n: tensor.to("cpu", copy=True) for n, tensor in tensors.items() if tensor is not None
+        }
         running = 0.0 if self._since is None else time.perf_counter() - self._since
-        kept = {name: value.clone() for name, value in tensors.items() if value is not None}
-        return {**kept, "elapsed": self._elapsed + running}
+        return {**kept, "rate": self._rate, "elapsed": self._elapsed + running}
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from :meth:`state`, after :meth:`start`."""
         moved = {n: v.to(device) for n, v in state.items() if isinstance(v, Tensor)}
         self._sums, self._tokens = moved.get("sums"), moved.get("tokens")
         self.gradient_norm = moved.get("gradient_norm")
-        self._elapsed = state.get("elapsed", 0.0)
+        self._rate, self._elapsed = state["rate"], state["elapsed"]
 
-    def line(self) -> dict[str, float]:
-        """The means of the steps since the last line, which start again; empty without steps."""
+    def line(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """The means of the steps since the last line, which start again; empty without steps.
+
+        Args:
+            reduce: sums a tensor over all devices.
+        """
         if self._sums is None or self._tokens is None or self.gradient_norm is None:
             return {}
         self.pause()
-        smoothed, nll, tokens, correct, sampled, real, padded = self._sums.tolist()
+        smoothed, nll, tokens, correct, sampled, real, padded = reduce(self._sums).tolist()
         line = {
             "train/loss": smoothed / tokens,
             "train/nll": nll / tokens,
@@ -87,6 +95,7 @@ class StepLog:
             "train/tokens_per_second": int(self._tokens) / max(self._elapsed, 1e-9),
             "train/padding_efficiency": real / padded,
             "train/grad_norm": float(self.gradient_norm),
+            "train/lr": self._rate,
         }
         self._sums = self._tokens = None
         self.start()

@@ -172,7 +172,7 @@ def outcome(folder: Path) -> Outcome:
     """What a finished run left."""
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     averaged = folder / "checkpoints" / "averaged.ckpt"
-    last["qvbench"]["step_log"].pop("elapsed")
+    last["qvbench"]["step_logs"][0].pop("elapsed")
     stopping = [state for key, state in last["callbacks"].items() if key.startswith("EarlyS")]
     with (folder / "curves.csv").open(newline="") as file:
         rows = [row[:3] + row[4:] for row in csv.reader(file) if row[4] not in WALL_TIME]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 
+from qvbench.training.curves import CurvesLogger
 from tests.tasks.conftest import make_task
+from tests.tasks.test_log import curves
 
 
 class FirstGradient(Callback):
@@ -98,38 +102,57 @@ import sys, torch
 from pathlib import Path
 from lightning.pytorch import Trainer
 from qvbench.data.module import TranslationDataModule
+from qvbench.training.curves import CurvesLogger
 from tests.tasks.conftest import make_task, write_corpus
 from tests.tasks.test_gradient_step import FirstGradient
 
 folder = Path(sys.argv[1])
 corpus = write_corpus(folder / "text", 24)
-data = TranslationDataModule(corpus, max_tokens=40, merges=20, cache_dir=str(folder / "cache"))
+data = TranslationDataModule(
+    corpus, max_tokens=40, eval_max_tokens=80, merges=20, cache_dir=str(folder / "cache")
+)
 kept = FirstGradient()
 trainer = Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_steps=1, callbacks=[kept], logger=False,
-    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-    use_distributed_sampler=False, num_sanity_val_steps=0, limit_val_batches=0,
-    accumulate_grad_batches=int(sys.argv[2]),
+    accelerator="cpu", devices=2, strategy="ddp", max_steps=1, callbacks=[kept],
+    logger=CurvesLogger(folder), log_every_n_steps=1, enable_progress_bar=False,
+    enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+    num_sanity_val_steps=0, accumulate_grad_batches=int(sys.argv[2]),
+    val_check_interval=int(sys.argv[2]),
 )
-trainer.fit(make_task(), datamodule=data)
+task = make_task(beam_size=1)
+trainer.fit(task, datamodule=data)
 torch.save(kept.gradients, folder / f"rank{trainer.global_rank}.pt")
+trainer.test(task, datamodule=data)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(data, trainer, tmp_path):
-    """An average over devices that hold different numbers of tokens."""
+def test_two_processes_are_one(
+    data: Callable[..., Any], trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Catches an average over devices that hold different numbers of tokens, and a log of what the
+    first process alone has seen."""
     pieces = data(max_tokens=40)
-    count = count_batches(pieces)
-    share = count // 2
-    alone = gradient_of_one_step(trainer, pieces, accumulate_grad_batches=2 * share)
-    root = Path(__file__).parents[2]
+    share = count_batches(pieces) // 2
+    task, alone = make_task(beam_size=1), tmp_path / "alone"
+    alone.mkdir()
+    gradient = gradient_of_one_step(
+        trainer,
+        pieces,
+        task,
+        accumulate_grad_batches=2 * share,
+        logger=CurvesLogger(alone),
+        log_every_n_steps=1,
+        limit_val_batches=None,
+        val_check_interval=2 * share,
+    )
+    trainer(logger=CurvesLogger(alone)).test(task, datamodule=pieces)
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(share)],
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -137,4 +160,10 @@ def test_two_processes_are_one(data, trainer, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
-        assert_same(alone, torch.load(tmp_path / f"rank{rank}.pt", weights_only=True))
+        assert_same(gradient, torch.load(tmp_path / f"rank{rank}.pt", weights_only=True))
+    logged, expected = curves(tmp_path), curves(alone)
+    assert logged.keys() == expected.keys() >= {"train/loss", "val/loss", "test/bleu"}
+    del expected["train/tokens_per_second"]
+    for name, values in expected.items():
+        assert logged[name] == pytest.approx(values, rel=1e-5), name
+    assert "sync_dist" not in done.stderr
