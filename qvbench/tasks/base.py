@@ -261,18 +261,27 @@ class Task(LightningModule):
         return {"line": batch.index, "correct": correct.sum(1), "tokens": counted.sum(1)}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the measures of the whole set, and how many target tokens training had seen.
+        """Log the measures of the whole set; ``validate`` prints them instead.
 
-        Loggers are called directly: Lightning would file them one step too early.
+        Loggers are called directly: Lightning would file them one step too early. They get the
+        target tokens that training had seen, too.
         """
         values = {f"val/{name}": float(v) for name, v in self.token_means.compute().items()}
         self.token_means.reset()
         for name, value in values.items():
-            self.log(name, value, prog_bar=name == self.primary_metric.name, logger=False)
-        if not self.trainer.sanity_checking:
+            self.log_whole(name, value, prog_bar=name == self.primary_metric.name, logger=False)
+        if self.trainer.state.fn == "validate":
+            if self.trainer.is_global_zero:
+                for name, value in values.items():
+                    print(f"{name:<20}{value:.6g}{' %' if name == 'val/accuracy' else ''}")
+        elif not self.trainer.sanity_checking:
             values["target_tokens"] = float(self.tokens_seen_now())
             for logger in self.loggers:
                 logger.log_metrics(values, self.trainer.global_step)
+
+    def log_whole(self, name: str, value: float, **options: Any) -> None:
+        """Log a number that is of all devices already: the largest of equal ones is itself."""
+        self.log(name, value, sync_dist=True, reduce_fx="max", **options)
 
     def on_validation_end(self) -> None:
         self.step_log.resume()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from qvbench.metrics.bleu import corpus_scores
 from qvbench.models.encoder_decoder import NetworkFactory
 from qvbench.positions import PositionFactory
 from qvbench.tasks.base import Predictions, Task
+from qvbench.tasks.checkpoint import gather
 from qvbench.training.schedules import Schedule
 
 
@@ -108,17 +108,13 @@ class TranslationTask(Task):
         ):
             self.bleu_signatures[f"test/bleu{suffix}"] = scores.bleu_signature
             self.bleu_signatures[f"test/chrf{suffix}"] = scores.chrf_signature
-            values = {f"test/bleu{suffix}": scores.bleu, f"test/chrf{suffix}": scores.chrf}
-            self.log_dict(values, rank_zero_only=True)
+            self.log_whole(f"test/bleu{suffix}", scores.bleu)
+            self.log_whole(f"test/chrf{suffix}", scores.chrf)
 
     def _gathered_translations(self) -> list[str]:
         """Translations of all devices, in the order of the test set's lines."""
-        parts: list[Any] = [self._translations]
-        if self.trainer.world_size > 1:
-            parts = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, self._translations)
         merged: dict[int, list[int]] = {}
-        for part in parts:
+        for part in gather(self._translations, self.trainer.world_size):
             merged.update(part)
         self._translations = {}
         return [self.vocabulary.decode(merged[line]) for line in sorted(merged)]
