@@ -26,6 +26,7 @@ from qvbench.models.layers import (
     in_compute_dtype,
     initialize,
 )
+from qvbench.models.loss import float32_logits
 from qvbench.positions import Position, PositionFactory
 
 
@@ -226,8 +227,7 @@ class EncoderDecoder(nn.Module):
         for layer, cache, source in zip(layers, state.caches, state.sources, strict=True):
             x = layer.step(x, cache, source.kv(), state.mask)
         state.length += 1
-        hidden = self.decoder_norm(x[:, 0])
-        return self.project(hidden).to(torch.promote_types(hidden.dtype, torch.float32))
+        return float32_logits(self.decoder_norm(x[:, 0]), self.output_weight, self.output_bias)
 
     def _decoder_layers(self) -> list[DecoderLayer]:
         return cast("list[DecoderLayer]", list(self.decoder))

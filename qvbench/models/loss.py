@@ -72,17 +72,25 @@ def validation_scores(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
 ) -> TokenScores:
     """The same measures token by token, the logits in float32 and the arg-max exact."""
-    dtype = torch.promote_types(weight.dtype, torch.float32)
     chunks = [torch.zeros(3, 0, dtype=torch.float64, device=hidden.device)]
-    with torch.autocast(hidden.device.type, enabled=False):
-        for rows, ids in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
-            logits = F.linear(rows.to(dtype), weight.to(dtype), bias.to(dtype))
-            log_p = logits.log_softmax(-1)
-            nll = F.nll_loss(log_p, ids, reduction="none")
-            smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
-            right = logits.argmax(-1) == ids
-            chunks.append(torch.stack((smoothed.double(), nll.double(), right.double())))
+    for rows, ids in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
+        logits = float32_logits(rows, weight, bias)
+        log_p = logits.log_softmax(-1)
+        nll = F.nll_loss(log_p, ids, reduction="none")
+        smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+        right = logits.argmax(-1) == ids
+        chunks.append(torch.stack((smoothed.double(), nll.double(), right.double())))
     return TokenScores(*torch.cat(chunks, 1).unbind())
+
+
+def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Logits (..., V) of hidden states (..., d), in float32 at least, under autocast too.
+
+    Rounded to bfloat16, one best token in a hundred would be tied with another.
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
 def _count(targets: Tensor) -> Tensor:

@@ -240,3 +240,16 @@ def test_impossible_sizes_are_refused(settings):
     """An error from inside a tensor operation, after the data was prepared."""
     with pytest.raises(UserError):
         build(**settings)
+
+
+def test_decoding_ranks_logits_of_float32_under_autocast() -> None:
+    """Catches logits that were rounded to bfloat16 and then called float32: one in a hundred best
+    tokens was tied with another."""
+    network = build("qvka", "agf").float()
+    source, target = sentences()
+    hidden: list[Tensor] = []
+    network.decoder_norm.register_forward_hook(lambda *call: hidden.append(call[-1]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = network.step(target[:, 0], network.start(source))
+    exact = nn.functional.linear(hidden[-1].float(), network.output_weight, network.output_bias)
+    torch.testing.assert_close(logits, exact, rtol=0, atol=1e-5)
