@@ -134,11 +134,13 @@ def _gradients(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Gradients of the summed loss (N, d), (V, d), (V,) and the sums, all from one pass."""
+    # Sums over tokens and over the vocabulary are float32 at least, products the inputs' type.
     total = torch.promote_types(hidden.dtype, torch.float32)
     vocabulary = weight.shape[0]
     grad_hidden = torch.empty_like(hidden)
     grad_weight = torch.zeros(weight.shape, dtype=total, device=weight.device)
     grad_bias = torch.zeros(vocabulary, dtype=total, device=weight.device)
+    # A row's mean logit is its product with the mean column: no pass over the logits.
     mean_row = weight.mean(0, dtype=total)
     mean_bias = bias.mean(dtype=total)
     sums = torch.zeros(2, dtype=total, device=hidden.device)
@@ -146,19 +148,22 @@ def _gradients(
         rows = hidden[start : start + CHUNK_ROWS]
         ids = targets[start : start + CHUNK_ROWS, None]
         logits = F.linear(rows, weight, bias)
-        right = logits.gather(1, ids)
-        p = _softmax(logits)
-        nll = -p.gather(1, ids).to(total).clamp_min(torch.finfo(total).tiny).log()
-        log_normaliser = nll + right
+        # float16 would lose probabilities below 6e-8; the kernel computes in float32 in any case.
+        p = logits.softmax(-1, dtype=total if logits.dtype == torch.float16 else None)
+        log_normalizer = _log_normalizer(logits, p, ids).to(total)
+        nll = log_normalizer - logits.gather(1, ids).to(total)
+        # Cross entropy with the uniform distribution: log Z minus the mean logit.
         mean_logit = rows.to(total) @ mean_row + mean_bias
-        uniform = (log_normaliser[:, 0] - mean_logit).sum()
+        uniform = (log_normalizer[:, 0] - mean_logit).sum()
         smoothed = (1 - smoothing) * nll.sum() + smoothing * uniform
         sums += torch.stack((smoothed, nll.sum()))
+        # From here on p is the gradient at the logits, but for the uniform part, e / V.
         p[torch.arange(len(ids), device=ids.device), ids[:, 0]] += smoothing - 1.0
         p = p.to(rows.dtype)
         grad_hidden[start : start + CHUNK_ROWS] = p @ weight
         grad_weight += p.t() @ rows
         grad_bias += (p.new_ones(1, len(p)) @ p)[0]  # a product: sums over rows are slow in bf16
+    # The uniform part: e / V times the sum of the columns, of the rows, and of ones.
     grad_hidden -= (smoothing * mean_row).to(grad_hidden.dtype)
     grad_weight -= smoothing / vocabulary * hidden.sum(0, dtype=total)
     grad_bias -= smoothing / vocabulary * len(hidden)
@@ -166,12 +171,14 @@ def _gradients(
     return (grad_hidden, grad_weight, grad_bias), (smoothed, nll_sum)
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """Probabilities (C, V), in place of the logits where their range allows.
+def _log_normalizer(logits: Tensor, p: Tensor, ids: Tensor) -> Tensor:
+    """Log of the softmax's denominator (C, 1): any token's logit minus its log-probability.
 
-    float16 would lose what is below 6e-8, so it goes to float32; PyTorch's kernel computes in
-    float32 inside in any case.
+    The targets' own (C, 1) cost no further pass over the logits, but where a network is very
+    wrong their probabilities underflow. The likeliest token's cannot.
     """
-    if logits.dtype == torch.float16:
-        return logits.softmax(-1, dtype=torch.float32)
-    return logits.softmax(-1)
+    wide = torch.promote_types(p.dtype, torch.float32)
+    # A GPU would have to be waited for to know whether one underflows, and has the pass to spare.
+    if p.device.type != "cpu" or p.gather(1, ids).amin() < torch.finfo(p.dtype).tiny:
+        ids = p.argmax(-1, keepdim=True)
+    return logits.gather(1, ids).to(wide) - p.gather(1, ids).to(wide).log()

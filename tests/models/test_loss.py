@@ -66,13 +66,23 @@ def test_low_precision_stays_near_float32(dtype):
         assert error < 0.02
 
 
-def test_an_impossible_target_costs_a_finite_loss():
-    """log(0) where float32 probabilities underflow: a NaN that would end a run."""
-    hidden = torch.tensor([[1000.0]], requires_grad=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_impossible_target_costs_what_it_costs(dtype: torch.dtype) -> None:
+    """Catches log(0) where float32 probabilities underflow: a NaN that would end a run, or a loss
+    of 87 nats where it is 400, which hides that a run diverges."""
+    hidden = torch.tensor([[200.0], [-0.5]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)
     bias = torch.zeros(2, requires_grad=True)
-    totals = training_totals(hidden, weight, bias, torch.tensor([1]), 0.0)
+    targets = torch.tensor([1, 1])
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        totals = training_totals(hidden, weight, bias, targets, 0.1)
     totals.smoothed.backward()
-    assert torch.isfinite(totals.smoothed)
-    assert torch.isfinite(hidden.grad).all()
-    assert torch.isfinite(weight.grad).all()
+    logits = F.linear(hidden, weight, bias)
+    nll = F.cross_entropy(logits, targets, reduction="sum")
+    smoothed = F.cross_entropy(logits, targets, label_smoothing=0.1, reduction="sum")
+    torch.testing.assert_close(totals.nll, nll, rtol=1e-4, atol=0)
+    torch.testing.assert_close(totals.smoothed, smoothed, rtol=1e-4, atol=0)
+    (expected,) = torch.autograd.grad(smoothed, hidden)
+    torch.testing.assert_close(hidden.grad, expected, rtol=1e-2, atol=0)
+    assert weight.grad is not None
+    assert weight.grad.isfinite().all()
