@@ -229,7 +229,6 @@ def learn(args: argparse.Namespace) -> dict[str, Any]:
 def encode(args: argparse.Namespace) -> dict[str, Any]:
     """Ids and offsets of all splits."""
     from qvbench.data.preprocessing import PreprocessingConfig, encode_split
-
     from qvbench.data.store import TOKENIZER
     from qvbench.data.vocabulary import Vocabulary
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qvbench.cli.experiment import Experiment
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import Text
-from qvbench.data.corpora.lines import count_lines, read_crawled_pairs, read_pairs, text_sha256
+from qvbench.data.corpora.files import count_lines, file_sha256, read_pairs
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.training import tracking
@@ -99,10 +99,10 @@ def check_text(pair: tuple[tuple[str, bytes], tuple[str, bytes]]) -> bool:
         paths = [Path(name, f"{side}{end}") for side, (end, _) in zip("st", pair, strict=True)]
         for path, (_, content) in zip(paths, pair, strict=True):
             path.write_bytes(content)
-        for read in (count_lines, text_sha256):
+        for read in (count_lines, lambda path: file_sha256(path, decompress=True)):
             for path in paths:
                 _accepted(functools.partial(read, path))
-        _accepted(lambda: _consistent(list(read_crawled_pairs(*paths)), paths, pair))
+        _accepted(lambda: _consistent(list(read_pairs(*paths, allow_empty=True)), paths, pair))
         return _accepted(lambda: _consistent(list(read_pairs(*paths)), paths, pair, full=True))
 
 

@@ -1,12 +1,20 @@
-"""Where downloads and stored token ids live."""
+"""The cache folder: where downloads and stored token ids live, and how processes share it."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from qvbench.errors import UserError
+from qvbench.runs.atomic_file import replacing
+
+logger = logging.getLogger(__name__)
 
 _REMEDY = "set cache_dir or the environment variable QVBENCH_CACHE to a folder that can"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,39 +33,60 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        fault = "" if os.access(path, os.W_OK | os.X_OK) else "permission denied"
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
     except OSError as error:
-        fault = error.strerror or str(error)
-    if fault:
-        raise UserError(f"{path}: the cache cannot be written ({fault}); {_REMEDY}")
+        raise write_error(path, error) from None
     return path
 
 
-def write_fault(path: Path, fault: OSError) -> UserError:
-    """What to tell a user whose disk would not take a file of the cache.
-
-    Args:
-        path: of the file or folder that was being written.
-        fault: what the operating system said.
-    """
-    if fault.errno in _FULL:
+def write_error(path: Path, error: OSError) -> UserError:
+    """The error to raise for a file or folder of the cache that could not be written."""
+    if error.errno in _FULL:
         return UserError(
             f"{path}: the disk is full; free some space and run the same command again, or set "
             "cache_dir or the environment variable QVBENCH_CACHE to a folder on another disk"
         )
-    return UserError(f"{path}: the cache cannot be written ({fault.strerror or fault}); {_REMEDY}")
+    return UserError(f"{path}: the cache cannot be written ({error.strerror or error}); {_REMEDY}")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file whole: under another name first, then renamed.
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file atomically.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        raise write_fault(path, fault) from None
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path``, waiting while another process or thread holds it.
+
+    The system releases the lock when its process ends, however it ends.
+
+    Args:
+        path: of the lock file; its folder is created.
+        what: is being done, for the log of a process that waits.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            logger.info("another process is %s: waiting for it", what)
+            lock.acquire()
+    except OSError as error:
+        raise write_error(path, error) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -12,19 +12,21 @@ from pathlib import Path
 
 from lightning.pytorch import LightningDataModule
 
-from qvbench.data import store as storage
 from qvbench.data.batching import EvaluationSampler, Lengths, PairDataset, TrainSampler
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import CORPORA, Corpus
-from qvbench.data.corpora.interface import NotFetchedError
+from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.loader import BatchLoader
-from qvbench.data.store import Store, StoredSplit
-from qvbench.data.storing import PreprocessingConfig, write_store
+from qvbench.data.preprocessing import PreprocessingConfig, write_store
+from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# Raised whenever the same text and settings give other ids than before.
+_IDS_VERSION = 2
 
 
 class TranslationDataModule(LightningDataModule):
@@ -84,7 +86,7 @@ class TranslationDataModule(LightningDataModule):
             raise UserError(f"test_split={test_split} is no test set; known are {known}")
         self.corpus = corpus
         self.max_tokens = max_tokens
-        self.recipe = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
+        self.preprocessing = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
         self.lowercase = lowercase
         self.num_workers = num_workers
         self.eval_max_tokens = eval_max_tokens
@@ -102,15 +104,19 @@ class TranslationDataModule(LightningDataModule):
     def folder(self) -> Path:
         """Where the token ids are stored."""
         name = CORPORA.name_of(type(self.corpus))
-        return cache_root(self.cache_dir) / f"{name}-{self.fingerprint[:16]}"
+        return cache_root(self.cache_dir) / f"{name}-{self.fingerprint[:16]}.v{FORMAT}"
 
     @cached_property
     def _settings(self) -> dict[str, object]:
         return {
-            "format": storage.FORMAT,
+            "format": _IDS_VERSION,
             "corpus": self.corpus.fingerprint(),
             # What is not asked for is not named: settings may be added without new stores.
-            **{name: value for name, value in asdict(self.recipe).items() if value is not None},
+            **{
+                name: value
+                for name, value in asdict(self.preprocessing).items()
+                if value is not None
+            },
             "lowercase": self.lowercase,
             "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
         }
@@ -119,7 +125,7 @@ class TranslationDataModule(LightningDataModule):
     def is_stored(self) -> bool:
         """Whether the token ids of these settings are stored, so that nothing needs preparing."""
         try:
-            return (self.folder / "manifest.json").is_file()
+            return (self.folder / MANIFEST).is_file()
         except NotFetchedError:
             return False
 
@@ -132,7 +138,7 @@ class TranslationDataModule(LightningDataModule):
         if self.is_stored:
             return
         self.corpus.prepare()
-        write_store(self.folder, self.corpus, self.processor, self.recipe, self._settings)
+        write_store(self.folder, self.corpus, self.processor, self.preprocessing, self._settings)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stored token ids, preparing them first where that has not been done."""

@@ -1,4 +1,4 @@
-"""Work shared out to processes, its results in order."""
+"""A map over several processes whose results come in order."""
 
 from __future__ import annotations
 
@@ -29,27 +29,34 @@ def ordered_map(
 ) -> Iterator[tuple[T, R]]:
     """Items with their results, in the order of the items, which are read as they are needed.
 
+    Unlike ``Executor.map``, which reads all items first.
+
     Args:
         function: can be pickled, as items and results can.
-        items: at most three a process are held at a time.
+        items: at most three per process are held at a time.
         processes: with one, or for one item, all is done in this process.
 
     Raises:
         UserError: a process was killed.
     """
     items = iter(items)
-    if processes > 1:
-        first = list(islice(items, 2))
-        processes = 1 if len(first) < 2 else processes
-        items = chain(first, items)
-        del first  # what is done is not kept
-    if processes == 1:
+    first = list(islice(items, 2)) if processes > 1 else []
+    items = chain(first, items)
+    if len(first) < 2:
         yield from ((item, function(item)) for item in items)
         return
+    del first  # what is done is not kept
     # Not forked: this process may have threads, whose locks a fork would leave locked.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    waiting: deque[tuple[T, Future[R]]] = deque()
     try:
-        yield from _in_order(pool, function, items, 2 * processes)
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > 2 * processes:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
     except BrokenProcessPool:
         raise UserError(
             f"one of {processes} processes that prepare text was killed; if memory ran out, let "
@@ -57,16 +64,3 @@ def ordered_map(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _in_order(
-    pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int
-) -> Iterator[tuple[T, R]]:
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    for item in items:
-        waiting.append((item, pool.submit(function, item)))
-        if len(waiting) > ahead:
-            item, future = waiting.popleft()
-            yield item, future.result()
-    for item, future in waiting:
-        yield item, future.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qvbench.data.corpora import CORPORA
-from qvbench.data.corpora.interface import NotFetchedError
+from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 
 _HEAD = (
@@ -34,19 +34,19 @@ def plan(module: TranslationDataModule) -> str:
     try:
         if module.is_stored:
             return "\n".join([*lines, "nothing to do", f"stored in {module.folder}"])
-        place = str(module.folder)
+        where = str(module.folder)
     except NotFetchedError:
-        place = "the cache, under a name that depends on what arrives"
-    recipe = module.recipe
+        where = "the cache, under a name that depends on what arrives"
+    config = module.preprocessing
     steps = [
         *module.corpus.plan(),
         "normalize and tokenize its lines" if not module.corpus.tokenized else "",
         "lower-case its lines" if module.lowercase else "",
-        f"learn one vocabulary of {recipe.merges:,} merges"
-        + (f", {recipe.max_vocabulary:,} entries at most" if recipe.max_vocabulary else ""),
-        f"drop training pairs that are empty on a side or over {recipe.max_length} subwords"
-        + (f", or over a length ratio of {recipe.max_ratio:g}" if recipe.max_ratio else ""),
-        f"store the ids of {', '.join(module.corpus.splits())} in {place}",
+        f"learn one vocabulary of {config.merges:,} merges"
+        + (f", {config.max_vocabulary:,} entries at most" if config.max_vocabulary else ""),
+        f"drop training pairs that are empty on a side or over {config.max_length} subwords"
+        + (f", or over a length ratio of {config.max_ratio:g}" if config.max_ratio else ""),
+        f"store the ids of {', '.join(module.corpus.splits())} in {where}",
     ]
     return "\n".join([*lines, *(f"would {step}" for step in steps if step)])
 

@@ -3,15 +3,16 @@
 A store is one folder::
 
     tokenizer.json                    the vocabulary
-    <split>.source.npy                ids of all source sentences, one after the other (uint16/32)
-    <split>.source.offsets.npy        int64 (pairs + 1,): sentence n is ids[offsets[n]:offsets[n+1]]
-    <split>.target.npy, <split>.target.offsets.npy
-    <split>.lines.npy                 int64 (pairs,): line number in the split, from 0
+    <split>.source.bin                ids of all source sentences, one after the other (uint16/32)
+    <split>.source.offsets.bin        int64 (pairs + 1,): sentence n is ids[offsets[n]:offsets[n+1]]
+    <split>.target.bin, <split>.target.offsets.bin
+    <split>.lines.bin                 int64 (pairs,): line number in the split, from 0
     <split>.source.txt, <split>.target.txt    the corpus's lines, of all splits but train
-    manifest.json                     what it was made from, counts, what was dropped and why
+    manifest.json                     settings, counts, what was dropped and why, sizes of the files
 
-A folder that has its name is whole: see :mod:`qvbench.data.storing`, which writes it. Opening one
-compares the sizes of its files with the manifest, so that what a disk lost afterwards shows here.
+Arrays are raw, in the byte order of the machine. A folder that has its name is whole: see
+:mod:`qvbench.data.preprocessing`, which writes it. Opening one compares the sizes of its files with
+the manifest, so that what a disk lost afterwards shows here.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ import numpy.typing as npt
 from qvbench.data.vocabulary import Vocabulary
 from qvbench.errors import UserError
 
-FORMAT = 2
+FORMAT = 3  # part of a store's name: another version's files are never misread
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
 
-Ids = npt.NDArray[np.integer[Any]]
+Ids = npt.NDArray[np.unsignedinteger[Any]]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -48,12 +51,18 @@ class Side:
         return np.diff(self.offsets)
 
 
+def id_type(vocabulary_size: int) -> np.dtype[Any]:
+    """The smallest type that holds all ids of a vocabulary."""
+    return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
+
+
 class StoredSplit:
     """The stored pairs of one split, memory-mapped.
 
     Args:
         folder: of the store.
         name: of the split.
+        ids: type of its ids.
 
     Attributes:
         source: source sentences, without special tokens.
@@ -64,27 +73,19 @@ class StoredSplit:
         UserError: the store is damaged.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.source = self._side("source")
-        self.target = self._side("target")
-        self.lines: Int64 = self._array("lines")
+    def __init__(self, folder: Path, name: str, ids: np.dtype[Any]) -> None:
+        self._settings = (folder, name, ids)
+        stem = folder / name
+        self.source = Side(_mapped(stem, "source", ids), _mapped(stem, "source.offsets"))
+        self.target = Side(_mapped(stem, "target", ids), _mapped(stem, "target.offsets"))
+        self.lines: Int64 = _mapped(stem, "lines")
 
     def __len__(self) -> int:
         return len(self.lines)
 
-    def __reduce__(self) -> tuple[type[StoredSplit], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[StoredSplit], tuple[Any, ...]]:
         """Worker processes map the files themselves: a pickled map would be a copy of it all."""
-        return StoredSplit, (self.folder, self.name)
-
-    def _side(self, side: str) -> Side:
-        return Side(self._array(side), self._array(f"{side}.offsets"))
-
-    def _array(self, suffix: str) -> npt.NDArray[Any]:
-        path = self.folder / f"{self.name}.{suffix}.npy"
-        array: npt.NDArray[Any] = _read(path, lambda path: np.load(path, mmap_mode="r"))
-        return array
+        return StoredSplit, self._settings
 
 
 class Store:
@@ -100,15 +101,15 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest: dict[str, Any] = _read(
-            folder / "manifest.json", lambda path: json.loads(path.read_text(encoding="utf-8"))
+            folder / MANIFEST, lambda path: json.loads(path.read_text(encoding="utf-8"))
         )
-        for name, size in self.manifest.get("files", {}).items():
+        for name, size in self.manifest["files"].items():
             _read(folder / name, partial(_check_size, size=size))
-        self.vocabulary = Vocabulary.load(folder / "tokenizer.json")
+        self.vocabulary = Vocabulary.load(folder / TOKENIZER)
 
     def split(self, name: str) -> StoredSplit:
         """The pairs of a split."""
-        return StoredSplit(self.folder, name)
+        return StoredSplit(self.folder, name, id_type(len(self.vocabulary)))
 
     def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
         """The lines of a validation or test set as the corpus has them."""
@@ -116,6 +117,16 @@ class Store:
             self.folder / f"{split}.{side}.txt", lambda path: path.read_bytes().decode("utf-8")
         )
         return text.removesuffix("\n").split("\n")
+
+
+def _mapped(stem: Path, suffix: str, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+    path = stem.with_name(f"{stem.name}.{suffix}.bin")
+    array: npt.NDArray[Any] = _read(
+        path,
+        # Nothing can be mapped of an empty file: one that holds empty sentences alone.
+        lambda path: np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype),
+    )
+    return array
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -126,7 +137,7 @@ def _check_size(path: Path, size: int) -> None:
 def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
         return read(path)
-    except (OSError, ValueError, EOFError) as fault:
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: damaged ({fault}); remove the folder {path.parent}, it will be written anew"
+            f"{path}: damaged ({error}); remove the folder {path.parent}, it will be written anew"
         ) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from qvbench.data.corpora.interface import Corpus
+from qvbench.data.corpora.corpus import Corpus
 
 
 class TextProcessor:
@@ -61,8 +61,8 @@ class TextProcessor:
         tokenized output is scored."""
         return self._words(line, None if self.tokenized else self._target_moses)
 
-    def spooled(self, pairs: Iterable[tuple[str, str]]) -> str:
-        """Words of source and target lines in turn, a line each: splitting took all line ends."""
+    def words_of_pairs(self, pairs: Iterable[tuple[str, str]]) -> str:
+        """Words of source and target lines in turn, one line each (no words hold a line end)."""
         return "".join(
             f"{self.source(source)}\n{self.target(target)}\n" for source, target in pairs
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qvbench.data.corpora import CORPORA, Corpus, Multi30k, Text, build_corpus
-from qvbench.data.corpora.lines import read_pairs, text_sha256
+from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -143,7 +143,7 @@ class TestMulti30k:
         sha256 = {}
         for name in self.FILES:
             path = put(tmp_path / f"{name}.gz", f"a {name}\nb {name}\n".encode())
-            sha256[name] = text_sha256(path)
+            sha256[name] = file_sha256(path, decompress=True)
         for form in ("raw", "tok"):
             monkeypatch.setitem(_sha256(), form, sha256)
         return tmp_path

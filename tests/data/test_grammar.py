@@ -8,9 +8,9 @@ from itertools import islice
 
 import pytest
 
+from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.grammar import AnnotatedPair, Grammar, split_of
 from qvbench.data.corpora.grammar.lexicon import NOUNS, VERBS, counts
-from qvbench.data.corpora.interface import Corpus
 from qvbench.errors import UserError
 
 UNIVERSAL = frozenset(

@@ -11,6 +11,7 @@ import pytest
 
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Text, Wmt17
+from qvbench.data.corpora.files import read_pairs
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.prepare import describe, plan
 from qvbench.errors import UserError
@@ -74,9 +75,7 @@ def test_the_account_adds_up(data_module: Make, tmp_path: Path) -> None:
 
     class Crawled(Text):
         def pairs(self, split: str):  # type: ignore[no-untyped-def]
-            from qvbench.data.corpora.lines import read_crawled_pairs
-
-            return read_crawled_pairs(*self._files[split])
+            return read_pairs(*self._files[split], allow_empty=True)
 
     corpus = Crawled(train, dev, {"test": dev}, tokenized=True)
     module = data_module(corpus=corpus, max_length=20, max_ratio=4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import shutil
 import threading
@@ -17,6 +19,7 @@ import pytest
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.prepare import describe
+from qvbench.data.store import FORMAT
 from qvbench.data.vocabulary import Vocabulary
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
@@ -112,7 +115,7 @@ def test_a_fault_leaves_nothing_behind(
     broken = write_pair(tmp_path, "broken", ["a", "", "c"], ["a", "b", "c"])
     with pytest.raises(UserError, match=r"broken\.en:2: empty line"):
         data_module(corpus=text_corpus(test={"broken": broken}))
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
 def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +128,7 @@ def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.M
         time.sleep(0.3)
         return train(*arguments)
 
-    monkeypatch.setattr("qvbench.data.storing.Vocabulary.train", slowly)
+    monkeypatch.setattr("qvbench.data.preprocessing.Vocabulary.train", slowly)
     corpus, cache = _corpus(tmp_path), tmp_path / "cache"
     modules = [TranslationDataModule(corpus, merges=50, cache_dir=str(cache)) for _ in range(2)]
     threads = [threading.Thread(target=module.prepare_data) for module in modules]
@@ -136,7 +139,7 @@ def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.M
     for module in modules:
         module.setup()
         assert len(module.split("train")) == 3
-    assert [path.name for path in cache.iterdir()] == [modules[0].folder.name]
+    assert [path for path in cache.iterdir() if path.suffix != ".lock"] == [modules[0].folder]
     assert len(learned) == 1
 
 
@@ -145,13 +148,55 @@ def _corpus(folder: Path) -> Text:
     return Text(pair, pair, {"test": pair}, tokenized=True)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "train.source.npy"])
-def test_a_damaged_store_is_named(data_module: Make, name: str) -> None:
-    """Catches a traceback from deep inside numpy after a disk was full."""
-    folder = data_module().folder
-    (folder / name).write_bytes(b"")
-    with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        data_module().train_dataloader()
+FILES = ["manifest.json", "tokenizer.json", "train.target.offsets.bin", "val.target.txt"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_store_is_named_when_it_is_opened(data_module: Make, name: str) -> None:
+    """Catches a traceback from deep inside numpy, and references that end early, which raise a BLEU
+    score without a word."""
+    file = data_module().folder / name
+    os.truncate(file, file.stat().st_size - 2)
+    with pytest.raises(UserError, match=rf"{name}: damaged .*; remove the folder"):
+        data_module()
+    file.unlink()
+    with pytest.raises(UserError, match=rf"{name}: damaged .*; |cannot take the stored data"):
+        data_module()
+
+
+def test_a_read_only_cache_serves_what_it_has(
+    data_module: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a lock, a mark or a memory that an opened store would need to write."""
+    stored = data_module()
+    corpus, cache = stored.corpus, stored.cache_dir
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkdir", "write_text", "unlink", "rename", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr("qvbench.data.cache.FileLock.acquire", refuse)
+    module = TranslationDataModule(corpus, 100, 50, cache_dir=cache)
+    module.setup()
+    assert sum(len(batch.index) for batch in module.train_dataloader()) == 120
+
+
+def test_an_unreadable_store_is_one_line(
+    data_module: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a traceback over another user's files."""
+    read = Path.read_text
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> str:
+        if self.name == "manifest.json":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self, *arguments, **options)
+
+    data_module()
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged .*Permission denied"):
+        data_module()
 
 
 def test_the_manifest_says_what_was_stored(data_module: Make) -> None:
@@ -186,7 +231,7 @@ def test_the_cache_is_chosen_by_the_environment(
     monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path / "elsewhere"))
     module = data_module(cache_dir=None)
     assert module.folder.parent == tmp_path / "elsewhere"
-    assert module.folder.name == f"text-{module.fingerprint[:16]}"
+    assert module.folder.name == f"text-{module.fingerprint[:16]}.v{FORMAT}"
 
 
 def test_a_removed_store_is_written_anew(data_module: Make) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Wmt17, Wmt17Raw, download
-from qvbench.data.corpora.interface import NotFetchedError
+from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.http_server import Server, serving

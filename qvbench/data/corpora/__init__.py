@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.grammar import Grammar
-from qvbench.data.corpora.interface import Corpus
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.text import Text
-from qvbench.data.corpora.wmt17 import Wmt17
-from qvbench.data.corpora.wmt17_raw import Wmt17Raw
+from qvbench.data.corpora.wmt17 import Wmt17, Wmt17Raw
 from qvbench.registry import Registry
 
 CORPORA: Registry[Corpus] = Registry("corpus")

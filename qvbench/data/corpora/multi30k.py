@@ -1,7 +1,8 @@
-"""Multi30k, task 1: 29,000 captions of photographs in English and German.
+"""Multi30k, task 1: 29,000 captions of photographs in English, German, French and Czech.
 
-Elliott et al. 2016, "Multi30K: Multilingual English-German Image Descriptions", and the 2017 test
-set of Elliott et al. 2017. Source: github.com/multi30k/dataset.
+Elliott et al. 2016, "Multi30K: Multilingual English-German Image Descriptions"; the 2017 test set
+and the French side of Elliott et al. 2017, the Czech one of Barrault et al. 2018. Source:
+github.com/multi30k/dataset.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 from qvbench.data.cache import cache_root
+from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.download import fetch
-from qvbench.data.corpora.interface import Corpus
-from qvbench.data.corpora.lines import read_pairs, text_sha256
+from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 _URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
 _SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
-_LANGUAGES = ("en", "de")
 _REMOTE_NAME = {"raw": "raw/{split}.{language}.gz", "tok": "tok/{split}.lc.norm.tok.{language}"}
 
-# SHA-256 of the decompressed text: the bytes of a gzip file depend on who compressed it.
+# SHA-256 of the decompressed text: the bytes of a gzip file depend on who compressed it. The 2017
+# test set has no Czech side.
 _SHA256 = {
     "raw": {
         "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
@@ -32,6 +33,12 @@ _SHA256 = {
         "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
         "test_2017_flickr.en": "ce1450ddc5ab0834502579d77a170849952e15a2938b34cc503bdc25ebb4fb98",
         "test_2017_flickr.de": "c3078bc3b36808bf9d20eb2347ed6137016179ef59ec0d2b9b8ecc3fb2880081",
+        "train.fr": "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d",
+        "val.fr": "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc",
+        "test_2016_flickr.fr": "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6",
+        "train.cs": "2be68b38c8d586ff4f54eb13cc6e1baaaa053695b3f070d3038303a47f2268da",
+        "val.cs": "d53827e469b0a1ca8d57e9e26b2b64c4bc4b33f5479c7b03ae87ae5c882c3e33",
+        "test_2016_flickr.cs": "45adb85f688de8407fddcbe1b36dca15d12aab868149b337e2576f2d6d2ff8d8",
     },
     "tok": {
         "train.en": "08925f8e0572bcd5a006702fc5fe20e2d77c6917d4eebd576fc20de6693c2119",
@@ -47,31 +54,57 @@ _SHA256 = {
 
 
 class Multi30k(Corpus):
-    """English captions and their German translations, fetched from the authors' repository.
+    """Captions and their translations, fetched from the authors' repository.
 
     Args:
         root: folder with local copies, ``train.en.gz``, ``train.de.gz``, ``val.…``,
             ``test_2016_flickr.…``, ``test_2017_flickr.…`` (or the same without ``.gz``, or the
             repository's own names); where none is given the files are downloaded into the cache.
         form: ``raw``: untokenized, as written; ``tok``: lower-cased, normalized and tokenized by
-            the authors, the form in which published text-only results are given.
+            the authors, the form in which published text-only results are given (en and de).
+        source: language to translate from.
+        target: language to translate into. Of French and Czech there is no 2017 test set here.
     """
 
-    def __init__(self, root: str | None = None, form: Literal["raw", "tok"] = "raw") -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        form: Literal["raw", "tok"] = "raw",
+        source: Literal["en", "de", "fr", "cs"] = "en",
+        target: Literal["en", "de", "fr", "cs"] = "de",
+    ) -> None:
         if form not in _SHA256:
             raise UserError(f"Multi30k: form {form!r} is unknown; allowed are raw and tok")
+        known = [name.removeprefix("train.") for name in _SHA256[form] if name.startswith("train.")]
+        for language in (source, target):
+            if language not in known:
+                raise UserError(
+                    f"Multi30k: language {language!r} is unknown in the form {form}; allowed are "
+                    f"{', '.join(known)}"
+                )
+        if source == target:
+            raise UserError(f"Multi30k: source and target are both {source!r}; choose two")
         self.root = root
         self.form = form
         self.tokenized = form == "tok"
+        self.source_language, self.target_language = source, target
+        self._splits = {
+            split: (f"{split}.{source}", f"{split}.{target}")
+            for split in _SPLITS
+            if {f"{split}.{source}", f"{split}.{target}"} <= set(_SHA256[form])
+        }
+        self._sha256 = {
+            name: _SHA256[form][name] for pair in self._splits.values() for name in pair
+        }
         self._verified = False
 
     def prepare(self) -> None:
         if self._verified:
             return
-        for name, sha256 in _SHA256[self.form].items():
+        for name, sha256 in self._sha256.items():
             if self.root is None:
                 fetch(self._url(name), self._path(name), sha256)
-            elif (found := text_sha256(self._path(name))) != sha256:
+            elif (found := file_sha256(self._path(name), decompress=True)) != sha256:
                 raise UserError(
                     f"{self._path(name)}: is not the published file (SHA-256 of its text is "
                     f"{found[:12]}…, should be {sha256[:12]}…); fetch it again from "
@@ -80,17 +113,23 @@ class Multi30k(Corpus):
         self._verified = True
 
     def splits(self) -> tuple[str, ...]:
-        return _SPLITS
+        return tuple(self._splits)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        if split not in _SPLITS:
-            raise UserError(f"Multi30k: unknown split {split!r}; known are {', '.join(_SPLITS)}")
-        source, target = (self._path(f"{split}.{language}") for language in _LANGUAGES)
-        return read_pairs(source, target)
+        self.check_split(split)
+        source, target = self._splits[split]
+        return read_pairs(self._path(source), self._path(target))
 
     def fingerprint(self) -> dict[str, object]:
         # The text is the published one wherever it lies: prepare() has verified it.
-        return {"corpus": "multi30k", "form": self.form, "sha256": _SHA256[self.form]}
+        languages = [self.source_language, self.target_language]
+        return {
+            "corpus": "multi30k",
+            "form": self.form,
+            "sha256": self._sha256,
+            # English-German had no name before there were others; its fingerprint stays.
+            **({} if languages == ["en", "de"] else {"languages": languages}),
+        }
 
     def _url(self, name: str) -> str:
         split, language = name.rsplit(".", 1)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from qvbench.data.corpora.checksums import known_file_sha256
-from qvbench.data.corpora.interface import Corpus
-from qvbench.data.corpora.lines import read_pairs
+from qvbench.data.corpora.corpus import Corpus
+from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 
@@ -62,9 +61,7 @@ class Text(Corpus):
         return tuple(self._files)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        if split not in self._files:
-            known = ", ".join(self._files)
-            raise UserError(f"Text: unknown split {split!r}; known are {known}")
+        self.check_split(split)
         return read_pairs(*self._files[split])
 
     def fingerprint(self) -> dict[str, object]:
@@ -78,6 +75,4 @@ class Text(Corpus):
     @cached_property
     def _sha256(self) -> dict[str, list[str]]:
         """Of the files as they lie on the disk; paths are left out, so a moved file is the same."""
-        return {
-            split: [known_file_sha256(path) for path in pair] for split, pair in self._files.items()
-        }
+        return {split: [file_sha256(path) for path in pair] for split, pair in self._files.items()}

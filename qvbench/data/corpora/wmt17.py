@@ -1,4 +1,4 @@
-"""WMT17 English-German as in the paper's recipe: statmt's preprocessed corpus."""
+"""WMT17 English-German: statmt's preprocessed corpus, and raw text from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import hashlib
 import shutil
 import tarfile
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from qvbench.data.cache import cache_root, write_fault
-from qvbench.data.corpora.checksums import (
-    Record,
-    check_record,
-    known_text_sha256,
-    read_record,
-    write_record,
-)
-from qvbench.data.corpora.download import fetch_recorded
-from qvbench.data.corpora.interface import Corpus, NotFetchedError
-from qvbench.data.corpora.lines import read_crawled_pairs, read_pairs
-from qvbench.data.locks import locked
+from qvbench.data.cache import cache_root, locked, write_error
+from qvbench.data.corpora.corpus import Corpus, NotFetchedError
+from qvbench.data.corpora.download import fetch, record, recorded_sha256, verify
+from qvbench.data.corpora.files import file_sha256, read_pairs
+from qvbench.data.progress import track
 from qvbench.errors import UserError
 
 URL = "http://data.statmt.org/wmt17/translation-task/preprocessed/de-en/"
@@ -36,12 +30,20 @@ _PARTS = {
 _TRAIN = [f"corpus.tc.{language}" for language in _LANGUAGES]
 _DEV = [
     f"{stem}.{language}"
-    for split, stems in _PARTS.items()
-    if split != "train"
-    for stem in stems
+    for stem in chain(_PARTS["val"], _PARTS["newstest2016"])
     for language in _LANGUAGES
 ]
 _ARCHIVE = "dev.tgz"
+
+
+def _recorded(path: Path) -> str:
+    """SHA-256 of a download's text, which need not be on the disk any more."""
+    sha256 = recorded_sha256(path)
+    if sha256 is None:
+        raise NotFetchedError(
+            f"{path}: has not been fetched; run `qvbench prepare` with this config"
+        )
+    return sha256
 
 
 class Wmt17(Corpus):
@@ -61,125 +63,77 @@ class Wmt17(Corpus):
 
     def __init__(self, root: str | None = None, url: str = URL) -> None:
         self.root = root
-        self.url = url
-        self._source: _Source = _Published(url) if root is None else _Local(root)
+        self.url = url if url.endswith("/") else f"{url}/"
 
     def prepare(self) -> None:
-        self._source.prepare()
+        if self.root is not None:
+            for name in (*_TRAIN, *_DEV):
+                self._path(name)
+            return
+        for path in self._downloads():
+            fetch(self.url + path.name, path)
+        with locked(self._folder / ".unpack.lock", f"unpacking {_ARCHIVE}"):
+            for name in _DEV:
+                _unpack(self._folder / _ARCHIVE, name, self._path(name))
 
     def splits(self) -> tuple[str, ...]:
         return tuple(_PARTS)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        if split not in _PARTS:
-            raise UserError(f"WMT17: unknown split {split!r}; known are {', '.join(_PARTS)}")
-        read = read_crawled_pairs if split == "train" else read_pairs
+        self.check_split(split)
         return chain.from_iterable(
-            read(*(self._source.path(f"{stem}.{language}") for language in _LANGUAGES))
+            read_pairs(
+                self._path(f"{stem}.en"), self._path(f"{stem}.de"), allow_empty=split == "train"
+            )
             for stem in _PARTS[split]
         )
 
     def fingerprint(self) -> dict[str, object]:
         # Of the decompressed text: local copies and a download are one corpus.
-        sha256 = {name: self._source.text_sha256(name) for name in (*_TRAIN, *_DEV)}
+        sha256 = {
+            name: _recorded(self._path(name))
+            if self.root is None
+            else file_sha256(self._path(name), decompress=True)
+            for name in (*_TRAIN, *_DEV)
+        }
         return {"corpus": "wmt17", "sha256": sha256}
 
     def plan(self) -> list[str]:
-        return self._source.plan()
-
-
-class _Source(ABC):
-    """Where the files lie. Names are without ``.gz``, such as ``corpus.tc.en``."""
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Make sure that all files are there and are what they were."""
-
-    @abstractmethod
-    def path(self, name: str) -> Path:
-        """Where a file lies."""
-
-    @abstractmethod
-    def text_sha256(self, name: str) -> str:
-        """SHA-256 of a file's decompressed text."""
-
-    @abstractmethod
-    def plan(self) -> list[str]:
-        """What :meth:`prepare` would do."""
-
-
-class _Local(_Source):
-    """A folder of the user's; its lines are checked when they are read."""
-
-    def __init__(self, root: str) -> None:
-        self._root = Path(root).expanduser()
-
-    def prepare(self) -> None:
-        for name in (*_TRAIN, *_DEV):
-            self.path(name)
-
-    def path(self, name: str) -> Path:
-        """Raises :class:`UserError` where there is no such file; says where it is published."""
-        for folder in (self._root, self._root / "dev"):
-            for path in (folder / name, folder / f"{name}.gz"):
-                if path.is_file():
-                    return path
-        raise UserError(
-            f"{self._root / name}: no such file, nor {name}.gz; fetch corpus.tc.{{en,de}}.gz and "
-            f"{_ARCHIVE} from {URL} and unpack {_ARCHIVE} there, or leave root out: then "
-            "they are downloaded"
-        )
-
-    def text_sha256(self, name: str) -> str:
-        return known_text_sha256(self.path(name))
-
-    def plan(self) -> list[str]:
-        return [f"read {self.path(name)}" for name in (*_TRAIN, *_DEV)]
-
-
-class _Published(_Source):
-    """Downloads in the cache, one folder for each address."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url if url.endswith("/") else f"{url}/"
+        if self.root is not None:
+            return [f"read {self._path(name)}" for name in (*_TRAIN, *_DEV)]
+        return [
+            f"{'verify' if path.is_file() else 'fetch'} {self.url}{path.name} "
+            f"{'in' if path.is_file() else 'into'} {self._folder}"
+            for path in self._downloads()
+        ]
 
     @property
     def _folder(self) -> Path:
-        name = "wmt17"
-        if self._url != URL:
-            name += f"-{hashlib.sha256(self._url.encode()).hexdigest()[:8]}"
-        return cache_root() / "downloads" / name
+        """Of the downloads: one for each address."""
+        suffix = "" if self.url == URL else f"-{hashlib.sha256(self.url.encode()).hexdigest()[:8]}"
+        return cache_root() / "downloads" / f"wmt17{suffix}"
 
-    def prepare(self) -> None:
-        for name in (*_TRAIN, _ARCHIVE):
-            path = self._download_of(name)
-            fetch_recorded(self._url + path.name, path)
-        archive = self._folder / _ARCHIVE
-        with locked(self._folder / ".unpack.lock", f"unpacking {_ARCHIVE}"):
-            for name in _DEV:
-                _unpack(archive, name, self._folder / name)
+    def _downloads(self) -> list[Path]:
+        return [*map(self._path, _TRAIN), self._folder / _ARCHIVE]
 
-    def path(self, name: str) -> Path:
-        return self._download_of(name)
+    def _path(self, name: str) -> Path:
+        """Where a file lies, such as ``corpus.tc.en``.
 
-    def text_sha256(self, name: str) -> str:
-        record = read_record(self.path(name))
-        if record is None:
-            raise NotFetchedError(
-                f"{self.path(name)}: has not been fetched; run `qvbench prepare` with this config"
-            )
-        return record.text_sha256
-
-    def plan(self) -> list[str]:
-        return [
-            f"{'verify' if path.is_file() else 'fetch'} {self._url}{path.name} "
-            f"{'in' if path.is_file() else 'into'} {self._folder}"
-            for path in map(self._download_of, (*_TRAIN, _ARCHIVE))
-        ]
-
-    def _download_of(self, name: str) -> Path:
-        """The training text stays compressed; the development sets are unpacked."""
-        return self._folder / (f"{name}.gz" if name in _TRAIN else name)
+        Raises:
+            UserError: it is not among the local copies.
+        """
+        if self.root is None:  # the training text stays compressed, the others are unpacked
+            return self._folder / (f"{name}.gz" if name in _TRAIN else name)
+        root = Path(self.root).expanduser()
+        for path in (root / name, root / "dev" / name):
+            for found in (path, path.with_name(f"{name}.gz")):
+                if found.is_file():
+                    return found
+        raise UserError(
+            f"{root / name}: no such file, nor {name}.gz; fetch corpus.tc.{{en,de}}.gz and "
+            f"{_ARCHIVE} from {URL} and unpack {_ARCHIVE} there, or leave root out: then "
+            "they are downloaded"
+        )
 
 
 def _unpack(archive: Path, name: str, path: Path) -> None:
@@ -188,9 +142,8 @@ def _unpack(archive: Path, name: str, path: Path) -> None:
     Raises:
         UserError: the archive has no such file, or the file on the disk is another by now.
     """
-    record = read_record(path)
-    if record is not None and path.is_file():
-        check_record(path, record)
+    if path.is_file():
+        verify(path, recorded_sha256(path))
         return
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -203,14 +156,157 @@ def _unpack(archive: Path, name: str, path: Path) -> None:
                 )
             with content, temporary.open("wb") as file:
                 shutil.copyfileobj(content, file)
-        write_record(path, Record.of(archive.name, temporary))
+        record(path, archive.name, file_sha256(temporary))
         temporary.replace(path)
-    except (tarfile.TarError, EOFError, zlib.error) as fault:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(
-            f"{archive}: is no archive that can be unpacked ({fault}); remove it and "
+            f"{archive}: is no archive that can be unpacked ({error}); remove it and "
             f"{archive.name}.json, they will be fetched anew"
         ) from None
-    except OSError as fault:
-        raise write_fault(path, fault) from None
+    except OSError as error:
+        raise write_error(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_CONFIG = "de-en"
+_ROWS_AT_ONCE = 10_000
+
+
+class _Part(NamedTuple):
+    """One split of one data set on the hub.
+
+    Attributes:
+        name: ours, of the files in the cache.
+        repository: on the hub.
+        split: there.
+        streaming: read this split alone; else the hub's client fetches the whole ``de-en``, in
+            files that it keeps and resumes.
+    """
+
+    name: str
+    repository: str
+    split: str
+    streaming: bool
+
+    @property
+    def address(self) -> str:
+        return f"{self.repository}/{_CONFIG}/{self.split}"
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        folder = cache_root() / "downloads" / "wmt17-raw"
+        return folder / f"{self.name}.en", folder / f"{self.name}.de"
+
+
+# wmt17 itself has neither newstest2014 nor 2015: they are wmt15's development and test sets.
+_RAW_PARTS = {
+    "train": (_Part("train", "wmt/wmt17", "train", False),),
+    "val": (
+        _Part("newstest2014", "wmt/wmt15", "validation", True),
+        _Part("newstest2015", "wmt/wmt15", "test", True),
+    ),
+    "newstest2016": (_Part("newstest2016", "wmt/wmt17", "validation", False),),
+    "newstest2017": (_Part("newstest2017", "wmt/wmt17", "test", False),),
+}
+_ALL_RAW_PARTS = tuple(chain.from_iterable(_RAW_PARTS.values()))
+
+
+class Wmt17Raw(Corpus):
+    """WMT17's raw text from the hub's data set ``wmt/wmt17``, for one's own tokenization.
+
+    Splits are those of the paper's setup, and newstest2017 as a second test set. The text is
+    written into the cache once, line-aligned, with checksums that are compared ever after. Needs
+    the package ``datasets`` that once: ``pip install 'qvbench[hub]'``.
+    """
+
+    tokenized = False
+
+    def prepare(self) -> None:
+        for part in _ALL_RAW_PARTS:
+            with locked(part.files[0].with_name(f".{part.name}.lock"), f"fetching {part.name}"):
+                here = [file for file in part.files if file.is_file()]
+                for file in here:
+                    verify(file, recorded_sha256(file))
+                if len(here) < len(part.files):
+                    _fetch_part(part)
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(_RAW_PARTS)
+
+    def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+        self.check_split(split)
+        return chain.from_iterable(
+            read_pairs(*part.files, allow_empty=split == "train") for part in _RAW_PARTS[split]
+        )
+
+    def fingerprint(self) -> dict[str, object]:
+        files = chain.from_iterable(part.files for part in _ALL_RAW_PARTS)
+        return {"corpus": "wmt17_raw", "sha256": {file.name: _recorded(file) for file in files}}
+
+    def plan(self) -> list[str]:
+        return [
+            f"verify {part.files[0].with_suffix('')}.{{en,de}}"
+            if all(file.is_file() for file in part.files)
+            else f"fetch {part.repository} ({_CONFIG}, {part.split}) from the hub "
+            f"into {part.files[0].with_suffix('')}.{{en,de}}"
+            for part in _ALL_RAW_PARTS
+        ]
+
+
+def _fetch_part(part: _Part) -> None:
+    """Write a part's two files, each line of one the translation of that of the other.
+
+    Raises:
+        UserError: the hub cannot be read, the disk not be written, or the text is another than
+            it was when it was written before.
+    """
+    temporary = [file.with_name(f".{file.name}.part") for file in part.files]
+    try:
+        with ExitStack() as stack:
+            sides = [stack.enter_context(file.open("wb")) for file in temporary]
+            for row in track(_rows(part), f"fetching {part.name}"):
+                for side, language in zip(sides, _LANGUAGES, strict=True):
+                    side.write(_one_line(row[language]))
+        for source, file in zip(temporary, part.files, strict=True):
+            before, now = recorded_sha256(file), file_sha256(source)
+            if before not in (None, now):
+                raise UserError(
+                    f"{part.address}: the hub's text is not what it was at the first download "
+                    f"(SHA-256 {now[:12]}…, recorded {str(before)[:12]}…); remove the folder "
+                    f"{file.parent} to go on with the new one"
+                )
+            record(file, part.address, now)
+            source.replace(file)
+    except OSError as error:
+        raise write_error(part.files[0], error) from None
+    finally:
+        for file in temporary:
+            file.unlink(missing_ok=True)
+
+
+def _one_line(text: str) -> bytes:
+    """A row's text as one line of a file; a few rows have line breaks inside."""
+    return (" ".join(text.replace("\r", "\n").split("\n")) + "\n").encode()
+
+
+def _rows(part: _Part) -> Iterator[dict[str, str]]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UserError(
+            "wmt17_raw needs the package datasets to read the hub; pip install 'qvbench[hub]'"
+        ) from None
+    try:
+        data: Any = load_dataset(
+            part.repository, _CONFIG, split=part.split, streaming=part.streaming
+        )
+        for batch in data.iter(batch_size=_ROWS_AT_ONCE):
+            yield from batch["translation"]
+    except GeneratorExit:
+        raise
+    except Exception as error:  # the hub's client raises those of several HTTP packages
+        raise UserError(
+            f"{part.repository} ({_CONFIG}, {part.split}): could not be read from the Hugging Face "
+            f"hub ({error}); check the network, or use the corpus Text with files of your own"
+        ) from None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from zlib import crc32
 
+from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.grammar.sentences import Sentences
 from qvbench.data.corpora.grammar.tree import AnnotatedPair, Dice
-from qvbench.data.corpora.interface import Corpus
 from qvbench.errors import UserError
 
 # Raised whenever the same seed gives other text than before; a golden test notices.

@@ -1,4 +1,4 @@
-"""What every corpus of sentence pairs answers; the data module knows no more of them."""
+"""What every corpus of sentence pairs provides; the data module knows no more of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NotFetchedError(UserError):
 class Corpus(ABC):
     """Pairs of sentences that translate each other, in splits.
 
-    A corpus yields text, a line a sentence; subwords, ids and batches are made from it elsewhere.
+    A corpus yields text, one sentence per line; subwords, ids and batches are made elsewhere.
 
     Attributes:
         tokenized: the text is whitespace-separated tokens already (as Moses writes them); where
@@ -50,7 +50,8 @@ class Corpus(ABC):
 
         Raises:
             UserError: naming file and line, for a line that is not UTF-8, or empty where none
-                may be, for unequal numbers of lines, and for a file that is missing or damaged.
+                may be, for unequal numbers of lines, and for a file that is missing or damaged;
+                or there is no such split.
         """
 
     @abstractmethod
@@ -64,5 +65,11 @@ class Corpus(ABC):
         """
 
     def plan(self) -> list[str]:
-        """What :meth:`prepare` would do, a line a step; nothing is fetched or written."""
+        """What :meth:`prepare` would do, one line per step; nothing is fetched or written."""
         return []
+
+    def check_split(self, split: str) -> None:
+        """Raises :class:`UserError` if there is no such split."""
+        if split not in self.splits():
+            known = ", ".join(self.splits())
+            raise UserError(f"{type(self).__name__}: unknown split {split!r}; known are {known}")

@@ -1,0 +1,337 @@
+"""Writing a store: whole or not there, in bounded memory, honest about errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qvbench.data import preprocessing
+from qvbench.data.corpora import Grammar, Text
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.parallel import ordered_map
+from qvbench.data.prepare import describe
+from qvbench.data.preprocessing import WordCounts, WordIds
+from qvbench.data.store import Store
+from qvbench.data.vocabulary import frequent_characters
+from qvbench.errors import UserError
+
+Make = Callable[..., TranslationDataModule]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def module_over(folder: Path, pairs: int = 300, **settings: Any) -> TranslationDataModule:
+    corpus = Grammar(pairs, 20, 20)
+    return TranslationDataModule(corpus, **({"merges": 60, "cache_dir": str(folder)} | settings))
+
+
+# Words and characters
+
+
+def test_words_one_by_one_are_the_line(data_module: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a merge across words, ids that depend on what stood before, and a memory of words
+    that grows with the corpus."""
+    monkeypatch.setattr(preprocessing, "_CACHED_WORDS", 3)
+    vocabulary = data_module().vocabulary
+    lines = ["man woman", "", "mandog x<y </s> <pad>", "\u2581 _", "dog " * 40 + "house", "żółw <"]
+    words = WordIds(vocabulary)
+    for line in [*lines, *lines]:
+        assert np.frombuffer(words.of(line), words.dtype).tolist() == vocabulary.encode(line)
+        assert len(words) <= 3
+
+
+def test_the_rarest_words_are_left_out_of_learning() -> None:
+    """Catches a threshold that is off by one, and a frequent word left out."""
+    lines = ["a b a c", "a b d", "e b"]
+    assert WordCounts.of(lines, 5) == (5, 1, frozenset())
+    few = WordCounts.of(lines, 4)
+    assert few == (5, 2, frozenset("cde"))
+    assert list(few.frequent(lines)) == ["a b a", "a b", "b"]
+    assert WordCounts.of(lines, 1) == (5, 4, frozenset("abcde"))
+
+
+def test_leaving_words_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a vocabulary of less than the corpus that nobody is told of."""
+    monkeypatch.setattr(preprocessing, "_LEARNED_WORDS", 50)
+    few = module_over(tmp_path)
+    few.setup()
+    assert few.manifest["words"]["learned_from_count"] > 1  # type: ignore[index]
+    assert "learned from words that occur" in describe(few)
+
+
+@given(
+    st.dictionaries(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), st.integers(1)),
+    st.integers(0, 40),
+    st.integers(56, 90),
+)
+def test_the_rarest_characters_give_way(counts: dict[str, int], merges: int, most: int) -> None:
+    """Catches a vocabulary over its limit, and a frequent character that goes for a rare one."""
+    known = frequent_characters(counts, merges, most)
+    assert known <= set(counts)
+    assert 4 + 1 + len(known) + merges <= most
+    if known != set(counts):
+        assert 4 + 1 + len(known) + merges > most - 8
+        gone = max(counts[character] for character in set(counts) - known)
+        assert gone <= min(counts[character] for character in known)
+
+
+def test_a_limited_vocabulary_keeps_to_its_limit(tmp_path: Path) -> None:
+    """Catches a limit that is not passed on, and one that leaves no characters."""
+    module = module_over(tmp_path, max_vocabulary=96)
+    module.setup()
+    assert len(module.vocabulary) == 96
+    unknown = module.manifest["splits"]["train"]["source"]["unknown"]  # type: ignore[index]
+    assert 0 < unknown < 500
+    with pytest.raises(UserError, match="max_vocabulary=64 leaves no room for characters"):
+        module_over(tmp_path, max_vocabulary=64)
+
+
+def test_characters_are_counted_exactly() -> None:
+    """Catches line ends counted as characters, and code points beyond 16 bits."""
+    text = "aäa\n\U0001f600 <b>\u2581\n"
+    counts = preprocessing._character_counts(text)
+    found = {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
+    assert found == {key: count for key, count in Counter(text).items() if key != "\n"}
+
+
+# Whole or not there
+
+
+PREPARE = """
+import sys
+from qvbench.data.corpora import Grammar
+from qvbench.data.module import TranslationDataModule
+TranslationDataModule(Grammar(2000, 20, 20), merges=300, cache_dir=sys.argv[1]).prepare_data()
+"""
+
+
+@pytest.mark.slow
+def test_a_preparation_killed_at_any_moment_is_made_good(tmp_path: Path) -> None:
+    """Catches a half-written store under a finished one's name, and a lock that outlives."""
+    whole = module_over(tmp_path / "whole", 2000, merges=300)
+    whole.prepare_data()
+    module = module_over(tmp_path / "killed", 2000, merges=300)
+    command = [sys.executable, "-c", PREPARE, str(tmp_path / "killed")]
+    for moment in range(6):
+        process = subprocess.Popen(command)
+        while not (tmp_path / "killed").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.2 * moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if module.is_stored:
+            Store(module.folder)
+            break
+    module.setup()
+    assert contents(module.folder) == contents(whole.folder)
+
+
+@pytest.mark.parametrize("name", ["read_lines", "learn_vocabulary", "encode_split"])
+def test_an_interrupted_preparation_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Catches a half store, and a working folder of another attempt taken for this one's."""
+    module = module_over(tmp_path)
+    stale = tmp_path / f".{module.folder.name}.partial"
+    stale.mkdir()
+    (stale / "train.words").write_text("left behind\n")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocessing, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            module.prepare_data()
+    assert not module.is_stored
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    module.prepare_data()
+    assert "train.words" not in contents(module.folder)
+
+
+# Memory and processes
+
+
+def test_memory_does_not_grow_with_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches sentences gathered before they are written: at most two chunks are alive."""
+    monkeypatch.setattr(preprocessing, "_PAIRS_AT_ONCE", 50)
+    alive: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    class Pair(tuple):  # type: ignore[type-arg]
+        def __new__(cls, pair: Iterable[str]) -> Pair:
+            alive["pairs"] += 1
+            most["pairs"] = max(most["pairs"], alive["pairs"])
+            return super().__new__(cls, pair)
+
+        def __del__(self) -> None:
+            alive["pairs"] -= 1
+
+    class Watched(Grammar):
+        def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+            return map(Pair, super().pairs(split))  # type: ignore[arg-type]
+
+    module = TranslationDataModule(Watched(1000, 20, 20), merges=50, cache_dir=str(tmp_path))
+    module.setup()
+    assert 50 <= most["pairs"] <= 101
+
+
+def slow_if_even(number: int) -> tuple[int, int]:
+    time.sleep(0.1 * (number % 2 == 0))
+    return number, os.getpid()
+
+
+def die_at_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.slow
+def test_processes_give_results_in_order_as_they_are_needed() -> None:
+    """Catches a result beside another item's, one process that does all, and a corpus that is read
+    into memory before the first of it is done."""
+    read = []
+    items = (read.append(n) or n for n in range(12))
+    found = []
+    for item, (number, process) in ordered_map(slow_if_even, items, 2):
+        assert len(read) <= item + 3 * 2
+        assert item == number
+        found.append(process)
+    assert len(found) == 12
+    assert len(set(found)) == 2
+    assert os.getpid() not in found
+
+
+@pytest.mark.parametrize(("items", "processes"), [(5, 1), (1, 4), (0, 4)])
+def test_little_work_starts_no_process(items: int, processes: int) -> None:
+    """Catches seconds of starting processes for a test set of one line."""
+    found = list(ordered_map(slow_if_even, range(items), processes))
+    assert [result for _, result in found] == [(n, os.getpid()) for n in range(items)]
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_is_raised_here() -> None:
+    """Catches a worker that is killed, for want of memory, and waited for for ever."""
+    with pytest.raises(UserError, match="was killed; if memory ran out"):
+        list(ordered_map(die_at_three, range(6), 2))
+    with pytest.raises(ZeroDivisionError):
+        list(ordered_map((1).__truediv__, [2, 1, 0, 4], 2))
+
+
+@pytest.mark.slow
+def test_raw_text_is_stored_alike_by_one_process_and_by_two(
+    tmp_path: Path, text_corpus: Callable[..., Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches chunks that change places, or a process whose tokenizer is set up otherwise."""
+    monkeypatch.setattr(preprocessing, "_PAIRS_AT_ONCE", 7)
+    stores = []
+    for processes in (1, 2):
+        monkeypatch.setattr(preprocessing, "usable_cores", lambda count=processes: count)
+        module = TranslationDataModule(
+            text_corpus(tokenized=False), merges=60, cache_dir=str(tmp_path / str(processes))
+        )
+        module.prepare_data()
+        stores.append(contents(module.folder))
+    assert stores[0] == stores[1]
+    assert len(stores[0]) > 9
+
+
+# Errors
+
+
+@pytest.mark.parametrize("count", [0, 3, 9])
+def test_a_full_disk_is_one_line_and_frees_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Catches a traceback, and half a store that fills the disk for good."""
+    append = preprocessing._SideWriter.append
+    writes = [0]
+
+    def fail(self: Any, sentences: list[bytes]) -> None:
+        writes[0] += 1
+        if writes[0] > count:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, sentences)
+
+    monkeypatch.setattr(preprocessing, "_PAIRS_AT_ONCE", 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocessing._SideWriter, "append", fail)
+        with pytest.raises(UserError, match=r"grammar-\w+\.v3: the disk is full; free") as error:
+            module_over(tmp_path).prepare_data()
+    assert "\n" not in str(error.value)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    module_over(tmp_path).setup()
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+from qvbench.data.corpora import Grammar
+from qvbench.data.module import TranslationDataModule
+from qvbench.errors import UserError
+try:
+    TranslationDataModule(Grammar(3000, 20, 20), merges=50, cache_dir=sys.argv[1]).prepare_data()
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_write_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    """Catches an error that shows only when a buffer is flushed, by a real limit of the system."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "cache"), "100000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the cache cannot be written (File too large)" in done.stdout
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a traceback on a machine whose home is read-only."""
+    monkeypatch.setattr("qvbench.data.cache.os.access", lambda *_: False)
+    with pytest.raises(UserError, match=r"the cache cannot be written .*QVBENCH_CACHE"):
+        module_over(tmp_path / "cache").prepare_data()
+
+
+def test_a_corpus_that_changed_under_its_store_is_stored_anew(
+    text_corpus: Callable[..., Text], tmp_path: Path
+) -> None:
+    """Catches stale ids where a file was changed in place, its length and time kept."""
+
+    def opened() -> TranslationDataModule:
+        # Anew from the paths, as another process would.
+        files = {split: tuple(map(str, pair)) for split, pair in corpus._files.items()}
+        again = Text(files["train"], files["val"], {"test": files["test"]}, tokenized=True)  # type: ignore[arg-type]
+        module = TranslationDataModule(again, merges=50, cache_dir=str(tmp_path / "cache"))
+        module.setup()
+        return module
+
+    corpus = text_corpus()
+    before = opened()
+    file = tmp_path / "train.en"
+    state = file.stat()
+    file.write_text(file.read_text().replace("man", "nam"))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    after = opened()
+    assert after.folder != before.folder
+    assert "man" not in after.vocabulary.decode(after.split("train").source.ids[:].tolist())
