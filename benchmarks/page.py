@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cases import CASES, GROUPS, Goal
 from benchmarks.measure import MEASURED, ROOT, Spread, ratios, speeds, spread
-from qvbench.report.figure import pyplot, save
+from qvbench.report.figures import pyplot, save
 
 Raw = Mapping[str, Any]
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from qvbench.cli.arguments import ArgumentParser
 from qvbench.errors import UserError
-from qvbench.report import load
-from qvbench.report.cost_figure import read_profile
-from qvbench.report.figure import draw
+from qvbench.report.bleu import bleu_rows, read_tests, write_tests
+from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.figures import draw_figures
-from qvbench.report.formats import Columns, csv_table, html_page, latex_table
-from qvbench.report.page import page
-from qvbench.report.significance import MARGIN
-from qvbench.report.suite_runs import runs_of_suite
-from qvbench.report.table import COLUMNS, table
-from qvbench.report.table import LEFT as WORDS
-from qvbench.report.variant_page import variant_page
-from qvbench.report.variant_table import COSTS, LEFT, RESULT, filled, part_of_table
-from qvbench.report.variants import Comparison, compare
+from qvbench.report.html import html_page
+from qvbench.report.page import Page, markdown_page
+from qvbench.report.runs import OPTIONS, Run, gather, load, runs_of_suite, with_profile
+from qvbench.report.statistics import MARGIN
+from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table
 from qvbench.sweep.plan import part_overrides
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb with the words after ``report``."""
+    """Run the command with the arguments after ``report``."""
+    own, overrides = part_overrides(argv)
+    arguments = _parser().parse_args(own)
+    if arguments.margin is not None and not arguments.margin > 0:
+        raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
+    runs = _runs(arguments, overrides)
+    if arguments.profile is not None:
+        runs = with_profile(runs, arguments.profile)
+    comparison = compare(runs, arguments.output.name, _options(arguments))
+    known = {k: p for place in arguments.runs for k, p in read_tests(place).items()}
+    try:
+        gather(runs, arguments.output)
+        write(comparison, known | read_tests(arguments.output), arguments.output)
+    except OSError as error:
+        raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
+    print(f"wrote {arguments.output / 'README.md'}")
+    if arguments.wandb is not None:
+        from qvbench.report.wandb import publish
+
+        publish(arguments.wandb, comparison, arguments.output)
+    return 0
+
+
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench report",
-        description="Gather runs into a results folder: records, curves, table, figure, page.",
+        description="Gather runs into a results folder: records, curves, table, figures, page.",
     )
     parser.add_argument(
         "runs",
@@ -52,7 +70,7 @@ def main(argv: list[str]) -> int:
         "--margin",
         type=float,
         metavar="POINTS",
-        help=f"of accuracy within which variants count as equivalent; the suite's, or {MARGIN}",
+        help=f"within which variants count as equivalent; the suite's, or {MARGIN}",
     )
     parser.add_argument(
         "--profile",
@@ -67,30 +85,10 @@ def main(argv: list[str]) -> int:
         help="send the runs to this W&B project, or ENTITY/PROJECT, and make a report there; "
         "offline the runs are kept for later",
     )
-    words, overrides = part_overrides(argv)
-    arguments = parser.parse_args(words)
-    if arguments.margin is not None and not arguments.margin > 0:
-        raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
-    profile = read_profile(arguments.profile) if arguments.profile else []
-    runs = _runs(arguments, overrides)
-    comparison = compare(runs, arguments.baseline, arguments.margin)
-    try:
-        load.gather(runs, arguments.output)
-        if comparison is None:
-            write(runs, arguments.output, arguments.title)
-        else:
-            write_comparison(comparison, arguments.output, arguments.title, profile)
-    except OSError as error:
-        raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
-    print(f"wrote {arguments.output / 'README.md'}")
-    if arguments.wandb is not None:
-        from qvbench.report.wandb_publish import publish
-
-        publish(arguments.wandb, runs, comparison, arguments.output)
-    return 0
+    return parser
 
 
-def _runs(arguments: Namespace, overrides: Settings) -> list[load.Run]:
+def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
     """Those of the suite, or all that were named.
 
     Raises:
@@ -107,37 +105,47 @@ def _runs(arguments: Namespace, overrides: Settings) -> list[load.Run]:
         raise UserError(f"{option}: belongs to a suite's runs; give --suite too")
     if not arguments.runs:
         raise UserError("nothing to report: give folders of runs, or --suite")
-    return load.load(arguments.runs)
+    return load(arguments.runs)
 
 
-def write(runs: list[load.Run], folder: Path, title: str | None) -> None:
-    """Write table, figure and page of runs that stand for themselves."""
-    figure = bool(draw(runs, folder))
-    (folder / "table.md").write_text(table(runs), encoding="utf-8")
-    text = page(title or folder.name, runs, folder.as_posix(), figure)
-    columns = [(name, [cell(run) for run in runs]) for name, cell in COLUMNS]
-    write_formats(text, columns, folder)
-    (folder / "table.tex").write_text(latex_table(columns, WORDS), encoding="utf-8")
+def _options(arguments: Namespace) -> Options:
+    """Those given, over those that a results folder kept when it is reported on again.
+
+    Raises:
+        UserError: what was kept is damaged.
+    """
+    given = {name: getattr(arguments, name) for name in Options._fields}
+    file = arguments.runs[0] / OPTIONS if len(arguments.runs) == 1 else None
+    kept = Options()
+    if file is not None and file.is_file() and arguments.suite is None:
+        try:
+            kept = Options(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file}: cannot be read as a report's options: {error}") from error
+    return kept._replace(**{name: value for name, value in given.items() if value is not None})
 
 
-def write_comparison(
-    comparison: Comparison, folder: Path, title: str | None, profile: list[dict[str, Any]]
-) -> None:
-    """Write table, figures and page of variants over their seeds."""
-    figures = draw_figures(comparison, folder, profile)
-    verdicts = "\n\n".join(part_of_table(comparison, RESULT)) + "\n"
-    (folder / "table.md").write_text(verdicts, encoding="utf-8")
-    title = title or comparison.sweep.get("title") or folder.name
-    text = variant_page(title, comparison, folder.as_posix(), figures)
-    columns = filled(comparison)
-    write_formats(text, columns, folder)
-    for name, kept in (("table", RESULT), ("costs", COSTS)):
-        part = [column for column in columns if column[0] in ("variant", *kept)]
-        (folder / f"{name}.tex").write_text(latex_table(part, LEFT), encoding="utf-8")
+def write(comparison: Comparison, known: dict[str, list[float]], folder: Path) -> None:
+    """Write tables, figures and page, and what they are made again from.
 
-
-def write_formats(text: str, columns: Columns, folder: Path) -> None:
-    """Write the page as Markdown and HTML, its whole table as CSV."""
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    (folder / "report.html").write_text(html_page(text, folder), encoding="utf-8")
-    (folder / "table.csv").write_text(csv_table(columns), encoding="utf-8")
+    Args:
+        comparison: of the gathered runs.
+        known: p-values of translations that were kept.
+        folder: the results folder.
+    """
+    options = {k: v for k, v in comparison.options._asdict().items() if v is not None}
+    (folder / OPTIONS).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    bleu = bleu_rows(comparison, known)
+    write_tests(known, folder)
+    page = Page(comparison, draw_figures(comparison, folder), bleu, folder.as_posix())
+    text = markdown_page(page)
+    quoted = "\n\n".join(part_of_table(comparison, RESULT)) + "\n"
+    for name, content in (
+        ("README.md", text),
+        ("report.html", html_page(text, folder)),
+        ("table.md", quoted),
+        ("table.csv", csv_table(columns(comparison))),
+        ("table.tex", latex_table(columns(comparison, RESULT))),
+        ("costs.tex", latex_table(columns(comparison, COSTS))),
+    ):
+        (folder / name).write_text(content, encoding="utf-8")

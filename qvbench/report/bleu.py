@@ -2,120 +2,129 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from qvbench.report.load import Run
-from qvbench.report.significance import ALPHA, PairedTest, table_of_tests
-from qvbench.report.table import NOTHING, row
-from qvbench.report.variant_table import bounds, p_text
-from qvbench.report.variants import Comparison, Variant
+from qvbench.errors import UserError
+from qvbench.report.comparison import Comparison
+from qvbench.report.runs import Run
+from qvbench.report.statistics import PairedTest, paired_differences, table_of_tests
 
-BLEU_MARGIN = 0.1
 METRIC = "test/bleu"
-TESTS = ("bs", "ar")
+BLEU_MARGIN = 0.1
+FILE = "bleu_tests.json"
+"""p-values that a results folder keeps: a minute of resampling each, always with one outcome."""
+Known = dict[str, list[float]]
 
 
-class SeedTest(NamedTuple):
-    """One seed's two runs: sacreBLEU's p by paired bootstrap and approximate randomisation."""
+class BleuRow(NamedTuple):
+    """A variant against the baseline.
 
-    seed: int
-    bootstrap: float
-    randomisation: float
+    Args:
+        label: of the variant.
+        test: over the seeds; None below two.
+        bootstrap: p of sacreBLEU's paired bootstrap (Koehn 2004) of each seed's two runs.
+        randomization: p of its approximate randomization (Riezler and Maxwell 2005).
+    """
+
+    label: str
+    test: PairedTest | None
+    bootstrap: list[float]
+    randomization: list[float]
 
 
-def bleu_section(comparison: Comparison) -> list[str]:
-    """Markdown: a row per variant that shares tested seeds with the baseline; empty without."""
+def bleu_rows(comparison: Comparison, known: Known) -> list[BleuRow]:
+    """A row per variant that shares tested seeds with the baseline; empty without.
+
+    Args:
+        comparison: of the runs.
+        known: p-values that were kept; afterwards those of this comparison and no others.
+    """
     base = comparison.baseline
     if base is None:
         return []
-    others = [v for v in comparison.variants if v is not base]
     scores = base.values(METRIC)
-    differences = {
-        v.name: [value - scores[seed] for seed, value in v.values(METRIC).items() if seed in scores]
-        for v in others
-    }
+    differences = {v.name: paired_differences(v.values(METRIC), scores) for v in comparison.others}
     tests = table_of_tests(differences, BLEU_MARGIN)
-    found = {v.name: seed_tests(v, base) for v in others}
-    if not tests and not any(found.values()):
+    p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.others}
+    used: Known = {}
+    for run in base.runs:
+        systems = {
+            v.name: other
+            for v in comparison.others
+            for other in v.runs
+            if other.seed == run.seed and run.translations and other.translations
+            if other.references == run.references
+        }
+        for name, p in _seed_tests(run, systems, known, used).items():
+            p_values[name].append(p)
+    known.clear()
+    known.update(used)
+    if not tests and not any(p_values.values()):
         return []
-    lines = [row(HEAD), row(["---", *["---:"] * 4, "---", "---"])]
-    lines += [_row(v.name, tests.get(v.name), found[v.name]) for v in others]
-    return ["### BLEU on the test set", EXPLAINED, "\n".join(lines)]
-
-
-def _row(name: str, test: PairedTest | None, seeds: list[SeedTest]) -> str:
-    over_seeds = [NOTHING] * 3
-    if test is not None:
-        interval = test.difference
-        over_seeds = [f"{interval.mean:+.2f}", bounds(interval, "+"), p_text(test.p)]
-    verdict = test.verdict if test is not None else NOTHING
-    return row(
-        [
-            name,
-            *over_seeds,
-            verdict,
-            _told_apart([test.bootstrap for test in seeds]),
-            _told_apart([test.randomisation for test in seeds]),
-        ]
-    )
-
-
-def _told_apart(p_values: Sequence[float]) -> str:
-    if not p_values:
-        return NOTHING
-    count = sum(p < ALPHA for p in p_values)
-    least, most = p_text(min(p_values)), p_text(max(p_values))
-    return f"{count} of {len(p_values)} (p {least}{f' to {most}' * (most != least)})"
-
-
-def seed_tests(variant: Variant, base: Variant) -> list[SeedTest]:
-    """Test each seed that both have translations of, of the same references."""
-    theirs = {run.record["seed"]: run for run in base.runs if run.samples.translations}
-    found = []
-    for run in variant.runs:
-        other = theirs.get(run.record["seed"])
-        if other is not None and run.samples.references == other.samples.references:
-            found.append(SeedTest(run.record["seed"], *(_p(other, run, test) for test in TESTS)))
-    return found
-
-
-def _p(base: Run, run: Run, test: str) -> float:
-    """p of two runs' BLEU being equal; sacreBLEU draws the same resamples every time.
-
-    Args:
-        base: its translations are sacreBLEU's baseline.
-        run: tested against it.
-        test: ``bs``, paired bootstrap (Koehn 2004), or ``ar``, approximate randomisation
-            (Riezler and Maxwell 2005).
-    """
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.significance import PairedTest as SacreTest
-
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    references = [list(run.samples.references)]
-    named: list[tuple[str, Sequence[str]]] = [
-        ("baseline", list(base.samples.translations)),
-        ("variant", list(run.samples.translations)),
+    return [
+        BleuRow(v.label, tests.get(v.name), *([p[i] for p in p_values[v.name]] for i in (0, 1)))
+        for v in comparison.others
     ]
-    _, results = SacreTest(named, {"BLEU": BLEU(references=references)}, None, test)()
-    p_value = getattr(results["BLEU"][1], "p_value", None)
-    assert p_value is not None  # the baseline alone, which comes first, has none
-    return float(p_value)
 
 
-HEAD = (
-    "variant",
-    "minus baseline",
-    "95 % interval, paired",
-    "p (Holm)",
-    "verdict",
-    "seeds told apart, bootstrap",
-    "seeds told apart, randomisation",
-)
-EXPLAINED = (
-    "sacreBLEU's tests compare the two runs of one seed and resample sentences; how often they "
-    "tell single runs apart says nothing of other seeds. The interval and p over the seeds do. "
-    f"Equivalent means within ±{BLEU_MARGIN:g} BLEU."
-)
+def _seed_tests(
+    base: Run, systems: Mapping[str, Run], known: Known, used: Known
+) -> dict[str, list[float]]:
+    """p of each system's BLEU being the baseline's, by bootstrap and by randomization.
+
+    sacreBLEU draws the same resamples every time.
+    """
+    keys = {name: _key(base, run) for name, run in systems.items()}
+    new = {name: list(run.translations) for name, run in systems.items() if keys[name] not in known}
+    if new:
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.significance import PairedTest as SacreTest
+
+        print(f"BLEU     seed {base.seed}: {len(new)} paired tests", file=sys.stderr, flush=True)
+        logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+        metric = {"BLEU": BLEU(references=[list(base.references)])}
+        for method in ("bs", "ar"):
+            named: list[tuple[str, Sequence[str]]] = [("baseline", list(base.translations))]
+            named += new.items()
+            _, results = SacreTest(named, metric, None, method)()
+            for name, result in zip(new, results["BLEU"][1:], strict=True):
+                p = getattr(result, "p_value", None)
+                assert p is not None  # the baseline alone, which comes first, has none
+                known.setdefault(keys[name], []).append(float(p))
+    used |= {key: known[key] for key in keys.values()}
+    return {name: known[key] for name, key in keys.items()}
+
+
+def _key(base: Run, run: Run) -> str:
+    """Tells a pair of systems by what they translated."""
+    lines = [base.references, base.translations, run.translations]
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]
+
+
+def read_tests(folder: Path) -> Known:
+    """The p-values that a results folder keeps; empty without.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): [float(p) for p in values] for key, values in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read as p-values: {error}") from error
+
+
+def write_tests(known: Known, folder: Path) -> None:
+    """Keep p-values, if there are any."""
+    if known:
+        text = json.dumps(dict(sorted(known.items())), indent=0) + "\n"
+        (folder / FILE).write_text(text, encoding="utf-8")

@@ -1,43 +1,19 @@
-"""Several seeds of several variants: one row each, against the baseline on the same seeds."""
+"""Variants over their seeds: one row each, against the baseline on the same seeds."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
-from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report.bands import band, lowest_usual
-from qvbench.report.load import load
-from qvbench.report.variant_figure import TOGETHER
-from qvbench.report.variants import compare
-from tests.report.test_report import contents, write_run
+from qvbench.report.comparison import Options, changes, flattened, labels_of
+from qvbench.report.runs import Run, load
+from tests.report.helpers import compared, report, rows_of, write_run, write_variant
 
-SEEDS = (1, 2, 3)
-
-
-def write_variant(
-    root: Path, name: str, ends: Sequence[float], place: int = 0, **changes: Any
-) -> list[Path]:
-    """A variant's runs of a suite: seed n ends at the nth accuracy."""
-    sweep = {
-        "file": "suites/trial.yaml",
-        "title": "A trial",
-        "baseline": "qkv",
-        "place": place,
-        "variants": 2,
-        "overrides": [["trainer.max_steps", "5"]],
-    }
-    position = changes.pop("position", "agf")
-    labels = {"suite": "trial", "variant": name, "identity": name, "sweep": sweep} | changes
-    return [
-        write_run(root, f"trial-{name}", position, [end - 20, end - 5, end], seed, **labels)
-        for seed, end in enumerate(ends, 1)
-    ]
+pytestmark = pytest.mark.usefixtures("no_figures")
+LOSS = {"name": "val/loss", "label": "validation loss", "unit": "nats", "higher_is_better": False}
 
 
 @pytest.fixture
@@ -49,94 +25,93 @@ def runs(tmp_path: Path) -> list[Path]:
     ]
 
 
-def report(tmp_path: Path, *words: str | Path) -> Path:
-    output = tmp_path / "out"
-    assert main([*map(str, words), "--output", str(output)]) == 0
-    return output
-
-
-def rows_of(output: Path) -> dict[str, dict[str, str]]:
-    with (output / "table.csv").open(encoding="utf-8", newline="") as file:
-        return {row["variant"]: row for row in csv.DictReader(file)}
-
-
 def test_a_row_is_a_variant(runs: list[Path], tmp_path: Path) -> None:
-    """Runs mixed up, the unpaired difference, a cell under another heading, empty columns."""
-    rows = rows_of(report(tmp_path, *runs))
+    """Catches runs mixed up, the unpaired difference, a cell under another heading."""
+    report(tmp_path / "out", *runs)
+    rows = rows_of(tmp_path / "out")
     assert list(rows) == ["qkv", "qv"], "the order of the suite"
     row = rows["qv"]
-    assert (row["seeds"], row["val accuracy"]) == ("3", "92.10")
-    assert row["worst to best seed"] == "91.00 to 93.30"
+    assert (row["variant"], row["seeds"], row["validation accuracy (%)"]) == ("qv", "3", "92.10")
+    assert row["range over seeds"] == "91.00 to 93.30"
     # -1.0, -1.2, -0.9: deviation 0.1528, t 4.3027 over sqrt(3)
     assert (row["minus baseline"], row["95 % interval, paired"]) == ("-1.03", "-1.41 to -0.65")
     assert (row["verdict"], rows["qkv"]["verdict"]) == ("worse", "baseline")
     assert (row["cache, self"], row["cache, cross"], row["minutes"]) == ("64", "32", "2.0")
     assert (row["parameters"], row["in attention"]) == ("1234567", "4321")
-    assert row["BLEU, tokenised"] == "41.02"
+    assert row["BLEU, tokenized"] == "41.02"
     assert "BLEU" not in row
 
 
-def test_the_table_to_quote_is_the_first_of_the_page(runs: list[Path], tmp_path: Path) -> None:
-    """A page that quotes verdicts other than the report's, or twenty columns of costs with them."""
-    output = report(tmp_path, *runs)
-    table = (output / "table.md").read_text(encoding="utf-8")
-    page = (output / "README.md").read_text(encoding="utf-8")
-    assert page[page.index("| variant |") :].startswith(table)
-    assert "| worse |" in table
-    assert "parameters" not in table
-
-
-def test_the_page_says_what_made_it_and_what_it_bears(runs: list[Path], tmp_path: Path) -> None:
-    output = report(tmp_path, *runs)
-    page = (output / "README.md").read_text(encoding="utf-8")
-    assert page.startswith("# A trial")
-    assert "`suites/trial.yaml`" in page
-    assert "qvbench sweep --suite trial --seeds 1 2 3 --trainer.max_steps 5\n" in page
-    again = "qvbench report --suite trial --seeds 1 2 3 --trainer.max_steps 5"
-    assert f"{again} --output {output}\n" in page
-    assert "Worse than the baseline" in page
-    assert "- qv: -1.03 points, -1.41 to -0.65" in page
-    assert "Better than the baseline" not in page
-    assert "p 0.007, of equivalence 0.996" in page
-    # deviation 0.1528: the paper's 0.0386 points need (1.96 + 0.84)^2 (0.1528 / 0.0386)^2, and 2
-    gap = "- 0.0386 points (QV-Ka with two heads' widths behind QKV): 125 seeds"
-    assert f"{gap} (deviation 0.153, pooled over the rows of this table)" in page
-
-
-def test_the_commands_hold_the_tests(tmp_path: Path) -> None:
-    """A page with BLEU whose commands never translate."""
-    tested = {"tested_checkpoint": "averaged.ckpt"}
-    runs = write_variant(tmp_path, "qkv", [92.0, 93.2], **tested)
-    runs += write_variant(tmp_path, "qv", [91.0, 92.0], 1, **tested)
-    page = (report(tmp_path, *runs) / "README.md").read_text(encoding="utf-8")
-    loop = "for run in runs/trial-qkv/seed-* runs/trial-qv/seed-*; do\n"
-    assert f'{loop}  qvbench test --ckpt_path "$run/checkpoints/averaged.ckpt"\ndone\n' in page
-
-
 def test_another_baseline_turns_the_difference(runs: list[Path], tmp_path: Path) -> None:
-    output = report(tmp_path, *runs, "--baseline", "qv")
-    assert rows_of(output)["qkv"]["95 % interval, paired"] == "+0.65 to +1.41"
-    assert rows_of(output)["qkv"]["verdict"] == "better"
-    assert "--baseline qv" in (output / "README.md").read_text(encoding="utf-8")
+    """Catches a difference that is always to the suite's baseline."""
+    assert "--baseline qv" in report(tmp_path / "out", *runs, "--baseline", "qv")
+    row = rows_of(tmp_path / "out")["qkv"]
+    assert (row["95 % interval, paired"], row["verdict"]) == ("+0.65 to +1.41", "better")
+    with pytest.raises(UserError, match="--baseline gqa: no such variant; known: qkv, qv"):
+        compared(runs, Options(baseline="gqa"))
+
+
+def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
+    """Catches accuracy hard-wired: a lower loss called worse, per cent and points of it."""
+    runs = []
+    for name, ends in (("qkv", [3.0, 3.2, 3.1]), ("qv", [2.0, 2.21, 2.1])):
+        for seed, end in enumerate(ends, 1):
+            record = {"metrics": {"val/loss": end, "val/accuracy": 10.0}, "primary_metric": LOSS}
+            runs.append(write_run(tmp_path, name, "agf", [9.0, end], seed, **record))
+    page = report(tmp_path / "out", *runs, "--baseline", "qkv")
+    row = rows_of(tmp_path / "out")["qv"]
+    assert (row["validation loss (nats)"], row["minus baseline"]) == ("2.10", "-1.00")
+    assert (row["verdict"], row["token accuracy (%)"]) == ("better", "10.00")
+    assert "±0.1 nats" in page
+    assert "Beside the paper" not in page, "its numbers are accuracies"
+    mixed = write_run(tmp_path, "gqa", "agf", [50.0])
+    with pytest.raises(UserError, match=r"different metrics \(val/accuracy, val/loss\)"):
+        compared([*runs, mixed])
+
+
+def test_one_seed_is_a_page_without_verdicts(tmp_path: Path) -> None:
+    """Catches one run sold as a result, and a difference that nobody sees before five seeds."""
+    runs = [
+        write_run(tmp_path, "qkv-a", "agf", [51.123, 60.0]),
+        write_run(tmp_path, "qv-b", "agf", [50.0, 62.5, 61.25]),
+    ]
+    page = report(tmp_path / "out", *runs, "--title", "Trial", "--baseline", "qkv-a")
+    row = rows_of(tmp_path / "out")["qv-b"]
+    assert (row["validation accuracy (%)"], row["minus baseline"]) == ("61.25", "+1.25")
+    assert "95 % interval" not in row
+    assert "no verdict" in page
+    assert "2 variants, one seed each" in page
+    assert "qvbench fit --config qv-b.yaml --seed_everything 1\n" in page
+    assert "No baseline is given" in report(tmp_path / "none", *runs)
 
 
 def test_a_seed_too_few_is_no_verdict(tmp_path: Path) -> None:
-    """Differences over seeds that only one side has."""
+    """Catches differences over seeds that only one side has."""
     runs = write_variant(tmp_path, "qkv", [92.0, 93.0]) + write_variant(tmp_path, "qv", [50.0])
-    output = report(tmp_path, *runs)
-    row = rows_of(output)["qv"]
+    page = report(tmp_path / "out", *runs)
+    row = rows_of(tmp_path / "out")["qv"]
     assert (row["minus baseline"], row["verdict"]) == ("-42.00", "")
-    assert "there is no verdict" in (output / "README.md").read_text(encoding="utf-8")
+    assert "no verdict" in page
 
 
-def test_a_run_that_was_not_finished_is_left_out_and_named(
-    runs: list[Path], tmp_path: Path
-) -> None:
-    """The accuracy of a run in its middle averaged with those of whole ones."""
+def test_runs_that_are_no_outcome_are_left_out_and_named(runs: list[Path], tmp_path: Path) -> None:
+    """Catches a run in its middle, or one that became NaN, averaged with whole ones."""
     half = write_run(tmp_path, "trial-qv", "agf", [3.0], 4, status="running", suite="trial")
-    output = report(tmp_path, *runs, half)
-    assert rows_of(output)["qv"]["val accuracy"] == "92.10"
-    assert "left out:** trial-qv/seed-4" in (output / "README.md").read_text(encoding="utf-8")
+    nan = write_run(tmp_path, "trial-qv", "agf", [float("nan")], 5, suite="trial")
+    page = report(tmp_path / "out", *runs, half, nan)
+    assert rows_of(tmp_path / "out")["qv"]["validation accuracy (%)"] == "92.10"
+    assert "left out:** trial-qv/seed-4, trial-qv/seed-5" in page
+    with pytest.raises(UserError, match="no finished run with a value of val/accuracy"):
+        compared([half])
+
+
+def test_a_run_that_fell_is_named(tmp_path: Path) -> None:
+    """Catches a collapsed run listed as a result, without a word."""
+    run = write_run(tmp_path, "qvka", "sinusoidal", [10.0, 45.52, 40.88])
+    page = report(tmp_path / "out", run)
+    assert "qvka/seed-1 (best 45.52, last 40.88)" in page
+    fine = write_run(tmp_path, "qkv", "sinusoidal", [10.0, 63.27, 63.17])
+    assert "far below their best" not in report(tmp_path / "fine", fine)
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: list[Path], tmp_path: Path) -> None:
@@ -144,80 +119,68 @@ def test_runs_that_do_not_belong_together_are_refused(runs: list[Path], tmp_path
     labels = {"suite": "trial", "variant": "qv"}
     other = write_run(tmp_path, "x", "agf", [9.0], 4, **labels, identity="old")
     with pytest.raises(UserError, match=r"not seeds of one experiment.*the version of the code"):
-        compare(load([*runs, other]))
+        compared([*runs, other])
     (runs[0] / "config.yaml").write_text("model: {label_smoothing: 0.1}")
     (other / "config.yaml").write_text("model: {label_smoothing: 0.0}")
     with pytest.raises(UserError, match=r"they differ in model\.label_smoothing"):
-        compare(load([*runs, other]))
+        compared([*runs, other])
     again = write_run(tmp_path, "y", "agf", [9.0], 3, **labels, identity="qv")
     with pytest.raises(UserError, match="y/seed-3: two runs of one seed"):
-        compare(load([*runs, again]))
-    with pytest.raises(UserError, match="--baseline gqa: no such variant; known: qkv, qv"):
-        compare(load(runs), "gqa")
+        compared([*runs, again])
 
 
-def test_single_runs_are_no_comparison(runs: list[Path]) -> None:
-    """A row a variant with empty intervals, in the place of the table of runs."""
-    assert compare(load([runs[0], runs[3]])) is None
-    with pytest.raises(UserError, match="nothing is compared"):
-        compare(load([runs[0]]), "qkv")
+def test_settings_that_only_one_has() -> None:
+    """Catches the seed or a place shown as a difference, a difference left out."""
+    network = {"class_path": "N", "init_args": {"d_model": 8}}
+    a = {"model": {"network": network}, "data": {"seed": 1}, "trainer": {"default_root_dir": "x"}}
+    deeper = {"class_path": "N", "init_args": {"d_model": 8, "depth": 2}}
+    b = {"model": {"network": deeper}, "data": {"seed": 2}}
+    assert changes(flattened(b), flattened(a)) == {"model.network.depth": (None, 2)}
+    assert flattened({}) == {}
+
+
+def made(name: str, position: str, attention: dict[str, object], **record: object) -> Run:
+    network = {"class_path": "n", "init_args": {"d_model": 64, "num_heads": 4}}
+    parts = {"class_path": "x", "init_args": attention}
+    config = yaml.safe_dump({"model": {"attention": parts, "network": network}})
+    return Run({"id": "a/b", "mechanism": name, "position": position} | record, {}, config)
+
+
+def test_variants_have_names_for_people() -> None:
+    """Catches ids of configs in tables and figures, and two rows of one name."""
+    runs = {
+        "a": made("qkv", "agf", {}),
+        "b": made("qvka", "agf", {"context": "shared", "context_dim": 32}),
+        "c": made("qvka", "agf", {"context": "shared", "context_dim": None}),
+        "d": made("gqa", "agf", {"num_kv_heads": 1}),
+        "e": made("gqa", "agf", {"num_kv_heads": 2}),
+        "f": made("mla", "agf", {"key_rank": 128}),
+        "g": made("mine", "agf", {}, label={"mechanism": "Mine", "position": "AGF + PCM-V"}),
+    }
+    names = ["QKV", "QV-Ka 2\u00d7", "QV-Ka 1\u00d7", "MQA", "GQA 2", "MLA, milder key", "Mine"]
+    assert list(labels_of(runs).values()) == names
+    both = labels_of({"a": runs["a"], "r": made("qkv", "rope", {})})
+    assert both == {"a": "AGF + PCM-V", "r": "RoPE"}, "what differs"
+    assert labels_of({"x": runs["a"], "y": runs["a"]}) == {"x": "x", "y": "y"}
+    third = labels_of({"x": runs["a"], "y": runs["a"], "d": runs["d"]})
+    assert third == {"x": "QKV (x)", "y": "QKV (y)", "d": "MQA"}
+    assert labels_of({"a": runs["a"]}) == {"a": "QKV, AGF + PCM-V"}
 
 
 def test_runs_that_no_suite_made_are_gathered_by_config(tmp_path: Path) -> None:
-    """Seeds run by hand that stay a row each, or get a baseline that nobody named."""
-    runs = [write_run(tmp_path, n, "agf", [90.0 + s], s) for n in ("a", "b") for s in SEEDS]
-    output = report(tmp_path, *runs)
-    assert list(rows_of(output)) == ["a", "b"]
-    page = (output / "README.md").read_text(encoding="utf-8")
+    """Catches seeds run by hand that stay a row each, or get a baseline that nobody named."""
+    for name in ("qkv-a", "qv-b"):
+        for seed in (1, 2, 3):
+            write_run(tmp_path, name, "agf", [90.0 + seed], seed)
+    page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
+    assert list(rows_of(tmp_path / "out")) == ["qkv-a", "qv-b"]
     assert "No baseline is given" in page
-    assert "qvbench fit --config a.yaml --seed_everything 3" in page
-    assert not (output / "differences.png").exists()
+    assert "qvbench fit --config qkv-a.yaml --seed_everything 3" in page
 
 
-def test_a_folder_of_seeds_is_its_runs(runs: list[Path], tmp_path: Path) -> None:
-    folders = sorted({run.parent for run in runs})
-    assert [run.id for run in load(folders)] == [run.id for run in load(runs)]
-
-
-def test_results_made_again_from_results_are_the_same(runs: list[Path], tmp_path: Path) -> None:
-    """A comparison that needs the runs' folders, which are not published."""
-    first = report(tmp_path, *runs)
-    again = tmp_path / "again"
-    main([str(first), "--output", str(again)])
-    a, b = contents(first), contents(again)
-    assert a.keys() == b.keys() >= {"accuracy.png", "differences.svg", "curves.csv"}
-    assert [name for name in a if a[name] != b[name]] == []
-
-
-def test_many_variants_have_a_panel_each(tmp_path: Path) -> None:
-    """More lines in one picture than there are colours to tell them apart."""
-    names = ["qkv", *(f"m{n}" for n in range(TOGETHER))]
-    for place, name in enumerate(names):
-        low = 60 if name == "m3" else 90 + place / 10
-        write_variant(tmp_path, name, [low, low + 0.1, low + 0.3], place)
-    output = report(tmp_path, *sorted((tmp_path / "runs").iterdir()))
-    svg = (output / "accuracy.svg").read_text(encoding="utf-8")
-    for name in names:
-        assert f">{name}<" in svg
-    assert svg.count(">below the frame:<") == 1
-    assert "off the scale" in (output / "differences.svg").read_text(encoding="utf-8")
-
-
-def test_the_band_is_that_of_the_seeds(runs: list[Path]) -> None:
-    """A mean over seeds of which some had ended, a band from other points than its line."""
-    comparison = compare(load(runs))
-    assert comparison is not None
-    longer = runs[0] / "curves.csv"
-    longer.write_text(longer.read_text() + "9,,9000,9,val/accuracy,99\n")
-    comparison = compare(load(runs))
-    assert comparison is not None
-    curve = band(comparison.variants[1])
-    assert curve.tokens == [0.001, 0.002, 0.003]
-    assert (curve.low[-1], curve.high[-1]) == (91.0, 93.3)
-    assert curve.mean[-1] == pytest.approx(92.1)
-
-
-def test_what_lies_far_below_does_not_set_the_frame() -> None:
-    assert lowest_usual([94.0, 93.5, 93.0, 94.2, 92.8, 60.0]) == 92.8
-    assert lowest_usual([94.0, 93.0, 90.0, 92.0]) == 90.0
-    assert lowest_usual([94.0, 60.0]) == 60.0
+def test_runs_of_several_suites_keep_their_folders_names(tmp_path: Path) -> None:
+    """Catches two suites' variants of one name in one mean."""
+    runs = write_variant(tmp_path, "qkv", [92.0, 93.0])
+    runs.append(write_run(tmp_path, "else-qkv", "agf", [50.0], suite="else", variant="qkv"))
+    assert [v.name for v in compared(runs).variants] == ["else-qkv", "trial-qkv"]
+    assert load(runs)

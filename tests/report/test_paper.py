@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qvbench.cli.report import main
-from qvbench.report.claims import judgement
-from qvbench.report.load import load
-from qvbench.report.paper import paper, paper_gaps
-from qvbench.report.paper_rows import rows_of_ours
-from qvbench.report.variants import compare
-from tests.report.test_comparison import write_variant
+from qvbench.report.paper import judgment, our_rows, paper
+from tests.report.helpers import compared, report, write_variant
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 def write(root: Path, name: str, position: str, ends: list[float], **attention: object) -> None:
@@ -26,8 +23,7 @@ def write(root: Path, name: str, position: str, ends: list[float], **attention: 
             "network": {"class_path": "n", "init_args": {"d_model": 64, "num_heads": 4}},
         }
     }
-    labels = {"position": position, "mechanism": mechanism}
-    for folder in write_variant(root, name, ends, **labels):
+    for folder in write_variant(root, name, ends, position=position, mechanism=mechanism):
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -45,22 +41,13 @@ def runs(tmp_path: Path) -> Path:
 
 
 def page_of(runs: Path) -> str:
-    main([*map(str, sorted((runs / "runs").iterdir())), "--output", str(runs / "out")])
-    return (runs / "out" / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_gaps_are_the_papers() -> None:
-    """A number mistyped, or a row taken from the wrong table."""
-    assert [round(gap.points, 4) for gap in paper_gaps().values()] == [0.5155, 0.2612, 0.0386]
-    assert all(row.keys() & {"table2", "table3", "table4"} for row in paper()["rows"].values())
+    return report(runs / "out", *sorted((runs / "runs").iterdir()))
 
 
 def test_rows_are_found_by_what_they_are(runs: Path) -> None:
-    """The context of each head's own taken for the shared one, or widths mixed up."""
-    comparison = compare(load(sorted((runs / "runs").iterdir())))
-    assert comparison is not None
-    names = {key: variant.name for key, variant in rows_of_ours(comparison).items()}
-    assert names == {
+    """Catches the context of each head's own taken for the shared one, or widths mixed up."""
+    comparison = compared(sorted((runs / "runs").iterdir()))
+    assert {key: variant.name for key, variant in our_rows(comparison).items()} == {
         "qv_sinusoidal": "qv_s",
         "qkv_sinusoidal": "qkv_s",
         "qv_agf": "qv",
@@ -71,7 +58,7 @@ def test_rows_are_found_by_what_they_are(runs: Path) -> None:
 
 
 def test_one_value_head_is_not_gqa(runs: Path) -> None:
-    """MQA's row taken for GQA's where a suite has both, or where it has MQA alone."""
+    """Catches MQA's row taken for GQA's where a suite has both, or where it has MQA alone."""
 
     def claim_5() -> str:
         lines = page_of(runs).splitlines()
@@ -84,46 +71,45 @@ def test_one_value_head_is_not_gqa(runs: Path) -> None:
     assert "**supported** (better; +1.00 points" in claim_5()
 
 
-def test_claims_are_told_with_their_numbers(runs: Path) -> None:
-    """A sign turned round, undecided sold as contradicted, seeds unpaired."""
+def test_the_paper_stands_beside_ours(runs: Path) -> None:
+    """Catches a sign turned round, undecided sold as contradicted, seeds unpaired.
+
+    Also differences to QKV with other positions, and one number where the paper's tables disagree.
+    """
     page = page_of(runs)
     for words in (
         "QV is behind QKV with sinusoidal positions: **supported** (worse; -0.50 points",
         "AGF and PCM-V close part of the gap between QV and QKV: **supported** (better; +0.31",
         "two heads' widths is on a par with QKV: **supported** (equivalent; +0.00 points",
-        "one head's width is about QV: **undecided** (not shown; ",
+        "one head's width is about QV: **undecided** (inconclusive; ",
         "AGF and PCM-V beat sinusoidal positions for QKV: **supported** (better; +0.50",
+        "| QV, sinusoidal | 70.0756 | -0.52 | 69.23 | -0.50 |",
+        "| QV, AGF + PCM-V | 70.5188 | -0.21 | 70.04 | -0.20 |",
+        "| QKV, AGF + PCM-V | 70.7305 (table 3: 70.7800) | - |",
+        "arXiv:2603.15665",
     ):
         assert words in page
     assert "Claim 5" not in page, "no variant of it is here"
 
 
-def test_the_papers_table_stands_beside_ours(runs: Path) -> None:
-    """Differences to QKV with other positions."""
-    page = page_of(runs)
-    assert "| QV | sinusoidal | 70.0756 | -0.52 | 69.23 | -0.50 |" in page
-    assert "| QV | agf | 70.5188 | -0.21 | 70.04 | -0.20 |" in page
-    assert "arXiv:2603.15665" in page
-
-
-def test_where_its_tables_disagree_both_numbers_stand(runs: Path) -> None:
-    """Table 3 reproduced beside a number that is not in it."""
-    assert "| QKV | agf | 70.7305 (table 3: 70.7800) | - |" in page_of(runs)
-
-
 def test_a_gap_is_held_against_the_spread_of_its_own_rows(runs: Path) -> None:
-    """Seeds that scatter in one row counted against another that does not."""
+    """Catches seeds that scatter in one row counted against another that does not.
+
+    And a number of the paper mistyped, or of the wrong table.
+    """
     write(runs, "gqa", "agf", [60.0, 69.41, 65.2], num_kv_heads=2)
     page = page_of(runs)
     # 0.20, 0.19, 0.20 and 0.50, 0.51, 0.50: both deviate by 0.0058
-    assert "(QV behind QKV with AGF and PCM-V): 2 seeds (deviation 0.006)" in page
-    assert "(QV behind QKV with sinusoidal positions): 2 seeds (deviation 0.006)" in page
+    assert "- 0.2612 points (QV behind QKV with AGF and PCM-V): 2 seeds (deviation 0.006)" in page
+    line = "- 0.5155 points (QV behind QKV with sinusoidal positions): 2 seeds (deviation 0.006)"
+    assert line in page
+    assert "- 0.0386 points" in page
     shutil.rmtree(runs / "runs" / "trial-qv_s")
-    found = re.search(
-        r"with sinusoidal positions\): \d+ seeds \(deviation ([\d.]+), pooled", page_of(runs)
-    )
+    pooled = r"with sinusoidal positions\): \d+ seeds \(deviation ([\d.]+), pooled"
+    found = re.search(pooled, page_of(runs))
     assert found
     assert float(found[1]) > 1
+    assert all(row.keys() & {"table2", "table3", "table4"} for row in paper()["rows"].values())
 
 
 @pytest.mark.parametrize(
@@ -133,8 +119,9 @@ def test_a_gap_is_held_against_the_spread_of_its_own_rows(runs: Path) -> None:
         ("better", "equivalent", "contradicted"),
         ("better", "worse", "contradicted"),
         ("equivalent", "better", "contradicted"),
-        ("equivalent", "not shown", "undecided"),
+        ("equivalent", "inconclusive", "undecided"),
     ],
 )
-def test_judgements(expected: str, verdict: str, word: str) -> None:
-    assert judgement(expected, verdict) == word
+def test_judgments(expected: str, verdict: str, word: str) -> None:
+    """Catches a claim decided by seeds that decide nothing."""
+    assert judgment(expected, verdict) == word

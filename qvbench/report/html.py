@@ -1,77 +1,16 @@
-"""The same table and page for other readers: CSV, LaTeX, and one HTML file."""
+"""A Markdown page with its figures as one HTML file that needs no network."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
-
-Columns = Sequence[tuple[str, Sequence[str]]]
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"\textpm{}",
-}
-
-
-def csv_table(columns: Columns) -> str:
-    """The columns as CSV, numbers as the page rounds them but without separators."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for name, _ in columns])
-    for cells in zip(*(cells for _, cells in columns), strict=True):
-        writer.writerow([_plain(cell) for cell in cells])
-    return text.getvalue()
-
-
-def _plain(cell: str) -> str:
-    """A number without its separators of thousands; what is missing is empty."""
-    bare = cell.replace(",", "")
-    return "" if cell == "-" else bare if bare.replace(".", "").isdigit() else cell
-
-
-def latex_table(columns: Columns, left: Sequence[str]) -> str:
-    """The columns as a ``tabular`` between the rules of booktabs.
-
-    Args:
-        columns: names and cells.
-        left: names of the columns of words.
-    """
-    form = "".join("l" if name in left else "r" for name, _ in columns)
-    rows = [[_latex(name) for name, _ in columns]]
-    rows += [
-        [_latex(cell) for cell in cells]
-        for cells in zip(*(cells for _, cells in columns), strict=True)
-    ]
-    head, *body = [" & ".join(cells) + r" \\" for cells in rows]
-    lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _latex(text: str) -> str:
-    text = re.sub(r"(?<![\w-])-(?=\d)", "\0", text)  # a minus sign, not a hyphen
-    return "".join(LATEX.get(letter, letter) for letter in text).replace("\0", "$-$")
 
 
 def html_page(markdown: str, folder: Path) -> str:
-    """A Markdown page with its pictures as one HTML file that needs no network.
+    """The page.
 
     Args:
-        markdown: of the page; pictures are named as PNG files beside it.
+        markdown: pictures are named as PNG files beside it.
         folder: where each picture lies as SVG too.
     """
     from markdown_it import MarkdownIt
@@ -85,23 +24,19 @@ def html_page(markdown: str, folder: Path) -> str:
         flags=re.DOTALL,
     )
     title = re.search(r"<h1>(.*?)</h1>", body)
-    heading = title[1] if title else html.escape(folder.name)
-    return PAGE.format(title=heading, style=STYLE, body=_with_contents(body))
+    return PAGE.format(title=title[1] if title else "", style=STYLE, body=_with_contents(body))
 
 
 def _figure(svg: Path, label: str, caption: str) -> str:
-    """The drawing itself in the page, named for those who cannot see it."""
+    """The drawing itself in the page, named for those who cannot see it.
+
+    Its marks and clips get names of their own: all drawings count theirs from one.
+    """
     text = svg.read_text(encoding="utf-8")
-    drawing = text[text.index("<svg") :].replace(
-        "<svg ", f'<svg role="img" aria-label="{label}" ', 1
-    )
+    drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{svg.stem}-", text[text.index("<svg") :])
+    drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     words = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><div class="wide">{_own_ids(drawing, svg.stem)}</div>{words}</figure>'
-
-
-def _own_ids(drawing: str, name: str) -> str:
-    """A drawing whose marks and clips are its own: all drawings count theirs from one."""
-    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    return f'<figure><div class="wide">{drawing}</div>{words}</figure>'
 
 
 def _with_contents(body: str) -> str:

@@ -1,0 +1,316 @@
+"""``qvbench report --wandb``: a report of the runs that W&B has; only those it lacks are sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qvbench.errors import UserError
+from qvbench.report.comparison import Comparison
+from qvbench.report.figures import looks
+from qvbench.report.runs import Run
+from qvbench.training.wandb_account import has_wandb_key
+
+LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
+COSTS = ("parameters/total", "flops_per_target_token/train", "cache_per_token/self")
+LOGGED = "logged_steps"
+"""Config key of a run that a report logged: how far it had come then."""
+
+
+def publish(target: str, comparison: Comparison, folder: Path) -> None:
+    """Send runs that W&B does not have, label all for this comparison, and save its report.
+
+    A run that is there already, live or from an earlier report, stays as it is; one that W&B kept
+    on this machine is synced; the others are logged from their curves. Labels stand under config
+    keys and a tag of this comparison's own, so that reports can share a run.
+
+    Args:
+        target: ``PROJECT`` or ``ENTITY/PROJECT``.
+        comparison: of the runs.
+        folder: the results folder, written.
+
+    Raises:
+        UserError: the target is none, a package is missing, or W&B refuses.
+    """
+    entity, slash, project = target.rpartition("/")
+    if not project or "/" in entity or bool(slash) != bool(entity):
+        raise UserError(f"--wandb {target!r}: give PROJECT or ENTITY/PROJECT")
+    try:
+        import wandb_workspaces.reports.v2 as reports
+    except ImportError as error:
+        raise UserError(
+            "--wandb: a report on W&B needs wandb-workspaces; `pip install qvbench[reports]`"
+        ) from error
+    api = _connect(target, entity)
+    if isinstance(api, str):
+        _keep_offline(api, project, entity, comparison.runs)
+        return
+    entity = entity or api.default_entity
+    path, suite = f"{entity}/{project}", _suite(comparison, folder)
+    with _one_line("the project cannot be read"):
+        there = {run.id: run for run in _listed(lambda: api.runs(path, lazy=False))}
+        saved = {r.description: r.url for r in _listed(lambda: api.reports(path))}
+    done = Counter(_send(run, there.get(wandb_id(run)), project, entity) for run in comparison.runs)
+    print("W&B      " + ", ".join(f"{count} {word}" for word, count in done.items()), flush=True)
+    with _one_line("the runs are there, the report fails"):
+        for variant in comparison.variants:
+            gaps = comparison.gaps(variant)
+            for run in variant.runs:
+                on_server = api.run(f"{path}/{wandb_id(run)}")
+                _label(on_server, run, suite, variant.label, gaps.get(run.seed))
+        own = f"qvbench report: {suite}"
+        title = comparison.title[:128]
+        report = reports.Report(project, entity, title, own, width="fluid")
+        report = reports.Report.from_url(saved[own]) if own in saved else report
+        report.title = title
+        page = (folder / "README.md").read_text(encoding="utf-8")
+        report.blocks = blocks(page, comparison, suite, entity, project)
+        report.save()
+        print(f"W&B      report: {report.url}")
+
+
+def _suite(comparison: Comparison, folder: Path) -> str:
+    """What tells this comparison from others that share its runs; a key in W&B's config."""
+    known = comparison.runs[0].record.get("suite") if comparison.suite else None
+    return re.sub(r"\W", "_", str(known or folder.name))
+
+
+# Runs
+
+
+def wandb_id(run: Run) -> str:
+    """The id under which ``fit`` logged a run; else one that is the same whenever it is sent."""
+    kept = _kept(run.folder)
+    known = run.record.get("wandb_id") or (_id_of(kept[0]) if kept else None)
+    keys = ("id", "seed", "git", "identity", "data_fingerprint")
+    text = json.dumps([*(run.record.get(key) for key in keys), run.config], sort_keys=True)
+    return str(known or hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _kept(place: Path | None) -> list[Path]:
+    """Folders of the runs that W&B keeps under ``wandb/`` of a place, the oldest first."""
+    found = place.glob("wandb/*run-*-*") if place is not None else ()
+    return sorted((f for f in found if f.is_dir()), key=lambda f: f.name.partition("run-")[2])
+
+
+def _id_of(folder: Path) -> str:
+    """The id in ``[offline-]run-<time>-<id>``."""
+    return folder.name.partition("run-")[2].partition("-")[2]
+
+
+def _kept_of(run: Run) -> list[Path]:
+    """What training kept of a run, or else the latest that a report kept of it."""
+    here = _kept(Path(os.environ.get("WANDB_DIR") or "."))
+    return _kept(run.folder) or [folder for folder in here if _id_of(folder) == wandb_id(run)][-1:]
+
+
+def config_of(run: Run) -> dict[str, Any]:
+    """The resolved config under its own keys, and labels."""
+    return run.config | {key: run.record[key] for key in LABELS if key in run.record}
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """Final metrics and costs."""
+    record = run.record
+    costs = {cost: run.cost(*cost.split("/")) for cost in (*COSTS, "steps", "wall_seconds")}
+    return {k: v for k, v in (record["metrics"] | costs).items() if v is not None}
+
+
+def history_of(run: Run) -> dict[int, dict[str, float]]:
+    """The curves' values by step, with both axes."""
+    steps: dict[int, dict[str, float]] = {}
+    for metric, points in run.curves.items():
+        for p in points:
+            axes = {"target_tokens": p.target_tokens, "seconds": p.seconds}
+            steps.setdefault(p.step, axes)[metric] = p.value
+    return dict(sorted(steps.items()))
+
+
+def _send(run: Run, there: Any, project: str, entity: str) -> str:
+    """Bring one run to the server; gives what was done."""
+    steps = run.record.get("steps") or 0
+    if there is not None and there.config.get(LOGGED, steps) >= steps:
+        return "there already"
+    folders = _kept_of(run)
+    if there is not None or not folders:
+        _log(run, project, entity, online=True)
+        return "logged"
+    command = [sys.executable, "-m", "wandb", *sync_args(folders, wandb_id(run), project, entity)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise UserError(f"W&B: {folders[0]} cannot be synced: {lines[-1]}")
+    return "synced"
+
+
+def sync_args(folders: Sequence[Path], run_id: str, project: str, entity: str) -> list[str]:
+    """The arguments after ``wandb`` that upload all parts of one run under one id."""
+    args = ["sync", "--include-online", "--include-synced", "--id", run_id, "--project", project]
+    return [*args, *(["--entity", entity] if entity else []), *map(str, folders)]
+
+
+def _log(run: Run, project: str, entity: str, online: bool) -> Path:
+    """Log a run from its curves; gives the folder that W&B wrote."""
+    import wandb
+
+    quiet = ("silent", "disable_code", "disable_git")
+    not_of_the_run = ("x_disable_machine_info", "x_disable_meta", "x_disable_stats")
+    settings: dict[str, Any] = dict.fromkeys((*quiet, *not_of_the_run), True)
+    with _one_line(f"{run.id} cannot be logged"):
+        tracked = wandb.init(
+            project=project,
+            entity=entity or None,
+            id=wandb_id(run),
+            name=run.id,
+            group=run.id.rpartition("/")[0],
+            job_type="train",
+            config=config_of(run) | {LOGGED: run.record.get("steps") or 0},
+            mode="online" if online else "offline",
+            resume="allow" if online else None,
+            reinit="finish_previous",
+            settings=wandb.Settings(console="off", **settings),
+        )
+        tracked.define_metric("*", step_metric="target_tokens")
+        for step, values in history_of(run).items():
+            tracked.log(values, step=step)
+        tracked.summary.update(summary_of(run))
+        folder = Path(tracked.dir).parent
+        tracked.finish()
+    return folder
+
+
+def _label(there: Any, run: Run, suite: str, label: str, gap: float | None) -> None:
+    """Add to a run on the server its place in this comparison, and what it was logged without."""
+    config = {key: value for key, value in config_of(run).items() if key not in there.config}
+    config["variants"] = {**there.config.get("variants", {}), suite: label}
+    summary = {key: value for key, value in summary_of(run).items() if key not in there.summary}
+    summary |= {} if gap is None else {f"minus_baseline/{suite}": gap}
+    there.config.update(config)
+    there.summary.update(summary)
+    there.tags = sorted({*there.tags, suite})
+    there.update()
+
+
+def _keep_offline(reason: str, project: str, entity: str, runs: Sequence[Run]) -> None:
+    """Write what is not kept yet, and say what uploads it."""
+    folders = [f for run in runs for f in _kept_of(run) or [_log(run, project, entity, False)]]
+    places = sorted({f"{os.path.relpath(folder.parent)}/*run-*" for folder in folders})
+    several = f" (and {len(places) - 1} more folders)" if len(places) > 1 else ""
+    print(
+        f"W&B      {reason}: {len(runs)} runs are kept offline; to upload them and make the "
+        "report, give this command again online; the runs alone: "
+        f"wandb sync --project {project} {places[0]}{several}"
+    )
+
+
+# Server
+
+
+def _connect(target: str, entity: str) -> Any:
+    """W&B's public API, or in words why nothing can be sent now."""
+    mode = os.environ.get("WANDB_MODE", "")
+    if mode == "disabled":
+        raise UserError("--wandb: WANDB_MODE=disabled switches W&B off; unset it")
+    if mode in ("offline", "dryrun"):
+        return f"WANDB_MODE={mode}"
+    if not has_wandb_key():
+        return "no API key found (WANDB_API_KEY or `wandb login`)"
+    import wandb
+
+    try:
+        api = wandb.Api(timeout=30)
+        default = api.default_entity
+    except Exception as error:  # W&B's own, and those of the libraries that it stands on
+        return _first_line(error)
+    if not entity and not default:
+        raise UserError(f"--wandb {target}: the key has no default entity; give ENTITY/PROJECT")
+    return api
+
+
+def _listed(found: Callable[[], Any]) -> list[Any]:
+    """What a project holds; empty where the project is still to be made."""
+    try:
+        return list(found())
+    except ValueError:  # W&B's word for a project that is not there
+        return []
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Errors of W&B's, and of the libraries that it stands on, as one of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"W&B: {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+# Report
+
+
+def blocks(page: str, comparison: Comparison, suite: str, entity: str, project: str) -> list[Any]:
+    """Panels over exactly these runs, by variant; then the sections of the page, as text."""
+    import wandb_workspaces.reports.v2 as reports
+
+    text = re.sub(r"!\[[^\]]*\]\([\w-]+\.png\)\n\n[^\n]*\n*", "", page)  # figures with captions
+    found: list[Any] = [reports.TableOfContents(), reports.H2("Runs")]
+    found += [_grid(comparison, suite, entity, project)]
+    for section in re.split(r"(?m)^(?=## )", text):
+        heading, _, rest = section.partition("\n")
+        found += [reports.H2(heading[3:])] if heading.startswith("## ") else []
+        found += [reports.MarkdownBlock(rest.strip())] if rest.strip() else []
+    return found
+
+
+def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
+    """Curves, means with their spread, differences and costs, and a table grouped by variant."""
+    import wandb_workspaces.reports.v2 as reports
+    from wandb_workspaces import expr
+
+    metric, key, ids = comparison.metric, f"variants.{suite}", list(map(wandb_id, comparison.runs))
+    look, group = looks(comparison.variants), reports.Config(key)
+    runset = reports.Runset(
+        entity=entity,
+        project=project,
+        name="runs",
+        filters=expr.And(expr.Metric("ID").isin(ids)),
+        groupby=[f"config.{key}"],
+        pinned_columns=[f"summary:{name}" for name in (metric.name, *COSTS)],
+    )
+    by: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "max_runs_to_show": len(ids)}
+    by |= {"groupby_rangefunc": "minmax"}
+    line: dict[str, Any] = by | {"smoothing_type": "none", "title_y": comparison.axis}
+    bar: dict[str, Any] = by | {"max_bars_to_show": len(ids)}
+    plots: list[Any] = [
+        reports.LinePlot(title=f"{metric.label} by {x}", x=x, y=[metric.name], title_x=x, **line)
+        for x in ("target_tokens", "seconds")
+    ]
+    shown = {f"{metric.label}, mean and range of the seeds": metric.name}
+    if comparison.baseline is not None:
+        shown[f"{metric.label} minus that of {comparison.baseline.label}"] = (
+            f"minus_baseline/{suite}"
+        )
+    plots += [reports.BarPlot(title=title, metrics=[name], **bar) for title, name in shown.items()]
+    for cost in COSTS:
+        if any(cost in summary_of(run) for run in comparison.runs):
+            x, y = reports.SummaryMetric(cost), reports.SummaryMetric(metric.name)
+            plots.append(reports.ScatterPlot(title=f"{metric.label} by {cost}", x=x, y=y))
+    for place, plot in enumerate(plots):
+        plot.layout = reports.Layout(x=12 * (place % 2), y=10 * (place // 2), w=12, h=10)
+    colors: dict[Any, Any] = {
+        reports.RunsetGroup("runs", (reports.RunsetGroupKey(group, v.label),)): look[v.name].color
+        for v in comparison.variants
+    }
+    return reports.PanelGrid(runsets=[runset], panels=plots, custom_run_colors=colors)

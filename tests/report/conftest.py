@@ -1,0 +1,11 @@
+"""Fixtures of the report's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, which take seconds to draw."""
+    monkeypatch.setattr("qvbench.cli.report.draw_figures", lambda *_: {})

@@ -1,0 +1,148 @@
+"""What the figures show: their frames, the seeds in them, one look per variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.axes import Axes
+
+from qvbench.report import figures
+from qvbench.report.comparison import Comparison
+from qvbench.report.figures import HIGHLIGHTED, Place, band, front, looks, lowest_usual
+from tests.report.helpers import compared, report, write_variant
+
+
+def write_curves(folder: Path, gained: float) -> None:
+    """Validations of which two lie in the first fifth."""
+    rows = ["step,epoch,target_tokens,seconds,metric,value"]
+    rows += [f"{n},,{n * 1000},{60 * n},val/accuracy,{50 + n + gained}" for n in range(1, 11)]
+    (folder / "curves.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_many(root: Path, count: int, **changes: object) -> Comparison:
+    """Several variants, each a tenth of a point above the one before."""
+    for place in range(count):
+        name = f"m{place}" if place else "qkv"
+        for folder in write_variant(root, name, [90.0 + place, 90.5 + place], place, **changes):
+            write_curves(folder, 0.1 * place)
+    return compared(sorted((root / "runs").iterdir()))
+
+
+def axes_of(drawn: tuple[object, str] | None) -> list[Axes]:
+    assert drawn is not None
+    figure = drawn[0]
+    plt.close("all")
+    return list(figure.axes)  # type: ignore[attr-defined]
+
+
+def test_views_frame_their_parts(tmp_path: Path) -> None:
+    """Catches an enlargement of the wrong part, or one that cuts off the band."""
+    comparison = write_many(tmp_path, 2)
+    whole, late = axes_of(figures.accuracy(comparison))
+    assert whole.get_xlim() == (0, pytest.approx(0.0102))
+    assert late.get_xlim() == (pytest.approx(0.005), pytest.approx(0.0102))
+    assert late.get_ylim()[0] < 55
+    assert late.get_ylim()[1] > 60.1
+    early, gain = axes_of(figures.early(comparison))
+    assert early.get_xlim() == (0, pytest.approx(0.00204)), "what lies a little beyond is in it"
+    assert early.get_ylim()[0] < 51
+    assert 52.1 < early.get_ylim()[1] < 53
+    assert gain.get_ylabel() == "minus that of qkv (points)"
+    (timed,) = axes_of(figures.time(comparison))
+    assert timed.get_xlim() == (pytest.approx(0.95 * 5), pytest.approx(1.02 * 10))
+
+
+def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
+    """Catches means of other seeds, or of steps that some seeds never reached."""
+    for place, name in enumerate(("qkv", "qv")):
+        for seed, folder in enumerate(write_variant(tmp_path, name, [90.0, 90.5, 91.0], place), 1):
+            write_curves(folder, seed * 0.5 * place)
+    runs = tmp_path / "runs"
+    (runs / "trial-qkv" / "seed-3" / "run.json").unlink()
+    longer = runs / "trial-qv" / "seed-1" / "curves.csv"
+    longer.write_text(longer.read_text() + "11,,11000,660,val/accuracy,99\n")
+    comparison = compared([f for f in runs.glob("*/*") if (f / "run.json").exists()])
+    base, other = comparison.variants
+    curve = band(other, base)
+    assert (curve.mean, curve.low, curve.high) == ([0.75] * 10, [0.5] * 10, [1.0] * 10)
+    own = band(other)
+    assert own.tokens[:2] == [0.001, 0.002]
+    assert (own.mean[-1], own.low[-1], own.high[-1]) == (61.0, 60.5, 61.5)
+    assert own.minutes[-1] == 10
+
+
+def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
+    """Catches more lines than colors tell apart, and a baseline among the gray."""
+    comparison = write_many(tmp_path, HIGHLIGHTED + 3)
+    whole, _ = axes_of(figures.accuracy(comparison))
+    _, names = whole.get_legend_handles_labels()
+    assert len(names) == HIGHLIGHTED
+    assert "m1" not in names
+    assert len(whole.lines) == HIGHLIGHTED + 3
+    shown = figures.highlighted(comparison, [v.name for v in comparison.variants])
+    assert shown[:2] == ["qkv", f"m{HIGHLIGHTED + 2}"]
+
+
+def test_a_mechanism_has_one_color(tmp_path: Path) -> None:
+    """Catches colors by place, which change a mechanism's from page to page."""
+    runs = write_variant(tmp_path, "a", [90.0, 91.0], mechanism="qv", position="rope")
+    runs += write_variant(tmp_path, "b", [90.0, 91.0], 1, mechanism="qv")
+    runs += write_variant(tmp_path, "c", [90.0, 91.0], 2, mechanism="new", position="new")
+    look = looks(compared(runs).variants)
+    alone = looks(compared(runs[4:]).variants)
+    assert look["a"].color == look["b"].color
+    assert (look["a"].style, look["a"].marker) != (look["b"].style, look["b"].marker)
+    assert look["c"] == alone["c"]
+
+
+def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
+    """Catches one seed of ten far from its interval, whose tick would lie outside the picture."""
+    write_variant(tmp_path, "qkv", [90.0] * 10)
+    write_variant(tmp_path, "qv", [89.0 + n / 10 for n in range(9)] + [70.0], 1)
+    comparison = compared(sorted((tmp_path / "runs").iterdir()))
+    (axes,) = axes_of(figures.differences(comparison))
+    left, right = axes.get_xlim()
+    interval = comparison.tests["qv"].difference
+    assert interval.low is not None
+    assert interval.low > -8, "the frame of the interval alone would be narrower"
+    assert left < -20 < 0 < right
+
+
+@pytest.mark.parametrize(("behind", "framed"), [(5.0, True), (40.0, False)])
+def test_a_row_is_out_of_range_only_where_it_would_squeeze_the_others(
+    tmp_path: Path, behind: float, framed: bool
+) -> None:
+    """Catches a row that stands apart and could be shown, or one that makes others a stroke."""
+    write_variant(tmp_path, "qkv", [90.0, 90.0])
+    for place in range(5):
+        write_variant(tmp_path, f"m{place}", [95.0 + place / 10, 95.1 + place / 10], place + 1)
+    write_variant(tmp_path, "last", [90.0 - behind, 90.1 - behind], 6)
+    (axes,) = axes_of(figures.differences(compared(sorted((tmp_path / "runs").iterdir()))))
+    assert (axes.get_xlim()[0] < -behind) == framed
+    assert ("out of the axis" in "".join(text.get_text() for text in axes.texts)) == (not framed)
+
+
+def test_the_front_holds_what_nothing_cheaper_beats() -> None:
+    """Catches a point that costs as much and is worse, or a front turned round."""
+    found = [Place("a", 2, 70), Place("b", 1, 69), Place("c", 2, 71), Place("d", 3, 71)]
+    assert [place.name for place in front(found)] == ["b", "c"]
+    assert [place.name for place in front(found, higher_is_better=False)] == ["b"]
+
+
+def test_what_lies_far_below_does_not_set_the_frame() -> None:
+    """Catches one collapsed variant that presses all others flat."""
+    assert lowest_usual([94.0, 93.5, 93.0, 94.2, 92.8, 60.0]) == 92.8
+    assert lowest_usual([94.0, 93.0, 90.0, 92.0]) == 90.0
+    assert lowest_usual([94.0, 60.0]) == 60.0
+
+
+def test_figures_are_on_the_page(tmp_path: Path) -> None:
+    """Catches a figure that the page leaves out, or one with names of files in it."""
+    write_many(tmp_path, 3, cache_per_token={"self": 64})
+    page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
+    for name in ("accuracy", "early", "time", "differences"):
+        assert f"({name}.png)" in page
+        assert (tmp_path / "out" / f"{name}.svg").is_file()
+    assert "minus" in (tmp_path / "out" / "early.svg").read_text()

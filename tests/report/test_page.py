@@ -1,0 +1,178 @@
+"""The page: what it says of the comparison, and its other formats."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qvbench.report.tables import csv_table, latex_table, p_text
+from tests.report.helpers import add_counts, add_lines, report, rows_of, write_run, write_variant
+
+COLUMNS = [("variant", ["QV_x \u00d7", "a"]), ("95 % gap", ["-0.25", "-"]), ("n", ["1,234", "5"])]
+
+
+def config(mechanism: str, seed: int) -> str:
+    attention = {"class_path": f"qvbench.attention.{mechanism}", "init_args": {"bias": False}}
+    model = {"attention": attention, "network": {"class_path": "N", "init_args": {"d_model": 8}}}
+    return yaml.safe_dump({"seed_everything": seed, "model": model, "data": {"seed": seed}})
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two variants of three seeds, with all that a run can leave."""
+    root = tmp_path_factory.mktemp("page")
+    tested = {"tested_checkpoint": "averaged.ckpt"}
+    ends = {"qkv": [92.0, 93.2, 94.2], "qv": [91.0, 92.0, 93.3]}
+    for place, (name, share, wrong) in enumerate((("qkv", 0.7, 0.1), ("qv", 0.5, 0.3))):
+        cache = {"cache_per_token": {"self": 64 - place, "cross": 32}, "mechanism": name}
+        for seed, folder in enumerate(
+            write_variant(root, name, ends[name], place, **cache, **tested), 1
+        ):
+            (folder / "config.yaml").write_text(config(name.upper(), seed))
+            add_counts(folder, seed, share)
+            add_lines(folder, seed, wrong)
+    report(root / "out", *sorted((root / "runs").iterdir()), "--title", "A < B")
+    return root / "out"
+
+
+def page_of(output: Path) -> str:
+    return (output / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_was_found(output: Path) -> None:
+    """Catches a verdict turned round, a section lost, a pair of seeds not used."""
+    page = page_of(output)
+    for words in (
+        "# A < B\n",
+        "Against QKV: **1 worse** (QV).",
+        "- Worse than the baseline: QV (-1.03).",
+        "| QV | 92.10 | 89.24 to 94.96 | -1.03 | -1.41 to -0.65 | 0.007 | 0.996 | worse |",
+        "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
+        "![Difference to the baseline, with 95 % intervals](differences.png)",
+        "`averaged.ckpt` (the mean of the weights",
+        "this suite's reading",
+        "`test/bleu_tokenised`: `tok:none`",
+    ):
+        assert words in page
+    assert "Better than the baseline" not in page
+    assert page.count("3 of 3 (p < 0.001) |") == 2, "bootstrap and randomization"
+    # deviation 0.1528: the paper's 0.0386 points need (1.96 + 0.84)^2 (0.1528 / 0.0386)^2, and 2
+    gap = "- 0.0386 points (QV-Ka with two heads' widths behind QKV): 125 seeds"
+    assert f"{gap} (deviation 0.153, pooled over the rows of this table)" in page
+    low, high = map(float, rows_of(output)["qv"]["paired, other sentences too"].split(" to "))
+    assert low < -20 < high < 0
+    assert not rows_of(output)["qkv"]["paired, other sentences too"]
+
+
+def test_the_page_holds_its_commands(output: Path) -> None:
+    """Catches a page with BLEU whose commands never translate, or that makes another page."""
+    page = page_of(output)
+    assert "`suites/trial.yaml`" in page
+    assert "qvbench sweep --suite trial --seeds 1 2 3 --trainer.max_steps 5\n" in page
+    loop = "for run in runs/trial-qkv/seed-* runs/trial-qv/seed-*; do\n"
+    assert f'{loop}  qvbench test --ckpt_path "$run/checkpoints/averaged.ckpt"\ndone\n' in page
+    again = "qvbench report --suite trial --seeds 1 2 3 --trainer.max_steps 5"
+    assert f"{again} --output {output} --title 'A < B'\n" in page
+
+
+def test_the_table_to_quote_is_the_first_of_the_page(output: Path) -> None:
+    """Catches a page that quotes other verdicts than the report's, or costs with them."""
+    table, page = (output / "table.md").read_text(encoding="utf-8"), page_of(output)
+    assert page[page.index("| variant |") :].startswith(table)
+    assert "parameters" not in table
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_rows_are_told_by_their_revision(tmp_path: Path) -> None:
+    """Catches two revisions on a page that does not say which rows are whose."""
+    runs = write_variant(tmp_path, "qkv", [92.0, 93.2], mechanism="qkv")
+    assert "- abacus, 2 thread(s)" in (page := report(tmp_path / "one", *runs))
+    assert "seeds" not in page[page.index("## Machine") :]
+    changed = {"git": "fedcba9876543210+dirty", "mechanism": "qv"}
+    runs += write_variant(tmp_path, "qv", [91.0], 1, **changed)
+    page = report(tmp_path / "out", *runs)
+    assert "revision fedcba987654 with uncommitted changes: QV (seeds 1)" in page
+    assert "revision 0123456789ab: QKV (seeds 1, 2)" in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(
+    tmp_path: Path,
+) -> None:
+    """Catches the base config in its place, which is another variant."""
+    one = write_run(tmp_path, "qv-b", "agf", [50.0], variant="qv", suite="s")
+    two = write_run(tmp_path, "qv-c", "agf", [50.0], tested_checkpoint="last.ckpt")
+    page = report(tmp_path / "out", one, two)
+    assert "out/runs/qv-b-seed-1.yaml --seed_everything 1" in page
+    assert "--config qv-b.yaml" not in page
+    assert "qvbench test --ckpt_path runs/qv-c/seed-1/checkpoints/last.ckpt" in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_checkpoints_of_several_rules_are_named(tmp_path: Path) -> None:
+    """Catches scores of the best and of averaged weights in one column, and nobody told."""
+    a = write_run(tmp_path, "qv-d", "agf", [50.0], tested_checkpoint="averaged.ckpt")
+    b = write_run(tmp_path, "qv-e", "agf", [50.0], tested_checkpoint="last.ckpt")
+    assert "**The runs differ in it.**" in report(tmp_path / "two", a, b)
+    assert "differ in it" not in report(tmp_path / "one", a)
+
+
+def test_a_run_without_curves_has_a_row_and_no_figure(tmp_path: Path) -> None:
+    """Catches a crash over the one run that lost its curves."""
+    run = write_run(tmp_path, "qv-d", "agf", [50.0])
+    (run / "curves.csv").unlink()
+    assert "accuracy.png" not in report(tmp_path / "out", run)
+    assert not (tmp_path / "out" / "accuracy.png").exists()
+
+
+def test_a_csv_is_for_programs() -> None:
+    """Catches separators of thousands, which make text of numbers, and dashes for None."""
+    rows = list(csv.reader(csv_table(COLUMNS).splitlines()))
+    assert rows[1:] == [["QV_x \u00d7", "-0.25", "1234"], ["a", "", "5"]]
+
+
+def test_latex_compiles(output: Path) -> None:
+    """Catches an underscore or a per cent sign, which stop LaTeX, and hyphens for minus signs."""
+    lines = latex_table(COLUMNS).splitlines()
+    assert lines[0] == r"\begin{tabular}{lrr}"
+    assert lines[2] == r"variant & 95 \% gap & n \\"
+    assert lines[4:6] == [r"QV\_x $\times$ & $-$0.25 & 1,234 \\", r"a & - & 5 \\"]
+    result, costs = ((output / f"{n}.tex").read_text().splitlines() for n in ("table", "costs"))
+    assert result[2].startswith(r"variant & seeds & validation accuracy (\%) & 95 \% interval &")
+    assert costs[2].startswith("variant & parameters & in attention & cache, self & cache, cross &")
+    assert len(result[4].split("&")) == len(result[2].split("&")) == 9
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0123, "0.012"), (0.0004, "< 0.001"), (0.0503, "0.0503"), (0.05003, "0.05003")],
+)
+def test_a_p_value_shows_its_side_of_the_level(p: float, text: str) -> None:
+    """Catches 0.0503 printed as 0.050 beside "inconclusive"."""
+    assert p_text(p) == text
+
+
+def test_the_html_page_stands_alone(output: Path) -> None:
+    """Catches a picture or a style that must be fetched, a title that is taken for a tag."""
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "<title>A &lt; B</title>" in page
+    assert page.count("<svg ") == 4, "no validation lies in the first fifth"
+    assert not re.search(r"<(img|link|script)|url\(http|src=", page)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids)), "a drawing that refers to another's marks"
+    assert "89.24 to 94.96</td>" in page
+
+
+def test_no_torch_is_needed() -> None:
+    """Catches tables that can only be made where models can be trained."""
+    code = (
+        "import sys, qvbench.cli.report, qvbench.report.figures, qvbench.report.wandb;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,213 @@
+"""Runs are read, gathered and found: from their own folders, and from results again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from qvbench.cli.experiment import resolve
+from qvbench.cli.report import main
+from qvbench.errors import UserError
+from qvbench.report.runs import load, runs_of_suite, with_profile
+from qvbench.sweep.plan import part_overrides, plan
+from qvbench.sweep.suite import read_suite
+from tests.report.helpers import (
+    add_counts,
+    add_lines,
+    compared,
+    contents,
+    report,
+    rows_of,
+    write_run,
+    write_variant,
+)
+from tests.sweep.conftest import write_suite
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """qv is clearly worse than qkv by counts, and by its translations."""
+    found = []
+    for name, share, wrong in (("qkv", 0.7, 0.1), ("qv", 0.5, 0.3)):
+        for seed, folder in enumerate(write_variant(tmp_path, name, [92.0, 92.4, 92.2]), 1):
+            add_counts(folder, seed, share)
+            add_lines(folder, seed, wrong)
+            found.append(folder)
+    return found
+
+
+def test_results_made_again_from_results_are_the_same(runs: list[Path], tmp_path: Path) -> None:
+    """Catches a published folder that nobody can make again, a cut digit, options not kept."""
+    options = ("--title", "T", "--baseline", "qv", "--margin", "0.25")
+    first = tmp_path / "out"
+    page = report(first, *runs, *options)
+    assert page.startswith("# T\n")
+    assert "±0.25 points" in page
+    assert f"--output {first} --title T --baseline qv --margin 0.25\n" in page
+    again = tmp_path / "again"
+    report(again, first)
+    a, b = contents(first), contents(again)
+    assert a.keys() == b.keys() >= {"accuracy.png", "differences.svg", "curves.csv", "report.json"}
+    assert [name for name in a if a[name] != b[name]] == []
+    assert (first / "runs" / "trial-qv-seed-1.lines.gz").is_file()
+    assert rows_of(again)["qkv"]["verdict"] == rows_of(first)["qkv"]["verdict"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_no_place_of_a_machine_is_published(runs: list[Path], tmp_path: Path) -> None:
+    """Catches somebody's home folder in the results of the world."""
+    corpus = {"class_path": "Text", "init_args": {"root": "/home/somebody"}}
+    trainer = {"max_steps": 5, "default_root_dir": "/home/somebody"}
+    config = {"trainer": trainer, "data": {"seed": 1, "corpus": corpus}}
+    for folder in runs:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    output = tmp_path / "out"
+    report(output, *runs)
+    kept = [file for file in output.rglob("*") if file.suffix in (".yaml", ".json", ".md", ".html")]
+    assert len(kept) > 12
+    assert not [file for file in kept if "/home/somebody" in file.read_text(encoding="utf-8")]
+    (run, *_) = load([output])
+    assert run.config["trainer"] == {"default_root_dir": None, "max_steps": 5}
+
+
+def test_a_folder_of_seeds_is_its_runs(runs: list[Path]) -> None:
+    """Catches runs lost, or given twice, between a folder and the folder above it."""
+    folders = sorted({run.parent for run in runs})
+    assert [run.id for run in load(folders)] == [run.id for run in load(runs)]
+    with pytest.raises(UserError, match="was given already"):
+        load([runs[0], runs[0]])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
+    """Catches a traceback, or a table that leaves a damaged run out."""
+    with pytest.raises(UserError, match="neither a run"):
+        load([tmp_path])
+    output = tmp_path / "out"
+    report(output, *runs)
+    for file, content, words in (
+        (runs[0] / "test-references.txt", b"one\n", "60 translations of the test set for 1"),
+        (runs[0] / "sentences.npz", b"no", r"sentences.npz: cannot be read"),
+        (
+            runs[0] / "curves.csv",
+            b"step,target_tokens,seconds,metric,value\n1,2,3,val/loss,x",
+            r"curves.csv:2: not a measurement",
+        ),
+        (runs[0] / "run.json", b"{", r"run.json: cannot be read"),
+        (runs[0] / "run.json", b"{}", r"run.json: not a run's record; it lacks"),
+        (output / "runs/trial-qv-seed-1.lines.gz", b"no", r"lines.gz: cannot be read"),
+        (output / "report.json", b"[]", r"report.json: cannot be read"),
+        (output / "bleu_tests.json", b"[1]", r"bleu_tests.json: cannot be read"),
+    ):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            main(
+                [
+                    str(runs[0] if file.parent == runs[0] else output),
+                    "--output",
+                    str(tmp_path / "o"),
+                ]
+            )
+        file.write_bytes(before)
+
+
+def test_other_sentences_are_not_paired(runs: list[Path]) -> None:
+    """Catches differences line by line of two validation sets, or of another tokenization."""
+    for folder in runs[:3]:
+        np.savez_compressed(
+            folder / "sentences.npz", tokens=np.full(9, 9), last_right=np.full(9, 5)
+        )
+    comparison = compared(runs)
+    assert comparison.crossed_difference(comparison.variants[1]) is None
+    assert comparison.variants[1].crossed is not None
+    np.savez_compressed(runs[0] / "sentences.npz", tokens=np.full(8, 9), last_right=np.full(8, 5))
+    assert compared(runs).variants[0].crossed is None
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_flops_of_a_profile_reach_the_records(tmp_path: Path) -> None:
+    """Catches FLOPs of another model, and ones that a results folder does not keep."""
+    runs = []
+    for name in ("qkv", "qv"):
+        runs += write_variant(tmp_path, name, [90.0, 90.5], mechanism=name)
+    shape = {"position": "agf", "parameters": {"total": 1234567, "attention": 1}}
+    profile = [
+        {"mechanism": name, "flops_per_target_token": {"train": flops}} | shape
+        for name, flops in (("qkv", 2e6), ("qv", 1e6))
+    ]
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(profile))
+    report(tmp_path / "b", *runs, "--profile", file)
+    report(tmp_path / "c", tmp_path / "b")
+    assert rows_of(tmp_path / "c")["qv"]["training FLOPs per target token"] == "1000000"
+    file.write_text('[{"mechanism": "qv"}]')
+    with pytest.raises(UserError, match=r"profile.json: not what `qvbench profile"):
+        with_profile([], file)
+
+
+# A suite's runs
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """The folder of the small suite, three of its four runs finished, one under another name."""
+    runs = plan(read_suite(write_suite(tmp_path)), tmp_path, resolve)
+    for place, run in enumerate(runs[:3]):
+        group = run.group.replace("one-", "elsewhere-")
+        labels = {"variant": group.partition("-")[0], "identity": run.identity}
+        write_run(tmp_path, group, "agf", [50.0, 60.0 + place], run.seed, **labels)
+    write_run(tmp_path, "other-01234567", "agf", [50.0], identity="0123456701234567")
+    return tmp_path
+
+
+@pytest.mark.parametrize("below", ["", "runs"])
+def test_runs_are_found_by_what_they_are(below: str, swept: Path) -> None:
+    """Catches a run of another name that is left out, one of another definition taken in."""
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept / below], resolve)
+    found = {(run.record["variant"], run.seed) for run in runs}
+    assert found == {("qv", 1), ("one", 1), ("qv", 2)}
+    assert {run.record["suite"] for run in runs} == {"pair"}
+    assert runs[0].record["sweep"]["rows"] == ["qv", "one"]
+    assert len(runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve, seeds=[2])) == 1
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_results_serve_another_suite(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a folder of which no second table can be made, or one with the first's title."""
+    monkeypatch.chdir(swept)
+    page = report(Path("results/pair"), "--suite", "pair.yaml", "--title", "Mine")
+    assert page.startswith("# Mine")
+    assert "**Planned and not run:** one (seeds 2)." in page
+    write_suite(swept, title="Again", baseline="one", margin=0.3).rename("again.yaml")
+    again = report(Path("results/again"), "results/pair", "--suite", "again.yaml")
+    assert again.startswith("# Again")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_nothing_found_says_how_to_make_it(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an empty page, and options that are silently without effect."""
+    monkeypatch.chdir(swept)
+    with pytest.raises(UserError, match="none of its runs in runs; `qvbench sweep --suite pair`"):
+        main(["--suite", "pair.yaml", "--trainer.max_steps", "3", "--output", "out"])
+    for args, words in (
+        (["runs", "--trainer.max_steps=3"], r"--trainer\.max_steps: belongs to a suite's runs"),
+        ([], "nothing to report"),
+        (["runs", "--margin", "0"], "--margin must be above 0"),
+    ):
+        with pytest.raises(UserError, match=words):
+            main([*args, "--output", "out"])
+
+
+def test_options_of_fit_are_told_from_the_reports() -> None:
+    """Catches the value of an option taken for a folder of runs."""
+    words = ["runs", "--trainer.max_steps", "3", "--suite", "x", "--data.merges=9", "--output", "o"]
+    own, overrides = part_overrides(words)
+    assert own == ["runs", "--suite", "x", "--output", "o"]
+    assert overrides == (("trainer.max_steps", "3"), ("data.merges", "9"))
+    with pytest.raises(UserError, match="needs a value"):
+        part_overrides(["--trainer.max_steps"])
