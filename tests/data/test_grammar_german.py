@@ -104,7 +104,7 @@ def children(side: Side, head: int) -> list[int]:
 
 
 def test_articles_agree_with_their_nouns(pairs: list[AnnotatedPair]) -> None:
-    """Bug: wrong gender, number or case between an article and its noun, adjectives between."""
+    """Catches wrong gender, number or case between an article and its noun, adjectives between."""
     seen = set()
     for pair in pairs:
         side = pair.target
@@ -123,7 +123,7 @@ def test_articles_agree_with_their_nouns(pairs: list[AnnotatedPair]) -> None:
 def test_objects_stand_in_the_verbs_case(
     pairs: list[AnnotatedPair], verbs: tuple[str, ...], ending: str
 ) -> None:
-    """Bug: "ich sehe der Mann": an object in the nominative, or in the other object case."""
+    """Catches "ich sehe der Mann": an object in the nominative, or in the other object case."""
     checked = 0
     for pair in pairs:
         side = pair.target
@@ -139,7 +139,7 @@ def test_objects_stand_in_the_verbs_case(
 
 
 def test_subjects_stand_in_the_nominative(pairs: list[AnnotatedPair]) -> None:
-    """Bug: "den Mann schläft": an opening subject that is declined as an object."""
+    """Catches "den Mann schläft": an opening subject that is declined as an object."""
     checked = 0
     for pair in pairs:
         side = pair.target
@@ -153,7 +153,7 @@ def test_subjects_stand_in_the_nominative(pairs: list[AnnotatedPair]) -> None:
 
 
 def test_relative_pronouns_agree_over_distance(pairs: list[AnnotatedPair]) -> None:
-    """Bug: a relative pronoun with the gender of the nearest noun, not of its own."""
+    """Catches a relative pronoun with the gender of the nearest noun, not of its own."""
     checked = 0
     for pair in pairs:
         side = pair.target
@@ -173,7 +173,7 @@ def test_relative_pronouns_agree_over_distance(pairs: list[AnnotatedPair]) -> No
 
 
 def test_prepositions_govern_their_case(pairs: list[AnnotatedPair]) -> None:
-    """Bug: a phrase built in another case than its preposition takes."""
+    """Catches a phrase built in another case than its preposition takes."""
     checked = 0
     for pair in pairs:
         side = pair.target
@@ -194,7 +194,7 @@ def finite_verb(side: Side, root: int) -> int:
 
 
 def test_main_clauses_have_the_verb_second(pairs: list[AnnotatedPair]) -> None:
-    """Bug: English order after a fronted time, place or clause."""
+    """Catches English order after a fronted time, place or clause."""
     fronted = 0
     for pair in pairs:
         side = pair.target
@@ -209,7 +209,7 @@ def test_main_clauses_have_the_verb_second(pairs: list[AnnotatedPair]) -> None:
 
 
 def test_yes_no_questions_have_the_verb_first(pairs: list[AnnotatedPair]) -> None:
-    """Bug: a question that is ordered like a statement."""
+    """Catches a question that is ordered like a statement."""
     auxiliaries = "do does did has have had is are was were will can could must should may am"
     asked = [
         pair.target
@@ -222,7 +222,7 @@ def test_yes_no_questions_have_the_verb_first(pairs: list[AnnotatedPair]) -> Non
 
 
 def test_subordinate_clauses_have_the_verb_last(pairs: list[AnnotatedPair]) -> None:
-    """Bug: verb second, or the participle behind the auxiliary, in a subordinate clause."""
+    """Catches verb second, or the participle behind the auxiliary, in a subordinate clause."""
     marks = ("weil", "obwohl", "dass", "ob", "wenn", "als", "bevor", "nachdem", "sobald", "bis")
     checked = 0
     for pair in pairs:
@@ -241,7 +241,7 @@ def test_subordinate_clauses_have_the_verb_last(pairs: list[AnnotatedPair]) -> N
 
 
 def test_separable_prefixes_close_their_clause(pairs: list[AnnotatedPair]) -> None:
-    """Bug: "steht auf heute", as English would have it."""
+    """Catches "steht auf heute", as English would have it."""
     prefixes = {verb.prefix for verb in VERBS if verb.prefix}
     found = set()
     for pair in pairs:
@@ -255,7 +255,7 @@ def test_separable_prefixes_close_their_clause(pairs: list[AnnotatedPair]) -> No
 
 
 def test_english_agrees(pairs: list[AnnotatedPair]) -> None:
-    """Bug: "she sleep", "they sleeps", "a apple"."""
+    """Catches "she sleep", "they sleeps", "a apple"."""
     plain = {"sleep", "see", "buy", "have", "want", "laugh", "work", "know", "are", "were", "am"}
     third = {"sleeps", "sees", "buys", "has", "wants", "laughs", "works", "knows", "is", "was"}
     for pair in pairs:

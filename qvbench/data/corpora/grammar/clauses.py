@@ -1,309 +1,341 @@
-"""Clauses: where the words of English and German go, given what the clause says.
-
-English keeps subject, verb and objects together and asks with *do*. German has the finite verb in
-second place of a main clause, first in a yes/no question and last in a subordinate clause;
-participles, infinitives and separable prefixes close the clause; pronouns and times come before
-other objects, negation, manner and place after them.
-"""
+"""Random clauses: verbs with fitting subjects, objects, adverbials and relative clauses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 
-from qvbench.data.corpora.grammar.lexicon import Verb
-from qvbench.data.corpora.grammar.tree import Phrase, Token
-from qvbench.data.corpora.grammar.verbs import BE, DO, HABEN, HAVE, MODALS, SEIN, WERDEN
+from qvbench.data.corpora.grammar import lexicon as lex
+from qvbench.data.corpora.grammar.lexicon import (
+    ACC,
+    COPULA,
+    DAT,
+    GEN,
+    NOM,
+    PLURAL,
+    RELATIVE,
+    Noun,
+    Verb,
+)
+from qvbench.data.corpora.grammar.phrases import NounPhrases, adjectives_for, nouns_of, sharing
+from qvbench.data.corpora.grammar.tree import Phrase, Rng, Token, compared, governed, pronoun, word
+from qvbench.data.corpora.grammar.word_order import VERB_LAST, Clause, realize
 
-MAIN, QUESTION, VERB_LAST, INFINITIVE = range(4)
-
-# Modals that English says with "to": form after a plain subject, third person, infinitive, past.
-TO_MODALS = {
-    "want": (("want", "want", "wants", "want"), "want", 0),
-    "wanted": (("wanted",) * 4, "want", 1),
-    "had": (("had",) * 4, "have", 1),
+PRESENT_TENSES = ("present", "future", "perfect", "can", "must", "should", "may", "want")
+PAST_TENSES = ("past", "pluperfect", "could", "had", "wanted")
+# Tenses, repeated as often as they should come up.
+TENSES = (
+    ("present",) * 32
+    + ("past",) * 24
+    + ("perfect",) * 12
+    + ("future",) * 8
+    + ("can",) * 5
+    + ("must",) * 4
+    + ("should", "want") * 3
+    + ("could", "had", "wanted", "pluperfect") * 2
+    + ("may",)
+)
+PLAIN_TENSES = ("present",) * 4 + ("past",) * 3 + ("perfect",) * 2 + ("future",)
+FRAMES = "I" * 5 + "T" * 11 + "D" * 3 + "G" * 3 + "P" * 4 + "L" * 3 + "M" * 3 + "S" * 2 + "K" * 5
+FRAME_SLOTS = {
+    "T": ("object",),
+    "D": ("object",),
+    "G": ("recipient", "object"),
+    "P": ("complement",),
+    "L": ("complement",),
+    "M": ("complement",),
+    "S": ("object", "complement"),
+    "K": ("predicate",),
+} | dict.fromkeys("ICAZ", ())
+# First words of objects that German puts before manner: "kauft den Apfel sofort", but "kauft sofort
+# einen Apfel", which is not generated.
+KNOWN = {"the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them"} | {
+    english for english, _ in lex.POSSESSIVES
 }
-# English particles that are prepositions of the object: they stay before it and depend on it.
-PREPOSITION_PARTICLES = {"for", "at", "to", "with"}
+# Things are put in, on, under, behind, in front of and next to something, but not "to" it.
+THINGS_GO = 6
+# Which groups of times go with which tense.
+TIME_GROUPS = {"present": "ap", "past": "av", "perfect": "", "pluperfect": "", "future": "af"}
+TIME_GROUPS |= {"could": "av", "had": "av", "wanted": "av"}
+TIMES_FOR = {
+    groups: tuple(time for time in lex.TIMES if time.group in groups)
+    for groups in ("ap", "av", "af")
+}
 
 
-@dataclass
-class Clause:
-    """What a clause says. ``subject`` may be a phrase without words (coordination, infinitive).
-
-    ``early`` and ``late`` are adverbs before and behind the German objects ("late" also holds
-    *nicht*); ``complement`` is a preposition's phrase or a place; ``after`` a dependent clause.
-    """
-
-    verb: Verb
-    tense: str
-    subject: Phrase
-    early: Phrase | None = None
-    late: Phrase | None = None
-    time: Phrase | None = None
-    recipient: Phrase | None = None
-    object: Phrase | None = None
-    manner: Phrase | None = None
-    complement: Phrase | None = None
-    predicate: Phrase | None = None
-    after: Phrase | None = None
-    passive: bool = False
-
-    def phrases(self) -> list[Phrase]:
-        """What depends on the content verb; subject and predicate do not."""
-        parts = (
-            self.early,
-            self.late,
-            self.time,
-            self.recipient,
-            self.object,
-            self.manner,
-            self.complement,
-            self.after,
-        )
-        return [part for part in parts if part is not None]
+@cache
+def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...]:
+    """Verbs of a frame that allow one of these subject and one of these object classes."""
+    return tuple(
+        verb
+        for verb in lex.VERBS
+        if verb.frame == frame
+        and (not subject or sharing(subject, verb.subjects))
+        and (not taking or sharing(taking, verb.objects))
+    )
 
 
-@dataclass
-class Group:
-    """The verbs of a clause in one language: the finite one, the others in order, and two heads.
-
-    Subjects and the clause itself hang on ``top``, objects on ``content``; they differ only where
-    English says "wants to".
-    """
-
-    finite: Token
-    rest: list[Token]
-    top: Token
-    content: Token
-    lexical: Token
-    particle: list[Token]
-
-    def verbs(self) -> list[Token]:
-        """The finite verb and the others, without the particle."""
-        return [self.finite, *(token for token in self.rest if token is not self.finite)]
+def english_relative(classes: str, case: int, after_preposition: bool = False) -> str:
+    """who, whom, that or which."""
+    if "H" in classes:
+        return "who" if case == NOM else "whom"
+    return "which" if after_preposition else "that"
 
 
-def english_group(clause: Clause, mode: int, inverted: bool) -> Group:
-    """Inflect the English verb; ``inverted`` questions and *not* need do-support."""
-    verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    linking = verb.frame == "K"
-    form = verb.participle if tense in ("perfect", "pluperfect") or clause.passive else verb.base
-    lexical = Token(form, "AUX" if linking else "VERB")
-    content = lexical
-    if linking and clause.predicate is not None and clause.predicate.english_head is not None:
-        content = clause.predicate.english_head
-        lexical.head = content
-    group = Group(lexical, [lexical], content, content, lexical, [])
-    negated = clause.late is not None and clause.late.english[0].form == "not"
-    support = (inverted or negated) and not linking
-    if mode == INFINITIVE:
-        group.finite = Token("to", "PART", content)
-    elif tense in TO_MODALS:
-        _to_modal(group, tense, agreement, support)
-    elif tense in MODALS or tense == "future":
-        group.finite = Token("will" if tense == "future" else tense, "AUX", content)
-    elif tense in ("perfect", "pluperfect"):
-        group.finite = Token(HAVE[tense == "pluperfect"][agreement], "AUX", content)
-    elif clause.passive:
-        group.finite = Token(BE[tense == "past"][agreement], "AUX", content)
-    elif support:
-        group.finite = Token(DO[tense == "past"][agreement], "AUX", content)
-    else:
-        lexical.form = verb.english[tense == "past"][agreement]
-        group.rest = []
-    if clause.passive and group.finite.form not in BE[0] + BE[1]:
-        group.rest.insert(-1, Token("be", "AUX", content))
-    group.particle = [Token(form, "ADP", content) for form in verb.particle]
-    return group
+def empty(of: Phrase) -> Phrase:
+    """A subject that is understood from another one: no words, the same agreement."""
+    phrase = Phrase([], [], of.agreement, of.gender, of.classes)
+    phrase.reflexive = of.reflexive
+    return phrase
 
 
-def _to_modal(group: Group, tense: str, agreement: int, support: bool) -> None:
-    forms, infinitive, past = TO_MODALS[tense]
-    group.top = Token(infinitive if support else forms[agreement], "VERB")
-    group.content.head = group.top
-    to = Token("to", "PART", group.content)
-    if support:
-        group.finite = Token(DO[past][agreement], "AUX", group.top)
-        group.rest = [group.top, to, *group.rest]
-    else:
-        group.finite = group.top
-        group.rest = [to, *group.rest]
+class Clauses:
+    """Draws clauses."""
 
+    def __init__(self, rng: Rng) -> None:
+        self.rng = rng
+        self.nouns = NounPhrases(rng, self.relative_clause)
 
-def german_group(clause: Clause, mode: int) -> Group:
-    """Inflect the German verb: ``rest`` is what closes the clause, in German order."""
-    verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    linking = verb.frame == "K"
-    lexical = Token("", "AUX" if linking else "VERB")
-    content = lexical
-    if linking and clause.predicate is not None and clause.predicate.german_head is not None:
-        content = clause.predicate.german_head
-        lexical.head = content
-    group = Group(lexical, [lexical], content, content, lexical, [])
-    if mode == INFINITIVE:
-        _zu_infinitive(group, verb)
-    elif tense in MODALS or tense == "future":
-        forms = WERDEN[0] if tense == "future" else MODALS[tense]
-        group.finite = Token(forms[agreement], "AUX", content)
-        lexical.form = verb.german_participle if clause.passive else verb.prefix + verb.infinitive
-        if clause.passive:
-            group.rest.append(Token("werden", "AUX", content))
-    elif tense in ("perfect", "pluperfect"):
-        auxiliary = SEIN if verb.sein else HABEN
-        group.finite = Token(auxiliary[tense == "pluperfect"][agreement], "AUX", content)
-        lexical.form = verb.german_participle
-    elif clause.passive:
-        group.finite = Token(WERDEN[tense == "past"][agreement], "AUX", content)
-        lexical.form = verb.german_participle
-    else:
-        lexical.form = verb.german[tense == "past"][agreement]
-        group.rest = []
-        if verb.prefix and mode == VERB_LAST:
-            lexical.form = verb.prefix + lexical.form
-        elif verb.prefix:
-            group.particle = [Token(verb.prefix, "ADP", content)]
-    return group
+    def subject(self, classes: str, *, definite: bool = False, depth: int = 0) -> Phrase:
+        """A pronoun, a name or a noun phrase in the nominative."""
+        if "H" in classes and self.rng.chance(0.24):
+            return pronoun(self.rng.pick(lex.PRONOUNS), NOM)
+        return self.nouns.noun_phrase(classes, NOM, definite=definite, depth=depth)
 
+    def tense(self, verb: Verb, subject: str, allowed: tuple[str, ...] = TENSES) -> str:
+        """A tense that can be told from the English form; things have no plans and duties."""
+        tense = self.rng.pick(allowed)
+        if "H" not in subject and tense not in PLAIN_TENSES:
+            tense = "past" if tense in PAST_TENSES else "present"
+        if tense == "past" and not verb.past_is_clear:
+            tense = "perfect" if "present" in allowed else "pluperfect"
+        return tense
 
-def _zu_infinitive(group: Group, verb: Verb) -> None:
-    """As in "zu lesen", but "aufzustehen"; there is no finite verb, so ``zu`` stands for it."""
-    lexical = group.rest[-1]
-    if verb.prefix:
-        lexical.form = f"{verb.prefix}zu{verb.infinitive}"
-        group.finite = lexical
-    else:
-        lexical.form = verb.infinitive
-        group.finite = Token("zu", "PART", group.content)
+    def verb(self, frames: str = FRAMES, subject: str = "") -> Verb:
+        """A verb of one of these frames that such a subject can have."""
+        while True:
+            frame = self.rng.pick(frames)
+            if frame == "K":
+                return COPULA
+            fitting = verbs_of(frame, subject)
+            if fitting:
+                return self.rng.skewed(fitting)
 
+    def clause(
+        self,
+        verb: Verb,
+        subject: Phrase | None = None,
+        *,
+        tenses: tuple[str, ...] = TENSES,
+        depth: int = 0,
+        gap: str = "",
+        adverbs: bool = True,
+    ) -> Clause:
+        """A clause of this verb.
 
-def _align(english: Group, german: Group) -> None:
-    """Say which English verbs the German ones render; every English one is rendered."""
-    verbs = english.verbs()
-    others = tuple(token for token in verbs if token is not english.lexical)
-    if german.finite is german.lexical:
-        german.lexical.of = (english.lexical, *others, *english.particle)
-    else:
-        extra = [token for token in german.rest if token is not german.lexical]
-        passive = tuple(token for token in others if token.form == "be") if extra else ()
-        german.finite.of = tuple(token for token in others if token not in passive)
-        german.lexical.of = (english.lexical, *english.particle)
-        for token in extra:
-            token.of = passive
-    for token in german.particle:
-        token.of = tuple(english.particle) or (english.lexical,)
+        Args:
+            subject: the subject, if it is settled.
+            tenses: what the tense is drawn from.
+            depth: as for noun phrases: 0 allows relative clauses.
+            gap: a slot to leave empty because its phrase stands at the front.
+            adverbs: whether times, places, manners and negation may be added.
+        """
+        negative = adverbs and self.rng.chance(0.1)
+        if subject is None:
+            allowed = verb.subjects or self.rng.pick(("H", "H", "ATVRCFBX"))
+            subject = self.subject(allowed, definite=negative, depth=depth)
+        clause = Clause(verb, self.tense(verb, subject.classes, tenses), subject)
+        if negative:
+            english = self.rng.pick(("not", "not", "never"))
+            clause.late = word(english, {"not": "nicht", "never": "nie"}[english], "PART")
+            if english == "never":
+                clause.late.english[0].pos = clause.late.german[0].pos = "ADV"
+            if clause.tense == "must":
+                clause.tense = "present"
+        self._fill(clause, gap, negative, depth)
+        if adverbs:
+            self._add_adverbs(clause, gap, negative, depth)
+        return clause
 
+    def _fill(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
+        """Fill the slots that the verb's frame has, but for the gap."""
+        verb = clause.verb
+        slots = FRAME_SLOTS[verb.frame]
+        if "recipient" in slots and gap != "recipient":
+            clause.recipient = self.object(clause, "H", DAT, negative, 1)
+        if "object" in slots and gap != "object":
+            case = DAT if verb.frame == "D" else ACC
+            inner = 1 if verb.frame == "S" else depth
+            clause.object = self.object(clause, verb.objects, case, negative, inner)
+        if "complement" in slots and gap != "complement":
+            clause.complement = self.complement(clause, negative, depth)
+        if "predicate" in slots:
+            clause.predicate = self.predicate(clause.subject, depth)
 
-def realize(
-    clause: Clause, mode: int, front: Phrase | None = None, inverted: bool = False
-) -> Phrase:
-    """Put a clause into order in both languages.
+    def complement(self, clause: Clause, definite: bool, depth: int) -> Phrase:
+        """What the verb takes with a preposition: an object, a place or a goal."""
+        frame = clause.verb.frame
+        if frame == "P":
+            english, german, case = clause.verb.preposition
+            classes = clause.verb.objects
+            inner = self.nouns.noun_phrase(classes, case, definite=definite, depth=depth)
+            return governed(english, german, inner)
+        if frame == "L":
+            return self.nouns.two_way(False)
+        if frame == "M":
+            return self._goal()
+        if self.rng.chance(0.3):
+            return self.nouns.preposition("into", "in", ACC, "K", depth=1)
+        return self.nouns.two_way(True, THINGS_GO)
 
-    Args:
-        clause: what it says; a phrase given as ``front`` must not also fill one of its slots.
-        mode: the place of the German finite verb.
-        front: what opens the clause: an adverbial, a question word, a relative pronoun or a
-            conjunction. With ``None`` the subject does.
-        inverted: whether English puts the auxiliary before the subject.
-    """
-    english = english_group(clause, mode, inverted)
-    german = german_group(clause, mode)
-    _align(english, german)
-    if english.finite.form == "can" and clause.late is not None and not inverted:
-        _cannot(clause, english.finite)
-    if clause.verb.frame == "P" and not clause.verb.preposition[0]:  # "remember": sich erinnern an
-        governed = clause.complement or front
-        if governed is not None:
-            governed.german[0].of = (english.lexical, *governed.german[0].of)
-    clause.subject.attach(english.top, german.top)
-    for phrase in clause.phrases():
-        phrase.attach(english.content, german.content)
-    if front is not None:
-        front.attach(english.content, german.content)
-    result = Phrase(_english_order(clause, english, front, inverted), [])
-    result.german = _german_order(clause, german, front, mode)
-    result.english_head = english.top
-    result.german_head = german.top
-    _attach_particle(clause, english, front)
-    return result
+    def object(self, clause: Clause, classes: str, case: int, definite: bool, depth: int) -> Phrase:
+        """A noun phrase, or a pronoun of another person than the subject."""
+        if "H" in classes and self.rng.chance(0.25):
+            person = {"mich": ("I", "we"), "uns": ("I", "we"), "dich": ("you",)}
+            same = person.get(clause.subject.reflexive, ())
+            others = [entry for entry in lex.PRONOUNS if entry.subject not in same]
+            return pronoun(self.rng.pick(others), case)
+        if case == ACC and not definite and clause.subject.english and self.rng.chance(0.03):
+            return self.nouns.noun_phrase(classes, case, kind="no", depth=1)
+        return self.nouns.noun_phrase(classes, case, definite=definite, depth=depth)
 
+    def _goal(self) -> Phrase:
+        if self.rng.chance(0.65):
+            return self.nouns.two_way(True)
+        return self.nouns.drawn_preposition(lex.PATHS)
 
-def _cannot(clause: Clause, finite: Token) -> None:
-    """Write "can not" as one word."""
-    if clause.late is not None and clause.late.english[0].form == "not":
-        finite.form = "cannot"
-        clause.late.german[0].of = (finite,)
-        clause.late = Phrase([], clause.late.german)
+    def predicate(self, subject: Phrase, depth: int) -> Phrase:
+        """An adjective: plain, with "very", or compared."""
+        adjective = self.rng.skewed(adjectives_for(subject.classes) or adjectives_for("T"))
+        roll = self.rng.random()
+        plain = word(adjective.english, adjective.german, "ADJ")
+        if not adjective.graded or roll > 0.4:
+            return plain
+        classes = subject.classes[:1] or "H"
+        if roll < 0.2:
+            plain.prepend(word("very", "sehr", "ADV"))
+            return plain
+        other = self.nouns.noun_phrase(classes, NOM, definite=True, depth=max(depth, 1))
+        if roll < 0.28:
+            plain.prepend(word("as", "so", "ADV"))
+            plain.append(governed("as", "wie", other))
+            return plain
+        phrase = compared(adjective.english_comparative, adjective.comparative)
+        phrase.append(governed("than", "als", other))
+        return phrase
 
+    def time(self, tense: str) -> Phrase | None:
+        """A time that this tense can have."""
+        groups = TIME_GROUPS.get(tense, "af")
+        if not groups:
+            return None
+        time = self.rng.pick(TIMES_FOR[groups])
+        source = [Token(form, tag) for form, tag in time.english]
+        target = [Token(form, tag) for form, tag in time.german]
+        for tokens in (source, target):
+            for token in tokens[:-1]:
+                token.head = tokens[-1]
+        for one, other in time.alignment:
+            target[other].of += (source[one],)
+        return Phrase(source, target)
 
-def _attach_particle(clause: Clause, english: Group, front: Phrase | None) -> None:
-    """A particle that is a preposition depends on its object, as other prepositions do."""
-    objects = clause.recipient or clause.object or front
-    if objects is None or objects.english_head is None or not english.particle:
-        return
-    if english.particle[-1].form in PREPOSITION_PARTICLES:
-        english.particle[-1].head = objects.english_head
+    def _add_adverbs(self, clause: Clause, gap: str, negative: bool, depth: int) -> None:
+        rng = self.rng
+        last = clause.object or clause.complement or clause.predicate
+        if last is not None and last.heavy:
+            return
+        roll = rng.random()
+        simple = clause.tense in ("present", "past")
+        action = clause.verb.frame not in "KLCAZ"
+        never = negative and not clause.negated
+        if roll < 0.22 and not never:
+            clause.time = self.time(clause.tense)
+        elif roll < 0.3 and simple and not negative:
+            clause.early = word(*rng.pick(lex.FREQUENCY), "ADV")
+        elif roll < 0.33 and clause.tense == "perfect" and clause.object is None and not negative:
+            clause.late = word("already", "schon", "ADV")
+        known = clause.object is None or clause.object.english[0].form in KNOWN
+        human = "H" in clause.subject.classes
+        if action and known and human and not negative and rng.chance(0.12):
+            clause.manner = word(*rng.pick(lex.MANNER), "ADV")
+        if (
+            clause.complement is None
+            and action
+            and not negative
+            and gap != "complement"
+            and rng.chance(0.2)
+        ):
+            clause.complement = self.circumstance()
 
+    def circumstance(self) -> Phrase:
+        """Where, with whom, when or why something is done."""
+        if self.rng.chance(0.55):
+            return self.nouns.two_way(False)
+        return self.nouns.drawn_preposition(lex.CIRCUMSTANCES)
 
-def _english_order(
-    clause: Clause, group: Group, front: Phrase | None, inverted: bool
-) -> list[Token]:
-    out = list(front.english) if front is not None else []
-    adverbs = [t for part in (clause.early, clause.late) if part is not None for t in part.english]
-    subject = clause.subject.english
-    before = group.finite.pos == "VERB"  # "often reads", but "is often", "has often read"
-    if inverted:
-        out += [group.finite, *subject, *adverbs]
-    elif before:
-        out += [*subject, *adverbs, group.finite]
-    else:
-        out += [*subject, group.finite, *adverbs]
-    out += group.rest
-    objects = [part for part in (clause.recipient, clause.object) if part is not None]
-    moved = bool(group.particle) and group.particle[-1].form not in PREPOSITION_PARTICLES
-    if moved and objects and objects[0].pronoun:  # "turns it on"
-        out += [*objects[0].english, *group.particle]
-        objects = objects[1:]
-    else:
-        out += group.particle
-    tail = (*objects, clause.predicate, clause.manner, clause.complement, clause.time, clause.after)
-    for part in tail:
-        if part is not None:
-            out += part.english
-    return out
+    def relative_clause(self, noun: Noun, gender: int) -> Phrase:
+        """A relative clause in which the noun is subject, object, place or owner."""
+        roll = self.rng.random()
+        classes = noun.classes
+        clause: Phrase | None = None
+        if 0.42 < roll < 0.62:
+            clause = self._relative_object("T", ACC, classes, gender)
+        elif 0.62 < roll < 0.74:
+            clause = self._relative_object("D", DAT, classes, gender)
+        elif 0.74 < roll < 0.88:
+            clause = self._relative_preposition(classes, gender)
+        elif roll >= 0.88:
+            clause = self._relative_owner(classes, gender)
+        if clause is None:
+            clause = self._relative_subject(classes, gender)
+        opening = Token(",", "PUNCT", clause.german_head)
+        closing = Token(",", "PUNCT", clause.german_head)
+        clause.german = [opening, *clause.german, closing]
+        return clause
 
+    def _relative_pronoun(self, classes: str, case: int, gender: int) -> Phrase:
+        english = english_relative(classes, case)
+        phrase = word(english, RELATIVE[case][gender], "PRON")
+        phrase.agreement = 3 if gender == PLURAL else 2
+        phrase.classes = classes
+        return phrase
 
-def _german_order(clause: Clause, group: Group, front: Phrase | None, mode: int) -> list[Token]:
-    objects = [part for part in (clause.recipient, clause.object) if part is not None]
-    light = [token for part in objects if part.pronoun for token in part.german]
-    light += _reflexive(clause, group)
-    middle = [
-        clause.time,
-        clause.early,
-        *(part for part in objects if not part.pronoun),
-        clause.late,
-        clause.manner,
-        clause.complement,
-        clause.predicate,
-    ]
-    field = [token for part in middle if part is not None for token in part.german]
-    subject = clause.subject.german
-    closing = [*group.rest, *group.particle]
-    after = clause.after.german if clause.after is not None else []
-    opening = front.german if front is not None else []
-    finite = [group.finite]
-    if mode == VERB_LAST:
-        return [*opening, *subject, *light, *field, *closing, *finite, *after]
-    if mode == INFINITIVE:
-        zu = finite if group.finite.form == "zu" else []
-        return [*opening, *light, *field, *zu, *closing, *after]
-    if mode == MAIN and front is None:
-        return [*subject, *finite, *light, *field, *closing, *after]
-    if clause.verb.reflexive and not clause.subject.pronoun:  # "heute beeilt sich der Mann"
-        return [*opening, *finite, *light, *subject, *field, *closing, *after]
-    return [*opening, *finite, *subject, *light, *field, *closing, *after]
+    def _inner(self, verb: Verb, subject: Phrase | None = None, gap: str = "") -> Clause:
+        return self.clause(verb, subject, tenses=PLAIN_TENSES, depth=1, gap=gap, adverbs=False)
 
+    def _relative_subject(self, classes: str, gender: int) -> Phrase:
+        subject = self._relative_pronoun(classes, NOM, gender)
+        verb = self.verb("IITTTTDGPPLMK", classes[0] if classes[0] in "HAVTRCBX" else "")
+        if classes[0] not in "HAVTRC":
+            verb = COPULA
+        return realize(self._inner(verb, subject), VERB_LAST)
 
-def _reflexive(clause: Clause, group: Group) -> list[Token]:
-    if not clause.verb.reflexive:
-        return []
-    return [Token(clause.subject.reflexive, "PRON", group.content, group.lexical.of[:1])]
+    def _relative_object(self, frame: str, case: int, classes: str, gender: int) -> Phrase | None:
+        verbs = verbs_of(frame, "", classes[0])
+        if not verbs:
+            return None
+        clause = self._inner(self.rng.skewed(verbs), gap="object")
+        return realize(clause, VERB_LAST, self._relative_pronoun(classes, case, gender))
+
+    def _relative_preposition(self, classes: str, gender: int) -> Phrase | None:
+        """As in "for whom the man waits", "in which the woman lives"."""
+        if "B" in classes:
+            verb = self.rng.pick(verbs_of("L", "H"))
+            english, german, case = "in", "in", DAT
+        else:
+            verbs = tuple(v for v in verbs_of("P", "", classes[0]) if v.preposition[0])
+            if not verbs:
+                return None
+            verb = self.rng.skewed(verbs)
+            english, german, case = verb.preposition
+        clause = self._inner(verb, self.subject("H", depth=1), gap="complement")
+        inner = word(english_relative(classes, case, True), RELATIVE[case][gender], "PRON")
+        return realize(clause, VERB_LAST, governed(english, german, inner))
+
+    def _relative_owner(self, classes: str, gender: int) -> Phrase | None:
+        """As in "whose dog sleeps": the owned noun is the subject."""
+        if "H" not in classes:
+            return None
+        noun = self.rng.skewed(nouns_of("HA"))
+        owned = self.nouns.build(noun, self.rng.chance(0.3), NOM, "")
+        owned.prepend(word("whose", RELATIVE[GEN][gender], "PRON"))
+        return realize(self._inner(self.verb("IITTDPLM", noun.classes[0]), owned), VERB_LAST)

@@ -1,31 +1,20 @@
-"""Noun phrases and prepositional phrases, drawn at random and built in both languages at once."""
+"""Random noun phrases and prepositional phrases, in both languages at once."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache
 
-from qvbench.data.corpora.grammar.lexicon import ADJECTIVES, NAMES, NOUNS, Adjective, Noun
-from qvbench.data.corpora.grammar.morphology import (
-    DEFINITE,
-    DER_ENDINGS,
-    EIN_ENDINGS,
-    GEN,
-    MIXED,
-    NOM,
-    PLURAL,
-    STRONG,
-    WEAK,
-    Table,
-)
-from qvbench.data.corpora.grammar.tree import Dice, Phrase, Token, word
-from qvbench.data.corpora.grammar.words import (
-    CONTRACTIONS,
-    NUMERALS,
-    POSSESSIVES,
-    PRONOUNS,
-    QUANTIFIERS,
-    TWO_WAY,
+from qvbench.data.corpora.grammar import lexicon as lex
+from qvbench.data.corpora.grammar.lexicon import ACC, DAT, GEN, PLURAL, Adjective, Noun
+from qvbench.data.corpora.grammar.tree import (
+    Phrase,
+    Rng,
+    Token,
+    compared,
+    governed,
+    joined,
+    word,
 )
 
 # Kinds of determiners, repeated as often as they should come up.
@@ -33,10 +22,11 @@ SINGULAR = ("the",) * 10 + ("a",) * 6 + ("poss",) * 3 + ("this", "that", "every"
 SINGULAR_DEFINITE = ("the",) * 10 + ("poss",) * 4 + ("this", "that")
 MANY = ("the",) * 9 + ("",) * 4 + ("poss",) * 3 + ("this", "that", "all") + ("number", "many") * 2
 MASS = ("the",) * 4 + ("",) * 4 + ("poss",)
-POSSESSIVE_ITEMS = tuple(POSSESSIVES.items())
-NUMERAL_ITEMS = tuple(NUMERALS.items())
-QUANTIFIER_ITEMS = tuple(QUANTIFIERS.items())
-PRONOUN_ITEMS = tuple(PRONOUNS)
+
+
+def sharing(classes: str, others: str) -> bool:
+    """Whether two sets of semantic classes have one in common."""
+    return not set(classes).isdisjoint(others)
 
 
 @cache
@@ -44,8 +34,8 @@ def nouns_of(classes: str) -> tuple[Noun, ...]:
     """Nouns of any of these classes, those first that come first in their own class."""
     rank: dict[str, int] = {}
     ranked = []
-    for noun in NOUNS:
-        if set(noun.classes) & set(classes):
+    for noun in lex.NOUNS:
+        if sharing(noun.classes, classes):
             rank[noun.classes[0]] = rank.get(noun.classes[0], 0) + 1
             ranked.append((rank[noun.classes[0]], noun))
     return tuple(noun for _, noun in sorted(ranked, key=lambda pair: pair[0]))
@@ -54,52 +44,41 @@ def nouns_of(classes: str) -> tuple[Noun, ...]:
 @cache
 def adjectives_for(classes: str) -> tuple[Adjective, ...]:
     """Adjectives that go with a noun of these classes."""
-    return tuple(one for one in ADJECTIVES if set(one.classes) & set(classes))
+    return tuple(one for one in lex.ADJECTIVES if sharing(one.classes, classes))
 
 
-def _determiner(kind: str, dice: Dice, case: int, gender: int) -> tuple[str, str, Table]:
+def _determiner(kind: str, rng: Rng, case: int, gender: int) -> tuple[str, str, lex.Table]:
     """English form, German form and the paradigm of the adjectives that follow."""
+    der, ein = lex.DER_ENDINGS[case][gender], lex.EIN_ENDINGS[case][gender]
     if kind == "the":
-        return "the", DEFINITE[case][gender], WEAK
-    if kind == "a":
-        return "a", "ein" + EIN_ENDINGS[case][gender], MIXED
-    if kind == "no":
-        return "no", "kein" + EIN_ENDINGS[case][gender], MIXED
+        return "the", lex.DEFINITE[case][gender], lex.WEAK
+    if kind in ("a", "no"):
+        return kind, {"a": "ein", "no": "kein"}[kind] + ein, lex.MIXED
     if kind == "poss":
-        english, stem = dice.pick(POSSESSIVE_ITEMS)
-        return english, stem + EIN_ENDINGS[case][gender], MIXED
+        english, stem = rng.pick(lex.POSSESSIVES)
+        return english, stem + ein, lex.MIXED
     if kind == "number":
-        english, german = dice.skewed(NUMERAL_ITEMS)
-        return english, german, STRONG
+        english, german = rng.skewed(lex.NUMERALS)
+        return english, german, lex.STRONG
     if kind == "many":
-        english, stem = dice.skewed(QUANTIFIER_ITEMS)
-        return english, stem + DER_ENDINGS[case][gender], STRONG
-    plural = gender == PLURAL
+        english, stem = rng.skewed(lex.QUANTIFIERS)
+        return english, stem + der, lex.STRONG
     stem = {"this": "dies", "that": "jen", "every": "jed", "all": "all", "which": "welch"}[kind]
-    english = {"this": "these", "that": "those"}.get(kind, kind) if plural else kind
-    return english, stem + DER_ENDINGS[case][gender], WEAK
+    plural = {"this": "these", "that": "those"} if gender == PLURAL else {}
+    return plural.get(kind, kind), stem + der, lex.WEAK
 
 
-def pronoun(key: str, case: int) -> Phrase:
-    """A personal pronoun in this case."""
-    subject, other, *german, reflexive, agreement = PRONOUNS[key]
-    phrase = word(subject if case == NOM else other, german[case], "PRON")
-    phrase.agreement = agreement
-    phrase.reflexive = reflexive
-    phrase.pronoun = True
-    phrase.classes = "H"
-    return phrase
+class NounPhrases:
+    """Draws noun phrases and prepositional phrases.
 
+    Args:
+        rng: what is drawn from.
+        relative_clause: makes a relative clause on a noun of a gender (3 for plural).
+    """
 
-class Phrases(ABC):
-    """Draws noun phrases; how relative clauses are made is for the class that knows clauses."""
-
-    def __init__(self, dice: Dice) -> None:
-        self.dice = dice
-
-    @abstractmethod
-    def relative_clause(self, noun: Noun, gender: int) -> Phrase:
-        """A relative clause on a noun of this gender (3 for plural)."""
+    def __init__(self, rng: Rng, relative_clause: Callable[[Noun, int], Phrase]) -> None:
+        self.rng = rng
+        self._relative_clause = relative_clause
 
     def noun_phrase(
         self, classes: str, case: int, *, definite: bool = False, depth: int = 0, kind: str = ""
@@ -112,116 +91,99 @@ class Phrases(ABC):
             definite: only determiners that can be negated around and put into the genitive.
             depth: 0 allows a relative clause, a genitive and coordination, more does not.
             kind: a determiner to use rather than a random one; ``indefinite`` is what "there is"
-                introduces: an article, a number, or nothing before a mass noun.
+                introduces: an article, a number, or none before a mass noun.
         """
-        dice = self.dice
-        if not kind and "H" in classes and case != GEN and dice.chance(0.1):
-            return self.name_phrase(case)
-        noun = dice.skewed(nouns_of(classes))
-        plural = noun.countable and dice.chance(0.27)
+        rng = self.rng
+        if not kind and "H" in classes and case != GEN and rng.chance(0.1):
+            return self._name(case)
+        noun = rng.skewed(nouns_of(classes))
+        plural = noun.countable and rng.chance(0.27)
         if kind == "indefinite":
             kinds = ("number", "many", "") if plural else ("a",) if noun.countable else ("",)
-            return self.build(noun, plural, case, dice.pick(kinds))
-        phrase = self.build(noun, plural, case, kind or self.kind(noun, plural, definite))
-        if depth == 0:
-            roll = dice.roll()
-            if roll < 0.09:
-                self._add_relative(phrase, noun, PLURAL if plural else noun.gender)
-            elif roll < 0.15 and not kind:
-                phrase = self._possessed(noun, plural, case)
-            elif roll < 0.2 and noun.countable and not kind:
-                return self._coordinate(phrase, noun.classes[0], case, definite)
-            elif roll < 0.24:
-                self._add_modifier(phrase, noun)
+            return self.build(noun, plural, case, rng.pick(kinds))
+        phrase = self.build(noun, plural, case, kind or self._kind(noun, plural, definite))
+        return phrase if depth else self._extended(phrase, noun, plural, case, definite, kind)
+
+    def _extended(
+        self, phrase: Phrase, noun: Noun, plural: bool, case: int, definite: bool, kind: str
+    ) -> Phrase:
+        """The phrase with what may follow: a clause, an owner, another noun, a preposition."""
+        roll = self.rng.random()
+        if roll < 0.09:
+            phrase.append(self._relative_clause(noun, PLURAL if plural else noun.gender))
+            phrase.heavy = True
+            phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
+        elif roll < 0.15 and not kind:
+            phrase = self._possessed(noun, plural, case)
+        elif roll < 0.2 and noun.countable and not kind:
+            second = self.noun_phrase(noun.classes[0], case, definite=definite, depth=1)
+            und = word("and", "und", "CCONJ")
+            classes = phrase.classes
+            return joined(phrase, und, second, agreement=3, gender=PLURAL, classes=classes)
+        elif roll < 0.24:
+            self._add_modifier(phrase, noun)
         return phrase
 
-    def kind(self, noun: Noun, plural: bool, definite: bool) -> str:
+    def _kind(self, noun: Noun, plural: bool, definite: bool) -> str:
         """A kind of determiner for this noun."""
         if definite:
-            return self.dice.pick(SINGULAR_DEFINITE)
+            return self.rng.pick(SINGULAR_DEFINITE)
         if not noun.countable:
-            return self.dice.pick(MASS)
-        return self.dice.pick(MANY if plural else SINGULAR)
+            return self.rng.pick(MASS)
+        return self.rng.pick(MANY if plural else SINGULAR)
 
     def build(self, noun: Noun, plural: bool, case: int, kind: str) -> Phrase:
         """Determiner, adjectives and noun, agreeing in case, number and gender."""
         gender = PLURAL if plural else noun.gender
-        english: list[Token] = []
-        german: list[Token] = []
-        head = Token(noun.english[plural], "NOUN")
-        german_head = Token(noun.german[case][plural], "NOUN", None, (head,))
-        endings = STRONG
+        head = word(noun.english[plural], noun.german[case][plural], "NOUN")
+        parts: list[Phrase] = []
+        endings = lex.STRONG
         if kind:
-            form, german_form, endings = _determiner(kind, self.dice, case, gender)
-            pos = "NUM" if kind == "number" else "DET"
-            english.append(Token(form, pos, head))
-            german.append(Token(german_form, pos, german_head, (english[0],)))
-        self._add_adjectives(english, german, head, german_head, noun, endings[case][gender], kind)
-        english.append(head)
-        german.append(german_head)
-        phrase = Phrase(english, german, 3 if plural else 2, gender, noun.classes)
+            form, german_form, endings = _determiner(kind, self.rng, case, gender)
+            parts.append(word(form, german_form, "NUM" if kind == "number" else "DET"))
+        parts += self._adjectives(noun, endings[case][gender], kind)
+        for part in parts:
+            if part.english[0].form != "very":
+                part.depend_on(head)
+        parts.append(head)
+        phrase = Phrase(
+            [token for part in parts for token in part.english],
+            [token for part in parts for token in part.german],
+            3 if plural else 2,
+            gender,
+            noun.classes,
+        )
         if kind == "the":
-            phrase.article = german[0]
+            phrase.article = phrase.german[0]
         return phrase
 
-    def _add_adjectives(
-        self,
-        english: list[Token],
-        german: list[Token],
-        head: Token,
-        german_head: Token,
-        noun: Noun,
-        ending: str,
-        kind: str,
-    ) -> None:
-        roll = self.dice.roll()
+    def _adjectives(self, noun: Noun, ending: str, kind: str) -> list[Phrase]:
+        """No adjective, or one: plain, with "very" before it, or in the superlative."""
+        roll = self.rng.random()
         fitting = adjectives_for(noun.classes)
         if roll > 0.42 or not fitting:
-            return
-        adjective = self.dice.skewed(fitting)
-        degree: tuple[str, ...] = (adjective.english,)
-        stem = adjective.stem
+            return []
+        adjective = self.rng.skewed(fitting)
         if roll < 0.02 and kind == "the" and adjective.graded:
-            degree, stem = adjective.english_superlative, adjective.superlative
-        elif roll < 0.05 and adjective.graded:
-            very = Token("very", "ADV")
-            english.append(very)
-            german.append(Token("sehr", "ADV", None, (very,)))
-        tokens = [Token(form, "ADJ") for form in degree]
-        tokens[-1].head = head
-        if len(tokens) == 2:
-            tokens[0].pos, tokens[0].head = "ADV", tokens[1]
-        german_token = Token(stem + ending, "ADJ", german_head, tuple(tokens))
-        if english and english[-1].form == "very":
-            english[-1].head, german[-1].head = tokens[-1], german_token
-        english += tokens
-        german.append(german_token)
+            return [compared(adjective.english_superlative, adjective.superlative + ending)]
+        phrase = word(adjective.english, adjective.stem + ending, "ADJ")
+        if roll >= 0.05 or not adjective.graded:
+            return [phrase]
+        very = word("very", "sehr", "ADV")
+        very.depend_on(phrase)
+        return [very, phrase]
 
-    def name_phrase(self, case: int) -> Phrase:
-        """A proper name."""
-        noun = self.dice.skewed(NAMES)
+    def _name(self, case: int) -> Phrase:
+        noun = self.rng.skewed(lex.NAMES)
         phrase = word(noun.english[0], noun.german[case][0], "PROPN")
         phrase.gender, phrase.classes = noun.gender, "H"
         return phrase
 
-    def _add_relative(self, phrase: Phrase, noun: Noun, gender: int) -> None:
-        self._append(phrase, self.relative_clause(noun, gender))
-        phrase.heavy = True
-        phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
-
-    def _append(self, phrase: Phrase, modifier: Phrase) -> None:
-        modifier.depend_on(phrase)
-        phrase.english += modifier.english
-        phrase.german += modifier.german
-
     def _possessed(self, noun: Noun, plural: bool, case: int) -> Phrase:
         """As in "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
-        named = case != GEN and self.dice.chance(0.4)
+        named = case != GEN and self.rng.chance(0.4)
         phrase = self.build(noun, plural, case, "" if named else "the")
-        if named:
-            owner = self.name_phrase(GEN)
-        else:
-            owner = self.noun_phrase("H", GEN, definite=True, depth=1)
+        owner = self._name(GEN) if named else self.noun_phrase("H", GEN, definite=True, depth=1)
         plural_s = owner.agreement == 3 and owner.english[-1].form.endswith("s")
         mark = Token("'" if plural_s else "'s", "PART", owner.english_head)
         owner.german[-1].of += (mark,)
@@ -235,37 +197,20 @@ class Phrases(ABC):
             phrase.english = [*owner.english, mark, *phrase.english[1:]]
         return phrase
 
-    def _coordinate(self, first: Phrase, classes: str, case: int, definite: bool) -> Phrase:
-        second = self.noun_phrase(classes, case, definite=definite, depth=1)
-        conjunction = word("and", "und", "CCONJ")
-        conjunction.depend_on(second)
-        second.depend_on(first)
-        both = Phrase(
-            [*first.english, *conjunction.english, *second.english],
-            [*first.german, *conjunction.german, *second.german],
-            agreement=3,
-            gender=PLURAL,
-            classes=first.classes,
-        )
-        both.english_head, both.german_head = first.english_head, first.german_head
-        return both
-
     def _add_modifier(self, phrase: Phrase, noun: Noun) -> None:
         """A prepositional phrase on the noun: "the man with the hat", "the door of the house"."""
-        primary = noun.classes
-        if "H" in primary:
+        if "H" in noun.classes:
             with_or_from = (("with", "mit", "CA"), ("from", "aus", "B"))
-            english, german, classes = self.dice.pick(with_or_from)
-            self._append(phrase, self.preposition(english, german, 2, classes, depth=1))
-        elif "R" in primary:
-            self._append(phrase, self.preposition("about", "über", 1, "ZAN", depth=1))
-        elif "Q" in primary:
-            of = Token("of", "ADP")
+            english, german, classes = self.rng.pick(with_or_from)
+            phrase.append(self.preposition(english, german, DAT, classes, depth=1))
+        elif "R" in noun.classes:
+            phrase.append(self.preposition("about", "über", ACC, "ZAN", depth=1))
+        elif "Q" in noun.classes:
             whole = self.noun_phrase("B", GEN, definite=True, depth=1)
-            of.head = whole.english_head
+            of = Token("of", "ADP", whole.english_head)
             whole.english.insert(0, of)
             whole.german[0].of = (of, *whole.german[0].of)
-            self._append(phrase, whole)
+            phrase.append(whole)
 
     def preposition(
         self,
@@ -280,28 +225,19 @@ class Phrases(ABC):
         """A preposition with a random noun phrase."""
         definite = definite or case == GEN
         inner = self.noun_phrase(classes, case, definite=definite, depth=depth)
-        return self.governed(english, german, inner)
+        return governed(english, german, inner)
 
-    def governed(self, english: str, german: str, inner: Phrase) -> Phrase:
-        """A preposition before a phrase that is in its case; "in dem" becomes "im"."""
-        prepositions = [Token(form, "ADP", inner.english_head) for form in english.split()]
-        token = Token(german, "ADP", inner.german_head, tuple(prepositions))
-        article = inner.article
-        rest = inner.german
-        if article is not None and (german, article.form) in CONTRACTIONS:
-            token.form = CONTRACTIONS[german, article.form]
-            token.of += article.of
-            rest = [one for one in rest if one is not article]
-        result = Phrase([*prepositions, *inner.english], [token, *rest], classes=inner.classes)
-        result.english_head, result.german_head = inner.english_head, inner.german_head
-        result.heavy = inner.heavy
-        return result
-
-    def two_way(self, direction: bool, choice: int = len(TWO_WAY), depth: int = 0) -> Phrase:
+    def two_way(self, direction: bool, choice: int = len(lex.TWO_WAY)) -> Phrase:
         """A place ("im Garten") or, with ``direction``, a goal ("in den Garten").
 
         ``choice`` limits the prepositions to the first ones of the table.
         """
-        at, to, german, nouns = self.dice.skewed(TWO_WAY[:choice])
-        english = to if direction else at
-        return self.preposition(english, german, 1 if direction else 2, nouns, depth=depth)
+        at, to, german, nouns = self.rng.skewed(lex.TWO_WAY[:choice])
+        if direction:
+            return self.preposition(to, german, ACC, nouns, depth=1)
+        return self.preposition(at, german, DAT, nouns, depth=1)
+
+    def drawn_preposition(self, table: lex.Table) -> Phrase:
+        """A preposition of one of the tables that give its case and the classes of its noun."""
+        english, german, case, classes = self.rng.pick(table)
+        return self.preposition(english, german, lex.CASES.index(case), classes, depth=1)

@@ -1,4 +1,4 @@
-"""Annotated sentence pairs, and the tokens and phrases that they are built from."""
+"""Annotated pairs, and the tokens and phrases of both languages that they are built from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from qvbench.data.corpora.grammar.morphology import indefinite_article
-from qvbench.data.corpora.grammar.words import AN_EXCEPTIONS
+from qvbench.data.corpora.grammar import lexicon as lex
+from qvbench.data.corpora.grammar.lexicon import NOM
 
 T = TypeVar("T")
 
@@ -61,26 +61,12 @@ class Phrase:
     """The same constituent in both languages.
 
     ``english_head`` and ``german_head`` are the tokens by which it hangs in the sentence,
-    ``agreement`` and ``gender`` (as in :mod:`.morphology`) what a verb or a pronoun must agree
+    ``agreement`` and ``gender`` (as in :mod:`.lexicon`) what a verb or a pronoun must agree
     with, ``classes`` the semantic classes of its noun. ``article`` is a German definite article
     that a preposition can swallow ("im"), ``pronoun`` says that it stands where pronouns stand,
     ``reflexive`` is the pronoun that points back to it, ``heavy`` that it ends in a clause, to
     which a reader would attach whatever came next.
     """
-
-    __slots__ = (
-        "agreement",
-        "article",
-        "classes",
-        "english",
-        "english_head",
-        "gender",
-        "german",
-        "german_head",
-        "heavy",
-        "pronoun",
-        "reflexive",
-    )
 
     def __init__(
         self,
@@ -89,62 +75,84 @@ class Phrase:
         agreement: int = 2,
         gender: int = 0,
         classes: str = "",
-        pronoun: bool = False,
+        heads: Phrase | None = None,
     ) -> None:
         self.english = english
         self.german = german
         self.english_head = english[-1] if english else None
         self.german_head = german[-1] if german else None
+        if heads is not None:  # it hangs by those of another phrase, which it contains
+            self.english_head, self.german_head = heads.english_head, heads.german_head
         self.agreement = agreement
         self.gender = gender
         self.classes = classes
-        self.pronoun = pronoun
+        self.pronoun = False
         self.article: Token | None = None
         self.reflexive = "sich"
         self.heavy = False
 
-    def depend_on(self, other: Phrase) -> None:
-        """Make the phrase a dependent of another one's heads."""
-        if self.english_head is not None:
-            self.english_head.head = other.english_head
-        if self.german_head is not None:
-            self.german_head.head = other.german_head
-
-    def attach(self, english: Token, german: Token) -> None:
+    def attach(self, english: Token | None, german: Token | None) -> None:
         """Make the phrase a dependent of these two tokens."""
         if self.english_head is not None:
             self.english_head.head = english
         if self.german_head is not None:
             self.german_head.head = german
 
+    def depend_on(self, other: Phrase) -> None:
+        """Make the phrase a dependent of another one's heads."""
+        self.attach(other.english_head, other.german_head)
 
-def word(english: str, german: str, pos: str, german_pos: str = "") -> Phrase:
+    def append(self, modifier: Phrase) -> None:
+        """Put a modifier behind."""
+        modifier.depend_on(self)
+        self.english += modifier.english
+        self.german += modifier.german
+
+    def prepend(self, modifier: Phrase) -> None:
+        """Put a modifier of one word before, dependent on the last words."""
+        modifier.attach(self.english[-1], self.german[-1])
+        self.english.insert(0, modifier.english[0])
+        self.german.insert(0, modifier.german[0])
+
+
+def word(english: str, german: str, pos: str) -> Phrase:
     """A phrase of one token on either side."""
     token = Token(english, pos)
-    return Phrase([token], [Token(german, german_pos or pos, None, (token,))])
+    return Phrase([token], [Token(german, pos, None, (token,))])
 
 
-class Dice:
-    """Random choices from ``random.Random.random`` alone.
+def pronoun(entry: lex.Pronoun, case: int) -> Phrase:
+    """A personal pronoun in this case."""
+    phrase = word(entry.subject if case == NOM else entry.object, entry.german[case], "PRON")
+    phrase.agreement, phrase.reflexive = entry.agreement, entry.reflexive
+    phrase.pronoun, phrase.classes = True, "H"
+    return phrase
 
-    That method gives the same numbers on every platform and Python version; ``choice`` and its kin
-    do not promise to.
-    """
 
-    def __init__(self, seed: str) -> None:
-        self.roll: Callable[[], float] = Random(seed).random
+def joined(first: Phrase, conjunction: Phrase, second: Phrase, **settings: int | str) -> Phrase:
+    """Two phrases with a conjunction between them; the second depends on the first."""
+    conjunction.depend_on(second)
+    second.depend_on(first)
+    return Phrase(
+        [*first.english, *conjunction.english, *second.english],
+        [*first.german, *conjunction.german, *second.german],
+        heads=first,
+        **settings,  # type: ignore[arg-type]
+    )
 
-    def chance(self, probability: float) -> bool:
-        return self.roll() < probability
 
-    def pick(self, items: Sequence[T]) -> T:
-        """Any item, all alike."""
-        return items[int(self.roll() * len(items))]
-
-    def skewed(self, items: Sequence[T]) -> T:
-        """Any item, earlier ones more often: words have frequent and rare ones among them."""
-        roll = self.roll()
-        return items[int(roll * roll * len(items))]
+def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
+    """Close a sentence with its final mark, number its tokens and read the annotation off."""
+    stop = Token(mark, "PUNCT", phrase.english_head)
+    german_stop = Token(mark, "PUNCT", phrase.german_head, (stop,))
+    english = _without_idle_commas([*phrase.english, stop])
+    german = _without_idle_commas([*phrase.german, german_stop])
+    for token, following in pairwise(english):
+        if token.form == "a":
+            token.form = lex.indefinite_article(following.form)
+    source, target = _side(english), _side(german)
+    alignment = sorted([(token.at, one.at) for one in german for token in one.of if token.at >= 0])
+    return AnnotatedPair(source, target, tuple(alignment))
 
 
 def _without_idle_commas(tokens: list[Token]) -> list[Token]:
@@ -153,8 +161,7 @@ def _without_idle_commas(tokens: list[Token]) -> list[Token]:
     for token, following in pairwise(tokens):
         if token.form != "," or not (following.form in ",.?" or kept[-1].form == ","):
             kept.append(token)
-    kept.append(tokens[-1])
-    return kept
+    return [*kept, tokens[-1]]
 
 
 def _side(tokens: list[Token]) -> Side:
@@ -167,15 +174,49 @@ def _side(tokens: list[Token]) -> Side:
     )
 
 
-def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
-    """Close a sentence with its final mark, number its tokens and read the annotation off."""
-    stop = Token(mark, "PUNCT", phrase.english_head)
-    german_stop = Token(mark, "PUNCT", phrase.german_head, (stop,))
-    english = _without_idle_commas([*phrase.english, stop])
-    german = _without_idle_commas([*phrase.german, german_stop])
-    for token, following in pairwise(english):
-        if token.form == "a":
-            token.form = indefinite_article(following.form, AN_EXCEPTIONS)
-    source, target = _side(english), _side(german)
-    alignment = sorted([(token.at, one.at) for one in german for token in one.of if token.at >= 0])
-    return AnnotatedPair(source, target, tuple(alignment))
+class Rng:
+    """Random choices from ``random.Random.random`` alone.
+
+    That method gives the same numbers on every platform and Python version; ``choice`` and its kin
+    do not promise to.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self.random: Callable[[], float] = Random(seed).random
+
+    def chance(self, probability: float) -> bool:
+        return self.random() < probability
+
+    def pick(self, items: Sequence[T]) -> T:
+        """Any item, all alike."""
+        return items[int(self.random() * len(items))]
+
+    def skewed(self, items: Sequence[T]) -> T:
+        """Any item, earlier ones more often: words have frequent and rare ones among them."""
+        uniform = self.random()
+        return items[int(uniform * uniform * len(items))]
+
+
+def compared(english: tuple[str, ...], german: str) -> Phrase:
+    """A comparative or superlative: one English word, or "more" or "most" before it."""
+    tokens = [Token(form, "ADJ") for form in english]
+    if len(tokens) == 2:
+        tokens[0].pos, tokens[0].head = "ADV", tokens[1]
+    return Phrase(tokens, [Token(german, "ADJ", None, tuple(tokens))])
+
+
+def governed(english: str, german: str, inner: Phrase) -> Phrase:
+    """A preposition before a phrase that is in its case; "in dem" becomes "im"."""
+    prepositions = [Token(form, "ADP", inner.english_head) for form in english.split()]
+    token = Token(german, "ADP", inner.german_head, tuple(prepositions))
+    article = inner.article
+    rest = inner.german
+    if article is not None and (german, article.form) in lex.CONTRACTIONS:
+        token.form = lex.CONTRACTIONS[german, article.form]
+        token.of += article.of
+        rest = [one for one in rest if one is not article]
+    phrase = Phrase(
+        [*prepositions, *inner.english], [token, *rest], classes=inner.classes, heads=inner
+    )
+    phrase.heavy = inner.heavy
+    return phrase
