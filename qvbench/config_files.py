@@ -155,7 +155,10 @@ class _Composer:
             loader = yaml.SafeLoader(text)
             loader.name = str(name)
             node = loader.get_single_node()
-            return None if node is None else self.complete(node, folder)
+            if node is None:
+                return None
+            loader.construct_document(node)  # of a tag that no plain data has, it says the line
+            return self.complete(node, folder)
 
     def complete(self, node: yaml.Node, folder: Path) -> yaml.Node:
         """A node with the contents of the fragments that it names."""

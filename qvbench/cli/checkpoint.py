@@ -9,6 +9,7 @@ import yaml
 from qvbench.cli.parser import Parser
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary
+from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.checkpoint_io import read_checkpoint
@@ -24,6 +25,8 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
     """
     checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
+    if not isinstance(stored, dict) or not {"config", "vocabulary", "text"} <= stored.keys():
+        raise UserError(f"{path}: a checkpoint, but not of a model that translates")
     vocabulary = Vocabulary.from_json(stored["vocabulary"])
     task = task_from_config(stored["config"])
     task.build(vocabulary)

@@ -12,6 +12,7 @@ from qvbench.decoding.translator import Translator
 from qvbench.runs import folder as run_folder
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import tracking
+from qvbench.training.checkpoint_io import read_checkpoint
 from qvbench.training.process import cache_few_kernels, keep_freed_memory, set_up_logging
 
 EXAMPLES = 3
@@ -35,8 +36,9 @@ def run(command: str, args: list[str]) -> int:
 def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     """A checkpoint without a config brings the one that its run left beside it."""
     checkpoints = option_values(args, "--ckpt_path")
-    if option_values(args, "--config", "-c") or not checkpoints:
+    if option_values(args, "--config", "-c") or not checkpoints or checkpoints[-1] == "last":
         return args
+    read_checkpoint(Path(checkpoints[-1]), tensors=False)
     folder = run_folder.folder_of(Path(checkpoints[-1]))
     return args if folder is None else ["--config", str(folder / run_folder.CONFIG), *args]
 

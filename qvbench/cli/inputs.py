@@ -14,6 +14,8 @@ from qvbench.config_files import compose, config_name, find_config, find_fragmen
 from qvbench.errors import UserError
 
 DEFAULT_TASK = "translation"
+PARTS = ("--model", "--data", "--trainer")
+"""Beginnings of the options that may name a fragment."""
 
 
 class Inputs:
@@ -60,8 +62,10 @@ class Inputs:
         node: yaml.Node | None = None
         if option in ("-c", "--config"):
             node = self._read_config(value)
-        elif option.startswith("--") and value.endswith(".yaml"):
+        elif option.startswith(PARTS) and value.endswith(".yaml"):
             fragment = find_fragment(value, Path())
+            if fragment is None and Path(value).exists():  # or the parser waits for a pipe
+                raise UserError(f"{option} {value}: not a file; give one with a part of a config")
             node = None if fragment is None else read_config(fragment)
         elif option == "--task":
             self.task = value
