@@ -78,6 +78,19 @@ def resolve(args: list[str]) -> dict[str, Any]:
     return Experiment("fit", args).resolved()
 
 
+def check_checkpoint(path: str) -> None:
+    """Refuse what is no checkpoint of a run.
+
+    Raises:
+        UserError: there is no such file, or it is another one.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"--ckpt_path {path}: no such file")
+    checkpoint = read_checkpoint(Path(path), tensors=False)
+    if "pytorch-lightning_version" not in checkpoint or not isinstance(checkpoint["qvbench"], dict):
+        raise UserError(f"--ckpt_path {path}: not a checkpoint of a run")
+
+
 class Experiment:
     """A command with its config, parsed and checked; nothing is built yet.
 
@@ -260,9 +273,7 @@ class Experiment:
         if given == "last":
             return str(last_checkpoint(*where))
         if given is not None:
-            if not Path(given).is_file():
-                raise UserError(f"--ckpt_path {given}: no such file")
-            read_checkpoint(Path(given), tensors=False)  # before hours of preparing data
+            check_checkpoint(given)  # before hours of preparing data
             return str(given)
         if self.command != "fit":
             raise UserError(

@@ -7,12 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 from qvbench.cli.arguments import option_values
-from qvbench.cli.experiment import Experiment
+from qvbench.cli.experiment import Experiment, check_checkpoint
 from qvbench.decoding.translator import Translator
 from qvbench.runs import folder as run_folder
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training import tracking
-from qvbench.training.checkpoint_io import read_checkpoint
 from qvbench.training.process import cache_few_kernels, keep_freed_memory, set_up_logging
 
 EXAMPLES = 3
@@ -38,7 +37,7 @@ def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     checkpoints = option_values(args, "--ckpt_path")
     if option_values(args, "--config", "-c") or not checkpoints or checkpoints[-1] == "last":
         return args
-    read_checkpoint(Path(checkpoints[-1]), tensors=False)
+    check_checkpoint(checkpoints[-1])
     folder = run_folder.folder_of(Path(checkpoints[-1]))
     return args if folder is None else ["--config", str(folder / run_folder.CONFIG), *args]
 

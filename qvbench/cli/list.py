@@ -9,14 +9,15 @@ from typing import Any
 from qvbench import config_files
 from qvbench.cli.arguments import ArgumentParser
 
-PARTS = ("mechanisms", "positions", "corpora", "configs", "suites")
+PARTS = ("tasks", "mechanisms", "positions", "corpora", "configs", "fragments", "suites")
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb with the words after ``list``."""
+    """Run the command with the arguments after ``list``."""
     parser = ArgumentParser(
         prog="qvbench list",
-        description="List mechanisms, position schemes, corpora, configs and suites, a line each.",
+        description="List what a config or the command line can name, a line each: tasks, "
+        "mechanisms, position schemes, corpora, configs, their fragments, and suites.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument(
@@ -43,20 +44,23 @@ def collect() -> dict[str, list[dict[str, str]]]:
     from qvbench.attention import ATTENTION
     from qvbench.data.corpora import CORPORA
     from qvbench.positions import POSITIONS
+    from qvbench.tasks import TASKS
 
     return {
+        "tasks": _registered(TASKS),
         "mechanisms": _registered(ATTENTION),
         "positions": _registered(POSITIONS),
         "corpora": _registered(CORPORA),
-        "configs": [
-            {"name": name, "summary": config_files.summary(name)}
-            for name in config_files.shipped_configs()
-        ],
+        "configs": [_file(name) for name in config_files.shipped_configs()],
+        "fragments": [_file(name) for name in config_files.shipped_configs(whole=False)],
         "suites": [
-            {"name": name, "summary": config_files.summary(f"suites/{name}.yaml")}
-            for name in config_files.shipped_suites()
+            _file(f"suites/{name}.yaml") | {"name": name} for name in config_files.shipped_suites()
         ],
     }
+
+
+def _file(name: str) -> dict[str, str]:
+    return {"name": name, "summary": config_files.summary(name)}
 
 
 def _registered(registry: Mapping[str, type[Any]]) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ def _predict(args: list[str]) -> int:
 
 
 def _list(args: list[str]) -> int:
-    """mechanisms, positions, corpora, configs"""
+    """what a config can name: mechanisms, positions, configs and their fragments"""
     from qvbench.cli.list import main
 
     return main(args)

@@ -14,6 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LOSS_UNIT = 4096.0
+"""Tokens by which a micro-batch's loss is divided before its backward pass.
+
+The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
+power of two keeps fp16 gradients in range until then, and is taken out again exactly.
+"""
 CHUNK_ROWS = 1024
 SAMPLED_ROWS = 256
 """Tokens per batch from which training's accuracy is taken: an arg-max over all would take a tenth

@@ -9,14 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from qvbench.models.loss import TokenTotals
-
-LOSS_UNIT = 4096.0
-"""Tokens by which a micro-batch's loss is divided before its backward pass.
-
-The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
-power of two keeps fp16 gradients in range until then, and is taken out again exactly.
-"""
+from qvbench.models.loss import LOSS_UNIT, TokenTotals
 
 
 class GradientStep:

@@ -18,8 +18,7 @@ from torch import Tensor
 from qvbench.data.batching import Batch, Shape
 from qvbench.data.loader import BatchLoader
 from qvbench.data.vocabulary import Vocabulary
-from qvbench.models.loss import training_totals
-from qvbench.tasks.gradient_step import LOSS_UNIT
+from qvbench.models.loss import LOSS_UNIT, training_totals
 from qvbench.training.faults import LESS_MEMORY, RunFault, explain
 from qvbench.training.run_record import note
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from qvbench.cli.experiment import resolve
+from qvbench.cli.experiment import Experiment, resolve
 from qvbench.config_files import config_name, find_config, shipped_configs, shipped_folder
 from qvbench.errors import UserError
 from tests.cli.conftest import MECHANISM, Answer
@@ -102,3 +102,37 @@ def test_one_seed_for_weights_and_data(tiny: Path, qvbench: Command) -> None:
     answer = qvbench("fit", "--config", "tiny.yaml", "--data.seed", "5")
     assert answer.status == 2
     assert "data.seed" in answer.err
+
+
+@pytest.mark.parametrize("given", ["file", "arguments"])
+def test_fragments_ship_by_name(given: str, here: Path, qvbench: Command) -> None:
+    """Catches a config of one's own that has to copy the fragments that it composes."""
+    parts = {"model.attention": "attention/qv.yaml", "model.position": "position/agf.yaml"}
+    base = ["--config", "tiny/qkv.yaml"]
+    if given == "file":
+        model = {key.partition(".")[2]: name for key, name in parts.items()}
+        (here / "my.yaml").write_text(yaml.safe_dump({"model": model}))
+        args = [*base, "--config", "my.yaml"]
+    else:
+        args = [*base, *(word for key, name in parts.items() for word in (f"--{key}", name))]
+    model = resolve(args)["model"]
+    assert model["attention"]["class_path"].endswith("QV")
+    assert model["position"]["class_path"].endswith("AGF")
+
+
+def test_a_fragment_beside_the_config_comes_first(here: Path) -> None:
+    """Catches a shipped fragment that hides the one of one's own by the same name."""
+    (here / "attention").mkdir()
+    (here / "attention" / "qv.yaml").write_text("class_path: GQA\ninit_args: {num_kv_heads: 1}\n")
+    (here / "my.yaml").write_text("model: {attention: attention/qv.yaml}\n")
+    model = resolve(["--config", "tiny/qkv.yaml", "--config", "my.yaml"])["model"]
+    assert model["attention"]["class_path"].endswith("GQA")
+
+
+def test_numbers_are_read_as_the_parser_reads_them(here: Path) -> None:
+    """Catches 1e-3, which plain YAML takes for text, and text in quotes taken for a number."""
+    (here / "my.yaml").write_text("model: {label_smoothing: 1e-3}\nname: '1e-3'\n")
+    model = resolve(["--config", "tiny/qkv.yaml", "-c", "my.yaml"])["model"]
+    assert model["label_smoothing"] == 1e-3
+    settings = Experiment("fit", ["--config", "tiny/qkv.yaml", "--config=my.yaml"]).settings
+    assert settings.name == "1e-3"

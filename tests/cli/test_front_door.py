@@ -16,6 +16,7 @@ from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS
+from qvbench.tasks import TASKS
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -108,13 +109,13 @@ def test_interruption_has_the_shells_status(
 def test_list_shows_every_part(qvbench: Command) -> None:
     """Catches a registry or folder that the list forgets."""
     lines = [line.split() for line in qvbench("list").out.splitlines()]
-    for registry in (ATTENTION, POSITIONS, CORPORA):
+    for registry in (ATTENTION, POSITIONS, CORPORA, TASKS):
         for name, cls in registry.items():
             shown = [words for words in lines if words[:2] == [name, cls.__name__]]
             assert shown, f"{name} is missing"
             assert len(shown[0]) > 2, f"{name} says nothing of itself"
-    for config in shipped_configs():
-        assert any(words[:1] == [config] for words in lines)
+    for config in (*shipped_configs(), *shipped_configs(whole=False)):
+        assert any(words[:1] == [config] for words in lines), config
 
 
 def test_list_as_json_is_one_document(qvbench: Command) -> None:
