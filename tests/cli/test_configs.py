@@ -136,3 +136,28 @@ def test_numbers_are_read_as_the_parser_reads_them(here: Path) -> None:
     assert model["label_smoothing"] == 1e-3
     settings = Experiment("fit", ["--config", "tiny/qkv.yaml", "--config=my.yaml"]).settings
     assert settings.name == "1e-3"
+
+
+MY_TASK = '''
+from qvbench.tasks.translation import TranslationTask
+
+
+class MyTask(TranslationTask):
+    """Translation in a module of one's own."""
+
+    def __init__(self, *, extra: int = 1, **settings) -> None:
+        super().__init__(**settings)
+        self.extra = extra
+'''
+
+
+def test_a_task_of_a_module_of_ones_own(tiny: Path, here: Path, qvbench: Command) -> None:
+    """Catches a task that has to be registered in the package, or is not resumed as itself."""
+    (here / "my_module.py").write_text(MY_TASK)
+    args = ("--config", "tiny.yaml", "--trainer.max_steps", "3")
+    answer = qvbench("fit", *args, "--task", "my_module.MyTask", "--model.extra", "2")
+    assert answer.status == 0, answer.err
+    config = yaml.safe_load((here / "runs/tiny/seed-3/config.yaml").read_text())
+    assert (config["task"], config["model"]["extra"]) == ("my_module.MyTask", 2)
+    answer = qvbench("validate", "--ckpt_path", "runs/tiny/seed-3/checkpoints/last.ckpt")
+    assert answer.status == 0, answer.err
