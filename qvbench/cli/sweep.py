@@ -1,6 +1,6 @@
-"""``qvbench sweep --suite NAME``: have run what has not been run, here or elsewhere.
+"""``qvbench sweep --suite NAME``: execute what is not finished, here or elsewhere.
 
-Several sweeps share their runs: each run is claimed by one of them.
+Several sweeps share their runs: each run is locked by one of them.
 """
 
 from __future__ import annotations
@@ -9,46 +9,46 @@ import shlex
 import signal
 from argparse import Namespace
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from qvbench.cli.arguments import ArgumentParser
 from qvbench.config_files import read_yaml
 from qvbench.errors import UserError
-from qvbench.sweep.claims import is_claimed
-from qvbench.sweep.estimate import Costs
-from qvbench.sweep.launch import last_lines
+from qvbench.sweep.launch import exit_on, last_lines, runs_elsewhere
 from qvbench.sweep.launchers import LAUNCHERS
-from qvbench.sweep.plan import PlannedRun, plan, read_overrides
+from qvbench.sweep.plan import PlannedRun, part_overrides, plan
+from qvbench.sweep.progress import Estimate, format_left, format_seconds, relative_to_here, say
 from qvbench.sweep.suite import find_suite, read_suite
-from qvbench.sweep.terminal import near, say
 
 
-def main(argv: list[str]) -> int:
-    """Run the verb with the words after ``sweep``.
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        args: those after ``sweep``.
 
     Returns:
-        0 if everything is finished or in hand, 1 if a run failed.
+        0 if everything is finished or running elsewhere, 1 if a run failed.
     """
-    arguments, rest = _parser().parse_known_args(argv)
+    own, overrides = part_overrides(args)
+    options = _parser().parse_args(own)
     from qvbench.cli.experiment import resolve  # torch: seconds that --help need not take
 
-    suite = read_suite(find_suite(arguments.suite))
-    overrides = read_overrides(rest)
-    launcher = LAUNCHERS[arguments.launcher](read_resources(arguments.resources))
-    output = arguments.output.resolve()
-    runs = plan(suite, output, resolve, arguments.only, arguments.seeds, overrides)
-    if arguments.dry_run:
+    suite = read_suite(find_suite(options.suite))
+    resources = read_resources(options.resources)
+    output = options.output.resolve()
+    runs = plan(suite, output, resolve, options.only, options.seeds, overrides)
+    if options.dry_run:
         _show(runs)
         return 0
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _leave)
-    finished = sum(run.finished for run in runs)
-    say(f"{len(runs)} runs, {finished} of them finished; logs in {near(output / 'sweeps')}")
-    launcher.launch(runs)
-    return _conclude(runs, arguments)
+    exit_on(signal.SIGTERM, signal.SIGUSR1)
+    finished = sum(run.is_finished for run in runs)
+    logs = relative_to_here(output / "sweeps")
+    say(f"{len(runs)} runs, {finished} of them finished; logs in {logs}")
+    LAUNCHERS[options.launcher](runs, resources)
+    return _conclude(runs, options)
 
 
 def read_resources(text: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def read_resources(text: str) -> dict[str, Any]:
     """
     try:
         found = read_yaml(Path(text)) if text.endswith(".yaml") else yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"--resources {text}: cannot be read as YAML: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"--resources {text}: a mapping expected, like '{{num_gpus: 1}}'")
@@ -85,7 +85,7 @@ def _parser() -> ArgumentParser:
         "--resources",
         default="{}",
         metavar="YAML",
-        help="of one run, in the launcher's words: '{num_cpus: 2, num_gpus: 1}' for ray, "
+        help="of one run, in the launcher's terms: '{num_cpus: 2, num_gpus: 1}' for ray, "
         "'{time: 240, gpus_per_node: 1}' for slurm; or a file",
     )
     parser.add_argument("--dry_run", action="store_true", help="print the plan and run nothing")
@@ -93,60 +93,56 @@ def _parser() -> ArgumentParser:
 
 
 def _show(runs: list[PlannedRun]) -> None:
-    """Print the plan: the state of every run, what it may cost, and its command."""
-    costs = Costs(runs)
+    """Print the plan: the state of every run, how long it may take, and its command."""
+    estimate = Estimate(runs)
     for run in runs:
-        cost = "" if run.finished else f"  {costs.describe(run)}"
-        print(f"{_state(run):8}  {run.id}{cost}\n          qvbench {shlex.join(run.words)}")
-    finished = sum(run.finished for run in runs)
-    print(f"{len(runs)} runs, {finished} of them finished; {costs.describe_rest()}")
+        seconds = None if run.is_finished else estimate.seconds(run)
+        time = "" if seconds is None else f"  about {format_seconds(seconds)}"
+        print(f"{_state(run):9} {run.id}{time}\n          qvbench {shlex.join(run.args)}")
+    finished = sum(run.is_finished for run in runs)
+    left = format_left(estimate.seconds_left())
+    print(f"{len(runs)} runs, {finished} of them finished; {left}")
 
 
 def _state(run: PlannedRun) -> str:
-    if run.finished:
+    if run.is_finished:
         return "finished"
-    if is_claimed(run):
-        return "in hand"
-    return "cut off" if run.cut_off else "to run"
+    if runs_elsewhere(run):
+        return "running"
+    return "resumable" if run.is_resumable else "to run"
 
 
-def _conclude(runs: list[PlannedRun], words: Namespace) -> int:
-    """Report what failed, with the end of its log."""
-    left = [run for run in runs if not run.finished]
-    failed = [run for run in left if not is_claimed(run)]
+def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
+    """Print what failed, with the end of its log, and the command that compares the rest."""
+    left = [run for run in runs if not run.is_finished]
+    failed = [run for run in left if not runs_elsewhere(run)]
     for run in failed:
         outcome = run.outcome()
         how = "has no outcome" if outcome is None else _ending(outcome.status)
-        say(f"\n{run.id}: {how}; the end of {near(run.log)}:")
+        say(f"\n{run.id}: {how}; the end of {relative_to_here(run.log)}:")
         for line in last_lines(run.log):
             say(f"  {line}")
     done = len(runs) - len(left)
     counts = [f"{done} of {len(runs)} runs finished"]
     counts += [f"{len(failed)} failed"] if failed else []
-    counts += [f"{len(left) - len(failed)} in hand"] if len(left) > len(failed) else []
+    counts += [f"{len(left) - len(failed)} running elsewhere"] if len(left) > len(failed) else []
     say("\n" + ", ".join(counts))
     if done:
-        say(f"compare: {_report_command(runs, words)}")
+        say(f"compare: {_report_command(runs, options)}")
     return 1 if failed else 0
 
 
-def _report_command(runs: list[PlannedRun], words: Namespace) -> str:
-    """What gathers these runs."""
-    place = near(runs[0].output / "runs")
-    options = [] if place == Path("runs") else [str(place)]
-    options += ["--suite", words.suite]
-    options += ["--seeds", *map(str, words.seeds)] if words.seeds else []
-    options += [word for key, value in runs[0].overrides for word in (f"--{key}", value)]
-    name = runs[0].suite.name
-    return f"qvbench report {shlex.join([*options, '--output', f'results/{name}'])}"
+def _report_command(runs: list[PlannedRun], options: Namespace) -> str:
+    """The command that gathers these runs."""
+    folder = relative_to_here(runs[0].output / "runs")
+    args = [] if folder == Path("runs") else [str(folder)]
+    args += ["--suite", options.suite]
+    args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
+    args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
+    return f"qvbench report {shlex.join([*args, '--output', f'results/{runs[0].suite.name}'])}"
 
 
 def _ending(status: int) -> str:
     if status < 0:
         return f"ended by signal {-status}"
     return f"failed with status {status}" if status else "did not come to its end"
-
-
-def _leave(signum: int, frame: FrameType | None) -> NoReturn:
-    """Ended from outside: the run in hand is ended too."""
-    raise SystemExit(128 + signum)  # as shells have it

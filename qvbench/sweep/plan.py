@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qvbench.errors import UserError
-from qvbench.runs.folder import RECORD
+from qvbench.runs.folder import CHECKPOINTS, RECORD, RUNS
 from qvbench.runs.identity import identity
+from qvbench.runs.record import read_json
 from qvbench.sweep.suite import Settings, Suite, Variant
 
 RESERVED = {
@@ -21,9 +20,11 @@ RESERVED = {
     "c": "name it in the suite file",
     "seed_everything": "use --seeds",
     "name": "the variants name the runs",
-    "ckpt_path": "a sweep takes up its own runs where they were cut off",
+    "ckpt_path": "a sweep resumes its own runs",
     "trainer.default_root_dir": "use --output",
 }
+"""Options of ``fit`` that are the sweep's to set, and what to do instead."""
+
 IDENTITY_DIGITS = 8
 """Of an identity in the name of a folder."""
 
@@ -31,11 +32,10 @@ Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How the last try of a run ended, as its sweep wrote it down.
 
-    Args:
+    Attributes:
         identity: of what was tried.
         status: exit status of the process; negative for the signal that ended it.
         seconds: wall time from start to exit, preparation included.
@@ -81,64 +81,57 @@ class PlannedRun:
 
     @property
     def folder(self) -> Path:
-        return self.output / "runs" / self.group / f"seed-{self.seed}"
+        return self.output / RUNS / self.id
 
     @property
     def log(self) -> Path:
         """What the run prints; beside it lie its lock and its outcome."""
-        return self.output / "sweeps" / self.group / f"seed-{self.seed}.log"
+        return self.output / "sweeps" / f"{self.id}.log"
 
     @property
-    def words(self) -> list[str]:
+    def args(self) -> list[str]:
         """The command, after ``qvbench``."""
         return [
             *("fit", *self.variant.args(self.overrides)),
             *("--seed_everything", str(self.seed), "--name", self.group),
             *("--trainer.default_root_dir", str(self.output)),
-            *(("--ckpt_path", "last") if self.cut_off else ()),
+            *(("--ckpt_path", "last") if self.is_resumable else ()),
         ]
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "qvbench", *self.words]
-
-    @property
-    def labels(self) -> dict[str, Any]:
-        """What the record of the run keeps: what the variant is called, nothing of the suite."""
-        return {"variant": self.variant.name}
+        return [sys.executable, "-m", "qvbench", *self.args]
 
     # How far it is
 
     def record(self) -> dict[str, Any]:
         """The run's record; empty if there is none that can be read."""
-        return _read_json(self.folder / RECORD)
+        return read_json(self.folder / RECORD)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether exactly this was run to its end."""
-        record = self.record()
-        same = record.get("identity") == self.identity
-        return same and record.get("status") == "finished"
+        return self._status() == "finished"
 
     @property
-    def cut_off(self) -> bool:
+    def is_resumable(self) -> bool:
         """Whether exactly this was begun, then killed or stopped after its first checkpoint."""
-        record = self.record()
-        same = record.get("identity") == self.identity
-        begun = record.get("status") in ("running", "interrupted")
-        return same and begun and any(self.folder.glob("checkpoints/last*.ckpt"))
+        begun = self._status() in ("running", "interrupted")
+        return begun and any(self.folder.glob(f"{CHECKPOINTS}/last*.ckpt"))
 
     def outcome(self) -> Outcome | None:
         """How the last try of exactly this ended."""
-        content = _read_json(self.log.with_suffix(".json"))
-        if content.get("identity") != self.identity:
-            return None
-        return Outcome(**content)
+        content = read_json(self.log.with_suffix(".json"))
+        return Outcome(**content) if content.get("identity") == self.identity else None
 
     def failed_since(self, moment: float) -> bool:
         """Whether a sweep, this or one beside it, has seen it fail after a moment."""
         outcome = self.outcome()
-        return outcome is not None and outcome.ended >= moment and not self.finished
+        return outcome is not None and outcome.ended >= moment and not self.is_finished
+
+    def _status(self) -> str:
+        record = self.record()
+        return str(record.get("status")) if record.get("identity") == self.identity else ""
 
 
 def plan(
@@ -166,16 +159,17 @@ def plan(
     if unknown:
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
-    chosen = [v for v in suite.variants.values() if only is None or v.name in only]
-    resolved = [resolve_variant(suite, variant, overrides, resolve) for variant in chosen]
-    groups = [
-        group_of(variant.name, identity(config), output / "runs")
-        for variant, config in zip(chosen, resolved, strict=True)
+    chosen = [
+        (variant, resolve_variant(suite, variant, overrides, resolve))
+        for variant in suite.variants.values()
+        if only is None or variant.name in only
     ]
     return [
-        PlannedRun(suite, variant, seed, overrides, output, config, group)
+        PlannedRun(
+            suite, variant, seed, overrides, output, config, _group(variant, config, output / RUNS)
+        )
         for seed in dict.fromkeys(suite.seeds if seeds is None else seeds)
-        for variant, config, group in zip(chosen, resolved, groups, strict=True)
+        for variant, config in chosen
     ]
 
 
@@ -193,62 +187,35 @@ def resolve_variant(
         raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
 
 
-def group_of(variant: str, identity: str, runs: Path) -> str:
+def _group(variant: Variant, config: dict[str, Any], runs: Path) -> str:
     """The folder under ``runs/`` for all seeds of a variant: that of any suite that began one."""
-    digits = identity[:IDENTITY_DIGITS]
-    own = f"{variant}-{digits}"
+    digits = identity(config)[:IDENTITY_DIGITS]
+    own = f"{variant.name}-{digits}"
     others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
     return own if own in others or not others else others[0]
 
 
-def read_overrides(words: Iterable[str]) -> Settings:
-    """The options of ``fit`` on a sweep's command line.
+def part_overrides(args: Sequence[str]) -> tuple[list[str], Settings]:
+    """A command line without the options of ``fit`` for all runs, and these.
+
+    They are those with a dot in their name, and ``--dry_pass``.
 
     Raises:
-        UserError: a word belongs to no option, or an option is the sweep's own to set.
-    """
-    settings: list[tuple[str, str]] = []
-    key = ""
-    for word in words:
-        if key:
-            settings.append((key, word))
-            key = ""
-            continue
-        name, equals, value = word.partition("=")
-        key = name.lstrip("-")
-        if not name.startswith("-"):
-            raise UserError(f"{word}: a word that belongs to no option")
-        if key in RESERVED:
-            raise UserError(f"{name}: cannot be given to a sweep; {RESERVED[key]}")
-        if equals:
-            settings.append((key, value))
-            key = ""
-    if key:
-        raise UserError(f"--{key}: needs a value")
-    return tuple(settings)
-
-
-def part_overrides(words: Sequence[str]) -> tuple[list[str], Settings]:
-    """A command line without the options of ``fit``, which have a dot in their name, and these.
-
-    Raises:
-        UserError: as :func:`read_overrides`.
+        UserError: an option lacks its value, or is the sweep's own to set.
     """
     own: list[str] = []
-    theirs: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        name, equals, _ = word.partition("=")
-        if not (name.startswith("--") and "." in name):
-            own.append(word)
+    overrides: list[tuple[str, str]] = []
+    rest = iter(args)
+    for arg in rest:
+        name, equals, value = arg.partition("=")
+        key = name.lstrip("-")
+        if arg.startswith("-") and key in RESERVED:
+            raise UserError(f"{name}: cannot be given to a sweep; {RESERVED[key]}")
+        if not arg.startswith("--") or ("." not in key and key != "dry_pass"):
+            own.append(arg)
             continue
-        theirs += [word] if equals else [word, *islice(rest, 1)]
-    return own, read_overrides(theirs)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        found = value if equals else next(rest, "--")
+        if found.startswith("--"):  # the next option
+            raise UserError(f"{name}: needs a value")
+        overrides.append((key, found))
+    return own, tuple(overrides)

@@ -17,9 +17,9 @@ import pytest
 
 from qvbench.cli.sweep import main, read_resources
 from qvbench.errors import UserError
-from qvbench.sweep.claims import claim, is_claimed, job_file
-from qvbench.sweep.launchers.local import Local
-from qvbench.sweep.launchers.slurm import Slurm, run_in_job
+from qvbench.sweep.launch import job_file, locked, runs_elsewhere
+from qvbench.sweep.launchers import local, run_in_job
+from qvbench.sweep.launchers import slurm as submit
 from qvbench.sweep.plan import PlannedRun
 from tests.sweep.conftest import write_suite
 
@@ -28,7 +28,7 @@ needs_submitit = pytest.mark.skipif(not importlib.util.find_spec("submitit"), re
 FAKES = {
     "sbatch": 'cat "$1" > {folder}/submitted.sh; echo "Submitted batch job 12"; {then}',
     "srun": 'while [ "${{1#-}}" != "$1" ]; do [ "$1" = --unbuffered ] || shift; shift; done; "$@"',
-    "squeue": "cat {folder}/state 2>/dev/null",
+    "squeue": "cat {folder}/state 2>/dev/null; true",
     "scontrol": 'echo "$@" >> {folder}/asked',
 }
 
@@ -67,10 +67,10 @@ def _handlers() -> Iterator[None]:
 def test_the_job_script(
     runs: list[PlannedRun], slurm: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Jobs without their time or their GPU, that die unwarned, or that are submitted twice."""
+    """Catches jobs without their time or GPU, that die unwarned, or are submitted twice."""
     folder = slurm()
     more = {"additional_parameters": {"nice": 3}}
-    Slurm({"time": 240, "partition": "v100", "gpus_per_node": 1, **more}).launch(runs)
+    submit(runs, {"time": 240, "partition": "v100", "gpus_per_node": 1, **more})
     script = (folder / "submitted.sh").read_text()
     for line in (
         "#SBATCH --array=0-3%4",
@@ -88,12 +88,12 @@ def test_the_job_script(
     assert "4 runs submitted as Slurm job 12" in capfd.readouterr().err
     (folder / "submitted.sh").unlink()
     (folder / "state").write_text("PENDING\n")
-    assert all(map(is_claimed, runs))
-    Slurm({}).launch(runs)
+    assert all(map(runs_elsewhere, runs))
+    submit(runs, {})
     assert not (folder / "submitted.sh").exists()
-    assert "4 in hand already" in capfd.readouterr().err
+    assert "4 running elsewhere" in capfd.readouterr().err
     (folder / "state").write_text("")
-    assert not any(map(is_claimed, runs)), "the job is gone, and nobody may do its run"
+    assert not any(map(runs_elsewhere, runs)), "the job is gone, and nobody may do its run"
 
 
 @needs_submitit
@@ -102,12 +102,12 @@ def test_what_slurm_refuses_is_one_line(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match='--launcher slurm: Could not detect "srun"'):
-        Slurm({}).launch(runs)
+        submit(runs, {})
     slurm("exit 1")
     with pytest.raises(UserError, match="Unavailable parameter"):
-        Slurm({"gpus": 1}).launch(runs)
+        submit(runs, {"gpus": 1})
     with pytest.raises(UserError, match="sbatch refused the jobs"):
-        Slurm({}).launch(runs)
+        submit(runs, {})
     assert not any(job_file(run).exists() for run in runs)
 
 
@@ -118,13 +118,13 @@ def test_a_job_does_its_run_alone(
     pretend: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run that waits for the very job in which it is; one that a second job repeats."""
+    """Catches a run that waits for the very job in which it is; one that a second job repeats."""
     folder = slurm()
     (folder / "state").write_text("RUNNING\n")
     pretend("")
     runs[0].log.parent.mkdir(parents=True)
     job_file(runs[0]).write_text("12_0\n")
-    with claim(runs[0]) as lock:
+    with locked(runs[0]) as lock:
         assert lock is None
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
@@ -138,8 +138,8 @@ def test_a_job_does_its_run_alone(
 def test_a_job_whose_time_is_up_passes_the_signal_on(
     runs: list[PlannedRun], slurm: Callable[..., Path], pretend: Callable[[str], None]
 ) -> None:
-    """A run killed with its job, with no checkpoint and no requeueing; one that counts as failed,
-    or that another sweep takes up while Slurm starts its job again."""
+    """Catches a run killed with its job, without checkpoint and requeueing; one that counts as
+    failed, or that another sweep resumes while Slurm starts its job again."""
     folder = slurm()
     told = folder / "told"
     pretend(
@@ -161,13 +161,14 @@ def test_a_job_whose_time_is_up_passes_the_signal_on(
     assert told.exists()
     assert runs[0].outcome() is None
     (folder / "state").write_text("REQUEUED\n")
-    assert is_claimed(runs[0])
+    assert runs_elsewhere(runs[0])
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 @needs_submitit
 def test_a_submitted_script_trains(slurm: Callable[..., Path], tmp_path: Path) -> None:
-    """A script that looks right and whose job cannot load or do its run."""
+    """Catches a script that looks right and whose job cannot load or do its run."""
     environment = "SLURM_JOB_ID=12 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0"
     slurm(f'(sleep 1; {environment} SLURM_JOB_NAME=pair bash "$1") > /dev/null 2>&1 &')
     (tmp_path / "state").write_text("PENDING\n")
@@ -192,10 +193,11 @@ def test_a_submitted_script_trains(slurm: Callable[..., Path], tmp_path: Path) -
 # Ray
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 @needs_ray
 def test_two_workers_of_ray_share_a_sweep(tmp_path: Path) -> None:
-    """Runs that Ray cannot unpack, that go one after another, or that another sweep does too."""
+    """Catches runs that Ray cannot unpack, that go one after another, or that are run twice."""
     from ray.cluster_utils import Cluster
 
     write_suite(tmp_path)
@@ -244,12 +246,12 @@ def test_what_is_not_installed_is_named(
 
 
 def test_resources(tmp_path: Path, runs: list[PlannedRun]) -> None:
-    """Resources that are dropped unseen."""
+    """Catches resources that are dropped unseen."""
     assert read_resources("{num_gpus: 0.5}") == {"num_gpus": 0.5}
     (tmp_path / "node.yaml").write_text("time: 3\n")
     assert read_resources(str(tmp_path / "node.yaml")) == {"time": 3}
     for text in ("3", "{a", "none.yaml"):
-        with pytest.raises(UserError, match=f"--resources {text}"):
+        with pytest.raises(UserError, match=text):
             read_resources(text)
     with pytest.raises(UserError, match="the whole machine"):
-        Local({"num_cpus": 1}).launch(runs)
+        local(runs, {"num_cpus": 1})

@@ -83,7 +83,7 @@ Swept = tuple[Sweeps, list[str], set[str]]
 
 
 def test_a_killed_sweep_goes_on_and_two_run_everything_once(swept: Swept) -> None:
-    """A run left half, started in a folder beside its own, done twice, or left to nobody."""
+    """Catches a run left half, begun in a folder beside its own, done twice, or never."""
     sweeps, said, finished_before = swept
     assert finished_before == set()
     records = sweeps.records()
@@ -99,7 +99,7 @@ def test_a_killed_sweep_goes_on_and_two_run_everything_once(swept: Swept) -> Non
 
 
 def test_a_record_says_what_a_comparison_needs(swept: Swept) -> None:
-    """Settings of the suite that never reach the run; a row without its cache or its variant."""
+    """Catches settings of the suite that never reach the run; a row without cache or variant."""
     record = swept[0].records()["one/seed-2"]
     assert (record["variant"], record["seed"]) == ("one", 2)
     assert (record["mechanism"], record["steps"]) == ("single", 2)
@@ -120,7 +120,7 @@ def test_a_second_call_runs_nothing(swept: Swept) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_path: Path) -> None:
-    """Every kill of a sweep costs the run in hand from its first step on."""
+    """Catches a kill of a sweep that costs its run everything from the first step on."""
     sweeps = Sweeps(tmp_path)
     sweeps.environment["QVBENCH_CACHE"] = str(swept[0].folder / "cache")
     write_suite(tmp_path)
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_pat
     sweeping = sweeps.start(*words)
     said = sweeping.communicate()[0]
     assert sweeping.returncode == 0, said
-    assert "qv/seed-1: goes on from its last checkpoint" in without_hash(said)
+    assert "qv/seed-1: resumed from its last checkpoint" in without_hash(said)
     record = sweeps.records(400)["qv/seed-1"]
     assert record["status"] == "finished"
     rows = [row.split(",") for row in next(tmp_path.glob("runs/*/*/curves.csv")).open()]
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_pat
 
 
 def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
-    """Labels of the suite that had a run made, not of the one that compares it."""
+    """Catches labels of the suite that had a run made, not of the one that compares it."""
     sweeps = swept[0]
     write_suite(sweeps.folder, title="Others", baseline="one", margin=0.3).rename(
         sweeps.folder / "others.yaml"
@@ -156,7 +156,7 @@ def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
 
 
 def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swept) -> None:
-    """Results of the old definition kept for the new one; a sweep that ends at the first fault."""
+    """Catches results of the old variant kept for the edited one; a sweep that ends at an error."""
     sweeps = swept[0]
     before = sweeps.records()
     edited = {"model.attention": "single.yaml", "trainer.max_steps": 3}
