@@ -66,3 +66,18 @@ def allowed_pairs() -> Iterator[tuple[Part, Part]]:
         for scheme in SCHEMES:
             if allowed(mechanism, scheme):
                 yield mechanism, scheme
+
+
+def telling_pairs() -> Iterator[tuple[Part, Part]]:
+    """Fewer pairs, without a path of the code left out.
+
+    Below :meth:`Attention.attend` a scheme does not know the mechanism: each with its own kind of
+    keys (one mechanism that shares heads, one that absorbs its keys) is enough. What a mechanism
+    does depends on whether the scheme rotates, and on whether it multiplies the logits.
+    """
+    for mechanism, scheme in allowed_pairs():
+        if (scheme[0] in ("none", "agf", "rope") and scheme != ("agf", {})) or mechanism in (
+            ("gqa", {"num_kv_heads": 2}),
+            ("qvka", {"context_dim": 7}),
+        ):
+            yield mechanism, scheme

@@ -43,7 +43,7 @@ def test_every_experiment_parses_and_builds() -> None:
         for step in (1, 10, 100, steps):
             rate = schedule.learning_rate(step, network.d_model)
             assert rate > 0, f"{name_of(file)}: no rate at step {step}"
-        if file.parent.name != "exponents":  # named after where AGF's exponents start
+        if file.parent.name != "agf_init":  # named after where AGF's exponents start
             mechanism = type(network.encoder[0].attention).__name__.lower()
             assert mechanism in file.stem.split("_"), f"{name_of(file)} runs {mechanism}"
 

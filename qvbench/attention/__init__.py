@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from qvbench.attention.gqa import GQA
-from qvbench.attention.gqa_qv import GQAQV
+from qvbench.attention.grouped import GQA, GQAQV, VShared
 from qvbench.attention.interface import Attention, AttentionFactory, precomputed
 from qvbench.attention.keyless import Keyless
-from qvbench.attention.mla import MLA
-from qvbench.attention.mla_qv import MLAQV
-from qvbench.attention.qk_tied import QKTied
+from qvbench.attention.mla import MLA, MLAQV
 from qvbench.attention.qkv import QKV
 from qvbench.attention.qv import QV
 from qvbench.attention.qvka import QVKa
 from qvbench.attention.shared_key import SharedKey
-from qvbench.attention.single import Single
-from qvbench.attention.v_shared import VShared
+from qvbench.attention.tied import QKTied, Single
 from qvbench.registry import Registry
 
 ATTENTION: Registry[Attention] = Registry("attention mechanism")

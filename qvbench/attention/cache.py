@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 KV = tuple[Tensor, ...]
-"""What a mechanism keeps of its memory side: tensors (B, heads, L, width)."""
+"""What tokens leave in a decoding cache: tensors (B, heads, L, width)."""
 
 SPARE_TOKENS = 8
 
 
 class KVCache:
-    """The memory of one attention layer: (N, heads, length, width) tensors that grow.
+    """The cache of one attention layer: (N, heads, length, width) tensors that grow.
 
     A step reads views of the filled part. Room grows by a quarter when it runs out, so that a
     sentence of T tokens costs O(T) copies; twice as much would be read no faster, since what lies
@@ -26,37 +26,37 @@ class KVCache:
         self._buffers: list[Tensor] = []
 
     @classmethod
-    def of(cls, memory: Sequence[Tensor]) -> KVCache:
-        """A cache of its own of what is remembered, (N, heads, length, width), and no room."""
+    def of(cls, kv: Sequence[Tensor]) -> KVCache:
+        """A copy of ``kv``, (N, heads, length, width), without spare room."""
         cache = cls()
-        cache.length = memory[0].shape[2]
-        cache._buffers = [tensor.clone() for tensor in memory]
+        cache.length = kv[0].shape[2]
+        cache._buffers = [tensor.clone() for tensor in kv]
         return cache
 
-    def append(self, memory: Sequence[Tensor]) -> KV:
-        """Add the memory of new tokens (N, heads, new, width); gives back that of all tokens."""
-        end = self.length + memory[0].shape[2]
+    def append(self, new: Sequence[Tensor]) -> KV:
+        """Add the entries of new tokens (N, heads, new, width); returns those of all tokens."""
+        end = self.length + new[0].shape[2]
         if not self._buffers:
-            self._buffers = [new[:, :, :0] for new in memory]
+            self._buffers = [entry[:, :, :0] for entry in new]
         if end > self._buffers[0].shape[2]:
             self._grow(end + end // 4 + SPARE_TOKENS)
-        for buffer, new in zip(self._buffers, memory, strict=True):
-            buffer[:, :, self.length : end] = new
+        for buffer, entry in zip(self._buffers, new, strict=True):
+            buffer[:, :, self.length : end] = entry
         self.length = end
         return self.kv()
 
     def kv(self) -> KV:
-        """That of all tokens, as views."""
+        """The entries of all tokens, as views."""
         return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
 
     def reorder(self, rows: Tensor, moved: Tensor | None = None) -> None:
         """Row n continues old row ``rows[n]``; fewer rows than before drop the others.
 
-        What goes on in its place is not copied.
+        A row that stays in its place is not copied.
 
         Args:
             rows: (N',), at most as many as there are.
-            moved: :func:`moved_rows` of ``rows``, for a caller who reorders many caches.
+            moved: :func:`moved_rows` of ``rows``, for a caller that reorders many caches.
         """
         moved = moved_rows(rows) if moved is None else moved
         if len(moved):
@@ -66,7 +66,7 @@ class KVCache:
         self._buffers = [buffer[: len(rows)] for buffer in self._buffers]
 
     def elements_per_token(self) -> int:
-        """Numbers kept per token, read off the tensors."""
+        """Elements per token, read off the tensors."""
         return sum(buffer.shape[1] * buffer.shape[3] for buffer in self._buffers)
 
     def _grow(self, room: int) -> None:

@@ -6,19 +6,22 @@ Lk keys, Dk key width, Dv value width. Boolean masks are true where a query may 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from qvbench.attention.dropout import dropout
 
-
-def causal_mask(q_len: int, k_len: int, device: torch.device) -> Tensor:
-    """(Lq, Lk), true where the key is not after the query; queries are the last of the keys."""
-    return torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
+MAX_LOGITS = 2**24
+"""Logits that are held at once, over batch and heads; 64 MB in float32."""
 
 
-def attend(
+def softmax_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -50,10 +53,10 @@ def attend(
     Returns:
         (B, H, Lq, Dv), in the dtype of the values.
     """
-    if coefficient is None and not (dropout_p > 0.0 and q.device.type == "cpu"):
-        return _attend_by_sdpa(q, k, v, mask, causal, bias, dropout_p)
+    if coefficient is None and not _own_dropout(q, dropout_p):
+        return _sdpa(q, k, v, mask, causal, bias, dropout_p)
     # Scaled before the product: the sum of Dk products of fp16 numbers overflows sooner.
-    logits = shared_product(q * q.shape[-1] ** -0.5, k.mT)
+    logits = grouped_product(q * q.shape[-1] ** -0.5, k.mT)
     return weigh(
         logits,
         v,
@@ -80,7 +83,7 @@ def weigh(
     """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv).
 
     The softmax and the coefficient are taken in float32 at least, whatever the logits are in.
-    Other arguments as for :func:`attend`.
+    Other arguments as for :func:`softmax_attention`.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if coefficient is not None:
@@ -92,7 +95,56 @@ def weigh(
     if value_scaling and coefficient is not None:
         weights = weights * coefficient
     weights = dropout(weights, dropout_p)
-    return shared_product(weights.to(v.dtype), v)
+    return grouped_product(weights.to(v.dtype), v)
+
+
+def keeps_logits(q: Tensor, on_logits: bool, dropout_p: float) -> bool:
+    """Whether attention holds something for every pair of query and key: logits, a bias.
+
+    PyTorch's own kernels go through the keys in blocks.
+    """
+    return on_logits or _own_dropout(q, dropout_p)
+
+
+def _own_dropout(q: Tensor, dropout_p: float) -> bool:
+    return dropout_p > 0.0 and q.device.type == "cpu"
+
+
+def in_query_blocks(
+    weighted_sum: Callable[[int, int], Tensor], q_len: int, logits_per_query: int
+) -> Tensor:
+    """Attention a block of queries at a time, where all logits at once would fill the memory.
+
+    Logits, weights and what a position scheme puts on them grow with the square of the length.
+    Queries do not need one another: a block of them attends on its own, and its logits are
+    computed anew for the backward pass rather than kept. What is kept grows with the length
+    alone; another product in the backward pass is the price, which short sequences do not pay.
+
+    Args:
+        weighted_sum: (start, stop) to the values' sums of these queries, (B, H, stop - start, Dv).
+        q_len: number of queries, Lq.
+        logits_per_query: over batch, heads and keys.
+
+    Returns:
+        (B, H, Lq, Dv).
+    """
+    size = max(1, MAX_LOGITS // max(1, logits_per_query))
+    if size >= q_len:
+        return weighted_sum(0, q_len)
+    edges = [*range(0, q_len, size), q_len]
+    # The last block first: with a causal mask it needs most, and all others fit into what it frees.
+    # The other way round every block needs a little more than the one before, and an allocator that
+    # keeps what is freed keeps it all.
+    blocks = [
+        checkpoint(weighted_sum, start, stop, use_reentrant=False)
+        for start, stop in reversed(list(pairwise(edges)))
+    ]
+    return torch.cat(blocks[::-1], 2)
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """Products in the dtype of their operands. The meta device knows no autocast."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -106,10 +158,10 @@ def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
 def combine_masks(
     mask: Tensor | None, causal: bool, q_len: int, k_len: int, device: torch.device
 ) -> Tensor | None:
-    """One boolean mask broadcastable to (B, H, Lq, Lk), or none if nothing is hidden."""
+    """One boolean mask broadcastable to (B, H, Lq, Lk), or ``None`` if every key is visible."""
     if not causal or q_len == 1:  # the one query of a decoding step is the last position
         return mask
-    allowed = causal_mask(q_len, k_len, device)
+    allowed = torch.ones(q_len, k_len, dtype=torch.bool, device=device).tril(k_len - q_len)
     return allowed if mask is None else mask & allowed
 
 
@@ -121,7 +173,7 @@ def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.repeat_interleave(num_heads // x.shape[1], dim=1)
 
 
-def shared_product(x: Tensor, y: Tensor) -> Tensor:
+def grouped_product(x: Tensor, y: Tensor) -> Tensor:
     """(B, H, L, W) times (B, G, W, N), of which H / G heads share each: (B, H, L, N).
 
     What the heads of a group share takes part in one product with the rows of all of them, so that
@@ -134,17 +186,17 @@ def shared_product(x: Tensor, y: Tensor) -> Tensor:
     return (rows @ y).unflatten(2, (-1, length)).flatten(1, 2)
 
 
-def head_by_head(x: Tensor, weight: Tensor) -> Tensor:
+def per_head_product(x: Tensor, weight: Tensor) -> Tensor:
     """(B, H, L, D) times each head's matrix (H, D, E): (B, H, L, E).
 
-    One product a head over all B * L tokens; broadcasting over the batch would make B * H small
+    One product per head over all B * L tokens; broadcasting over the batch would make B * H small
     ones, at several times the cost on a CPU.
     """
     rows = x.transpose(0, 1).flatten(1, 2)
     return (rows @ weight).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
 
 
-def _attend_by_sdpa(
+def _sdpa(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -153,20 +205,18 @@ def _attend_by_sdpa(
     bias: Tensor | None,
     dropout_p: float,
 ) -> Tensor:
-    """The same through PyTorch's kernel, which takes a causal flag or a mask, not both."""
+    """Through PyTorch's kernel, which takes a causal flag or a mask, not both."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
         # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
         with torch.autocast("cpu", enabled=False):
-            y = _attend_by_sdpa(q.float(), k.float(), v.float(), mask, causal, bias, dropout_p)
-        return y.to(v.dtype)
+            return _sdpa(q.float(), k.float(), v.float(), mask, causal, bias, dropout_p).to(v.dtype)
     q_len, k_len = q.shape[-2], k.shape[-2]
     flag = causal and mask is None and bias is None and q_len == k_len and q_len > 1
-    allowed = None
-    if not flag:
-        allowed = combine_masks(mask, causal, q_len, k_len, q.device)
+    allowed = None if flag else combine_masks(mask, causal, q_len, k_len, q.device)
     if bias is not None:
         bias = bias.to(q.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
+    # PyTorch's enable_gqa wants as many key heads as value heads; V-shared has fewer of these.
     k, v = (repeat_heads(x, q.shape[1]).expand(-1, q.shape[1], -1, -1) for x in (k, v))
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag

@@ -13,9 +13,9 @@ _SAME_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class _SixteenBitDropout(torch.autograd.Function):
-    """Dropout from 16 random bits an element, four elements to one draw of the generator.
+    """Dropout from 16 random bits per element, four elements to one draw of the generator.
 
-    PyTorch's CPU kernel draws a double an element and takes most of a small layer's time. The
+    PyTorch's CPU kernel draws a double per element and takes most of a small layer's time. The
     probability is rounded to a multiple of 2^-16.
     """
 
@@ -46,7 +46,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``."""
     if p == 0.0:
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    coarse = p > 1 - 1 / _LEVELS  # 16 bits would round it to one
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or coarse:
         return F.dropout(x, p)
     result: Tensor = _SixteenBitDropout.apply(x, p)
     return result

@@ -1,4 +1,4 @@
-"""The common interface of all attention mechanisms.
+"""What all attention mechanisms have in common: project, act by position, attend, merge.
 
 Shape letters: B batch, H heads, Hk and Hv key and value heads, Lq queries, Lk keys, Dk key
 width, Dv value width, d model width.
@@ -15,39 +15,39 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import KV, KVCache
-from qvbench.attention.query_blocks import attend_in_blocks
 from qvbench.attention.triton import fused
-from qvbench.attention.triton.backend import FUSED, Backend, choose, key_padding
+from qvbench.attention.triton.backend import FUSED, Backend, choose
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position
-from qvbench.positions.none import NoPosition
+from qvbench.positions.interface import NoPosition, Position
 
 
 class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
 
-    A mechanism defines :meth:`project_kv` (what one token leaves in the decoding cache);
+    A mechanism defines :meth:`project_kv` (what a token leaves in the decoding cache), and
     :meth:`queries` and :meth:`keys_values` (keys and values from what is cached) where they are
     not the usual ones. Everything else is common. One that can decode without building its keys
-    overrides :meth:`attend_cached`; one that cannot work with a position scheme says so in
-    :meth:`incompatible_with`.
+    is an :class:`~qvbench.attention.absorbed.AbsorbedAttention`.
 
     Args:
         d_model: model width, d.
         num_heads: number of query heads, H.
         position: scheme that acts inside this layer; none if not given.
-        dropout: probability with which an attention weight is dropped in training.
+        dropout: probability with which an attention weight is dropped in training, in [0, 1).
         head_dim: width of a head; ``d_model / num_heads`` if not given.
-        bias: add a bias to the projections (the papers and the recipe have none).
+        bias: add a bias to the projections (the papers and their training setup have none).
 
     Attributes:
         label: display name, for tables and figures.
         backend: which kernel computed the last pass, and why.
 
     Raises:
-        UserError: the width is no multiple of the heads and no head width is given, or the
-            position scheme makes no sense with the mechanism.
+        UserError: the width is no multiple of the heads and no head width is given, a setting is
+            out of its range, or the position scheme makes no sense with the mechanism.
     """
+
+    query: nn.Module
+    """Projects queries, d to H * Dk, unless :meth:`queries` says otherwise."""
 
     def __init__(
         self,
@@ -60,14 +60,16 @@ class Attention(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
         if head_dim is None and d_model % num_heads:
             raise UserError(
-                f"{type(self).__name__}: d_model {d_model} is not divisible by num_heads "
-                f"{num_heads}; change either or give head_dim"
+                f"{name}: d_model {d_model} is not divisible by num_heads {num_heads}; change "
+                "either or give head_dim"
             )
-        if head_dim is not None and head_dim < 1:
-            raise UserError(f"{type(self).__name__}: head_dim must be at least 1, got {head_dim}")
-        self.label = type(self).__name__
+        if not 0 <= dropout < 1:
+            raise UserError(f"{name}: dropout must be in [0, 1), got {dropout}")
+        self.check_positive(head_dim=head_dim)
+        self.label = name
         self.d_model = d_model
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
@@ -78,25 +80,30 @@ class Attention(nn.Module):
         self.backend: Backend | None = None
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
 
-    # What a mechanism says
-
-    query: nn.Module
-    """The usual queries' projection, d to H * Dk."""
+    # What a mechanism defines
 
     def queries(self, x: Tensor) -> Tensor:
-        """(B, Lq, d) to (B, H, Lq, Dk); through ``query`` unless given."""
+        """(B, Lq, d) to (B, H, Lq, Dk)."""
         return self.split(self.query(x), self.num_heads)
 
     def project_kv(self, m: Tensor) -> KV:
         """What tokens (B, Lk, d) leave in the cache: tensors (B, heads, Lk, width)."""
         raise NotImplementedError
 
-    def keys_values(self, memory: KV) -> tuple[Tensor, Tensor]:
-        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what was remembered.
+    def keys_values(self, kv: KV) -> tuple[Tensor, Tensor]:
+        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what is cached.
 
-        Unless given: the first tensor and the last, so one tensor alone is both.
+        Unless overridden: the first tensor and the last, so one tensor alone is both.
         """
-        return memory[0], memory[-1]
+        return kv[0], kv[-1]
+
+    def rotate(self, x: Tensor, start: int = 0) -> Tensor:
+        """What the position scheme does to queries, or a copy of the keys, from ``start`` on."""
+        return self.position.rotate(x, start)
+
+    def incompatible_with(self, position: Position) -> str | None:
+        """Why the mechanism makes no sense with a position scheme; ``None`` if it does."""
+        return position.incompatible_with(self.head_dim)
 
     def precompute(self) -> None:
         """Multiply consecutive weights once; see :func:`precomputed`."""
@@ -104,26 +111,14 @@ class Attention(nn.Module):
     def discard_precomputed(self) -> None:
         """Drop what :meth:`precompute` has made."""
 
-    def incompatible_with(self, position: Position) -> str | None:
-        """Why the mechanism makes no sense with a position scheme, and what does; ``None`` if
-        it does."""
-        return position.incompatible_with(self.head_dim)
-
-    # What they have in common
-
-    @property
-    def cache_size(self) -> int:
-        """Elements per token in the smallest cache from which decoding is exact."""
-        with torch.no_grad():
-            token = self.output.weight.new_zeros(1, 1, self.d_model)
-            return sum(entry.numel() for entry in self.project_kv(token))
+    # What all have in common
 
     def project(self, x: Tensor, m: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values before any position scheme acts on them.
 
         Args:
             x: query side, (B, Lq, d).
-            m: memory side, (B, Lk, d); ``x`` if not given.
+            m: key side, (B, Lk, d); ``x`` if not given.
 
         Returns:
             (B, H, Lq, Dk), (B, Hk, Lk, Dk), (B, Hv, Lk, Dv).
@@ -138,67 +133,70 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """Attention of ``x`` (B, Lq, d) over ``m`` (B, Lk, d; ``x`` if not given): (B, Lq, d).
+        """Attention of ``x`` over ``m``.
 
         Args:
-            x: query side.
-            m: memory side.
-            mask: boolean (B, Lk) or (B, 1 or H, Lq, Lk), true where a query may look.
-            causal: a query sees no later key.
+            x: query side, (B, Lq, d).
+            m: key side, (B, Lk, d); ``x`` if not given.
+            mask: boolean (B, Lk) or (B or 1, H or 1, Lq or 1, Lk), true where a query may look.
+            causal: a query, one of the last Lq of Lk positions, sees no later key.
+
+        Returns:
+            (B, Lq, d).
+
+        Raises:
+            UserError: the mask is not boolean or of another shape.
         """
         return self.attend(*self.project(x, m), mask=mask, causal=causal)
 
     def step(self, x: Tensor, cache: KVCache) -> Tensor:
-        """Self-attention of the next tokens (N, new, d), causally, from a cache that they join."""
+        """Causal self-attention of the next tokens (N, new, d), which join the cache."""
         return self.attend_cached(x, cache.append(self.project_kv(x)), causal=True)
 
     def attend_cached(
-        self, x: Tensor, memory: KV, *, mask: Tensor | None = None, causal: bool = False
+        self, x: Tensor, kv: KV, *, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """Attention of ``x`` (B, Lq, d) over what is remembered, from that alone: (B, Lq, d)."""
-        k, v = self.keys_values(memory)
-        return self.attend(self.queries(x), k, v, mask=mask, causal=causal)
+        """Attention of ``x`` (B, Lq, d) over what is cached, from that alone: (B, Lq, d)."""
+        return self.attend(self.queries(x), *self.keys_values(kv), mask=mask, causal=causal)
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool
     ) -> Tensor:
         """Projected queries, keys and values to the layer's output (B, Lq, d)."""
-        q_len, k_len = q.shape[2], k.shape[2]
+        batch, heads, q_len = q.shape[:3]
+        k_len = k.shape[2]
         past = k_len - q_len
-        q = self.rotate(q, past)
-        k = self.rotate(k)
+        mask = self.check_mask(mask, batch, q_len, k_len)
+        q, k = self.rotate(q, past), self.rotate(k)
         self.backend = choose(self.position, q, k, v, mask)
         if self.backend.name == FUSED:
             table = self.position.coefficient_table(q_len, k_len)
             assert table is not None, "a scheme with by_table has one"
-            visible = key_padding(mask, q.shape[0], k_len)
-            told = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
-            return self.merge(fused.attend(q, k, v, table, visible, told))
+            visible = None if mask is None else mask[:, 0, 0].expand(batch, k_len)
+            settings = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
+            return self.merge(fused.fused_attention(q, k, v, table, visible, settings))
 
-        def attend(start: int, stop: int) -> Tensor:
-            seen = past + stop if causal else k_len
-            part = mask if mask is None or mask.dim() == 2 else mask[:, :, start:stop]
+        def weighted_sum(start: int, stop: int) -> Tensor:
+            """That of queries ``start`` to ``stop``; a causal one needs no keys after them."""
+            seen = max(past + stop, 0) if causal else k_len
+            part = mask if mask is None or mask.shape[2] == 1 else mask[:, :, start:stop]
             part = part if part is None else part[..., :seen]
             settings = self.kernel_settings(stop - start, seen, part, causal, past + start)
-            return core.attend(q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], **settings)
+            return core.softmax_attention(
+                q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], **settings
+            )
 
-        if not self.position.on_logits:  # PyTorch's kernel goes through the keys in blocks itself
-            return self.merge(attend(0, q_len))
-        return self.merge(attend_in_blocks(attend, q_len, q.shape[0] * self.num_heads * k_len))
-
-    def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """What the position scheme does to queries, or a copy of the keys, from ``start`` on."""
-        return self.position.rotate(x, start)
+        if core.keeps_logits(q, self.position.multiplies or self.position.adds, self.dropout_now):
+            return self.merge(core.in_query_blocks(weighted_sum, q_len, batch * heads * k_len))
+        return self.merge(weighted_sum(0, q_len))
 
     def kernel_settings(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int
     ) -> dict[str, Any]:
-        """What the kernel is told besides its tensors: masks, position, dropout.
+        """Keyword arguments of :func:`~qvbench.attention.core.softmax_attention`.
 
         ``first`` is the position of the first query.
         """
-        if mask is not None and mask.dim() == 2:
-            mask = mask[:, None, None, :]
         return {
             "mask": mask,
             "causal": causal,
@@ -209,28 +207,52 @@ class Attention(nn.Module):
         }
 
     @property
+    def cache_size(self) -> int:
+        """Elements per token in the smallest cache from which decoding is exact."""
+        with torch.no_grad():
+            token = self.output.weight.new_zeros(1, 1, self.d_model)
+            return sum(entry.numel() for entry in self.project_kv(token))
+
+    @property
     def dropout_now(self) -> float:
         """Probability with which a weight is dropped: none in evaluation."""
         return self.dropout if self.training else 0.0
+
+    def check_mask(self, mask: Tensor | None, batch: int, q_len: int, k_len: int) -> Tensor | None:
+        """A mask as :meth:`forward` takes it, with four axes.
+
+        Raises:
+            UserError: it is not boolean, or its shape fits none of those.
+        """
+        if mask is None:
+            return None
+        sizes = {"B": batch, "H": self.num_heads, "Lq": q_len, "Lk": k_len}
+        if mask.dtype != torch.bool:
+            raise UserError(f"{type(self).__name__}: a mask is boolean, got {mask.dtype}")
+        if mask.shape == (batch, k_len):
+            return mask[:, None, None, :]
+        fits = mask.dim() == 4 and mask.shape[3] == k_len
+        if not fits or any(n not in (1, full) for n, full in zip(mask.shape, sizes.values())):  # noqa: B905
+            raise UserError(
+                f"{type(self).__name__}: a mask is (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with "
+                f"{', '.join(f'{name} {size}' for name, size in sizes.items())}; "
+                f"got {tuple(mask.shape)}"
+            )
+        return mask
 
     def refuse(self, reason: str | None) -> None:
         """Raise UserError that names mechanism and position scheme, if there is a reason."""
         if reason:
             raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
 
-    def linear(self, width_in: int, width_out: int) -> nn.Linear:
-        """A projection with the mechanism's choice of bias."""
-        return nn.Linear(width_in, width_out, bias=self.bias)
-
-    def head_matrices(self, rows: int, columns: int) -> nn.Parameter:
-        """A matrix for each head, (H, rows, columns), Glorot-uniform with a head's own fans."""
-        weight = nn.Parameter(torch.empty(self.num_heads, rows, columns))
-        for matrix in weight:
-            nn.init.xavier_uniform_(matrix)
-        return weight
+    def check_positive(self, **settings: int | None) -> None:
+        """Raise UserError if a setting that is given is below 1."""
+        for name, value in settings.items():
+            if value is not None and value < 1:
+                raise UserError(f"{type(self).__name__}: {name} must be at least 1, got {value}")
 
     def check_divisor(self, name: str, heads: int) -> int:
-        """A number of heads that query heads share, ``heads``, as the setting ``name``.
+        """A number of heads shared by groups of query heads, given as the setting ``name``.
 
         Raises:
             UserError: it does not divide the query heads.
@@ -240,6 +262,17 @@ class Attention(nn.Module):
                 f"{type(self).__name__}: {name} must divide num_heads {self.num_heads}, got {heads}"
             )
         return heads
+
+    def linear(self, width_in: int, width_out: int) -> nn.Linear:
+        """A projection with the mechanism's choice of bias."""
+        return nn.Linear(width_in, width_out, bias=self.bias)
+
+    def per_head_weight(self, rows: int, columns: int) -> nn.Parameter:
+        """A matrix per head, (H, rows, columns), Glorot-uniform with each head's own fans."""
+        weight = nn.Parameter(torch.empty(self.num_heads, rows, columns))
+        for matrix in weight:
+            nn.init.xavier_uniform_(matrix)
+        return weight
 
     def split(self, x: Tensor, heads: int) -> Tensor:
         """(B, L, heads * D) to (B, heads, L, D)."""

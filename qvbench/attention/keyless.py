@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
@@ -15,11 +14,11 @@ from qvbench.attention.interface import Attention
 class Keyless(Attention):
     """``Q_i = x W_i^Q M_i``, ``K_i = V_i = m W_i^V``: ``3 d^2 + H D^2`` parameters.
 
-    The source's factorisation of depth 3: a square map ``M_i`` for each head takes the query into
-    the space of values before it meets them. Two matrices in a row are one: decoding folds
+    The source's factorization of depth 3: a square map ``M_i`` for each head takes the query into
+    the space of values before it meets them. Two matrices in a row are one: decoding multiplies
     ``W_i^Q M_i`` once and costs what QV's does. With identity maps it is QV.
 
-    Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
+    Caches values alone, ``d`` elements per token. Arguments as for :class:`Attention`.
     """
 
     query: nn.Linear
@@ -29,17 +28,16 @@ class Keyless(Attention):
         self.label = "Keyless"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_heads * self.head_dim)
-        self.routing = self.head_matrices(self.head_dim, self.head_dim)
+        self.routing = self.per_head_weight(self.head_dim, self.head_dim)
         self._product: tuple[Tensor, Tensor | None] | None = None
 
     def queries(self, x: Tensor) -> Tensor:
         if self._product is None:
-            return core.head_by_head(self.split(self.query(x), self.num_heads), self.routing)
+            return core.per_head_product(self.split(self.query(x), self.num_heads), self.routing)
         return self.split(nn.functional.linear(x, *self._product), self.num_heads)
 
     def precompute(self) -> None:
-        device = "cpu" if self.routing.is_meta else self.routing.device.type
-        with torch.autocast(device, enabled=False):
+        with core.without_autocast(self.routing):
             self._product = (self._multiply(self.query.weight.mT), self._bias_product())
 
     def discard_precomputed(self) -> None:

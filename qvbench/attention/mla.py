@@ -1,4 +1,4 @@
-"""MLA: multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1).
+"""Attention through latents: MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1) and MLA-QvVv.
 
 Shape letters beside the common ones: R rotary width, Ck and Cv widths of the latents.
 """
@@ -8,17 +8,64 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qvbench.attention import core
-from qvbench.attention.absorbing import AbsorbingAttention
+from qvbench.attention.absorbed import AbsorbedAttention
 from qvbench.attention.cache import KV
-from qvbench.attention.latent import Latent, LatentProjection, check_ranks
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 
 
-class MLA(AbsorbingAttention):
+class Latent(nn.Module):
+    """Down-projection ``c = RMSNorm(x W)`` (arXiv:2405.04434, equations 9 and 12).
+
+    The norm is in the paper's text (section 3.1.2) and code, not in its equations.
+
+    Args:
+        d_model: width of the token.
+        rank: width of the latent.
+        bias: of the projection.
+        norm: normalize the latent; without it, up-projection after down-projection is one matrix.
+    """
+
+    def __init__(self, d_model: int, rank: int, *, bias: bool, norm: bool) -> None:
+        super().__init__()
+        self.down = nn.Linear(d_model, rank, bias=bias)
+        self.norm = nn.RMSNorm(rank, eps=1e-6) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, rank)."""
+        c: Tensor = self.down(x)
+        wide = torch.promote_types(c.dtype, torch.float32)
+        return self.norm(c.to(wide)).to(c.dtype)
+
+
+class LatentProjection(nn.Module):
+    """Queries' projection: through a latent of its own, or straight from the token.
+
+    Args:
+        d_model: width of the token.
+        width: width of the result.
+        rank: of the latent; none if not given.
+        bias: of what projects the token; after a latent, there is none.
+        norm: normalize the latent.
+    """
+
+    def __init__(
+        self, d_model: int, width: int, *, rank: int | None, bias: bool, norm: bool
+    ) -> None:
+        super().__init__()
+        self.latent = Latent(d_model, rank, bias=bias, norm=norm) if rank else None
+        self.up = nn.Linear(rank or d_model, width, bias=bias and not rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, width)."""
+        projected: Tensor = self.up(x if self.latent is None else self.latent(x))
+        return projected
+
+
+class MLA(AbsorbedAttention):
     """Keys and values up-projected from a latent, with a decoupled rotary part.
 
     ``K_i = [c^K W_i^UK ; r]``, ``V_i = c^V W_i^UV``, ``Q_i = [u W_i^UQ ; u W_i^QR]``, where ``c``
@@ -27,11 +74,11 @@ class MLA(AbsorbingAttention):
     its own for the key, wider than the value's, is the paper's "milder key compression"
     (arXiv:2603.15665, section 9, third direction).
 
-    The rotary part is the place where a rotating position scheme acts, and nothing else is
-    rotated: with ``rope`` this is DeepSeek-V2's attention. With a scheme that acts on the logits,
-    and in cross-attention, there is no such part. Hence decoding keeps the latents and ``r``,
-    ``Cv + R`` or ``Ck + Cv + R`` numbers a token, whatever the scheme: ``W^UK`` moves to the
-    query's side, ``W^UV`` behind the weighted sum.
+    A rotating position scheme acts on the rotary part and on nothing else: with ``rope`` this is
+    DeepSeek-V2's attention. With a scheme that acts on the logits, and in cross-attention, there
+    is no such part. Hence the cache holds the latents and ``r``, ``Cv + R`` or ``Ck + Cv + R``
+    elements per token, whatever the scheme: ``W^UK`` is absorbed into the query, ``W^UV`` into
+    what follows the weighted sum.
 
     Args:
         d_model: model width, d.
@@ -65,7 +112,7 @@ class MLA(AbsorbingAttention):
         self.label = "MLA, own key latent" if key_rank else "MLA"
         if rope_dim is not None and (rope_dim < 2 or rope_dim % 2):
             raise UserError(f"MLA: rope_dim must be even and at least 2, got {rope_dim}")
-        check_ranks(self, value_rank=value_rank, key_rank=key_rank, query_rank=query_rank)
+        self.check_positive(value_rank=value_rank, key_rank=key_rank, query_rank=query_rank)
         self.rope_dim = 0
         if self.position.rotates:
             self.rope_dim = rope_dim or max(2, self.head_dim // 4 * 2)
@@ -83,8 +130,8 @@ class MLA(AbsorbingAttention):
             bias=bias,
             norm=latent_norm,
         )
-        self.key = torch.nn.Linear(self.key_rank, width, bias=False)
-        self.value = torch.nn.Linear(self.value_rank, width, bias=False)
+        self.key = nn.Linear(self.key_rank, width, bias=False)
+        self.value = nn.Linear(self.value_rank, width, bias=False)
         self.rotary_key = self.linear(d_model, self.rope_dim) if self.rope_dim else None
 
     def incompatible_with(self, position: Position) -> str | None:
@@ -93,7 +140,7 @@ class MLA(AbsorbingAttention):
 
     @property
     def absorbs(self) -> bool:
-        """Always: what a scheme rotates is kept apart from what moves."""
+        """Always: what a scheme rotates is apart from what is absorbed."""
         return True
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
@@ -103,7 +150,7 @@ class MLA(AbsorbingAttention):
         plain, rotary = x.split([x.shape[-1] - self.rope_dim, self.rope_dim], -1)
         return torch.cat((plain, self.position.rotate(rotary, start)), -1)
 
-    def compress(self, m: Tensor) -> KV:
+    def latents(self, m: Tensor) -> KV:
         parts = [self.value_latent(m)]
         if self.key_latent is not None:
             parts.append(self.key_latent(m))
@@ -111,31 +158,93 @@ class MLA(AbsorbingAttention):
             parts.append(self.rotary_key(m))
         return tuple(part[:, None] for part in parts)
 
-    def expand(self, lean: KV) -> KV:
-        c_value, c_key, rotary = self._parts(lean)
+    def up_project(self, latents: KV) -> KV:
+        c_value, c_key, rotary = self._parts(latents)
         v = self.split(self.value(c_value[:, 0]), self.num_heads)
         k = self.split(self.key(c_key[:, 0]), self.num_heads)
         if rotary is not None:
             k = torch.cat((k, rotary.expand(-1, self.num_heads, -1, -1)), -1)
         return k, v
 
-    def scores(self, q: Tensor, lean: KV) -> Tensor:
-        _, c_key, rotary = self._parts(lean)
+    def scores(self, q: Tensor, latents: KV) -> Tensor:
+        _, c_key, rotary = self._parts(latents)
         plain, q_rotary = q.split([self.head_dim, self.rope_dim], -1)
         up = self.key.weight.unflatten(0, (self.num_heads, -1))  # (H, D, Ck)
-        logits = core.shared_product(core.head_by_head(plain, up), c_key.mT)
+        logits = core.grouped_product(core.per_head_product(plain, up), c_key.mT)
         if rotary is not None:
             keys = self.position.rotate(rotary)
-            logits = logits + core.shared_product(q_rotary, keys.mT)
+            logits = logits + core.grouped_product(q_rotary, keys.mT)
         return logits
 
-    def mixed(self, lean: KV) -> Tensor:
-        return lean[0]
+    def value_input(self, latents: KV) -> Tensor:
+        return latents[0]
 
-    def values_from(self, mixed: Tensor) -> Tensor:
+    def values_from(self, sums: Tensor) -> Tensor:
         up = self.value.weight.unflatten(0, (self.num_heads, -1))  # (H, D, Cv)
-        return core.head_by_head(mixed, up.mT)
+        return core.per_head_product(sums, up.mT)
 
-    def _parts(self, lean: KV) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The value's latent, the key's, and the rotary key of a lean memory."""
-        return lean[0], lean[int(self.key_latent is not None)], lean[-1] if self.rope_dim else None
+    def _parts(self, latents: KV) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The value's latent, the key's, and the rotary key."""
+        key = latents[int(self.key_latent is not None)]
+        return latents[0], key, latents[-1] if self.rope_dim else None
+
+
+class MLAQV(AbsorbedAttention):
+    """MLA without keys, MLA-QvVv (arXiv:2603.15665, section 9, first direction).
+
+    ``V_i = c W_i^UV`` from a latent ``c`` of the token, and ``K_i = V_i``. The cache holds the
+    latent alone: the up-projection is absorbed into the query for the scores, and follows the
+    weighted sum for the values. A scheme that rotates a copy of the value as key forbids that;
+    then the values are cached, ``d`` elements per token.
+
+    Args:
+        d_model: model width, d.
+        num_heads: number of heads, H.
+        value_rank: width of the latent; a quarter of d if not given.
+        query_rank: width of the query's latent; none if not given.
+        latent_norm: RMS norm on every latent, as in DeepSeek-V2.
+        bias: on the projections of tokens; up-projections have none.
+        settings: as for :class:`Attention`.
+    """
+
+    query: LatentProjection
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        value_rank: int | None = None,
+        query_rank: int | None = None,
+        latent_norm: bool = True,
+        bias: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(d_model, num_heads, bias=bias, **settings)
+        self.label = "MLA-QvVv"
+        self.check_positive(value_rank=value_rank, query_rank=query_rank)
+        self.value_rank = value_rank or max(1, d_model // 4)
+        width = num_heads * self.head_dim
+        self.value_latent = Latent(d_model, self.value_rank, bias=bias, norm=latent_norm)
+        self.query = LatentProjection(d_model, width, rank=query_rank, bias=bias, norm=latent_norm)
+        self.value = nn.Linear(self.value_rank, width, bias=False)
+
+    def latents(self, m: Tensor) -> KV:
+        return (self.value_latent(m)[:, None],)
+
+    def up_project(self, latents: KV) -> KV:
+        return (self.split(self.value(latents[0][:, 0]), self.num_heads),)
+
+    def scores(self, q: Tensor, latents: KV) -> Tensor:
+        return core.grouped_product(core.per_head_product(q, self._up), latents[0].mT)
+
+    def value_input(self, latents: KV) -> Tensor:
+        return latents[0]
+
+    def values_from(self, sums: Tensor) -> Tensor:
+        return core.per_head_product(sums, self._up.mT)
+
+    @property
+    def _up(self) -> Tensor:
+        """Each head's up-projection, (H, D, rank)."""
+        return self.value.weight.unflatten(0, (self.num_heads, -1))

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from qvbench.attention.cache import KV
 from qvbench.attention.interface import Attention
-from qvbench.errors import UserError
 
 
 class QKV(Attention):
     """``Q_i = x W_i^Q``, ``K_i = m W_i^K``, ``V_i = m W_i^V``: ``4 d^2`` parameters.
 
-    Keeps keys and values, ``2 d`` numbers a token.
+    Caches keys and values, ``2 d`` elements per token.
 
     Args:
         d_model: model width, d.
@@ -30,8 +29,7 @@ class QKV(Attention):
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
         self.label = f"QKV, keys {head_dim_qk} wide" if head_dim_qk else "QKV"
-        if head_dim_qk is not None and head_dim_qk < 1:
-            raise UserError(f"QKV: head_dim_qk must be at least 1, got {head_dim_qk}")
+        self.check_positive(head_dim_qk=head_dim_qk)
         self.head_dim_qk = head_dim_qk or self.head_dim
         self.refuse(self.position.incompatible_with(self.head_dim_qk))
         self.query = self.linear(d_model, num_heads * self.head_dim_qk)

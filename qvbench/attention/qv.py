@@ -13,7 +13,7 @@ from qvbench.attention.interface import Attention
 class QV(Attention):
     """``Q_i = x W_i^Q``, ``V_i = m W_i^V``, ``K_i = V_i``: ``3 d^2`` parameters.
 
-    Keeps values alone, ``d`` numbers a token. Arguments as for :class:`Attention`.
+    Caches values alone, ``d`` elements per token. Arguments as for :class:`Attention`.
     """
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
-from qvbench.attention.absorbing import AbsorbingAttention
+from qvbench.attention.absorbed import AbsorbedAttention
 from qvbench.attention.cache import KV
-from qvbench.errors import UserError
 
 
-class QVKa(AbsorbingAttention):
+class QVKa(AbsorbedAttention):
     """``V_i = m W_i^V``, ``G = m W_ctx``, ``K_i = [G; V_i] W_i^K``: key after value and context.
 
     ``W_i^K`` is ``(C + D) x D``. With a shared context the mechanism has
@@ -24,8 +23,8 @@ class QVKa(AbsorbingAttention):
     the paper's form.
 
     The per-head matrix can be moved to the query's side,
-    ``q . ([G; V_i] W_i^K) = (q W_i^K^T) . [G; V_i]``, so decoding keeps ``V`` and ``G`` alone:
-    ``d + C`` numbers a token. A scheme that rotates the key forbids that, and keeps ``2 d``.
+    ``q . ([G; V_i] W_i^K) = (q W_i^K^T) . [G; V_i]``, so decoding caches ``V`` and ``G`` alone:
+    ``d + C`` elements per token. A scheme that rotates the key forbids that: ``2 d``.
 
     Args:
         d_model: model width, d.
@@ -33,7 +32,7 @@ class QVKa(AbsorbingAttention):
         context_dim: width C of the context; the head width (the paper's 1x) if not given.
         context: ``shared`` by all heads, or ``per_head`` (then it is larger than QKV).
         num_value_heads: values shared by groups of heads, a divisor of H; H if not given. With
-            one value the cache holds ``D + C`` numbers a token. Neither paper has it.
+            one value the cache holds ``D + C`` elements per token. Neither paper has it.
         settings: as for :class:`Attention`.
     """
 
@@ -48,8 +47,7 @@ class QVKa(AbsorbingAttention):
         **settings: Any,
     ) -> None:
         super().__init__(d_model, num_heads, **settings)
-        if context_dim is not None and context_dim < 1:
-            raise UserError(f"QVKa: context_dim must be at least 1, got {context_dim}")
+        self.check_positive(context_dim=context_dim)
         self.context_dim = context_dim or self.head_dim
         self.context_heads = num_heads if context == "per_head" else 1
         self.num_value_heads = num_heads
@@ -63,48 +61,49 @@ class QVKa(AbsorbingAttention):
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, self.num_value_heads * self.head_dim)
         self.context = self.linear(d_model, self.context_heads * self.context_dim)
-        self.key_weight = self.head_matrices(self.context_dim + self.head_dim, self.head_dim)
+        self.key_weight = self.per_head_weight(self.context_dim + self.head_dim, self.head_dim)
         self.key_bias: nn.Parameter | None = None
         if self.bias:
             self.key_bias = nn.Parameter(torch.zeros(num_heads, 1, self.head_dim))
 
-    def compress(self, m: Tensor) -> KV:
+    def latents(self, m: Tensor) -> KV:
         return (
             self.split(self.context(m), self.context_heads),
             self.split(self.value(m), self.num_value_heads),
         )
 
-    def expand(self, lean: KV) -> KV:
-        g, v = lean
+    def up_project(self, latents: KV) -> KV:
+        g, v = latents
         own = core.repeat_heads(v, self.num_heads)
         pair = [x.expand(-1, self.num_heads, -1, -1) for x in (g, own)]
-        k = core.head_by_head(torch.cat(pair, -1), self.key_weight)  # [G; V_i] W_i^K
+        k = core.per_head_product(torch.cat(pair, -1), self.key_weight)  # [G; V_i] W_i^K
         return k if self.key_bias is None else k + self.key_bias, v
 
-    def scores(self, q: Tensor, lean: KV) -> Tensor:
-        of_context, q_value = self._split_scores(q, lean)
-        return of_context + core.shared_product(q_value, lean[1].mT)
+    def scores(self, q: Tensor, latents: KV) -> Tensor:
+        of_context, q_value = self._split_scores(q, latents)
+        return of_context + core.grouped_product(q_value, latents[1].mT)
 
-    def look_up(self, q: Tensor, lean: KV, settings: dict[str, Any]) -> Tensor:
+    def attend_latents(self, q: Tensor, latents: KV, settings: dict[str, Any]) -> Tensor:
         if settings["coefficient"] is not None:
-            return super().look_up(q, lean, settings)
+            return super().attend_latents(q, latents, settings)
         # The value is the key, and the context's part of the logits a bias, for a kernel that
         # reads the value once.
-        bias, q_value = self._split_scores(q, lean)
+        bias, q_value = self._split_scores(q, latents)
         if settings["bias"] is not None:
             bias = bias + settings["bias"]
         unscaled = q_value * self.head_dim**0.5  # the kernel scales again
-        return core.attend(unscaled, lean[1], lean[1], **{**settings, "bias": bias})
+        value = latents[1]
+        return core.softmax_attention(unscaled, value, value, **{**settings, "bias": bias})
 
-    def _split_scores(self, q: Tensor, lean: KV) -> tuple[Tensor, Tensor]:
+    def _split_scores(self, q: Tensor, latents: KV) -> tuple[Tensor, Tensor]:
         """The context's part of the logits (B, H, Lq, Lk), and queries for the value (B, H, Lq, D).
 
         The key's bias is constant over the keys, but a coefficient multiplies it.
         """
-        moved = core.head_by_head(q, self.key_weight.mT)
+        moved = core.per_head_product(q, self.key_weight.mT)
         q_context, q_value = moved.split([self.context_dim, self.head_dim], -1)
-        logits = core.shared_product(q_context, lean[0].mT)
+        logits = core.grouped_product(q_context, latents[0].mT)
         return logits if self.key_bias is None else logits + q @ self.key_bias.mT, q_value
 
-    def mixed(self, lean: KV) -> Tensor:
-        return lean[1]
+    def value_input(self, latents: KV) -> Tensor:
+        return latents[1]

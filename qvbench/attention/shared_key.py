@@ -14,9 +14,9 @@ class SharedKey(Attention):
     """``K = m W_shared``: one key of a head's width for all heads, learned or frozen.
 
     A popular account of arXiv:2603.15665 takes "Ka" for *key approximation*: no ``W^K``, scores
-    from a fixed or shared transformation of the tokens. It stands here so that the two can be
-    told apart by measurement. ``3 d^2 + d D`` parameters, with D the head width; keeps ``d + D``
-    numbers a token.
+    from a fixed or shared transformation of the tokens. It stands here so that
+    the two can be compared. ``3 d^2 + d D`` parameters, with D the head width; caches ``d + D``
+    elements per token.
 
     Args:
         d_model: model width, d.

@@ -190,13 +190,11 @@ def initialize(module: nn.Module) -> None:
     """
     if isinstance(module, Position | nn.LayerNorm | nn.RMSNorm):
         return
-    for parameter in module.parameters(recurse=False):
-        if parameter.dim() == 2:
-            nn.init.xavier_uniform_(parameter)
-        elif parameter.dim() == 3 and parameter.shape[1] > 1:
-            for matrix in parameter:
-                nn.init.xavier_uniform_(matrix)
-        else:
+    for name, parameter in module.named_parameters(recurse=False):
+        if name.endswith("bias") or parameter.dim() < 2:
             nn.init.zeros_(parameter)
+        else:
+            for matrix in parameter if parameter.dim() == 3 else (parameter,):
+                nn.init.xavier_uniform_(matrix)
     for child in module.children():
         initialize(child)

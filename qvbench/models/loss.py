@@ -14,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qvbench.attention.core import without_autocast
+
 LOSS_UNIT = 4096.0
 """Tokens by which a micro-batch's loss is divided before its backward pass.
 
 The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
 power of two keeps fp16 gradients in range until then, and is taken out again exactly.
 """
+
 CHUNK_ROWS = 1024
 SAMPLED_ROWS = 256
 """Tokens per batch from which training's accuracy is taken: an arg-max over all would take a tenth
@@ -95,7 +98,7 @@ def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Rounded to bfloat16, one best token in a hundred would be tied with another.
     """
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    with torch.autocast(hidden.device.type, enabled=False):
+    with without_autocast(hidden):
         return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
 
 

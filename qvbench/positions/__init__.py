@@ -6,9 +6,8 @@ from typing import Any
 
 from qvbench.positions.agf import AGF
 from qvbench.positions.alibi import ALiBi
-from qvbench.positions.interface import Position, PositionFactory
+from qvbench.positions.interface import NoPosition, Position, PositionFactory
 from qvbench.positions.learned import Learned
-from qvbench.positions.none import NoPosition
 from qvbench.positions.rope import RoPE
 from qvbench.positions.sinusoidal import Sinusoidal
 from qvbench.positions.t5 import T5

@@ -7,15 +7,16 @@ the second.
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from typing import Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position
-from qvbench.positions.kernels import KERNELS
+from qvbench.positions.interface import Position, distances
 
 KernelName = Literal["power_law", "fixed_power_law", "exponential", "logarithmic", "free_table"]
 
@@ -29,23 +30,23 @@ class AGF(Position):
     ``o_m = sum_n a_mn * c(m, n) * v_n``; the weights then no longer sum to one, as intended.
 
     The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, with alpha
-    and beta learned per head and per direction. A kernel that is symmetric in the distance makes
+    and beta learned per head and per direction. A function that is symmetric in the distance makes
     a bidirectional encoder blind to reversal, hence two directions by default.
 
     Args:
         num_heads: number of query heads, H.
         d_model: unused; a scheme inside attention holds no vector per position.
         value_scaling: multiply the values too (PCM-V).
-        kernel: the law; ``power_law`` is the suite's reading, the others are ablations.
+        kernel: the decay function; ``power_law`` is the suite's reading, the others are ablations.
         directional: keys left and right of the query have parameters of their own.
         exponent_low: smallest initial exponent; the heads are spread evenly in the logarithm.
         exponent_high: largest initial exponent. All heads start at 2, Newton's inverse square:
             of the starts compared on Multi30k (``results/agf-exponents``), it learned fastest.
         scale: initial distance scale alpha, per token.
-    """
 
-    on_logits = True
-    by_table = True
+    Raises:
+        UserError: an unknown decay function, or a start from which it cannot learn.
+    """
 
     def __init__(
         self,
@@ -59,28 +60,142 @@ class AGF(Position):
         scale: float = 1.0,
     ) -> None:
         super().__init__(num_heads, d_model)
-        if kernel not in KERNELS:
-            raise UserError(f"AGF: unknown kernel {kernel!r}; known are: {', '.join(KERNELS)}")
+        if kernel not in DECAYS:
+            raise UserError(f"AGF: unknown kernel {kernel!r}; known are: {', '.join(DECAYS)}")
         if not 0 <= exponent_low <= exponent_high or scale <= 0:
             raise UserError(
                 f"AGF: exponents must satisfy 0 <= low <= high and scale > 0, "
                 f"got low {exponent_low}, high {exponent_high}, scale {scale}"
             )
-        if exponent_low == 0 and exponent_high > 0:
-            raise UserError("AGF: exponent_low 0 has no logarithm to spread from; give a small one")
+        flat = exponent_high == 0 and not DECAYS[kernel].learns_from_flat
+        if flat or exponent_low == 0 < exponent_high:
+            raise UserError(
+                f"AGF: {kernel} cannot start from exponent 0, where all of its gradients are zero; "
+                "give a small one, such as 0.001, or fixed_power_law"
+            )
         self.label = "AGF" if kernel == "power_law" else f"AGF, {kernel.replace('_', ' ')}"
         self.label += ("" if directional else ", symmetric") + (" + PCM-V" if value_scaling else "")
         self.value_scaling = value_scaling
         self.directions = 2 if directional else 1
         self.symmetric = not directional
-        self.kernel = KERNELS[kernel](
-            num_heads, self.directions, exponent_low, exponent_high, scale
-        )
+        exponents = spread_over_heads(exponent_low, exponent_high, num_heads)
+        self.kernel = DECAYS[kernel](exponents.repeat(self.directions, 1), scale)
 
     def coefficient_table(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
         """``c`` by distance, (H, Lq + Lk - 1), float32 under any autocast, 1 at distance 0."""
         device = next(chain(self.kernel.parameters(), self.kernel.buffers())).device
-        start = k_len - q_len if first is None else first
-        offset = torch.arange(1 - q_len - start, k_len - start, device=device)
-        law = self.kernel(offset.abs().to(torch.float32))
-        return law[0] if self.directions == 1 else torch.where(offset > 0, law[1], law[0])
+        offset = distances(q_len, k_len, first, device)
+        decay = self.kernel(offset.abs().to(torch.float32))
+        return decay[0] if self.directions == 1 else torch.where(offset > 0, decay[1], decay[0])
+
+
+def spread_over_heads(low: float, high: float, num_heads: int) -> Tensor:
+    """``num_heads`` values from low to high, evenly spaced in the logarithm; (H,), float32.
+
+    Heads that start with different reaches need not first break a symmetry between them.
+    """
+    if low == high:
+        return torch.full((num_heads,), low)
+    if num_heads == 1:
+        return torch.tensor([math.sqrt(low * high)])
+    return torch.logspace(math.log10(low), math.log10(high), num_heads)
+
+
+class Decay(nn.Module):
+    """How attention falls off: ``forward(distance (n,)) -> (directions, H, n)``, 1 at distance 0.
+
+    A *direction* is a side of the query: 0 for keys before it (and the query itself), 1 for keys
+    after it. With a single direction both sides share the function. Distances are in tokens;
+    results are float32. Classes take initial exponents (directions, H), and a scale alpha.
+    """
+
+    learns_from_flat = False
+    """Whether exponents of 0 are no trap: softplus has no gradient where it is 0."""
+
+
+def _inverse_softplus(value: Tensor) -> Tensor:
+    """The x with ``softplus(x) = value``, for value > 0."""
+    return value + torch.log(-torch.expm1(-value))
+
+
+def _positive(raw: Tensor) -> Tensor:
+    """softplus of a raw parameter (directions, H), at least float32, with an axis for distance."""
+    return F.softplus(raw.to(torch.promote_types(raw.dtype, torch.float32)))[..., None]
+
+
+class PowerLaw(Decay):
+    """``(1 + alpha * distance) ** -beta`` with alpha, beta > 0 learned per head and direction."""
+
+    def __init__(self, exponents: Tensor, scale: float) -> None:
+        super().__init__()
+        self.raw_scale = nn.Parameter(_inverse_softplus(torch.full_like(exponents, scale)))
+        self.raw_exponent = nn.Parameter(_inverse_softplus(exponents))
+
+    def forward(self, distance: Tensor) -> Tensor:
+        # exp(-beta * log1p(.)) rather than pow: the gradient to beta stays finite at distance 0.
+        reach = torch.log1p(_positive(self.raw_scale) * distance)
+        return torch.exp(-_positive(self.raw_exponent) * reach)
+
+
+class FixedPowerLaw(Decay):
+    """``(1 + alpha * distance) ** -beta`` with alpha and beta as they start."""
+
+    learns_from_flat = True  # there is nothing to learn
+    exponents: Tensor
+
+    def __init__(self, exponents: Tensor, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("exponents", exponents)
+        self.scale = scale
+
+    def forward(self, distance: Tensor) -> Tensor:
+        return torch.exp(-self.exponents[..., None] * torch.log1p(self.scale * distance))
+
+
+class Exponential(Decay):
+    """``exp(-alpha * distance)``, alpha learned; starts at the given exponents."""
+
+    def __init__(self, exponents: Tensor, scale: float) -> None:
+        super().__init__()
+        self.raw_rate = nn.Parameter(_inverse_softplus(exponents * scale))
+
+    def forward(self, distance: Tensor) -> Tensor:
+        return torch.exp(-_positive(self.raw_rate) * distance)
+
+
+class Logarithmic(Exponential):
+    """``1 / (1 + alpha * log(1 + distance))``, alpha learned; starts at the given exponents."""
+
+    def forward(self, distance: Tensor) -> Tensor:
+        return 1.0 / (1.0 + _positive(self.raw_rate) * torch.log1p(distance))
+
+
+class FreeTable(Decay):
+    """One free positive factor per distance: what a fit of any decay function is tested on.
+
+    Starts on the power law. Distances past the table's end share its last entry; the factor at
+    distance 0 is 1 by definition.
+    """
+
+    learns_from_flat = True
+    length = 128
+
+    def __init__(self, exponents: Tensor, scale: float) -> None:
+        super().__init__()
+        distance = torch.arange(1, self.length + 1, dtype=torch.float32)
+        law = torch.exp(-exponents[..., None] * torch.log1p(scale * distance))
+        self.log_factors = nn.Parameter(law.log())
+
+    def forward(self, distance: Tensor) -> Tensor:
+        table = self.log_factors.to(torch.promote_types(self.log_factors.dtype, torch.float32))
+        table = F.pad(table, (1, 0))
+        return torch.exp(table[..., distance.long().clamp(max=self.length)])
+
+
+DECAYS: dict[str, type[PowerLaw | FixedPowerLaw | Exponential | FreeTable]] = {
+    "power_law": PowerLaw,
+    "fixed_power_law": FixedPowerLaw,
+    "exponential": Exponential,
+    "logarithmic": Logarithmic,
+    "free_table": FreeTable,
+}

@@ -28,7 +28,7 @@ class ALiBi(Position):
     The source has it for causal models, where only keys to the left count. For encoders its
     authors propose (attention_with_linear_biases, issue 5) the distance alone, heads that look to
     one side only, or slopes that differ to both sides. ``directional`` is the last of these with
-    fixed slopes: keys to the right of the query are penalised as by the head next in order (the
+    fixed slopes: keys to the right of the query are penalized as by the head next in order (the
     last head's by the first), so left and right differ in every head. Which slope goes to the
     right is this suite's choice. A causal decoder sees the published bias.
 
@@ -39,7 +39,6 @@ class ALiBi(Position):
             and an encoder is blind to reversal.
     """
 
-    on_logits = True
     slope: Tensor
 
     def __init__(

@@ -1,11 +1,11 @@
-"""What a position scheme may do, and where: four hooks, each the identity unless given.
+"""What a position scheme may do, and where: hooks, each the identity unless overridden.
 
 Shape letters: B batch, H heads, L length, Lq queries, Lk keys, D head width, d model width.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ class Position(nn.Module):
     """A position scheme; this base class is the scheme that does nothing.
 
     A scheme acts in up to four places: on the embeddings (:meth:`embed`), on queries and keys
-    (:meth:`rotate`), on the logits (:meth:`coefficient` multiplies, :meth:`bias` adds) and on the
-    values (``value_scaling``: the coefficient multiplies them too).
+    (:meth:`rotate`), on the logits (:meth:`coefficient` or :meth:`coefficient_table` multiplies,
+    :meth:`bias` adds) and on the values (``value_scaling``: the coefficient multiplies them too).
+    Where it acts is read off the hooks that it overrides.
 
     Unless ``first``, the position of the first query, is given, the queries are the *last*
     ``q_len`` of ``k_len`` positions: one decoding step (one query, the whole past as keys) needs
@@ -34,23 +35,38 @@ class Position(nn.Module):
     """Acts on the embeddings, once per stack; otherwise inside self-attention, once per layer."""
 
     rotates: ClassVar[bool] = False
-    """Changes queries and keys: a rotated key cannot be moved to the query's side."""
+    """Changes queries and keys: a rotated key cannot be absorbed into the query."""
+
+    multiplies: ClassVar[bool] = False
+    """Multiplies the logits."""
+
+    by_table: ClassVar[bool] = False
+    """Multiplies by a function of the signed distance alone: :meth:`coefficient_table` has it."""
+
+    adds: ClassVar[bool] = False
+    """Adds to the logits."""
 
     shared: bool = False
-    """One module serves all layers of a stack, as T5's buckets do; otherwise one a layer."""
+    """One module serves all layers of a stack, as T5's buckets do; otherwise one per layer."""
 
     symmetric: bool = False
     """Acts in attention, but alike to the left and to the right of a query: mechanisms whose
     query and key are the same vector gain no direction from it."""
 
-    on_logits: ClassVar[bool] = False
-    """Multiplies or adds to logits, by :meth:`coefficient` or :meth:`bias`."""
-
-    by_table: ClassVar[bool] = False
-    """The coefficient depends on the signed distance alone: :meth:`coefficient_table` has it."""
-
     value_scaling: bool = False
     """The coefficient multiplies the values as well as the logits (PCM-V)."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+
+        def overrides(hook: str) -> bool:
+            return getattr(cls, hook) is not getattr(Position, hook)
+
+        cls.absolute = overrides("embed")
+        cls.rotates = overrides("rotate")
+        cls.multiplies = overrides("coefficient") or overrides("coefficient_table")
+        cls.by_table = cls.multiplies and not overrides("coefficient")
+        cls.adds = overrides("bias")
 
     def __init__(self, num_heads: int, d_model: int | None = None) -> None:
         super().__init__()
@@ -61,15 +77,6 @@ class Position(nn.Module):
     def incompatible_with(self, head_dim: int) -> str | None:
         """Why the scheme cannot act on heads of a width, if it cannot."""
         return None
-
-    def symmetry_conflict(self) -> str | None:
-        """Why mechanisms whose query and key are one vector refuse the scheme, if they do."""
-        if not self.symmetric:
-            return None
-        return (
-            "query and key are the same vector, and the scheme acts alike to both sides of it, so "
-            "nothing tells left from right; take directional: true, rope or t5"
-        )
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         """Embeddings (B, L, d), the first of which stands at position ``start``."""
@@ -87,8 +94,8 @@ class Position(nn.Module):
         return None
 
     def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """Factor (H, Lq, Lk) on the logits, from the table unless given; ``None`` stands for one
-        everywhere."""
+        """Factor (H, Lq, Lk) on the logits, from the table unless overridden; ``None`` stands for
+        one everywhere."""
         table = self.coefficient_table(q_len, k_len, first)
         if table is None:
             return None
@@ -100,11 +107,25 @@ class Position(nn.Module):
         return None
 
 
+class NoPosition(Position):
+    """None: attention sees a bag of tokens (and, in a decoder, how many came before)."""
+
+    def __init__(self, num_heads: int, d_model: int | None = None) -> None:
+        super().__init__(num_heads, d_model)
+        self.label = "none"
+
+
 def offsets(q_len: int, k_len: int, first: int | None, device: torch.device) -> Tensor:
-    """Position of each key less that of each query, (Lq, Lk), int64."""
+    """Position of each key minus that of each query, (Lq, Lk), int64."""
     start = k_len - q_len if first is None else first
     keys = torch.arange(k_len, device=device)
     return keys - torch.arange(start, start + q_len, device=device)[:, None]
+
+
+def distances(q_len: int, k_len: int, first: int | None, device: torch.device) -> Tensor:
+    """What :func:`offsets` holds, once each and in order: (Lq + Lk - 1,), int64."""
+    start = k_len - q_len if first is None else first
+    return torch.arange(1 - q_len - start, k_len - start, device=device)
 
 
 class PositionFactory(Protocol):

@@ -24,8 +24,6 @@ class Learned(Position):
         UserError: ``d_model`` is not given, or a sequence is longer than the table.
     """
 
-    absolute = True
-
     def __init__(self, num_heads: int, d_model: int | None = None, max_length: int = 512) -> None:
         super().__init__(num_heads, d_model)
         if d_model is None or max_length < 1:

@@ -27,8 +27,6 @@ class RoPE(Position):
         base: of the angles' geometric series.
     """
 
-    rotates = True
-
     def __init__(self, num_heads: int, d_model: int | None = None, base: float = 10000.0) -> None:
         super().__init__(num_heads, d_model)
         if base <= 1:

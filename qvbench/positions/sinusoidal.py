@@ -28,8 +28,6 @@ def sinusoids(
 class Sinusoidal(Position):
     """Sines and cosines of the absolute position, added to the scaled embeddings."""
 
-    absolute = True
-
     def __init__(self, num_heads: int, d_model: int | None = None) -> None:
         super().__init__(num_heads, d_model)
         self.label = "sinusoidal"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position, offsets
+from qvbench.positions.interface import Position, distances, offsets
 
 
 def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
@@ -39,10 +39,8 @@ class T5(Position):
         d_model: unused.
         num_buckets: rows of the table, even; half of them for each side.
         max_distance: from which on all keys of a side share a bucket.
-        shared: one table for all layers of a stack, as T5 has it, or one a layer.
+        shared: one table for all layers of a stack, as T5 has it, or one per layer.
     """
-
-    on_logits = True
 
     def __init__(
         self,
@@ -68,6 +66,5 @@ class T5(Position):
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
         """(H, Lq, Lk), zero everywhere before training."""
         device = self.table.device
-        every = torch.arange(1 - k_len, k_len, device=device)
-        by_offset = self.table[bucket(every, self.num_buckets, self.max_distance)]
-        return by_offset.t()[:, offsets(q_len, k_len, first, device) + k_len - 1]
+        each = bucket(distances(q_len, k_len, first, device), self.num_buckets, self.max_distance)
+        return self.table[each].t()[:, offsets(q_len, k_len, 0, device) + q_len - 1]

@@ -65,7 +65,7 @@ def step(length: int) -> None:
     table = torch.rand(3, 2 * length - 1, requires_grad=True)
     visible = torch.ones(2, length, dtype=torch.bool)
     keys = fused.draw_keys(2, 3, length, length, table.device)
-    y = fused.attend_with(q, k, v, table, visible, keys, fused.Settings(True, True, 0.1))
+    y = fused.attention_with_keys(q, k, v, table, visible, keys, fused.Settings(True, True, 0.1))
     y.sum().backward()
 
 

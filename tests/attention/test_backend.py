@@ -13,6 +13,8 @@ from torch import nn
 from qvbench.attention import Attention, build_attention
 from qvbench.attention.triton import backend, fused
 from qvbench.positions import build_position
+from qvbench.positions.agf import AGF
+from qvbench.positions.interface import offsets
 from qvbench.training.run_record import attention_backend
 from tests.triton_kernels import DEVICE, needs_triton
 
@@ -165,3 +167,21 @@ def test_the_record_names_the_kernel_of_self_attention() -> None:
     network.append(layer())
     network[2].backend = backend.Backend(backend.REFERENCE, "c")  # type: ignore[assignment]
     assert attention_backend(network) == {"name": "reference", "reason": "c"}
+
+
+def test_a_scheme_that_multiplies_and_adds_goes_to_the_reference() -> None:
+    """Catches a bias that is lost on a GPU, where the fused kernel takes the coefficient alone."""
+
+    class Both(AGF):
+        def bias(self, q_len: int, k_len: int, first: int | None = None) -> torch.Tensor:
+            return -offsets(q_len, k_len, first, DEVICE).abs()[None].float()
+
+    both = build_attention("qkv", d_model=16, num_heads=2, position=Both(2)).to(DEVICE)
+    x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    y = both(x)
+    assert both.backend is not None
+    assert both.backend.name == backend.REFERENCE
+    torch.testing.assert_close(y, both.attend_cached(x, both.project_kv(x)))
+    q, k, v = both.project(x)
+    logits = q @ k.mT / 8**0.5 * both.position.coefficient(9, 9) + both.position.bias(9, 9)
+    torch.testing.assert_close(y, both.merge(logits.softmax(-1) @ v))

@@ -103,7 +103,7 @@ def expected(
         settings = fused.Settings(problem.causal, problem.value_scaling, problem.dropout)
         trial = backend.Trial(*tensors, table, visible, keys, settings)
         return backend.by_definition(trial)
-    return core.attend(
+    return core.softmax_attention(
         *tensors,
         mask=None if visible is None else visible[:, None, None],
         causal=problem.causal,
@@ -119,7 +119,7 @@ def by_kernel(problem: Problem) -> tuple[Tensor, list[Tensor]]:
     table = position.coefficient_table(problem.q_len, problem.k_len)
     assert table is not None
     settings = fused.Settings(problem.causal, problem.value_scaling, problem.dropout)
-    y = fused.attend_with(*tensors, table, visible, keys, settings)
+    y = fused.attention_with_keys(*tensors, table, visible, keys, settings)
     return y, list(torch.autograd.grad(y, [*tensors, *position.parameters()], cotangent_of(y)))
 
 
@@ -172,7 +172,7 @@ def test_a_query_that_may_look_nowhere_gets_zeros() -> None:
     table = torch.ones(HEADS, 13, device=DEVICE, requires_grad=True)
     visible = torch.ones(2, 7, dtype=torch.bool, device=DEVICE)
     visible[0] = False
-    y = fused.attend_with(*tensors, table, visible, None, fused.Settings(False, True, 0.0))
+    y = fused.attention_with_keys(*tensors, table, visible, None, fused.Settings(False, True, 0.0))
     assert (y[0] == 0).all()
     assert (y[1] != 0).any()
     for gradient in torch.autograd.grad(y.sum(), [*tensors, table]):
@@ -202,10 +202,10 @@ def test_dropout_follows_pytorchs_generator() -> None:
     table = torch.ones(HEADS, 65, device=DEVICE)
     settings = fused.Settings(False, True, 0.5)
     torch.manual_seed(1)
-    first = fused.attend(*tensors, table, None, settings)
-    second = fused.attend(*tensors, table, None, settings)
+    first = fused.fused_attention(*tensors, table, None, settings)
+    second = fused.fused_attention(*tensors, table, None, settings)
     torch.manual_seed(1)
-    assert torch.equal(fused.attend(*tensors, table, None, settings), first)
+    assert torch.equal(fused.fused_attention(*tensors, table, None, settings), first)
     assert not torch.equal(second, first)
 
 
@@ -244,7 +244,7 @@ def test_memory_grows_with_the_length_not_its_square() -> None:
 
         settings = fused.Settings(True, True, 0.1)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            fused.attend_with(*tensors, table, None, keys, settings)
+            fused.attention_with_keys(*tensors, table, None, keys, settings)
         return sum(storages.values())
 
     assert kept(96) < 2.05 * kept(48)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from qvbench.attention import ATTENTION
 from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.layers import LAYER_NORM_EPS, DecoderLayer, EncoderLayer
+from qvbench.models.layers import LAYER_NORM_EPS, DecoderLayer, EncoderLayer, initialize
 from qvbench.positions import POSITIONS
 from tests.pairs import allowed
 
@@ -253,3 +253,16 @@ def test_decoding_ranks_logits_of_float32_under_autocast() -> None:
         logits = network.step(target[:, 0], network.start(source))
     exact = nn.functional.linear(hidden[-1].float(), network.output_weight, network.output_bias)
     torch.testing.assert_close(logits, exact, rtol=0, atol=1e-5)
+
+
+def test_maps_of_heads_one_wide_are_no_biases() -> None:
+    """Catches (H, 1, 1) matrices zeroed on initialization, and a key's bias (H, 1, D) that is
+    not."""
+    keyless = ATTENTION["keyless"](d_model=4, num_heads=4, bias=True)
+    qvka = ATTENTION["qvka"](d_model=8, num_heads=4, bias=True)
+    torch.nn.init.ones_(qvka.key_bias)
+    for layer in (keyless, qvka):
+        initialize(layer)
+    assert (keyless.routing != 0).all()
+    assert (keyless.query.bias == 0).all()
+    assert (qvka.key_bias == 0).all()

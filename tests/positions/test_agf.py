@@ -10,7 +10,7 @@ import torch
 from qvbench.attention import build_attention
 from qvbench.errors import UserError
 from qvbench.positions import build_position
-from qvbench.positions.kernels import KERNELS
+from qvbench.positions.agf import DECAYS
 
 HEADS, WIDTH = 3, 4
 D_MODEL = HEADS * WIDTH
@@ -97,7 +97,9 @@ def test_exponent_zero_is_no_position(name):
     """c = 1 everywhere must leave nothing of the scheme behind."""
     torch.manual_seed(0)
     plain = build_attention(name, d_model=D_MODEL, num_heads=HEADS).double()
-    position = agf(value_scaling=True, exponent_low=0.0, exponent_high=0.0)
+    position = agf(
+        value_scaling=True, kernel="fixed_power_law", exponent_low=0.0, exponent_high=0.0
+    )
     with_agf = build_attention(name, d_model=D_MODEL, num_heads=HEADS, position=position).double()
     with_agf.load_state_dict(plain.state_dict(), strict=False)
     assert (position.coefficient(5, 5) == 1).all()
@@ -105,7 +107,7 @@ def test_exponent_zero_is_no_position(name):
     torch.testing.assert_close(with_agf(x), plain(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", DECAYS)
 @pytest.mark.parametrize("directional", [False, True])
 def test_kernels_start_on_one_and_fall(kernel, directional):
     """A factor that grows with distance, is not positive, or does not leave the token itself."""
@@ -119,7 +121,7 @@ def test_kernels_start_on_one_and_fall(kernel, directional):
     assert (c[:, 0, 1] < 1).all()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", DECAYS)
 def test_decoding_sees_the_last_rows(kernel):
     """A query whose position is counted from the start of its own step."""
     c = agf(kernel=kernel, exponent_low=0.1)
@@ -155,6 +157,21 @@ def test_impossible_settings_are_refused(settings):
     """NaN parameters from the logarithm of zero, found after an hour."""
     with pytest.raises(UserError, match="AGF"):
         agf(**settings)
+
+
+@pytest.mark.parametrize("kernel", sorted(set(DECAYS) - {"fixed_power_law"}))
+def test_whatever_starts_can_learn(kernel: str) -> None:
+    """Catches a start at which all gradients are zero: exponents of 0, through softplus."""
+    flat = {"kernel": kernel, "exponent_low": 0.0, "exponent_high": 0.0}
+    if kernel != "free_table":
+        with pytest.raises(UserError, match=f"AGF: {kernel} cannot start from exponent 0"):
+            agf(**flat)
+        flat |= {"exponent_low": 1e-3, "exponent_high": 1e-3}
+    position = agf(**flat)
+    position.coefficient_table(8, 8).sum().backward()
+    for parameter in position.parameters():
+        assert parameter.isfinite().all()
+        assert (parameter.grad[..., :7] != 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -44,6 +44,7 @@ class Backend(NamedTuple):
 
 _PLAIN = Backend(SDPA, "nothing multiplies the logits")
 _OWN = Backend(REFERENCE, "the position scheme's coefficient is no table by distance")
+_ADDS = Backend(REFERENCE, "the fused kernel takes no bias, and the position scheme has one")
 _CHECKED = Backend(FUSED, "agrees with the reference on this device")
 
 _verdicts: dict[tuple[object, ...], str] = {}
@@ -52,10 +53,12 @@ _told: set[str] = set()
 
 def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Backend:
     """The kernel for queries (B, H, Lq, Dk), keys (B, Hk, Lk, Dk), values (B, Hv, Lk, Dv)."""
-    if type(position).coefficient is not Position.coefficient:
-        return _OWN
-    if not position.by_table:
+    if not position.multiplies:
         return _PLAIN
+    if not position.by_table:
+        return _OWN
+    if position.adds:
+        return _ADDS
     if q.device.type not in DEVICES:
         return Backend(REFERENCE, f"the fused kernel needs a GPU; the tensors are on {q.device}")
     reason = _unsuited(q, k, v, mask) or _verdict(q, v)
@@ -73,18 +76,11 @@ def forget() -> None:
     _told.clear()
 
 
-def key_padding(mask: Tensor | None, batch: int, k_len: int) -> Tensor | None:
-    """A mask that only hides keys, (B, Lk) or (B or 1, 1, 1, Lk), as (B, Lk)."""
-    if mask is None:
-        return None
-    return (mask if mask.dim() == 2 else mask[:, 0, 0]).expand(batch, k_len)
-
-
 def _unsuited(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str:
     """Why the kernel does not take such tensors; nothing if it does."""
     if os.environ.get(SWITCH) == "0":
         return f"{SWITCH} is 0"
-    if mask is not None and mask.dim() == 4 and mask.shape[1:3] != (1, 1):
+    if mask is not None and mask.shape[1:3] != (1, 1):
         return "it takes masks by key, and this one differs from query to query or head to head"
     if max(q.shape[-1], v.shape[-1]) > WIDEST:
         return f"it takes heads up to {WIDEST} wide"
@@ -202,7 +198,7 @@ def errors(trial: Trial) -> dict[str, float]:
     """Norm of the difference of output and gradients to the reference's, over the norm."""
     q, k, v, table = (x.detach().double().requires_grad_() for x in trial.inputs)
     exact = trial._replace(q=q, k=k, v=v, table=table)
-    y = fused.attend_with(*trial)
+    y = fused.attention_with_keys(*trial)
     expected = by_definition(exact)
     cotangent = torch.cos(torch.arange(y.numel(), device=y.device)).view(y.shape)
     found = y, *torch.autograd.grad(y, trial.inputs, cotangent.to(y.dtype))

@@ -36,7 +36,7 @@ _PROGRAMS = 512  # that share the gradient to a table where the batch is large e
 
 
 class Settings(NamedTuple):
-    """What a pass is told besides its tensors; names as for :func:`qvbench.attention.core.attend`.
+    """Settings of a pass; names as for :func:`qvbench.attention.core.softmax_attention`.
 
     Attributes:
         causal: queries, the last Lq of Lk positions, see no later key.
@@ -56,10 +56,10 @@ class Keys(NamedTuple):
     columns: Tensor
 
 
-def attend(
+def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, table: Tensor, visible: Tensor | None, settings: Settings
 ) -> Tensor:
-    """What :func:`qvbench.attention.core.attend` computes with a coefficient, in one pass.
+    """:func:`qvbench.attention.core.softmax_attention` with a coefficient, in one pass.
 
     Args:
         q: (B, H, Lq, Dk), float16, bfloat16 or float32.
@@ -78,10 +78,10 @@ def attend(
     keys = None
     if settings.dropout_p:
         keys = draw_keys(q.shape[0], q.shape[1], q.shape[2], k.shape[2], q.device)
-    return attend_with(q, k, v, table, visible, keys, settings)
+    return attention_with_keys(q, k, v, table, visible, keys, settings)
 
 
-def attend_with(
+def attention_with_keys(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -90,7 +90,7 @@ def attend_with(
     keys: Keys | None,
     settings: Settings,
 ) -> Tensor:
-    """:func:`attend` with given keys of dropout, none if nothing is dropped."""
+    """`fused_attention` with given keys of dropout, none if nothing is dropped."""
     rows, columns = keys or (None, None)
     y: Tensor = _Fused.apply(q, k, v, table, visible, rows, columns, settings)
     return y

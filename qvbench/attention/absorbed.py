@@ -1,0 +1,76 @@
+"""Attention whose key matrix is absorbed into the query: decoding makes no keys.
+
+A key that is a matrix times a latent, ``k = W c``, need not be made: ``q . (W c) = (W^T q) . c``.
+The matrix moves to the query's side and the cache holds ``c``. A scheme that rotates the key
+stands between matrix and query, ``q . (R_n W c_n)``, with another rotation for every key: then
+keys are made once, when a token enters the cache, and kept. (Latents would determine them still,
+but every step would have to make all past keys again.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from qvbench.attention import core
+from qvbench.attention.cache import KV
+from qvbench.attention.interface import Attention
+
+
+class AbsorbedAttention(Attention):
+    """Base of mechanisms that cache latents, from which keys and values can be up-projected.
+
+    A mechanism defines :meth:`latents`, :meth:`up_project`, :meth:`scores`, :meth:`value_input`
+    and, where that is not the value itself, :meth:`values_from`. Arguments as for
+    :class:`Attention`.
+    """
+
+    def latents(self, m: Tensor) -> KV:
+        """What tokens (B, Lk, d) leave in the cache: tensors (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def up_project(self, latents: KV) -> KV:
+        """Keys and values from latents, as :meth:`keys_values` takes them."""
+        raise NotImplementedError
+
+    def scores(self, q: Tensor, latents: KV) -> Tensor:
+        """Logits (B, H, Lq, Lk) of scaled queries (B, H, Lq, Dk) against latents."""
+        raise NotImplementedError
+
+    def value_input(self, latents: KV) -> Tensor:
+        """What the weights sum: values, or what they are made from, (B, heads, Lk, width)."""
+        raise NotImplementedError
+
+    def values_from(self, sums: Tensor) -> Tensor:
+        """Sums of :meth:`value_input` (B, H, Lq, width) to sums of values (B, H, Lq, Dv)."""
+        return sums
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether the position scheme lets the key's matrix move."""
+        return not self.position.rotates
+
+    def project_kv(self, m: Tensor) -> KV:
+        latents = self.latents(m)
+        return latents if self.absorbs else self.up_project(latents)
+
+    def keys_values(self, kv: KV) -> tuple[Tensor, Tensor]:
+        return super().keys_values(self.up_project(kv) if self.absorbs else kv)
+
+    def attend_cached(
+        self, x: Tensor, kv: KV, *, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """As the base class says, with the key's matrix on the query's side."""
+        if not self.absorbs:
+            return super().attend_cached(x, kv, mask=mask, causal=causal)
+        q = self.queries(x)
+        q_len, k_len = q.shape[2], kv[0].shape[2]
+        mask = self.check_mask(mask, q.shape[0], q_len, k_len)
+        q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
+        settings = self.kernel_settings(q_len, k_len, mask, causal, k_len - q_len)
+        return self.merge(self.values_from(self.attend_latents(q, kv, settings)))
+
+    def attend_latents(self, q: Tensor, latents: KV, settings: dict[str, Any]) -> Tensor:
+        """Scaled queries (B, H, Lq, Dk) to sums of :meth:`value_input` (B, H, Lq, width)."""
+        return core.weigh(self.scores(q, latents), self.value_input(latents), **settings)
