@@ -10,9 +10,8 @@ from qvbench.cli.arguments import ArgumentParser
 from qvbench.errors import UserError
 from qvbench.report.bleu import bleu_rows, read_tests, write_tests
 from qvbench.report.comparison import Comparison, Options, compare
-from qvbench.report.figures import draw_figures
 from qvbench.report.html import html_page
-from qvbench.report.page import Page, markdown_page
+from qvbench.report.page import Page, draw_figures, markdown_page
 from qvbench.report.runs import OPTIONS, Run, gather, load, runs_of_suite, with_profile
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from qvbench.report.appendix import commands, machines, notes, settings
 from qvbench.report.bleu import BLEU_MARGIN, BleuRow
-from qvbench.report.comparison import VERDICTS, Comparison, changes
+from qvbench.report.comparison import VERDICTS, Comparison
+from qvbench.report.curves import accuracy, early
+from qvbench.report.figures import costs, differences, save
 from qvbench.report.paper import Gap, claims, gaps, paper, paper_rows
 from qvbench.report.runs import Run
 from qvbench.report.statistics import ALPHA
@@ -54,7 +56,8 @@ def _summary(comparison: Comparison) -> str:
     )
     corpora = ", ".join(sorted({run.record.get("corpus", "") for run in comparison.runs} - {""}))
     steps = {run.record.get("steps") for run in comparison.runs}
-    said = f"{len(comparison.variants)} variants, {seeds} each"
+    variants = len(comparison.variants)
+    said = f"{variants} variants, {seeds} each" if variants > 1 else f"One variant, {seeds}"
     said += f", on the corpus {corpora}" * bool(corpora)
     said += f", {steps.pop():,} steps each" if len(steps) == 1 and None not in steps else ""
     parts = []
@@ -71,16 +74,31 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _result(page: Page) -> list[str]:
-    return [*part_of_table(page.comparison, RESULT), *page.shown("differences")]
+    comparison = page.comparison
+    fallen = [text for run in comparison.runs if (text := _fall(run, comparison))]
+    note = [f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."]
+    table = part_of_table(comparison, RESULT)
+    return [*table, *(note if fallen else []), *page.shown("differences")]
+
+
+def _fall(run: Run, comparison: Comparison) -> str:
+    """A run that lost more than a tenth of what it had gained, with its best and last value."""
+    values = [point.value for point in run.curves.get(comparison.metric.name, [])]
+    if not values:
+        return ""
+    best = max(values) if comparison.metric.higher_is_better else min(values)
+    if abs(best - values[-1]) <= 0.1 * abs(best - values[0]):
+        return ""
+    return f"{run.id} (best {best:.2f}, last {values[-1]:.2f})"
 
 
 def _conclusions(page: Page) -> list[str]:
     """The verdicts, and how far they carry."""
     comparison, base = page.comparison, page.comparison.baseline
-    if base is None:
-        return ["No baseline is given, so no variant is compared with another."]
     if len(comparison.variants) == 1:
         return []
+    if base is None:
+        return ["No baseline is given, so no variant is compared with another."]
     if not comparison.tests:
         return [NO_VERDICT]
     unit = comparison.unit
@@ -140,6 +158,7 @@ def _significant(p_values: list[float]) -> str:
 def _paper(page: Page) -> list[str]:
     """The paper's rows beside ours, each against QKV with the same positions."""
     rows = paper_rows(page.comparison)
+    rows = rows if any(row.paired for row in rows) else []
     lines = [row(PAPER_HEAD), row(["---", *["---:"] * 6, "---", "---"])] if rows else []
     for label, printed, theirs, ours, paired, test in rows:
         cells = [NONE] * 5
@@ -163,196 +182,32 @@ def _paper(page: Page) -> list[str]:
 
 
 def _curves(page: Page) -> list[str]:
-    return page.shown("accuracy", "early", "time")
+    return page.shown("accuracy", "early")
 
 
 def _costs(page: Page) -> list[str]:
     return [*page.shown("costs"), *part_of_table(page.comparison, COSTS)]
 
 
-def _settings(page: Page) -> list[str]:
-    """What all variants have in common, and each one's differences to the baseline's config."""
-    comparison, base = page.comparison, page.comparison.baseline
-    names = [f"- {v.label}: `{v.name}`" for v in comparison.variants if v.label != v.name]
-    if base is None or not base.settings:
-        return ["\n".join(names)]
-    known = [variant for variant in comparison.variants if variant.settings]
-    same = [
-        f"`{key}` {_value(base.settings[key])}"
-        for key in COMMON
-        if base.settings.get(key) is not None
-        and all(variant.settings.get(key) == base.settings[key] for variant in known)
-    ]
-    lines = [f"- {base.label} (`{base.name}`): the baseline"] + [
-        f"- {v.label} (`{v.name}`): {_changes(changes(v.settings, base.settings))}"
-        for v in known
-        if v is not base
-    ]
-    common = [f"All variants have: {'; '.join(same)}."] if same else []
-    return [*common, SETTINGS.format(base=base.label), "\n".join(lines)]
+def draw_figures(comparison: Comparison, folder: Path) -> dict[str, str]:
+    """Write the figures that the runs allow; gives Markdown that shows each, by its name."""
+    shown = {}
+    for name, (draw, alt) in FIGURES.items():
+        drawn = draw(comparison)
+        if drawn is not None:
+            figure, caption = drawn
+            save(figure, folder, name)
+            shown[name] = f"![{alt}]({name}.png)\n\n{caption}"
+    return shown
 
 
-def _changes(changed: dict[str, tuple[Any, Any]]) -> str:
-    """What was changed, and what a changed class was given; what is unset goes without saying."""
-    words = []
-    for key, (old, new) in changed.items():
-        other_class = f"{key.rpartition('.')[0]}.class_path" in changed
-        if old is None:
-            words.append(f"`{key}` = {_value(new)}")
-        elif new is not None or not other_class:
-            words.append(f"`{key}` {_value(old)} → {_value(new)}")
-    return "; ".join(words) or "the same config"
-
-
-def _value(value: Any) -> str:
-    """A value as the page shows it: a class by its name."""
-    text = str(value)
-    known = text.startswith(("qvbench.", "torch."))
-    return f"`{text.rpartition('.')[2] if known else text}`"
-
-
-def _notes(page: Page) -> list[str]:
-    comparison, runs = page.comparison, page.comparison.runs
-    notes = [MEASURED[comparison.metric.name]] if comparison.metric.name in MEASURED else []
-    notes += [PAIRED, COUNTED, _checkpoint_rule(runs)]
-    if any(run.record["position"] == "agf" for run in runs):
-        notes.append(AGF)
-    if len({run.record.get("data_fingerprint") for run in runs}) > 1:
-        notes.append("**The runs were not all trained on the same data.**")
-    if comparison.left_out:
-        ids = ", ".join(run.id for run in comparison.left_out)
-        notes.append(f"**Not run to the end and left out:** {ids}.")
-    if missing := _not_run(comparison):
-        notes.append(f"**Planned and not run:** {missing}.")
-    if fallen := [text for run in runs if (text := _fall(run, comparison))]:
-        notes.append(f"**Ended far below their best, so no trained optimum:** {'; '.join(fallen)}.")
-    found = {
-        f"`{metric}`: `{signature}`"
-        for run in runs
-        for metric, signature in run.record.get("bleu_signatures", {}).items()
-    }
-    return notes + (["Signatures: " + "; ".join(sorted(found)) + "."] if found else [])
-
-
-def _fall(run: Run, comparison: Comparison) -> str:
-    """A run that lost more than a tenth of what it had gained, with its best and last value."""
-    values = [point.value for point in run.curves.get(comparison.metric.name, [])]
-    if not values:
-        return ""
-    best = max(values) if comparison.metric.higher_is_better else min(values)
-    if abs(best - values[-1]) <= 0.1 * abs(best - values[0]):
-        return ""
-    return f"{run.id} (best {best:.2f}, last {values[-1]:.2f})"
-
-
-def _checkpoint_rule(runs: list[Run]) -> str:
-    """Which weights the scores are of; never chosen by the test set."""
-    tested = {name for run in runs if (name := run.record.get("tested_checkpoint"))}
-    rule = "Validation scores are those of the weights at the last validation of each run."
-    if not tested:
-        return rule + " No run was tested."
-    names = ", ".join(f"`{name}`" for name in sorted(tested))
-    averaged = " (the mean of the weights of the last validations)" * (tested == {"averaged.ckpt"})
-    differ = " **The runs differ in it.**" * (len(tested) > 1)
-    return (
-        f"{rule} Test scores are of the checkpoint {names}{averaged}.{differ} The test set chose "
-        "nothing."
-    )
-
-
-def _not_run(comparison: Comparison) -> str:
-    """What the suite plans and nobody ran yet: each variant with its seeds; empty if all ran."""
-    suite = comparison.suite
-    runs = (*comparison.runs, *comparison.left_out)
-    known = {(run.record.get("variant"), run.seed) for run in runs}
-    missing = {
-        name: [str(seed) for seed in suite.get("seeds", []) if (name, seed) not in known]
-        for name in suite.get("rows", [])
-    }
-    return "; ".join(f"{name} (seeds {', '.join(s)})" for name, s in missing.items() if s)
-
-
-def _commands(page: Page) -> list[str]:
-    """What made the runs and this page; one sweep made them all, or each has its own commands."""
-    comparison = page.comparison
-    given = {f"--{key}": value for key, value in comparison.options._asdict().items()}
-    options = [w for key, value in given.items() if value is not None for w in (key, f"{value}")]
-    suite = comparison.suite
-    if not suite:
-        lines = [line for run in comparison.runs for line in _run_commands(run, page.folder)]
-        places = [f"runs/{run.id}" for run in comparison.runs]
-        command = shlex.join([*places, "--output", page.folder, *options])
-        return ["```sh\n" + "\n".join([*lines, f"qvbench report {command}"]) + "\n```"]
-    path = PurePosixPath(suite["file"])
-    name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
-    seeds = suite.get("seeds") or sorted({run.seed for run in comparison.runs})
-    same = ["--seeds", *map(str, seeds)]
-    same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
-    few = len(comparison.variants) < suite.get("variants", 0)
-    only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
-    report = ["--suite", name, *same, "--output", page.folder, *options]
-    lines = [f"qvbench sweep {shlex.join(['--suite', name, *only, *same])}", *_tests(comparison)]
-    text = "\n".join([*lines, f"qvbench report {shlex.join(report)}"])
-    return [f"The suite's file is `{suite['file']}`.\n\n```sh\n{text}\n```"]
-
-
-def _run_commands(run: Run, folder: str) -> list[str]:
-    """Those of a run that no suite of this page made."""
-    record = run.record
-    # A suite changed the config that it started from: what came of that is kept beside it.
-    config = f"{folder}/{run.file_name}.yaml" if "variant" in record else record["config"]
-    lines = [f"qvbench fit --config {config} --seed_everything {record['seed']}"]
-    if checkpoint := record.get("tested_checkpoint"):
-        lines.append(f"qvbench test --ckpt_path runs/{run.id}/checkpoints/{checkpoint}")
-    return lines
-
-
-def _tests(comparison: Comparison) -> list[str]:
-    """What translated the test set: one line for all runs that a checkpoint of one name was of."""
-    places: dict[str, dict[str, None]] = {}
-    for run in comparison.runs:
-        if checkpoint := run.record.get("tested_checkpoint"):
-            places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
-    return [
-        f"for run in {' '.join(folders)}; do\n"
-        f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'
-        for checkpoint, folders in places.items()
-    ]
-
-
-def _machines(page: Page) -> list[str]:
-    """Every machine, set of versions and revision, and which rows come from it."""
-    found: dict[str, dict[str, list[int]]] = {}
-    for variant in page.comparison.variants:
-        for run in variant.runs:
-            found.setdefault(_machine(run), {}).setdefault(variant.label, []).append(run.seed)
-    if len(found) == 1:
-        return [f"- {machine}" for machine in found]
-    lines = []
-    for machine in sorted(found):
-        rows = found[machine]
-        listed = {", ".join(map(str, seeds)) for seeds in rows.values()}
-        which = f"seeds {listed.pop()} of every variant"
-        if listed or len(rows) < len(page.comparison.variants):
-            each = [f"{label} (seeds {', '.join(map(str, s))})" for label, s in rows.items()]
-            which = "; ".join(each)
-        lines.append(f"- {machine}: {which}")
-    return ["\n".join(lines)]
-
-
-def _machine(run: Run) -> str:
-    record = run.record
-    hardware, versions = record.get("hardware", {}), record.get("versions", {})
-    devices = ", ".join(hardware.get("gpus", [])) or hardware.get("cpu", "unknown processor")
-    commit, plus, _ = record.get("git", "").partition("+dirty")
-    revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
-    return (
-        f"{devices}, {hardware.get('threads', '?')} thread(s), {hardware.get('precision', '?')}; "
-        f"torch {versions.get('torch', '?')}, lightning {versions.get('lightning', '?')}; "
-        f"revision {revision}"
-    )
-
-
+Draw = Callable[[Comparison], "tuple[Any, str] | None"]
+FIGURES: dict[str, tuple[Draw, str]] = {
+    "differences": (differences, "Difference to the baseline, with 95 % intervals"),
+    "accuracy": (accuracy, "The metric against target tokens"),
+    "early": (early, "The early part, enlarged"),
+    "costs": (costs, "Quality against cost"),
+}
 Section = Callable[[Page], list[str]]
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("## Result", _result),
@@ -362,10 +217,10 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("## Beside the paper", _paper),
     ("## Curves", _curves),
     ("## Quality against cost", _costs),
-    ("## What each variant was", _settings),
-    ("## How it was measured", _notes),
-    ("## Commands", _commands),
-    ("## Machine", _machines),
+    ("## What each variant was", lambda page: settings(page.comparison)),
+    ("## How it was measured", lambda page: notes(page.comparison)),
+    ("## Commands", lambda page: commands(page.comparison, page.folder)),
+    ("## Machine", lambda page: machines(page.comparison)),
 )
 GENERATED = "Generated by `qvbench report`; nothing here is typed by hand."
 JUDGMENTS = ("supported", "contradicted", "undecided")
@@ -422,49 +277,3 @@ CLAIMS = (
     "A claim is supported or contradicted only by a test at the 5 % level, with Holm's correction "
     "over the claims; all others are undecided. This data and budget are not the paper's."
 )
-SETTINGS = (
-    "The resolved config of each beside the baseline's, {base}; everything else is the same, the "
-    "learning rate and its schedule included unless they stand here. The whole configs lie in "
-    "`runs/`."
-)
-MEASURED = {
-    "val/accuracy": "Accuracy is the share of correct target tokens under teacher forcing at the "
-    "last validation, the end token counted, in per cent over the whole validation set: its mean "
-    "over the seeds with Student's 95 % interval."
-}
-PAIRED = (
-    "The difference to the baseline is taken on the same seeds, which give both the same order of "
-    "the data; its interval is that of the mean of these differences. Intervals with other "
-    "sentences too resample seeds and validation sentences alike."
-)
-COUNTED = (
-    "Cache is in elements per token and layer, for a target token (self) and a source token "
-    "(cross). FLOPs are those of matrix products, at sentences of 32 tokens. Minutes are wall "
-    "time, validation included."
-)
-AGF = (
-    "The exact form of AGF's coefficient is this suite's reading of the paper, which states a "
-    "power law in the distance and no more."
-)
-COMMON = (
-    "data.corpus.class_path",
-    "data.max_tokens",
-    "data.merges",
-    "trainer.max_steps",
-    "trainer.accumulate_grad_batches",
-    "trainer.precision",
-    "model.network.d_model",
-    "model.network.num_heads",
-    "model.network.ffn_dim",
-    "model.network.encoder_layers",
-    "model.network.decoder_layers",
-    "model.network.dropout",
-    "model.label_smoothing",
-    "model.optimizer.class_path",
-    "model.optimizer.lr",
-    "model.schedule.class_path",
-    "model.schedule.peak",
-    "model.schedule.factor",
-    "model.schedule.warmup_steps",
-)
-"""What a reader asks of a training first."""

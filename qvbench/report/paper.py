@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from qvbench.report.comparison import Comparison, Variant, context_in_heads
-from qvbench.report.figures import EARLY
+from qvbench.report.curves import EARLY
 from qvbench.report.statistics import (
     PairedTest,
     Scores,

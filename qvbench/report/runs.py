@@ -146,6 +146,8 @@ def _runs_of(place: Path) -> list[Run]:
 
 def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
+    if tracked := kept_by_wandb(folder):
+        record["wandb_id"] = wandb_id_of(tracked[0])
     curves = _read_curves(folder / CURVES, record["id"]).get(record["id"], {})
     translations, references = (
         [*_text(folder / name).split("\n")][:-1] for name in (TRANSLATIONS, REFERENCES)
@@ -184,6 +186,17 @@ def _gathered_run(file: Path, curves: dict[str, dict[str, list[Point]]]) -> Run:
         translations,
         references,
     )
+
+
+def kept_by_wandb(place: Path) -> list[Path]:
+    """Folders of the runs that W&B keeps under ``wandb/`` of a place, the oldest first."""
+    found = [folder for folder in place.glob("wandb/*run-*-*") if folder.is_dir()]
+    return sorted(found, key=lambda folder: folder.name.partition("run-")[2])
+
+
+def wandb_id_of(folder: Path) -> str:
+    """The id in ``[offline-]run-<time>-<id>``."""
+    return folder.name.partition("run-")[2].partition("-")[2]
 
 
 def _text(file: Path) -> str:

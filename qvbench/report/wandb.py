@@ -17,7 +17,7 @@ from typing import Any
 from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import looks
-from qvbench.report.runs import Run
+from qvbench.report.runs import Run, kept_by_wandb, wandb_id_of
 from qvbench.training.wandb_account import has_wandb_key
 
 LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
@@ -89,28 +89,16 @@ def _suite(comparison: Comparison, folder: Path) -> str:
 
 def wandb_id(run: Run) -> str:
     """The id under which ``fit`` logged a run; else one that is the same whenever it is sent."""
-    kept = _kept(run.folder)
-    known = run.record.get("wandb_id") or (_id_of(kept[0]) if kept else None)
     keys = ("id", "seed", "git", "identity", "data_fingerprint")
     text = json.dumps([*(run.record.get(key) for key in keys), run.config], sort_keys=True)
-    return str(known or hashlib.sha256(text.encode()).hexdigest()[:16])
-
-
-def _kept(place: Path | None) -> list[Path]:
-    """Folders of the runs that W&B keeps under ``wandb/`` of a place, the oldest first."""
-    found = place.glob("wandb/*run-*-*") if place is not None else ()
-    return sorted((f for f in found if f.is_dir()), key=lambda f: f.name.partition("run-")[2])
-
-
-def _id_of(folder: Path) -> str:
-    """The id in ``[offline-]run-<time>-<id>``."""
-    return folder.name.partition("run-")[2].partition("-")[2]
+    return str(run.record.get("wandb_id") or hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def _kept_of(run: Run) -> list[Path]:
     """What training kept of a run, or else the latest that a report kept of it."""
-    here = _kept(Path(os.environ.get("WANDB_DIR") or "."))
-    return _kept(run.folder) or [folder for folder in here if _id_of(folder) == wandb_id(run)][-1:]
+    own = kept_by_wandb(run.folder) if run.folder is not None else []
+    here = kept_by_wandb(Path(os.environ.get("WANDB_DIR") or "."))
+    return own or [folder for folder in here if wandb_id_of(folder) == wandb_id(run)][-1:]
 
 
 def config_of(run: Run) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_a_run_that_fell_is_named(tmp_path: Path) -> None:
     page = report(tmp_path / "out", run)
     assert "qvka/seed-1 (best 45.52, last 40.88)" in page
     fine = write_run(tmp_path, "qkv", "sinusoidal", [10.0, 63.27, 63.17])
-    assert "far below their best" not in report(tmp_path / "fine", fine)
+    assert "far from their best" not in report(tmp_path / "fine", fine)
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
 
-from qvbench.report import figures
+from qvbench.report import curves, figures
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import HIGHLIGHTED, Place, band, front, looks, lowest_usual
+from qvbench.report.curves import HIGHLIGHTED, band, highlighted
+from qvbench.report.figures import Place, front, looks, lowest_usual
 from tests.report.helpers import compared, report, write_variant
 
 
@@ -40,18 +41,16 @@ def axes_of(drawn: tuple[object, str] | None) -> list[Axes]:
 def test_views_frame_their_parts(tmp_path: Path) -> None:
     """Catches an enlargement of the wrong part, or one that cuts off the band."""
     comparison = write_many(tmp_path, 2)
-    whole, late = axes_of(figures.accuracy(comparison))
+    whole, late = axes_of(curves.accuracy(comparison))
     assert whole.get_xlim() == (0, pytest.approx(0.0102))
     assert late.get_xlim() == (pytest.approx(0.005), pytest.approx(0.0102))
     assert late.get_ylim()[0] < 55
     assert late.get_ylim()[1] > 60.1
-    early, gain = axes_of(figures.early(comparison))
+    early, gain = axes_of(curves.early(comparison))
     assert early.get_xlim() == (0, pytest.approx(0.00204)), "what lies a little beyond is in it"
     assert early.get_ylim()[0] < 51
     assert 52.1 < early.get_ylim()[1] < 53
     assert gain.get_ylabel() == "minus that of qkv (points)"
-    (timed,) = axes_of(figures.time(comparison))
-    assert timed.get_xlim() == (pytest.approx(0.95 * 5), pytest.approx(1.02 * 10))
 
 
 def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
@@ -70,18 +69,17 @@ def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
     own = band(other)
     assert own.tokens[:2] == [0.001, 0.002]
     assert (own.mean[-1], own.low[-1], own.high[-1]) == (61.0, 60.5, 61.5)
-    assert own.minutes[-1] == 10
 
 
 def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
     """Catches more lines than colors tell apart, and a baseline among the gray."""
     comparison = write_many(tmp_path, HIGHLIGHTED + 3)
-    whole, _ = axes_of(figures.accuracy(comparison))
+    whole, _ = axes_of(curves.accuracy(comparison))
     _, names = whole.get_legend_handles_labels()
     assert len(names) == HIGHLIGHTED
     assert "m1" not in names
     assert len(whole.lines) == HIGHLIGHTED + 3
-    shown = figures.highlighted(comparison, [v.name for v in comparison.variants])
+    shown = highlighted(comparison, [v.name for v in comparison.variants])
     assert shown[:2] == ["qkv", f"m{HIGHLIGHTED + 2}"]
 
 
@@ -142,7 +140,7 @@ def test_figures_are_on_the_page(tmp_path: Path) -> None:
     """Catches a figure that the page leaves out, or one with names of files in it."""
     write_many(tmp_path, 3, cache_per_token={"self": 64})
     page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
-    for name in ("accuracy", "early", "time", "differences"):
+    for name in ("accuracy", "early", "differences"):
         assert f"({name}.png)" in page
         assert (tmp_path / "out" / f"{name}.svg").is_file()
     assert "minus" in (tmp_path / "out" / "early.svg").read_text()

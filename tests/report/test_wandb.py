@@ -234,7 +234,8 @@ def test_runs_that_w_and_b_kept_are_synced(runs: list[Path], server: Server) -> 
     run = server.there["first"]
     assert (run.config["seed"], run.summary["val/accuracy"]) == (1, 91.0), "logged without"
     report("out")
-    assert len(server.synced) == 2, "known from the results folder alone"
+    assert len(server.synced) == 2
+    assert len(server.there) == 4, "known from the results folder alone"
 
 
 def test_labels_are_of_each_report(runs: list[Path], server: Server) -> None:
