@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from itertools import islice
 from pathlib import Path
 
 from qvbench.cli.arguments import option_values
 from qvbench.cli.experiment import Experiment, check_checkpoint
-from qvbench.decoding.translator import Translator
 from qvbench.runs import folder as run_folder
-from qvbench.tasks.translation import TranslationTask
 from qvbench.training import tracking
 from qvbench.training.process import cache_few_kernels, keep_freed_memory, set_up_logging
 
@@ -46,8 +43,8 @@ def _print_summary(experiment: Experiment, folder: Path) -> None:
     """What a finished training shows: some translations, its accuracy, where its files are."""
     metrics = experiment.trainer.callback_metrics
     print()
-    for source, reference, translation in _examples(experiment):
-        print(f"source      {source}\nreference   {reference}\ntranslation {translation}\n")
+    for example in experiment.model.examples(EXAMPLES):
+        print("".join(f"{name:<12}{text}\n" for name, text in example.items()))
     if "val/accuracy" in metrics:
         accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
         print(f"validation  accuracy {accuracy:.2f} %, loss {loss:.4f} per token")
@@ -57,16 +54,3 @@ def _print_summary(experiment: Experiment, folder: Path) -> None:
     print(f"record      {place / run_folder.RECORD}")
     for checkpoint in sorted(folder.glob("checkpoints/*.ckpt")):
         print(f"checkpoint  {place / checkpoint.relative_to(folder)}")
-
-
-def _examples(experiment: Experiment) -> list[tuple[str, str, str]]:
-    """The first validation pairs with their translations, as the corpus writes text."""
-    task, data = experiment.model, experiment.data
-    if not isinstance(task, TranslationTask) or task.network is None:
-        return []
-    pairs = list(islice(data.corpus.pairs("val"), EXAMPLES))
-    processor = data.processor
-    translator = Translator(task.network, data.vocabulary, beam_size=task.beam_size)
-    words = translator.translate_lines([processor.source(source) for source, _ in pairs])
-    texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
-    return [(*pair, text) for pair, text in zip(pairs, texts, strict=True)]

@@ -180,6 +180,12 @@ class EncoderDecoder(nn.Module):
         return embedded if embedded.absolute else self.attention.position
 
     @property
+    def cache_per_token(self) -> dict[str, int]:
+        """Elements that a decoder layer caches of a target token (self), a source token (cross)."""
+        layer = self._decoder_layers()[0]
+        return {"self": layer.attention.cache_size, "cross": layer.cross_attention.cache_size}
+
+    @property
     def output_weight(self) -> Tensor:
         """The output layer's matrix (V, d): the embeddings' table."""
         return self.source_embeddings.tokens.weight

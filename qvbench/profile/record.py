@@ -8,7 +8,7 @@ import torch
 
 from qvbench.models.flops import Flops, Size, count
 from qvbench.profile.measure import Measured, Model, measure, precision_of
-from qvbench.training.run_record import cache_per_token, count_parameters
+from qvbench.training.run_record import count_parameters
 
 
 def profile(model: Model, size: Size, repeats: int, device: torch.device) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def profile(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     flops = count(model.network, size)
     layers = len(model.network.decoder)
     number = layers * precision_of(model.precision).bytes
-    cache = cache_per_token(model.network)
+    cache = model.network.cache_per_token
     own, cross = cache["self"], cache["cross"]
     return {
         "config": model.config,

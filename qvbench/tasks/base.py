@@ -57,8 +57,8 @@ class Task(LightningModule):
     measure than tokens, ``test_step`` and ``predict_step``. Its data module has a ``vocabulary``
     (``len``, ``to_json``, ``from_json``, ``fingerprint``) and gives batches whose ``index`` (B,) is
     the line of each row in its split. Its network has ``d_model``, ``padding_id``,
-    ``output_weight`` (V, d), ``output_bias`` (V,), and one ``attention`` and ``position`` by which
-    it is named.
+    ``output_weight`` (V, d), ``output_bias`` (V,), one ``attention`` and ``position`` by which it
+    is named, and ``cache_per_token``, elements per layer by the kind of attention.
 
     Args:
         attention: mechanism of every attention layer.
@@ -69,6 +69,7 @@ class Task(LightningModule):
         label_smoothing: probability mass spread evenly over the vocabulary in training.
 
     Attributes:
+        task_name: as a config names the task; a checkpoint keeps it.
         network: None until it is built.
         vocabulary: of the data; None until the network is built.
         config_yaml: the ``model`` section of the resolved config.
@@ -98,6 +99,7 @@ class Task(LightningModule):
         self.label_smoothing = label_smoothing
         self.network: Any = None
         self.vocabulary: Any = None
+        self.task_name = ""
         self.config_yaml = ""
         self.resumed: dict[str, Any] = {}
         self.target_tokens_seen = 0
@@ -170,6 +172,16 @@ class Task(LightningModule):
     def position_name(self) -> str:
         """Registry name of the position scheme."""
         return POSITIONS.name_of(type(self.network.position))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Display names of the mechanism and of the position scheme."""
+        network = self.network
+        return {"mechanism": network.attention.label, "position": network.position.label}
+
+    def examples(self, count: int) -> list[dict[str, str]]:
+        """What the network makes of the first validation rows, as named texts; none by default."""
+        return []
 
     # Training
 
@@ -291,6 +303,7 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what translates without the run's folder, and what resumes training exactly."""
         checkpoint["qvbench"] = {
+            "task": self.task_name,
             "config": self.config_yaml,
             "vocabulary": self.vocabulary.to_json(),
             "target_tokens_seen": self.tokens_seen_now(),

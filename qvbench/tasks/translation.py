@@ -5,6 +5,7 @@ Shape letters: B batch, S source length, T target length with the start token.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from lightning.pytorch.cli import OptimizerCallable
@@ -78,17 +79,31 @@ class TranslationTask(Task):
     def token_ids(self, batch: Batch) -> tuple[Tensor, ...]:
         return batch.source, batch.target
 
-    def translate(self, batch: Batch) -> dict[int, list[int]]:
-        """Line numbers of a batch to the token ids of their translations."""
-        translator = Translator(
+    def translator(self) -> Translator:
+        """A translator with the settings of the task."""
+        return Translator(
             self.network,
             self.vocabulary,
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
             patience=self.patience,
         )
-        translations = translator.translate_ids(batch.source)
+
+    def translate(self, batch: Batch) -> dict[int, list[int]]:
+        """Line numbers of a batch to the token ids of their translations."""
+        translations = self.translator().translate_ids(batch.source)
         return dict(zip(batch.index.tolist(), translations, strict=True))
+
+    def examples(self, count: int) -> list[dict[str, str]]:
+        """The first validation pairs with their translations, as the corpus writes text."""
+        data, processor = self.data, self.data.processor
+        pairs = list(islice(data.corpus.pairs("val"), count))
+        words = self.translator().translate_lines([processor.source(source) for source, _ in pairs])
+        texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
+        return [
+            {"source": source, "reference": reference, "translation": text}
+            for (source, reference), text in zip(pairs, texts, strict=True)
+        ]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._translations.update(self.translate(batch))

@@ -17,6 +17,7 @@ from torch import nn
 from qvbench.attention import Attention
 from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
+from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.flops import flops_per_target_token
 from qvbench.runs import provenance
 from qvbench.runs.atomic_file import write_text
@@ -144,8 +145,8 @@ class RunRecord(Callback):
             "command": self.command,
             "mechanism": module.mechanism_name,
             "position": module.position_name,
-            "label": labels(module.network),
-            "corpus": CORPORA.name_of(type(data.corpus)),
+            "label": module.labels,
+            "corpus": CORPORA.name_of(type(getattr(data, "corpus", data))),
             "seed": self.seed,
             "git": provenance.git_revision(),
             "versions": provenance.versions(),
@@ -158,7 +159,7 @@ class RunRecord(Callback):
             **{name: hardware[name] for name in ("cpu", "cores", "threads")},
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
-            "cache_per_token": cache_per_token(module.network),
+            "cache_per_token": module.network.cache_per_token,
             **flops(module.network),
             "steps": 0,
             "target_tokens": 0,
@@ -196,12 +197,6 @@ def note(trainer: Trainer, **facts: Any) -> None:
             callback.note(trainer, facts)
 
 
-def labels(network: nn.Module) -> dict[str, str]:
-    """Display names of the mechanism and of the position scheme."""
-    attention = next(module for module in network.modules() if isinstance(module, Attention))
-    return {"mechanism": attention.label, "position": attention.position.label}
-
-
 def count_parameters(network: nn.Module) -> dict[str, int]:
     """Parameters of a network, and those of its attention layers; shared ones count once."""
     attention = {
@@ -214,17 +209,14 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
     return {"total": total, "attention": sum(attention.values())}
 
 
-def cache_per_token(network: Any) -> dict[str, int]:
-    """Numbers that a decoder layer keeps of a target token (self) and of a source token (cross)."""
-    layer = network.decoder[0]
-    return {"self": layer.attention.cache_size, "cross": layer.cross_attention.cache_size}
-
-
 def flops(network: Any) -> dict[str, dict[str, float]]:
     """FLOPs by phase, at sentences of 32 tokens, under their key of the record.
 
-    Empty for a mechanism that does not run on shapes alone, which one of a user's own need not.
+    Empty for another network than these are counted of, and for a mechanism that does not run on
+    shapes alone, which one of a user's own need not.
     """
+    if not isinstance(network, EncoderDecoder):
+        return {}
     try:
         return {"flops_per_target_token": flops_per_target_token(network)}
     except (NotImplementedError, RuntimeError):

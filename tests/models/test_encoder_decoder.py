@@ -128,7 +128,15 @@ def test_every_layer_has_parts_of_its_own():
     assert network.output_weight is tables[0].weight is tables[1].weight
 
 
-def test_initialisation_is_glorot_matrix_by_matrix():
+def test_the_network_knows_its_mechanism_and_its_scheme() -> None:
+    """Catches a scheme of the embeddings recorded as none, and one of the layers as a base class."""
+    for name, scheme in POSITIONS.items():
+        network = build("qv", name)
+        assert type(network.position) is scheme
+        assert type(network.attention) is ATTENTION["qv"]
+
+
+def test_initialization_is_glorot_matrix_by_matrix():
     """PyTorch takes a stack's first axis for a fan, and AGF's parameters for a matrix."""
     network = build("qvka", "agf", d_model=240, num_heads=3, ffn_dim=400)
 
