@@ -3,7 +3,7 @@
 Letters: N pairs, B pairs of a batch, S padded source length, T padded target length.
 
 Length buckets with a constant number of batches. What a pair costs is the longer of its two
-sides, as in the paper's recipe, so all pairs are sorted by that cost and cut wherever the next
+sides, as in the paper's setup, so all pairs are sorted by that cost and cut wherever the next
 pair would break the budget. The sorted costs are the same in every epoch, therefore the cuts are
 too; what changes is which of the pairs with one cost meet in a batch: those are ordered by how
 much longer the target is than the source, plus noise, so that the shorter side needs little

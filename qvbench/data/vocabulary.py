@@ -145,7 +145,7 @@ def frequent_characters(
 ) -> set[str]:
     """The alphabet of a vocabulary that may not grow beyond a size: its rarest characters go.
 
-    A crawl has thousands of characters, most of them once or twice; the paper's recipe lets them
+    A crawl has thousands of characters, most of them once or twice; the paper's setup lets them
     go by keeping the 36,000 most frequent entries.
 
     Args:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qvbench.data.corpora import CORPORA, Corpus, Multi30k, Text, build_corpus
+from qvbench.data.corpora import CORPORA, Corpus, Multi30k, Text, build_corpus, multi30k
 from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
@@ -131,75 +133,92 @@ class TestText:
 
 
 class TestMulti30k:
-    FILES = tuple(
-        f"{split}.{language}"
-        for split in ("train", "val", "test_2016_flickr", "test_2017_flickr")
-        for language in ("en", "de")
-    )
-
     @pytest.fixture
     def root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Files of two lines each, published as far as the class knows."""
-        sha256 = {}
-        for name in self.FILES:
-            path = put(tmp_path / f"{name}.gz", f"a {name}\nb {name}\n".encode())
-            sha256[name] = file_sha256(path, decompress=True)
-        for form in ("raw", "tok"):
-            monkeypatch.setitem(_sha256(), form, sha256)
+        for form, names in multi30k._SHA256.items():
+            sha256 = {}
+            for name in names:
+                path = put(tmp_path / f"{name}.gz", f"a {name}\nb {name}\n".encode())
+                sha256[name] = file_sha256(path, decompress=True)
+            monkeypatch.setitem(multi30k._SHA256, form, sha256)
         return tmp_path
 
-    @pytest.mark.parametrize("form", ["raw", "tok"])
-    def test_local_copies_are_read(self, root: Path, form: str) -> None:
-        corpus = Multi30k(str(root), form)  # type: ignore[arg-type]
+    @pytest.mark.parametrize(
+        ("form", "source", "target"),
+        [("raw", "en", "de"), ("tok", "en", "de"), ("raw", "de", "en"), ("raw", "fr", "cs")],
+    )
+    def test_local_copies_are_read(self, root: Path, form: Any, source: Any, target: Any) -> None:
+        """Catches sides that are swapped, and a tokenizer of another language."""
+        corpus = Multi30k(str(root), form, source, target)
         corpus.prepare()
         assert corpus.tokenized is (form == "tok")
-        assert list(corpus.pairs("val")) == [("a val.en", "a val.de"), ("b val.en", "b val.de")]
+        assert (corpus.source_language, corpus.target_language) == (source, target)
+        sides = [f"val.{source}", f"val.{target}"]
+        assert list(corpus.pairs("val")) == [(f"{n} {sides[0]}", f"{n} {sides[1]}") for n in "ab"]
+        assert len(corpus.splits()) == (4 if {source, target} == {"en", "de"} else 3)
 
     @pytest.mark.parametrize("name", ["train.en", "train.lc.norm.tok.en"])
     def test_uncompressed_copies_and_the_repository_s_names_do_too(
         self, root: Path, name: str
     ) -> None:
+        """Catches a user who has to rename what they downloaded."""
         (root / name).write_bytes(gzip.decompress((root / "train.en.gz").read_bytes()))
         (root / "train.en.gz").unlink()
         Multi30k(str(root), "tok").prepare()
 
-    def test_another_text_is_refused(self, root: Path) -> None:
+    def test_another_or_no_text_is_refused(self, root: Path) -> None:
         """Catches a run on changed captions that reports Multi30k."""
         put(root / "val.de.gz", b"other\ntext\n")
         with pytest.raises(UserError, match=r"val\.de\.gz: is not the published file.*Text"):
             Multi30k(str(root)).prepare()
-
-    def test_a_missing_copy_is_named(self, root: Path) -> None:
         (root / "train.de.gz").unlink()
         with pytest.raises(UserError, match=r"train\.de\.gz: no such file"):
             Multi30k(str(root)).prepare()
 
-    def test_forms_and_splits_are_checked(self, root: Path) -> None:
-        with pytest.raises(UserError, match="allowed are raw and tok"):
-            Multi30k(form="bpe")  # type: ignore[arg-type]
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"form": "bpe"}, "allowed are raw and tok"),
+            ({"target": "it"}, "'it' is unknown in the form raw; allowed are en, de, fr, cs"),
+            ({"form": "tok", "target": "fr"}, "'fr' is unknown in the form tok; allowed are en, "),
+            ({"source": "de"}, "source and target are both 'de'"),
+        ],
+    )
+    def test_settings_are_checked(self, settings: dict[str, Any], message: str) -> None:
+        """Catches a run that stops at a download that does not exist."""
+        with pytest.raises(UserError, match=message):
+            Multi30k(**settings)
         with pytest.raises(UserError, match="unknown split 'dev'"):
-            Multi30k(str(root)).pairs("dev")
+            Multi30k().pairs("dev")
 
-    def test_forms_have_different_fingerprints(self, root: Path) -> None:
+    def test_every_form_and_direction_has_a_fingerprint(self, root: Path) -> None:
+        """Catches German ids taken for English ones: both directions are made of the same files."""
         assert Multi30k(str(root)).fingerprint() == Multi30k().fingerprint()
-        assert Multi30k(form="tok").fingerprint() != Multi30k(form="raw").fingerprint()
+        corpora = [
+            Multi30k(),
+            Multi30k(form="tok"),
+            Multi30k(source="de", target="en"),
+            Multi30k(target="fr"),
+        ]
+        assert len({json.dumps(corpus.fingerprint()) for corpus in corpora}) == 4
+        assert list(Multi30k().fingerprint()) == ["corpus", "form", "sha256"]
 
-    @pytest.mark.parametrize("form", ["raw", "tok"])
-    def test_the_published_text_has_the_published_counts(self, form: str) -> None:
+    @pytest.mark.parametrize(
+        ("form", "source", "target"),
+        [("raw", "en", "de"), ("tok", "en", "de"), ("raw", "en", "fr"), ("raw", "cs", "en")],
+    )
+    def test_the_published_text_has_the_published_counts(
+        self, form: Any, source: Any, target: Any
+    ) -> None:
         """Catches a wrong checksum in the code."""
         folder = SHARED / f"multi30k-{form}"
         if not folder.is_dir():
             pytest.skip("needs a local copy of Multi30k, which is not part of the repository")
-        corpus = Multi30k(str(folder), form)  # type: ignore[arg-type]
+        corpus = Multi30k(str(folder), form, source, target)
         corpus.prepare()
-        counts = {split: sum(1 for _ in corpus.pairs(split)) for split in corpus.splits()}
-        assert list(counts.values()) == [29_000, 1_014, 1_000, 1_000]
-
-
-def _sha256() -> dict[str, dict[str, str]]:
-    from qvbench.data.corpora import multi30k
-
-    return multi30k._SHA256
+        counts = [sum(1 for _ in corpus.pairs(split)) for split in corpus.splits()]
+        assert counts == [29_000, 1_014, 1_000, 1_000][: len(counts)]
 
 
 def test_every_registered_corpus_is_a_corpus() -> None:

@@ -20,7 +20,6 @@ from qvbench.data.corpora.grammar.phrases import NounPhrases, adjectives_for, no
 from qvbench.data.corpora.grammar.tree import Phrase, Rng, Token, compared, governed, pronoun, word
 from qvbench.data.corpora.grammar.word_order import VERB_LAST, Clause, realize
 
-PRESENT_TENSES = ("present", "future", "perfect", "can", "must", "should", "may", "want")
 PAST_TENSES = ("past", "pluperfect", "could", "had", "wanted")
 # Tenses, repeated as often as they should come up.
 TENSES = (
