@@ -11,7 +11,7 @@ from qvbench.cli.arguments import ArgumentParser
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb with the words after ``profile``.
+    """Run the command with the arguments after ``profile``.
 
     Raises:
         UserError: an option, a config or an override is wrong.
@@ -28,26 +28,28 @@ def main(argv: list[str]) -> int:
 def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[str, Any]]:
     import torch
 
-    from qvbench.cli import profile_model as model
+    from qvbench.cli.profile_model import build
     from qvbench.models.flops import Size
-    from qvbench.profile import record
+    from qvbench.profile.count import count
+    from qvbench.profile.measure import measure
 
     size = Size(arguments.batch_size, arguments.source_length, arguments.target_length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return [
-        record.profile(
-            model.build(name, overrides, arguments.vocab_size), size, arguments.repeats, device
-        )
-        for name in arguments.config
-    ]
+    records = []
+    for name in arguments.config:
+        model = build(name, overrides, arguments.vocab_size)
+        record, repeats = count(model, size), arguments.repeats
+        record["measured"] = measure(model, size, repeats, device) if repeats else None
+        records.append(record)
+    return records
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench profile",
-        description="Parameters, FLOPs per target token (by PyTorch's flop counter), "
-        "numbers and bytes that decoding keeps, and the time and memory of a "
-        "step: of configs side by side. Needs no data.",
+        description="Parameters, FLOPs per target token (by PyTorch's flop counter), elements and "
+        "bytes that decoding keeps per token, and the time and memory of a step: of configs side "
+        "by side. Needs no data.",
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
     parser.epilog = (

@@ -9,7 +9,7 @@ from lightning.pytorch import seed_everything
 from qvbench.cli.experiment import Experiment
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.profile.measure import Model
+from qvbench.profile.count import Model
 
 DEFAULT_VOCABULARY = 32_000
 """Entries where the corpus is not prepared: a multiple of 8, as all the suite's vocabularies."""

@@ -6,10 +6,9 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,79 +18,26 @@ from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.flops import Size
 from qvbench.models.loss import training_totals
-from qvbench.tasks.translation import TranslationTask
+from qvbench.profile.count import Model, Precision, precision_of
 
 
-@dataclass(frozen=True)
-class Model:
-    """A config's model.
-
-    Attributes:
-        config: its name.
-        task: what trains the network, which it has.
-        network: with initial weights.
-        precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
-        vocabulary_source: where the size of the vocabulary is from.
-    """
-
-    config: str
-    task: TranslationTask
-    network: EncoderDecoder
-    precision: str
-    vocabulary_source: str
-
-
-class Precision(NamedTuple):
-    """What Lightning's name for a precision stands for.
-
-    Attributes:
-        weights: type of the parameters.
-        compute: type of matrix products, and so of what decoding keeps.
-    """
-
-    weights: torch.dtype
-    compute: torch.dtype
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of a number that decoding keeps."""
-        return self.compute.itemsize
-
-
-class Measured(NamedTuple):
-    """What steps took, as medians.
-
-    Attributes:
-        device: name of the device.
-        precision: that it ran in: the config's, or 32-true where the device has no such.
-        train_step_seconds: forward with dropout, fused loss, backward, optimizer.
-        peak_memory_bytes: most that tensors held during a training step: weights, gradients,
-            optimizer state, activations.
-        decode_step_seconds: one token for each sentence of the batch, from caches.
-        repeats: training steps that were timed, after one that was not.
-    """
-
-    device: str
-    precision: str
-    train_step_seconds: float
-    peak_memory_bytes: int
-    decode_step_seconds: float
-    repeats: int
-
-
-def precision_of(name: str) -> Precision:
-    """The types behind a value of ``trainer.precision``: ``32-true``, ``bf16-mixed``, ``16``..."""
-    kind, _, how = name.partition("-")
-    number = {"64": torch.float64, "32": torch.float32, "16": torch.float16}.get(
-        kind, torch.bfloat16
-    )
-    return Precision(number if how == "true" or kind == "64" else torch.float32, number)
-
-
-def measure(model: Model, size: Size, repeats: int, device: torch.device) -> Measured:
+def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dict[str, Any]:
     """Time steps of a batch of random tokens; the network is left on the device.
 
     The optimizer works with a rate of zero: all its work, and weights that stay as they are.
+
+    Args:
+        model: from a config.
+        size: of the batch.
+        repeats: training steps that are timed, after one that is not.
+        device: to run on.
+
+    Returns:
+        ``device`` and the ``precision`` that it ran in: the config's, or 32-true where the device
+        has no such; medians of ``train_step_seconds`` (forward with dropout, fused loss, backward,
+        optimizer) and ``decode_step_seconds`` (one token per sentence, from caches);
+        ``peak_memory_bytes``, the most that tensors held during a training step: weights,
+        gradients, optimizer state, activations; ``repeats``.
     """
     name = model.precision
     if device.type == "cpu" and precision_of(name).compute == torch.float16:
@@ -104,15 +50,14 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> Mea
     step = _training_step(network, optimizer, size, precision, model.task.label_smoothing)
     step()
     train = [_seconds(step, device) for _ in range(repeats)]
-    peak = peak_memory(step, [network, optimizer], device)
-    return Measured(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        precision=name,
-        train_step_seconds=statistics.median(train),
-        peak_memory_bytes=peak,
-        decode_step_seconds=_decode_seconds(network, size, precision),
-        repeats=repeats,
-    )
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": name,
+        "train_step_seconds": statistics.median(train),
+        "peak_memory_bytes": peak_memory(step, [network, optimizer], device),
+        "decode_step_seconds": _decode_seconds(network, size, precision),
+        "repeats": repeats,
+    }
 
 
 def peak_memory(

@@ -41,7 +41,7 @@ def _mega(group: str, key: str) -> Callable[[Record], str]:
 
 
 NAMES = (
-    Column("", "config", _text("config")),
+    Column("", "config", lambda record: str(record["config"]).removesuffix(".yaml")),
     Column("", "mechanism", _text("mechanism")),
     Column("", "position", _text("position")),
 )
@@ -53,8 +53,8 @@ COUNTED = (
     Column("MFLOPs / target token", "decode", _mega("flops_per_target_token", "decode")),
 )
 KEPT = (
-    Column("numbers / token, layer", "self", _number("cache_per_token", "self")),
-    Column("numbers / token, layer", "cross", _number("cache_per_token", "cross")),
+    Column("elements / token, layer", "self", _number("cache_per_token", "self")),
+    Column("elements / token, layer", "cross", _number("cache_per_token", "cross")),
     Column("bytes / token", "self", _number("cache_per_token", "self_bytes")),
     Column("bytes / token", "cross", _number("cache_per_token", "cross_bytes")),
     Column("bytes / token", "both", _number("cache_per_token", "bytes")),
