@@ -129,7 +129,7 @@ def test_every_layer_has_parts_of_its_own():
 
 
 def test_the_network_knows_its_mechanism_and_its_scheme() -> None:
-    """Catches a scheme of the embeddings recorded as none, and one of the layers as a base class."""
+    """Catches a scheme of the embeddings recorded as none, one of the layers as its base."""
     for name, scheme in POSITIONS.items():
         network = build("qv", name)
         assert type(network.position) is scheme
