@@ -191,7 +191,8 @@ def _one_line_faults(file: Path) -> Iterator[None]:
         raise UserError(f"{file}: not a config: nested too deep") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, OverflowError) as error:  # a date or number that there is not
+    except (ValueError, LookupError, ArithmeticError, AttributeError, TypeError) as error:
+        # What PyYAML raises for a date, number or truth value that there is not.
         raise UserError(f"{file}: not valid YAML: {error}") from error
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from qvbench.cli.parser import Parser
+from qvbench.cli.inputs import DEFAULT_TASK
+from qvbench.cli.parser import Parser, find_task
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary
 from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.tasks.translation import TranslationTask
 from qvbench.training.checkpoint_io import read_checkpoint
 
 
@@ -28,17 +29,19 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
     if not isinstance(stored, dict) or not {"config", "vocabulary", "text"} <= stored.keys():
         raise UserError(f"{path}: a checkpoint, but not of a model that translates")
     vocabulary = Vocabulary.from_json(stored["vocabulary"])
-    task = task_from_config(stored["config"])
+    task = task_from_config(stored["config"], stored.get("task") or DEFAULT_TASK)
     task.build(vocabulary)
-    assert task.network is not None
     task.load_state_dict(checkpoint["state_dict"])
     return task.network.eval(), vocabulary, TextProcessor.from_state(stored["text"])
 
 
-def task_from_config(text: str) -> TranslationTask:
-    """The task that a resolved ``model`` section (YAML) describes, without a network yet."""
+def task_from_config(text: str, name: str = DEFAULT_TASK) -> Any:
+    """The task that a resolved ``model`` section (YAML) describes, without a network yet.
+
+    Args:
+        text: of the section.
+        name: of the task; checkpoints written before there were names are of translation.
+    """
     parser = Parser(exit_on_error=False)
-    parser.add_lightning_class_args(TranslationTask, "model")
-    task = parser.instantiate(parser.parse_object({"model": yaml.safe_load(text)})).model
-    assert isinstance(task, TranslationTask)
-    return task
+    parser.add_lightning_class_args(find_task(name), "model")
+    return parser.instantiate(parser.parse_object({"model": yaml.safe_load(text)})).model

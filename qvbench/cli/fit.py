@@ -40,14 +40,14 @@ def _with_config_of_checkpoint(args: list[str]) -> list[str]:
 
 
 def _print_summary(experiment: Experiment, folder: Path) -> None:
-    """What a finished training shows: some translations, its accuracy, where its files are."""
+    """What a finished training shows: examples, the metric that counts, where its files are."""
     metrics = experiment.trainer.callback_metrics
     print()
     for example in experiment.model.examples(EXAMPLES):
         print("".join(f"{name:<12}{text}\n" for name, text in example.items()))
-    if "val/accuracy" in metrics:
-        accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
-        print(f"validation  accuracy {accuracy:.2f} %, loss {loss:.4f} per token")
+    metric = experiment.model.primary_metric
+    if metric.name in metrics:
+        print(f"{metric.label} {float(metrics[metric.name]):.2f} {metric.unit}".rstrip())
     here = Path.cwd()
     place = folder.relative_to(here) if here in folder.parents else folder
     print(f"curves      {place / run_folder.CURVES}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from qvbench.cli.experiment import Experiment, resolve
@@ -159,5 +160,10 @@ def test_a_task_of_a_module_of_ones_own(tiny: Path, here: Path, qvbench: Command
     assert answer.status == 0, answer.err
     config = yaml.safe_load((here / "runs/tiny/seed-3/config.yaml").read_text())
     assert (config["task"], config["model"]["extra"]) == ("my_module.MyTask", 2)
-    answer = qvbench("validate", "--ckpt_path", "runs/tiny/seed-3/checkpoints/last.ckpt")
-    assert answer.status == 0, answer.err
+    checkpoint = "runs/tiny/seed-3/checkpoints/last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["qvbench"]["task"] == "my_module.MyTask"
+    (here / "in.txt").write_text("the dog sleeps\n")
+    texts = ("--input", "in.txt", "--output", "out.txt")
+    for args in (("validate", "--ckpt_path"), ("translate", *texts, "--checkpoint")):
+        answer = qvbench(*args, checkpoint)
+        assert answer.status == 0, answer.err

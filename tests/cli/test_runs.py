@@ -119,7 +119,7 @@ def test_the_saved_config_gives_the_same_run(trained: Path, qvbench: Command, he
 def test_a_run_shows_what_came_of_it(tiny: Path, qvbench: Command) -> None:
     answer = qvbench("fit", "--config", "tiny.yaml")
     assert answer.out.count("translation ") == 3
-    for words in ("validation  accuracy", "curves      runs/tiny/seed-3/curves.csv", "last.ckpt"):
+    for words in ("validation accuracy", "curves      runs/tiny/seed-3/curves.csv", "last.ckpt"):
         assert words in answer.out
 
 
