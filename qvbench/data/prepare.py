@@ -13,16 +13,16 @@ _HEAD = (
     "pairs",
     "dropped",
     "source subwords",
-    "a pair",
+    "per pair",
     "target subwords",
-    "a pair",
+    "per pair",
     "unknown",
     "longest",
 )
 
 
 def plan(module: TranslationDataModule) -> str:
-    """What preparing would do, a line a step. Nothing is fetched, written or learned.
+    """What preparing would do, one line per step. Nothing is fetched, written or learned.
 
     Args:
         module: prepared or not.
@@ -52,13 +52,13 @@ def plan(module: TranslationDataModule) -> str:
 
 
 def describe(module: TranslationDataModule) -> str:
-    """A line a split: pairs, what was dropped and why, subwords; and where all of it lies.
+    """One line per split: pairs, what was dropped and why, subwords; and where all of it lies.
 
     Args:
         module: prepared.
     """
     splits: dict[str, Any] = module.manifest["splits"]  # type: ignore[assignment]
-    words: dict[str, int] = module.manifest.get("words", {})  # type: ignore[assignment]
+    words: dict[str, int] = module.manifest["words"]  # type: ignore[assignment]
     rows = [_HEAD, *(_row(name, entry) for name, entry in splits.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ["  ".join(map(_aligned, row, widths)).rstrip() for row in rows]
@@ -67,7 +67,7 @@ def describe(module: TranslationDataModule) -> str:
         for name, entry in splits.items()
         for reason, count in entry["dropped"].items()
     ]
-    if words.get("learned_from_count", 1) > 1:
+    if words["learned_from_count"] > 1:
         lines.append(
             f"learned from words that occur {words['learned_from_count']} times at least, of "
             f"{words['different']:,} different ones"

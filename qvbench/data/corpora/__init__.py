@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.multi30k import Multi30k
@@ -18,14 +16,4 @@ CORPORA.register("multi30k", Multi30k)
 CORPORA.register("wmt17", Wmt17)
 CORPORA.register("wmt17_raw", Wmt17Raw)
 
-
-def build_corpus(name: str, **settings: Any) -> Corpus:
-    """The corpus registered as ``name``, with its settings.
-
-    Raises:
-        UserError: there is no corpus of this name.
-    """
-    return CORPORA[name](**settings)
-
-
-__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "Wmt17Raw", "build_corpus"]
+__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "Wmt17Raw"]
