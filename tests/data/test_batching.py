@@ -125,6 +125,7 @@ def test_a_budget_smaller_than_a_sentence_is_refused() -> None:
 
 
 def test_fewer_batches_than_processes_are_refused() -> None:
+    """Catches a rank without a batch, for which the others wait for ever."""
     with pytest.raises(UserError, match="1 training batches are too few for 2 processes"):
         TrainSampler(lengths(4, longest=5), 1000, world_size=2)
 

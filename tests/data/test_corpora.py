@@ -51,6 +51,7 @@ def test_a_fault_names_file_and_line(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Catches a traceback over a typing error."""
     with pytest.raises(UserError, match=r"nowhere\.en: no such file"):
         list(read_pairs(tmp_path / "nowhere.en", put(tmp_path / "a.de", b"a\n")))
 
@@ -78,12 +79,14 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path, damage: Callable[[bytes], 
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    """Catches a traceback over a folder given for a file."""
     with pytest.raises(UserError, match="cannot be read"):
         list(read_pairs(tmp_path, tmp_path))
 
 
 class TestText:
     def test_splits_are_named_and_read(self, text_corpus: Callable[..., Text]) -> None:
+        """Catches sets that are swapped."""
         corpus = text_corpus()
         corpus.prepare()
         assert corpus.splits() == ("train", "val", "test")
@@ -100,18 +103,22 @@ class TestText:
     def test_names_that_cannot_be_stored_are_refused(
         self, text_corpus: Callable[..., Text], name: str
     ) -> None:
+        """Catches a test set that overwrites the training set, or leaves the store."""
         with pytest.raises(UserError, match="cannot name a test set"):
             text_corpus(test={name: ("a", "b")})
 
     def test_no_test_set_is_refused(self, text_corpus: Callable[..., Text]) -> None:
+        """Catches an IndexError when a model is trained and shall be tested."""
         with pytest.raises(UserError, match="name at least one"):
             text_corpus(test={})
 
     def test_an_unknown_split_is_refused(self, text_corpus: Callable[..., Text]) -> None:
+        """Catches a KeyError."""
         with pytest.raises(UserError, match="unknown split 'dev'; known are train, val, test"):
             text_corpus().pairs("dev")
 
     def test_preparing_finds_a_missing_file(self, text_corpus: Callable[..., Text]) -> None:
+        """Catches a file that is missed after an hour."""
         with pytest.raises(UserError, match=r"none\.de: no such file"):
             text_corpus(val=(__file__, "none.de")).prepare()
 
@@ -222,11 +229,13 @@ class TestMulti30k:
 
 
 def test_every_registered_corpus_is_a_corpus() -> None:
+    """Catches a class registered that is no corpus."""
     assert {"grammar", "text", "multi30k"} <= set(CORPORA)
     assert all(issubclass(cls, Corpus) for cls in CORPORA.values())
 
 
 def test_an_unknown_corpus_lists_the_known() -> None:
+    """Catches a bare KeyError for a misspelled name."""
     with pytest.raises(UserError, match=r"unknown corpus 'wmt99'; known are: .*multi30k"):
         CORPORA["wmt99"]
 

@@ -49,6 +49,7 @@ def test_the_test_set_can_be_chosen(
 
 
 def test_lowercase_reaches_both_sides(data_module: Make, tmp_path: Path) -> None:
+    """Catches a setting that one side ignores."""
     pair = write_pair(tmp_path, "pair", ["Ein MANN"] * 3, ["Über A"] * 3)
     module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenized=True), lowercase=True)
     split = module.split("test")
@@ -57,6 +58,7 @@ def test_lowercase_reaches_both_sides(data_module: Make, tmp_path: Path) -> None
 
 
 def test_raw_text_is_tokenized_before_it_is_stored(data_module: Make, tmp_path: Path) -> None:
+    """Catches punctuation glued to words, and references that were tokenized."""
     pair = write_pair(tmp_path, "pair", ["It's a man, isn't it?"] * 3, ["Ein Mann, nicht?"] * 3)
     module = data_module(corpus=Text(pair, pair, {"test": pair}, tokenized=False))
     split = module.split("test")
@@ -66,6 +68,7 @@ def test_raw_text_is_tokenized_before_it_is_stored(data_module: Make, tmp_path: 
 
 
 def test_budgets_name_their_setting(data_module: Make) -> None:
+    """Catches a message that names the other budget."""
     with pytest.raises(UserError, match="max_tokens=5 is smaller than a sentence"):
         data_module(max_tokens=5).train_dataloader()
     with pytest.raises(UserError, match="eval_max_tokens=5 is smaller than a sentence"):
@@ -82,6 +85,7 @@ def test_a_size_below_zero_is_refused_at_once(data_module: Make, name: str) -> N
 def test_the_log_says_how_much_is_padding(
     data_module: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Catches padding that nobody is told of."""
     module = data_module()
     with caplog.at_level("INFO"):
         module.train_dataloader()

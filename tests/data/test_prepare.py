@@ -49,6 +49,7 @@ def test_a_plan_names_every_step_and_does_none() -> None:
 
 
 def test_a_plan_for_raw_text_tokenizes(tmp_path: Path) -> None:
+    """Catches a plan that leaves half the work out, or does it."""
     pair = write_pair(tmp_path, "pair", ["a b"] * 3, ["a b"] * 3)
     module = TranslationDataModule(
         Text(pair, pair, {"test": pair}), lowercase=True, cache_dir=str(tmp_path / "cache")

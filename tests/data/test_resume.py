@@ -101,6 +101,7 @@ def test_a_state_of_another_order_is_refused(
 
 
 def test_a_state_of_another_version_is_refused(data_module: Make) -> None:
+    """Catches a position that is read as something else."""
     loader = data_module().train_dataloader()
     with pytest.raises(UserError, match="version"):
         loader.load_state_dict(loader.state_dict() | {"version": 0})

@@ -72,6 +72,7 @@ def test_nothing_left_is_an_error(data_module: Make, tmp_path: Path) -> None:
 
 
 def test_a_store_is_written_once(data_module: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches preparing anew at every start."""
     data_module()
 
     def refuse(*_: object) -> None:
@@ -97,12 +98,14 @@ def test_whatever_changes_the_ids_changes_the_folder(
 
 @pytest.mark.parametrize("change", [{"seed": 5}, {"max_tokens": 300}, {"num_workers": 1}])
 def test_what_does_not_change_the_ids_does_not(data_module: Make, change: dict[str, int]) -> None:
+    """Catches a store for every seed."""
     assert data_module(**change).fingerprint == data_module().fingerprint
 
 
 def test_a_version_of_the_tokenizer_changes_the_folder(
     data_module: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Catches ids of an older tokenizer under a new one."""
     before = data_module().fingerprint
     monkeypatch.setattr("qvbench.data.module.version", lambda _: "0.0.1")
     assert data_module().fingerprint != before
@@ -200,6 +203,7 @@ def test_an_unreadable_store_is_one_line(
 
 
 def test_the_manifest_says_what_was_stored(data_module: Make) -> None:
+    """Catches counts of another split or side."""
     module = data_module()
     manifest = json.loads((module.folder / "manifest.json").read_text())
     assert manifest["vocabulary"] == len(module.vocabulary)
@@ -219,6 +223,7 @@ def test_the_manifest_says_what_was_stored(data_module: Make) -> None:
 def test_a_cache_that_cannot_be_written_is_named(
     data_module: Make, tmp_path: Path, place: str
 ) -> None:
+    """Catches a traceback over a file in the way."""
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").symlink_to(tmp_path / "file")
     with pytest.raises(UserError, match=r"cannot be written.*QVBENCH_CACHE"):
@@ -228,6 +233,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 def test_the_cache_is_chosen_by_the_environment(
     data_module: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Catches gigabytes in a home folder with a quota."""
     monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path / "elsewhere"))
     module = data_module(cache_dir=None)
     assert module.folder.parent == tmp_path / "elsewhere"
@@ -235,6 +241,7 @@ def test_the_cache_is_chosen_by_the_environment(
 
 
 def test_a_removed_store_is_written_anew(data_module: Make) -> None:
+    """Catches a memory of stores beside the stores."""
     shutil.rmtree(data_module().folder)
     assert len(data_module().split("val")) == 17
 

@@ -35,6 +35,7 @@ def test_sides_have_their_own_language() -> None:
     ["Zwei Männer, die Hüte tragen.", "Ein Hund (braun) läuft: schnell!", "Wer ist das?"],
 )
 def test_detokenizing_undoes_tokenizing(line: str) -> None:
+    """Catches output with spaces before commas, which costs BLEU."""
     assert RAW.detokenize(RAW.target(line)) == line
 
 
@@ -53,3 +54,17 @@ def test_references_for_plain_scores_are_plain() -> None:
     lower = TextProcessor("en", "de", tokenized=False, lowercase=True)
     assert lower.plain_reference("Über Gut.") == "über gut."
     assert lower.target("Über Gut.") == "über gut ."
+
+
+def test_the_state_in_checkpoints_of_every_version_is_read() -> None:
+    """Catches a renamed key: checkpoints hold the settings by these four names."""
+    state = {
+        "source_language": "fr",
+        "target_language": "de",
+        "tokenised": True,
+        "lowercase": True,
+    }
+    processor = TextProcessor.from_state(state)
+    assert processor.tokenized
+    assert processor.lowercase
+    assert processor.state() == state

@@ -32,6 +32,7 @@ def qvbench(folder: Path, *args: str) -> tuple[int, str]:
     return process.returncode, output
 
 
+@pytest.mark.integration
 @pytest.mark.slow
 def test_fewer_validation_pairs_than_processes_are_one_line(tmp_path: Path) -> None:
     """Catches a rank without batches that skips validation while the others wait for it."""

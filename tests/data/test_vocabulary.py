@@ -89,21 +89,25 @@ def test_training_is_deterministic_and_depends_on_merges() -> None:
 
 
 def test_an_unknown_character_is_unknown_and_keeps_its_neighbors() -> None:
+    """Catches a word lost for one character."""
     ids = VOCABULARY.encode("man Ω dog")
     assert ids.count(VOCABULARY.unk) == 1
     assert VOCABULARY.decode(ids) == "man dog"
 
 
 def test_decoding_leaves_special_tokens_out() -> None:
+    """Catches "</s>" in what users read."""
     ids = [VOCABULARY.bos, *VOCABULARY.encode("a man"), VOCABULARY.eos, VOCABULARY.pad]
     assert VOCABULARY.decode(ids) == "a man"
 
 
 def test_encoding_a_batch_is_encoding_each() -> None:
+    """Catches padding or truncation in the parallel path."""
     assert VOCABULARY.encode_batch(LINES) == [VOCABULARY.encode(line) for line in LINES]
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    """Catches settings that the file does not keep."""
     VOCABULARY.save(tmp_path / "tokenizer.json")
     loaded = Vocabulary.load(tmp_path / "tokenizer.json")
     assert loaded.fingerprint() == VOCABULARY.fingerprint()
@@ -113,6 +117,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "{}", "no json"])
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: str | None) -> None:
+    """Catches the bare Exception of the library."""
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_text(content)
@@ -121,6 +126,7 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: str | No
 
 
 def test_another_vocabulary_is_refused() -> None:
+    """Catches a model whose ids stand for other words."""
     fingerprint = VOCABULARY.fingerprint()
     check_vocabulary(fingerprint, fingerprint, "last.ckpt")
     with pytest.raises(UserError, match=r"last\.ckpt.*another vocabulary"):

@@ -104,6 +104,7 @@ def test_what_was_not_fetched_has_no_fingerprint_and_no_store(statmt: Server) ->
 
 
 def test_two_addresses_do_not_share_their_files(statmt: Server) -> None:
+    """Catches a mirror that passes for the original."""
     corpus_of(statmt).prepare()
     with serving() as other:
         publish(other, published(TRAIN[:100], DEV))
@@ -133,6 +134,7 @@ def failing(server: Server) -> None:
 def test_trouble_on_the_way_changes_nothing(
     statmt: Server, trouble: Callable[[Server], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Catches a corpus with a gap, or a run that ends at the first cut."""
     monkeypatch.setattr(download, "_CHUNK", 1 << 10)
     trouble(statmt)
     corpus = corpus_of(statmt)
@@ -170,12 +172,14 @@ def test_damage_is_found_before_it_is_recorded(
 
 
 def test_a_missing_file_says_what_else_there_is(statmt: Server) -> None:
+    """Catches an error without a remedy."""
     del statmt.files["/de-en/dev.tgz"]
     with pytest.raises(UserError, match=r"dev\.tgz: could not be fetched .*404.*root:"):
         corpus_of(statmt).prepare()
 
 
 def test_an_archive_without_a_set_is_named(statmt: Server) -> None:
+    """Catches a KeyError out of the archive."""
     publish(statmt, {**FILES, "dev.tgz": archive({"newstest2014.tc.en": b"a\n"})})
     with pytest.raises(UserError, match=r"dev\.tgz: has no file newstest2014\.tc\.de; remove it"):
         corpus_of(statmt).prepare()
@@ -231,18 +235,21 @@ def test_local_copies_and_a_download_are_one_corpus(statmt: Server, tmp_path: Pa
 
 
 def test_a_missing_copy_says_where_it_is_published(tmp_path: Path) -> None:
+    """Catches an error without a remedy."""
     (unpacked(tmp_path) / "newstest2015.tc.de").unlink()
     with pytest.raises(UserError, match=r"newstest2015\.tc\.de: no such file.*data\.statmt\.org"):
         Wmt17(str(tmp_path)).prepare()
 
 
 def test_a_changed_copy_is_another_corpus(tmp_path: Path) -> None:
+    """Catches stale ids after a change of the files."""
     before = Wmt17(str(unpacked(tmp_path))).fingerprint()
     (tmp_path / "newstest2014.tc.en").write_text("other\n" * 20)
     assert Wmt17(str(tmp_path)).fingerprint() != before
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    """Catches a KeyError."""
     for corpus in (Wmt17(str(tmp_path)), Wmt17Raw()):
         with pytest.raises(UserError, match="unknown split 'dev'; known are train, val"):
             corpus.pairs("dev")
@@ -279,6 +286,7 @@ def test_an_empty_line_in_a_test_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_unequal_files_are_refused(tmp_path: Path) -> None:
+    """Catches pairs that are shifted against each other."""
     files = {**FILES, "corpus.tc.de.gz": published(TRAIN[:-1], DEV)["corpus.tc.de.gz"]}
     corpus = Wmt17(str(unpacked(tmp_path, files)))
     with pytest.raises(UserError, match=r"corpus\.tc\.en\.gz has 300 lines but .* has 299"):
@@ -364,6 +372,7 @@ def test_raw_text_comes_from_the_hub_once(hub: Hub) -> None:
 
 
 def test_line_breaks_inside_a_row_do_not_shift_the_pairs(hub: Hub) -> None:
+    """Catches one row that becomes two lines."""
     hub.splits["wmt/wmt17", "train"] = [("a\nb", "c"), ("d", "e\r\nf"), ("g", "")]
     corpus = Wmt17Raw()
     corpus.prepare()
@@ -371,6 +380,7 @@ def test_line_breaks_inside_a_row_do_not_shift_the_pairs(hub: Hub) -> None:
 
 
 def test_another_text_on_the_hub_is_refused(hub: Hub) -> None:
+    """Catches a corpus that changes between two machines."""
     corpus = Wmt17Raw()
     corpus.prepare()
     (cache_root() / "downloads" / "wmt17-raw" / "train.en").unlink()
@@ -383,12 +393,14 @@ def test_another_text_on_the_hub_is_refused(hub: Hub) -> None:
 
 
 def test_a_hub_out_of_reach_is_one_line(hub: Hub) -> None:
+    """Catches a traceback of the hub client."""
     hub.fault = ConnectionError("no route")
     with pytest.raises(UserError, match=r"wmt/wmt17 \(de-en, train\): could not be read .*no rou"):
         Wmt17Raw().prepare()
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an ImportError without a remedy."""
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"needs the package datasets.*qvbench\[hub\]"):
         Wmt17Raw().prepare()
