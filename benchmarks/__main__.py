@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +37,6 @@ LARGE_AT_ONCE = 2
 """Programs of a case that need much memory at the same time; single layers all do."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose.
-
-    Attributes:
-        repeats: rounds that count.
-        threads: of every program.
-        checkpoint: of the network that translates; empty to train one.
-        against: the other checkout of ``--against``.
-        command: for the record.
-    """
-
-    repeats: int
-    threads: int
-    checkpoint: str = ""
-    against: Path = ROOT
-    command: str = ""
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run; 0 unless nothing could be measured or a name is unknown."""
     given = parser().parse_args(args)
@@ -70,18 +50,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyError as error:
         print(f"benchmarks: no case or group {error}; --list shows them", file=sys.stderr)
         return 2
-    threads = given.threads or usable_cores()
-    torch.set_num_threads(threads)
-    options = Options(
-        given.repeats, threads, given.checkpoint or "", given.against or ROOT, command_of(given)
-    )
+    torch.set_num_threads(given.threads)
     if given.against:
-        results = [raw for _, raw in run_all(before_and_after(chosen), options)]
+        results = [raw for _, raw in run_all(before_and_after(chosen), given)]
         print(page.comparison(results), end="")
         return 0 if results else 1
     folders: dict[Path, None] = {}
-    for case, raw in [] if given.pages else run_all(chosen, options):
-        folder = given.out / machine.kind(case.device, threads)
+    for case, raw in [] if given.pages else run_all(chosen, given):
+        folder = given.out / machine.kind(case.device, given.threads)
         save(raw, folder / "raw" / file_of(case))
         folders[folder] = None
     for folder in folders or sorted(path for path in given.out.glob("*") if path.is_dir()):
@@ -97,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repeats", type=_positive, default=7, help="rounds per case (%(default)s)"
     )
-    parser.add_argument("--threads", type=_positive, help="of every program; all cores by default")
+    parser.add_argument(
+        "--threads", type=_positive, default=usable_cores(), help="of every program (%(default)s)"
+    )
     parser.add_argument(
         "--checkpoint",
         type=_file,
@@ -118,21 +96,21 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_all(cases: Sequence[Case], options: Options) -> Any:
+def run_all(cases: Sequence[Case], given: argparse.Namespace) -> Any:
     """Measure case by case; yields each with its raw result, where it has one."""
     for number, case in enumerate(cases, 1):
         title = f"[{number}/{len(cases)}] {case.name}"
         say(title)
         start = time.monotonic()
         try:
-            yield case, run_case(case, options)
+            yield case, run_case(case, given)
         except UserError as error:
             say(f"{title}: skipped, {error}")
         else:
             say(f"    done in {time.monotonic() - start:.0f} s")
 
 
-def run_case(case: Case, options: Options) -> dict[str, Any]:
+def run_case(case: Case, given: argparse.Namespace) -> dict[str, Any]:
     """Measure a case; returns the raw result.
 
     Raises:
@@ -140,10 +118,10 @@ def run_case(case: Case, options: Options) -> dict[str, Any]:
     """
     if case.device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is visible here")
-    about = machine.about(options.threads, options.command)
+    about = machine.about(given.threads, command_of(given))
     with tempfile.TemporaryDirectory(prefix="qvbench-") as folder:
-        jobs = jobs_of(case, Path(folder), options)
-        outcomes = measure(jobs, options.repeats, lambda line: say(f"    {line}"))
+        jobs = jobs_of(case, Path(folder), given)
+        outcomes = measure(jobs, given.repeats, lambda line: say(f"    {line}"))
     return result_of(case, outcomes, about)
 
 
@@ -155,14 +133,14 @@ def result_of(case: Case, outcomes: dict[str, Outcome], about: dict[str, Any]) -
     return result
 
 
-def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
+def jobs_of(case: Case, folder: Path, given: argparse.Namespace) -> list[Job]:
     """The programs of a case; those of the same shape start from the same folder of work."""
     made: dict[str, tuple[Path, Expectation]] = {}
     free = machine.available_memory() if case.device == "cpu" else None
     large = len(case.programs) if case.kind in ("attention", "step") else LARGE_AT_ONCE
     jobs = []
     for entry in case.programs:
-        kind, values = case.kind_of(entry), values_of(case, entry, options)
+        kind, values = case.kind_of(entry), values_of(case, entry, given)
         key = f"{kind} {json.dumps(values, sort_keys=True)}"
         skip = unavailable(entry)
         if key not in made and not skip:
@@ -170,7 +148,7 @@ def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
             export = importlib.import_module(f"benchmarks.programs.{kind}").export
             made[key] = place, export(place, values, case.tolerance)
         place, expected = made.get(key, (folder, Expectation(_never)))
-        root = options.against if entry.runner == BEFORE else ROOT
+        root = given.against if entry.runner == BEFORE else ROOT
         own = {"PYTHONPATH": str(root)} if entry.runner in (OURS, BEFORE) else {}
         jobs.append(
             Job(
@@ -178,7 +156,7 @@ def jobs_of(case: Case, folder: Path, options: Options) -> list[Job]:
                 command(entry.runner, kind, place),
                 expected.judge,
                 expected.judge_last,
-                environment={**machine.environment(options.threads, not own), **own},
+                environment={**machine.environment(given.threads, not own), **own},
                 memory=None if free is None else int(MEMORY_SHARE * free / large),
                 root=root,
                 skip=skip,
@@ -191,13 +169,13 @@ def _never(*_: Any) -> Any:
     raise AssertionError("a program that was skipped has answered")
 
 
-def values_of(case: Case, entry: Entry, options: Options) -> dict[str, Any]:
+def values_of(case: Case, entry: Entry, given: argparse.Namespace) -> dict[str, Any]:
     """What goes into ``shape.json`` besides the sizes of a network."""
     own = {} if entry.measures else dict(case.shape)
     values = {"precision": "32-true", **own, **entry.shape}
     if case.kind == "translate":
-        values["checkpoint"] = options.checkpoint
-    return {**values, "device": case.device, "threads": options.threads}
+        values["checkpoint"] = given.checkpoint or ""
+    return {**values, "device": case.device, "threads": given.threads}
 
 
 def unavailable(entry: Entry) -> str:
@@ -234,7 +212,7 @@ def say(line: str) -> None:
 def command_of(given: argparse.Namespace) -> str:
     """The command as somebody else would give it: without the places of files."""
     args = ["python", "-m", "benchmarks", "--repeats", str(given.repeats)]
-    args += ["--threads", str(given.threads)] if given.threads else []
+    args += ["--threads", str(given.threads)]
     args += ["--checkpoint", Path(given.checkpoint).name] if given.checkpoint else []
     args += ["--only", *given.only] if given.only else []
     return shlex.join(args)

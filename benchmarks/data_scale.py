@@ -40,7 +40,7 @@ SYLLABLES = [a + b for a in "bdfghklmnprstvwz" for b in "aeio"]
 GRAMMAR_PAIRS = 200_000  # of which lines are made
 RAW_PAIRS = 60_000
 LOADER_SECONDS = 20.0
-SETTINGS = {"merges": 32_000, "max_length": 95, "max_vocabulary": 36_000}
+SETTINGS: dict[str, Any] = {"merges": 32_000, "max_length": 95, "max_vocabulary": 36_000}
 MAX_TOKENS = 5_000
 
 

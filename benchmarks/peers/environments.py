@@ -1,10 +1,10 @@
-"""One virtual environment for each peer, in ``.peers/`` at the root of the repository.
+"""One virtual environment per peer, in ``.peers/`` at the root of the repository.
 
     python -m benchmarks.peers.environments            # all of them
     python -m benchmarks.peers.environments opennmt    # this one
 
-What is there already with the same requirements is left alone. Packages that the suite uses too
-have the versions of ``constraints.txt``; the others are pinned here.
+One that was made with the same requirements is left alone. Packages that the suite uses too have
+the versions of ``constraints.txt``; the others are pinned here.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".peers"
 RECORD = "environment.json"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an environment is made.
+class Requirements(NamedTuple):
+    """What an environment is made of.
 
     Attributes:
         steps: arguments of one ``pip install`` after the other.
@@ -34,9 +33,9 @@ class Recipe:
     steps: tuple[tuple[str, ...], ...]
     stand_ins: tuple[str, ...] = ()
 
-    def to_json(self) -> list[object]:
-        """What a finished environment remembers of it."""
-        return [[list(step) for step in self.steps], list(self.stand_ins)]
+    def to_json(self) -> str:
+        """As a finished environment records it."""
+        return json.dumps(self, indent=1) + "\n"
 
 
 # Alone and pinned, torch is settled before anything else asks for it: where there is a build for
@@ -58,87 +57,66 @@ OPENNMT_NEEDS = (
     "fasttext-wheel==0.9.2",
 )
 
-RECIPES = {
-    "opennmt": Recipe(
+ENVIRONMENTS = {
+    "opennmt": Requirements(
         (TORCH, OPENNMT_NEEDS, ("--no-deps", "OpenNMT-py==3.5.1")), stand_ins=("spacy",)
     ),
-    "marian": Recipe((TORCH, ("numpy", "transformers"))),
-    "ctranslate2": Recipe((("numpy", "pyyaml", "setuptools", "ctranslate2==4.8.5"),)),
+    "marian": Requirements((TORCH, ("numpy", "transformers"))),
+    "ctranslate2": Requirements((("numpy", "pyyaml", "setuptools", "ctranslate2==4.8.5"),)),
 }
-
-# Peers that live in another's environment.
 SHARED = {"torch_transformer": "marian"}
+"""Peers that run in another's environment."""
+PEERS = (*ENVIRONMENTS, *SHARED)
 
-PEERS = (*RECIPES, *SHARED)
+
+def folder_of(peer: str) -> Path:
+    """A peer's environment, whether or not it has been made."""
+    return FOLDER / SHARED.get(peer, peer)
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter that runs a peer, whether or not its environment has been made."""
-    environment = FOLDER / SHARED.get(peer, peer)
-    return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    """The interpreter that runs a peer."""
+    return folder_of(peer) / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
 def is_made(peer: str) -> bool:
     """Whether a peer's environment is there and complete, by the present requirements."""
-    name = SHARED.get(peer, peer)
-    record = FOLDER / name / RECORD
-    if not record.exists() or not python_of(peer).exists():
-        return False
-    stored = json.loads(record.read_text(encoding="utf-8"))
-    return bool(stored["recipe"] == RECIPES[name].to_json())
-
-
-def versions(peer: str) -> dict[str, str]:
-    """Packages of a peer's environment and their versions, as recorded when it was made."""
-    record = FOLDER / SHARED.get(peer, peer) / RECORD
-    stored: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))["versions"]
-    return stored
+    record, wanted = folder_of(peer) / RECORD, ENVIRONMENTS[SHARED.get(peer, peer)].to_json()
+    made = record.exists() and python_of(peer).exists()
+    return made and record.read_text(encoding="utf-8") == wanted
 
 
 def make(peer: str) -> None:
-    """Make a peer's environment afresh.
+    """Make a peer's environment anew.
 
     Raises:
-        subprocess.CalledProcessError: pip failed; what it said is on standard error.
+        subprocess.CalledProcessError: pip failed; its messages are on standard error.
     """
-    name = SHARED.get(peer, peer)
-    folder, python = FOLDER / name, str(python_of(peer))
+    folder, python = folder_of(peer), str(python_of(peer))
+    requirements = ENVIRONMENTS[SHARED.get(peer, peer)]
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
-    for step in RECIPES[name].steps:
+    for step in requirements.steps:
         subprocess.run([*install, *step], check=True)
-    for module in RECIPES[name].stand_ins:
-        (_packages(python) / f"{module}.py").touch()
-    listed = subprocess.run(
-        [python, "-m", "pip", "list", "--format", "json"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = {entry["name"]: entry["version"] for entry in json.loads(listed.stdout)}
-    record = {"recipe": RECIPES[name].to_json(), "versions": found}
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def _packages(python: str) -> Path:
-    """Where an interpreter keeps its packages."""
     question = "import sysconfig; print(sysconfig.get_path('purelib'))"
     answer = subprocess.run([python, "-c", question], check=True, capture_output=True, text=True)
-    return Path(answer.stdout.strip())
+    for module in requirements.stand_ins:
+        (Path(answer.stdout.strip()) / f"{module}.py").touch()
+    (folder / RECORD).write_text(requirements.to_json(), encoding="utf-8")
 
 
 def main(names: Sequence[str]) -> int:
-    """Make the environments of these peers, or of all; the exit status."""
+    """Make the environments of these peers, or of all; returns the exit status."""
     unknown = [name for name in names if name not in PEERS]
     if unknown:
         print(f"no peer {unknown[0]!r}; there are {', '.join(PEERS)}", file=sys.stderr)
         return 2
-    for name in names or RECIPES:
+    for name in names or ENVIRONMENTS:
         if is_made(name):
             print(f"{name}: there already")
             continue
-        print(f"{name}: making {python_of(name).parents[1]}", flush=True)
+        print(f"{name}: making {folder_of(name)}", flush=True)
         try:
             make(name)
         except subprocess.CalledProcessError as failure:

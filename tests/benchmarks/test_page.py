@@ -77,6 +77,7 @@ def test_cases_are_distinct_and_their_programs_exist() -> None:
     }
     with pytest.raises(KeyError):
         find(["trainning"])
+    assert command.main(["--only", "trainning"]) == 2
 
 
 def test_another_checkout_takes_turns_with_this_one() -> None:

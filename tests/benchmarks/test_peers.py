@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import math
 import mmap
@@ -322,10 +321,10 @@ def test_peak_memory_is_that_of_the_repeat() -> None:
 
 
 def test_every_requirement_is_pinned() -> None:
-    # Catches a package whose version would change from one month to the next.
+    """Catches a package whose version would change from one month to the next."""
     constraints = (environments.ROOT / "constraints.txt").read_text().lower()
-    for recipe in environments.RECIPES.values():
-        for requirement in (word for step in recipe.steps for word in step):
+    for requirements in environments.ENVIRONMENTS.values():
+        for requirement in (word for step in requirements.steps for word in step):
             assert (
                 requirement == "--no-deps"
                 or "==" in requirement
@@ -334,9 +333,10 @@ def test_every_requirement_is_pinned() -> None:
 
 
 def test_an_environment_of_other_requirements_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Catches an old environment taken for the present one, and one half made for a whole one.
+    """Catches an old environment taken for the present one, one half made for a whole one, and a
+    misspelled name that would make all environments."""
     monkeypatch.setattr(environments, "FOLDER", tmp_path)
     python = environments.python_of("torch_transformer")
     assert python.is_relative_to(tmp_path / "marian")
@@ -344,17 +344,9 @@ def test_an_environment_of_other_requirements_is_made_anew(
     python.touch()
     assert not environments.is_made("marian")
     record = tmp_path / "marian" / environments.RECORD
-    recipe = environments.RECIPES["marian"].to_json()
-    record.write_text(json.dumps({"recipe": recipe, "versions": {"torch": "1"}}))
+    record.write_text(environments.ENVIRONMENTS["marian"].to_json())
     assert environments.is_made("torch_transformer")
-    assert environments.versions("marian") == {"torch": "1"}
-    record.write_text(json.dumps({"recipe": [[["torch"]], []], "versions": {}}))
+    record.write_text(environments.Requirements((("torch",),)).to_json())
     assert not environments.is_made("marian")
-
-
-def test_a_peer_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a misspelt name that would make all environments."""
-    errors = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", errors)
     assert environments.main(["openmt"]) == 2
-    assert "no peer 'openmt'" in errors.getvalue()
+    assert "no peer 'openmt'" in capsys.readouterr().err
