@@ -31,10 +31,14 @@ from qvbench.runs.identity import DEFAULTS, EXCLUDED
 from qvbench.runs.slurm import slurm_job, was_requeued
 from qvbench.training import faults, tracking
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
-from qvbench.training.checkpoint_io import read_checkpoint, with_safe_checkpoints
+from qvbench.training.checkpoint_io import (
+    checkpoint_of_job,
+    last_checkpoint,
+    read_checkpoint,
+    with_safe_checkpoints,
+)
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.dry_pass import dry_pass
-from qvbench.training.find_checkpoint import checkpoint_of_job, last_checkpoint
 from qvbench.training.hardware import check_hardware
 from qvbench.training.process import is_first_process
 from qvbench.training.run_record import RunRecord

@@ -47,7 +47,7 @@ KEYS = {
 OPTIONAL = {"budget", "margin", "settings", "title"}
 KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mapping"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
-TOKEN_BUDGET = "qvbench.training.token_budget.TokenBudget"
+TOKEN_BUDGET = "qvbench.training.schedules.TokenBudget"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,11 @@
-"""The checkpoint from which a run goes on, and all that a run needs to go on exactly."""
+"""The checkpoint from which a run is resumed exactly, wherever it was written.
+
+Lightning 2.6 takes a checkpoint written after a training batch, and before the validation that
+follows, for one written after it: a resumed run skips that validation. One written within a
+validation is resumed rightly, by doing the validation again, so these are written as such. From
+one written at the end of an epoch, Lightning ends that epoch a second time, without the measures
+that callbacks look at: it is written as one of the next epoch's start.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +17,15 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from qvbench.runs.folder import CHECKPOINTS, LAST
 from qvbench.runs.slurm import requeue, slurm_job
-from qvbench.training import loop_state
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.run_record import note
 from qvbench.training.stop_signals import REQUEUE, StoppedBySignal, StopSignals
 
 _KEY = "qvbench_run"
+_TRAINED = "epoch_loop.batch_progress"
+_VALIDATED = "epoch_loop.val_loop.batch_progress"
+_EPOCHS = "epoch_progress"
+_COUNTERS = ("ready", "started", "processed", "completed")
 
 
 class LastCheckpoint(Checkpoint):
@@ -73,9 +83,9 @@ class LastCheckpoint(Checkpoint):
         if self._ended and self._at_last_batch:
             loops["fit_loop"] = self._at_last_batch
         elif trainer.training or trainer.validating:
-            loop_state.complete(loops["fit_loop"], loop_state.validation_is_due(trainer))
-            if loop_state.epoch_is_over(trainer):
-                loop_state.begin_next_epoch(loops["fit_loop"], trainer)
+            _complete(loops["fit_loop"], _validation_is_due(trainer))
+            if _epoch_is_over(trainer):
+                _begin_next_epoch(loops["fit_loop"], trainer)
         checkpoint[_KEY] = {
             "should_stop": trainer.should_stop,
             "curve_rows": sum(logger.file.rows for logger in _curves(trainer)),
@@ -83,29 +93,19 @@ class LastCheckpoint(Checkpoint):
 
     # Writing
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         if _is_ending(trainer):
             # The loops count the epoch as done from here on, even in its midst: a run that is
             # taken up with more steps would leave out the rest of it.
             self._at_last_batch = trainer.fit_loop.state_dict()
-            loop_state.complete(self._at_last_batch, due=False)
+            _complete(self._at_last_batch, due=False)
         elif self._asked_to_stop(trainer, at_log_lines=not pl_module.gradient_step.unfinished):
             self._stop(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop_within_validation(trainer)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.world_size == 1:  # others may have fewer batches
             self._stop_within_validation(trainer)
 
@@ -177,3 +177,61 @@ def _curves(trainer: Trainer) -> list[CurvesLogger]:
     """Loggers of the curves, in the process that writes them."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger for logger in loggers if isinstance(logger, CurvesLogger)]
+
+
+# The state of Lightning's loops
+
+
+def _validation_is_due(trainer: Trainer) -> bool:
+    """Whether a checkpoint written now comes before the end of a validation."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    if trainer.validating:
+        done = loop.val_loop.batch_progress
+        counted = done.current
+        return not (done.is_last_batch and counted.ready == counted.completed > 0)
+    trained = loop.batch_progress.current
+    within_hooks_of_a_batch = trained.completed == trained.processed - 1
+    return within_hooks_of_a_batch and bool(
+        loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    )
+
+
+def _epoch_is_over(trainer: Trainer) -> bool:
+    """Whether a checkpoint written now comes from the hooks after a whole epoch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.total
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    return batches.is_last_batch and epochs.completed == epochs.processed - 1
+
+
+def _begin_next_epoch(fit_loop: dict[str, Any], trainer: Trainer) -> None:
+    """Write into the state of the loops that the epoch is over, hooks and all.
+
+    Args:
+        fit_loop: as a checkpoint holds it; changed in place.
+        trainer: where :func:`_epoch_is_over` is true.
+    """
+    for counts in (fit_loop[_EPOCHS]["total"], fit_loop[_EPOCHS]["current"]):
+        counts["completed"] = counts["processed"]
+    fit_loop[_TRAINED]["current"] = dict.fromkeys(_COUNTERS, 0)
+    fit_loop[_TRAINED]["is_last_batch"] = False
+    if trainer.fit_loop.epoch_loop._should_check_val_epoch():
+        # Lightning counts a step while it leaves out the validation that it thinks was done.
+        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def _complete(fit_loop: dict[str, Any], due: bool) -> None:
+    """Write into the state of the loops whether a validation is still to come.
+
+    Args:
+        fit_loop: as a checkpoint holds it; changed in place.
+        due: see :func:`_validation_is_due`.
+    """
+    validated = fit_loop[_VALIDATED]
+    for counts in (validated["total"], validated["current"]):
+        for name in _COUNTERS:
+            # Lightning knows an unfinished validation by a batch that was begun and not scored.
+            counts[name] = int(name in ("ready", "started")) if due else counts["completed"]
+    if due:
+        validated["is_last_batch"] = False
+        for counts in (fit_loop[_TRAINED]["total"], fit_loop[_TRAINED]["current"]):
+            counts["completed"] = counts["processed"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qvbench.runs.folder import SENTENCES
-from qvbench.training.sentence_counts import SentenceCounts, by_line
+from qvbench.training.callbacks import SentenceCounts, by_line
 from tests.tasks.conftest import data, make_task, trainer  # noqa: F401
 
 

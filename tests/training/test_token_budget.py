@@ -13,7 +13,7 @@ import yaml
 
 from qvbench.errors import UserError
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.token_budget import TokenBudget
+from qvbench.training.schedules import TokenBudget
 from tests.cli.conftest import Answer, _own_settings, here, qvbench, tiny
 
 __all__ = ["_own_settings", "here", "qvbench", "tiny"]
@@ -25,7 +25,7 @@ VALIDATIONS = ("--trainer.val_check_interval", "50")
 
 def budget(tokens: int) -> tuple[str, str]:
     callback = {
-        "class_path": "qvbench.training.token_budget.TokenBudget",
+        "class_path": "qvbench.training.schedules.TokenBudget",
         "init_args": {"target_tokens": tokens},
     }
     return "--trainer.callbacks+", json.dumps(callback)
