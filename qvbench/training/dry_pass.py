@@ -1,4 +1,4 @@
-"""The largest batches forwards and backwards before the first step, to see if they fit.
+"""The largest batches forward and backward before the first step, to see if they fit.
 
 Shape letters: B pairs, L tokens of the longer side with the end token.
 """
@@ -51,9 +51,10 @@ class DryPass(Callback):
         if device.type not in self.devices or not isinstance(loader, BatchLoader):
             return
         shapes = loader.largest_shapes()
-        if device.type == "cuda":
+        gpus = [device] if device.type == "cuda" else []
+        if gpus:
             torch.cuda.reset_peak_memory_stats(device)
-        with _random_numbers_kept(device), _room_for_moments(trainer, device):
+        with torch.random.fork_rng(devices=gpus), _room_for_moments(trainer, device):
             for shape in shapes:
                 _try(trainer, pl_module, shape)
         facts = {
@@ -64,7 +65,7 @@ class DryPass(Callback):
 
 
 def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
-    """A batch of a shape (B, L), forwards and backwards.
+    """A batch of a shape (B, L), forward and backward.
 
     Raises:
         RunFault: out of memory.
@@ -104,13 +105,6 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-@contextmanager
-def _random_numbers_kept(device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from qvbench.data.parallel import usable_cores
 from qvbench.errors import UserError
@@ -43,7 +45,7 @@ def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
             f"to run on the CPU add {_cpu_override(devices)}"
         )
     if present:
-        _check_devices(_indices(devices, present), present)
+        _check_gpus(devices, present)
     elif not _metal(accelerator):
         _check_processes(devices)
     if not present and str(precision) in _HALF and not _metal(accelerator):
@@ -64,14 +66,14 @@ def _check_processes(devices: Any) -> None:
         )
 
 
-def _check_devices(indices: Sequence[int], present: int) -> None:
-    missing = [index for index in indices if index >= present]
-    if missing:
+def _check_gpus(devices: Any, present: int) -> None:
+    try:
+        indices = CUDAAccelerator.parse_devices(-1 if devices == "auto" else devices) or []
+    except MisconfigurationException as error:
         raise UserError(
-            f"trainer.devices: {len(indices)} asked for (the highest is number {max(indices)}), "
-            f"but {present} {'is' if present == 1 else 'are'} visible here, counted from 0; "
+            f"trainer.devices: {devices} asked for, but {present} visible here, counted from 0; "
             f"add --trainer.devices {present}"
-        )
+        ) from error
     built_for = torch.cuda.get_arch_list()
     for index in indices:
         capability = torch.cuda.get_device_capability(index)
@@ -102,18 +104,6 @@ def _no_kernels(index: int, capability: tuple[int, int], built_for: Sequence[str
         f"(sm_{capability[0]}{capability[1]}), only for {', '.join(built_for)}; {remedy}, or run "
         f"on the CPU with {ON_CPU}"
     )
-
-
-def _indices(devices: Any, present: int) -> list[int]:
-    """The GPUs that ``trainer.devices`` names; ``auto`` and -1 are all there are."""
-    if isinstance(devices, str):
-        if devices == "auto":
-            return list(range(present))
-        parts = [int(part) for part in devices.split(",") if part.strip()]
-        devices = parts if "," in devices else parts[0]
-    if isinstance(devices, int):
-        return list(range(present if devices == -1 else devices))
-    return list(devices)
 
 
 def _cpu_override(devices: Any) -> str:

@@ -67,6 +67,7 @@ class LastCheckpoint(Checkpoint):
             logger.file.cut(trainer.global_step, self._resumed.get("curve_rows"))
         if self._resumed.get("should_stop"):  # a callback ended the training; Lightning forgets
             trainer.should_stop = True
+        trainer.callback_metrics.update(self._resumed.get("metrics", {}))
         self._resumed = {}
         if job := slurm_job():
             note(trainer, slurm_job=job)
@@ -88,6 +89,8 @@ class LastCheckpoint(Checkpoint):
                 _begin_next_epoch(loops["fit_loop"], trainer)
         checkpoint[_KEY] = {
             "should_stop": trainer.should_stop,
+            # Callbacks look at the last validation's also where a resumed run ends before its next.
+            "metrics": {n: v.cpu() for n, v in trainer.callback_metrics.items()},
             "curve_rows": sum(logger.file.rows for logger in _curves(trainer)),
         }
 

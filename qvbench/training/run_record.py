@@ -77,11 +77,11 @@ class RunRecord(Callback):
         self.record |= {"identity": identity(self.resolved), "command": self.command}
         for of_the_part_before in ("fault", "ended"):
             self.record.pop(of_the_part_before, None)
+        self.record |= tracking.describe(trainer.loggers, self.record, self._seconds_before)
         self._save(trainer, pl_module, status="running")
         for logger in trainer.loggers:
             if isinstance(logger, CurvesLogger):
                 logger.start(self._seconds_before)
-        self.note(trainer, tracking.describe(trainer.loggers, self.record, self._seconds_before))
         parameters = self.record["parameters"]
         log.info(
             "%s, %s: %s parameters, %s of them in attention; this run is %s",

@@ -19,6 +19,8 @@ from qvbench.training.faults import RunFault
 from tests.cli.conftest import Answer
 from tests.tasks.conftest import make_task
 
+Make = Callable[..., Any]
+
 
 class Shapes:
     """The shapes of all batches that a task scores, in order, and when training started."""
@@ -47,7 +49,9 @@ def lines(folder: Path) -> list[list[str]]:
     return [[r[0], r[4], r[5]] for r in rows if r[4] != "train/tokens_per_second"]
 
 
-def test_results_are_those_without_it_bit_for_bit(data, trainer, tmp_path: Path) -> None:
+def test_results_are_those_without_it_bit_for_bit(
+    data: Make, trainer: Make, tmp_path: Path
+) -> None:
     """Catches dropout's random numbers used up, gradients left over, tokens counted twice."""
     weights, curves, states = [], [], []
     for name, devices in (("without", DEVICES["never"]), ("with", DEVICES["always"])):
@@ -72,7 +76,7 @@ def test_results_are_those_without_it_bit_for_bit(data, trainer, tmp_path: Path)
     assert not states[1].gradients
 
 
-def test_no_batch_of_any_epoch_is_larger(data) -> None:
+def test_no_batch_of_any_epoch_is_larger(data: Make) -> None:
     """Catches a dry pass over a batch that later epochs exceed."""
     module = data(max_tokens=60)
     module.setup()
@@ -98,7 +102,9 @@ def test_a_batch_of_a_shape() -> None:
     assert bool((batch.target != 0).all())
 
 
-def test_it_comes_before_the_first_step(data, trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_comes_before_the_first_step(
+    data: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shapes, module = Shapes(monkeypatch), data()
     run = trainer(max_steps=2, callbacks=[DryPass(DEVICES["always"])])
     run.fit(make_task(), datamodule=module)
@@ -107,7 +113,9 @@ def test_it_comes_before_the_first_step(data, trainer, monkeypatch: pytest.Monke
     assert len(shapes.seen) == len(expected) + 2
 
 
-def test_by_default_only_a_gpu_is_tried(data, trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_only_a_gpu_is_tried(
+    data: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shapes = Shapes(monkeypatch)
     trainer(max_steps=1, callbacks=[DryPass()]).fit(make_task(), datamodule=data())
     assert len(shapes.seen) == 1
@@ -126,7 +134,9 @@ def out_of_memory(above: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TranslationTask, "forward", limited)
 
 
-def test_too_little_memory_is_one_line(data, trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_one_line(
+    data: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches a run that dies of its largest batch after an hour, and a page of CUDA's advice."""
     out_of_memory(30, monkeypatch)
     run = trainer(max_steps=2, callbacks=[DryPass(DEVICES["always"])])
@@ -143,7 +153,7 @@ def test_too_little_memory_is_one_line(data, trainer, monkeypatch: pytest.Monkey
 
 
 def test_another_error_is_not_taken_for_memory(
-    data, trainer, monkeypatch: pytest.MonkeyPatch
+    data: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

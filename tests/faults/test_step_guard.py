@@ -15,12 +15,13 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from qvbench.data.batching import Batch
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training import step_guard
 from qvbench.training.faults import RunFault
-from qvbench.training.step_guard import SMALLEST_SCALE, StepGuard, Watch
+from qvbench.training.step_guard import GRADIENT, LOSS, SMALLEST_SCALE, FiniteCheck, StepGuard
 from tests.cli.conftest import Answer
 from tests.faults.injected import poison
 from tests.tasks.conftest import make_task
+
+Make = Callable[..., Any]
 
 NAN, INF = float("nan"), float("inf")
 
@@ -49,7 +50,9 @@ def fault_of(run: Any, task: Any, data: Any) -> RunFault:
 
 
 @pytest.mark.parametrize("factor", [NAN, INF])
-def test_the_first_bad_step_is_named_though_read_late(data, trainer, poisoned, factor) -> None:
+def test_the_first_bad_step_is_named_though_read_late(
+    data: Make, trainer: Make, poisoned: Make, factor: float
+) -> None:
     """Catches a guard that names the step at which it looked, or only looks for NaN."""
     task, _ = poisoned(5, factor)
     run = trainer(max_steps=40, callbacks=[StepGuard()], log_every_n_steps=7)
@@ -60,7 +63,7 @@ def test_the_first_bad_step_is_named_though_read_late(data, trainer, poisoned, f
     assert "no checkpoint had been written yet" in str(fault)
 
 
-def test_the_batch_can_be_found_again(data, trainer, poisoned) -> None:
+def test_the_batch_can_be_found_again(data: Make, trainer: Make, poisoned: Make) -> None:
     """Catches a fingerprint of the neighbouring batch, of another epoch, or one of the step."""
     (task, seen), module = poisoned(17), data()
     run = trainer(
@@ -75,9 +78,9 @@ def test_the_batch_can_be_found_again(data, trainer, poisoned) -> None:
     assert len({batch.fingerprint() for batch in seen}) > 10
 
 
-def test_a_gradient_is_enough(data, trainer) -> None:
+def test_a_gradient_is_enough(data: Make, trainer: Make) -> None:
     """Catches weights that one bad gradient made NaN and a checkpoint kept, the loss being fine."""
-    task, steps = make_task(), []
+    task, steps = make_task(), list[int]()
 
     class Spoil(Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
@@ -98,7 +101,9 @@ def test_a_gradient_is_enough(data, trainer) -> None:
 
 
 @pytest.mark.parametrize("weights_only", [False, True])
-def test_no_checkpoint_is_poisoned(data, trainer, poisoned, tmp_path, weights_only) -> None:
+def test_no_checkpoint_is_poisoned(
+    data: Make, trainer: Make, poisoned: Make, tmp_path: Path, weights_only: bool
+) -> None:
     """Catches a last.ckpt full of NaN, written between two log lines."""
     kept = ModelCheckpoint(
         dirpath=tmp_path / "kept",
@@ -124,7 +129,9 @@ def test_no_checkpoint_is_poisoned(data, trainer, poisoned, tmp_path, weights_on
     assert not (tmp_path / "other.ckpt").exists()
 
 
-def test_a_checkpoint_of_the_very_step_is_not_written(data, trainer, poisoned, tmp_path) -> None:
+def test_a_checkpoint_of_the_very_step_is_not_written(
+    data: Make, trainer: Make, poisoned: Make, tmp_path: Path
+) -> None:
     kept = ModelCheckpoint(dirpath=tmp_path / "kept", every_n_train_steps=1, save_top_k=-1)
     run = trainer(
         max_steps=9,
@@ -136,13 +143,13 @@ def test_a_checkpoint_of_the_very_step_is_not_written(data, trainer, poisoned, t
     assert not (tmp_path / "kept").exists() or not list((tmp_path / "kept").iterdir())
 
 
-def test_the_end_is_looked_at(data, trainer, poisoned) -> None:
+def test_the_end_is_looked_at(data: Make, trainer: Make, poisoned: Make) -> None:
     """Catches a run that ends before the next log line and counts as finished."""
     run = trainer(max_steps=3, callbacks=[StepGuard()], log_every_n_steps=1000)
     assert fault_of(run, poisoned(2)[0], data()).facts["step"] == 3
 
 
-def test_validation_is_not_of_lost_weights(data, trainer, poisoned) -> None:
+def test_validation_is_not_of_lost_weights(data: Make, trainer: Make, poisoned: Make) -> None:
     run = trainer(
         max_steps=9,
         callbacks=[StepGuard()],
@@ -155,15 +162,18 @@ def test_validation_is_not_of_lost_weights(data, trainer, poisoned) -> None:
     assert run.global_step == 4
 
 
-def test_nothing_is_read_between_two_lines(data, trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_read_between_two_lines(
+    data: Make, trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches a guard that waits for the device at every step."""
-    reads, read = [], Watch.read
+    reads: list[int] = []
+    first = FiniteCheck.first
 
-    def counted(self: Watch) -> Any:
+    def counted(self: FiniteCheck) -> Any:
         reads.append(1)
-        return read(self)
+        return first(self)
 
-    monkeypatch.setattr(Watch, "read", counted)
+    monkeypatch.setattr(FiniteCheck, "first", counted)
     run = trainer(max_steps=12, callbacks=[StepGuard()], log_every_n_steps=4)
     run.fit(make_task(), datamodule=data())
     assert len(reads) == 3
@@ -172,28 +182,26 @@ def test_nothing_is_read_between_two_lines(data, trainer, monkeypatch: pytest.Mo
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_watching_waits_for_no_gpu() -> None:
     """Catches an operation that synchronises, by CUDA's own word."""
-    watch = Watch()
+    check = FiniteCheck()
     values = [torch.tensor(value, device="cuda") for value in (1.0, NAN, 2.0, INF)]
     torch.cuda.set_sync_debug_mode("error")
     try:
         for number, value in enumerate(values):
-            watch.loss(value, number)
-            watch.gradient(value, number)
-            watch.skip(value, number)
+            check.see(GRADIENT, value, number)
+            check.see(LOSS, value, number)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert watch.read() == (1, 1, 1, 1)
+    assert check.first() == (LOSS, 1)
 
 
-def test_the_watch_keeps_the_first_and_the_longest() -> None:
-    """Catches a minimum of the wrong kind, and a run of skips that never ends."""
-    watch = Watch()
-    for number, value in enumerate([1.0, INF, 1.0, NAN, NAN, NAN, 1.0, NAN]):
-        watch.skip(torch.tensor(value), number)
-        if number != 1:
-            watch.loss(torch.tensor(value), number)
-            watch.gradient(torch.tensor(value), number + 10)
-    assert watch.read() == (3, 13, 3, 5)
+def test_the_first_is_kept() -> None:
+    """Catches a minimum of the wrong kind, and the last bad batch for the first."""
+    check = FiniteCheck()
+    assert check.first() is None
+    for number, value in enumerate([1.0, INF, 1.0, NAN]):
+        check.see(LOSS, torch.tensor(value), number + 10)
+        check.see(GRADIENT, torch.tensor(value), number)
+    assert check.first() == (GRADIENT, 1)
 
 
 # Mixed fp16, its loss scale on the CPU
@@ -203,7 +211,7 @@ def half_precision(scale: float) -> MixedPrecision:
     return MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=scale))
 
 
-def test_a_few_skipped_steps_are_no_fault(data, trainer) -> None:
+def test_a_few_skipped_steps_are_no_fault(data: Make, trainer: Make) -> None:
     """Catches a guard that ends every fp16 training in the steps that find its scale."""
     run = trainer(
         max_steps=4,
@@ -215,23 +223,7 @@ def test_a_few_skipped_steps_are_no_fault(data, trainer) -> None:
     assert run.global_step == 4
 
 
-def test_a_run_of_skipped_steps_ends_the_training(
-    data, trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(step_guard, "SKIPPED_IN_A_ROW", 5)
-    run = trainer(
-        max_steps=40,
-        callbacks=[StepGuard()],
-        plugins=[half_precision(2.0**90)],
-        log_every_n_steps=3,
-    )
-    fault = fault_of(run, make_task(), data())
-    assert (fault.facts["kind"], fault.facts["skipped"]) == ("skipped steps", 6)
-    assert fault.facts["step"] == 6
-    assert "bf16-mixed" in str(fault)
-
-
-def test_a_collapsed_scale_ends_the_training(data, trainer) -> None:
+def test_a_collapsed_scale_ends_the_training(data: Make, trainer: Make) -> None:
     """Catches a training that goes on for ever with a scale at which all gradients vanish."""
     task = make_task()
 
@@ -242,12 +234,14 @@ def test_a_collapsed_scale_ends_the_training(data, trainer) -> None:
     run = trainer(
         max_steps=40,
         callbacks=[StepGuard(), Spoil()],
-        plugins=[half_precision(SMALLEST_SCALE)],
+        plugins=[half_precision(4 * SMALLEST_SCALE)],
         log_every_n_steps=1,
     )
     fault = fault_of(run, task, data())
+    assert fault.facts["kind"] == "skipped steps"
     assert fault.facts["loss_scale"] == SMALLEST_SCALE / 2
-    assert run.global_step == 1
+    assert "bf16-mixed" in str(fault)
+    assert run.global_step == 3
     fresh = make_task()
     fresh.build(task.vocabulary)
     assert all(
