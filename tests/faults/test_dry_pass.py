@@ -194,6 +194,7 @@ def test_the_command_says_what_to_lower(
 
 
 def test_an_unknown_choice_is_one_line(tiny: Path, qvbench: Callable[..., Answer]) -> None:
+    """Catches a choice that is taken for another, or a traceback."""
     answer = qvbench("fit", "--config", "tiny.yaml", "--dry_pass", "maybe")
     assert answer.status == 2
-    assert "dry_pass: maybe is not allowed here; expected: auto, always, never" in answer.err
+    assert "dry_pass: maybe is not allowed here; expected: 'auto', 'always', 'never'" in answer.err
