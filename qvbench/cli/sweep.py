@@ -19,7 +19,7 @@ from qvbench.errors import UserError
 from qvbench.sweep.launch import exit_on, last_lines, runs_elsewhere
 from qvbench.sweep.launchers import LAUNCHERS
 from qvbench.sweep.plan import PlannedRun, part_overrides, plan
-from qvbench.sweep.progress import Estimate, format_left, format_seconds, relative_to_here, say
+from qvbench.sweep.progress import format_left, relative_to_here, say, seconds_left
 from qvbench.sweep.suite import find_suite, read_suite
 
 
@@ -93,15 +93,11 @@ def _parser() -> ArgumentParser:
 
 
 def _show(runs: list[PlannedRun]) -> None:
-    """Print the plan: the state of every run, how long it may take, and its command."""
-    estimate = Estimate(runs)
+    """Print the plan: the state of every run, its command, and the time that is left."""
     for run in runs:
-        seconds = None if run.is_finished else estimate.seconds(run)
-        time = "" if seconds is None else f"  about {format_seconds(seconds)}"
-        print(f"{_state(run):9} {run.id}{time}\n          qvbench {shlex.join(run.args)}")
+        print(f"{_state(run):9} {run.id}\n          qvbench {shlex.join(run.args)}")
     finished = sum(run.is_finished for run in runs)
-    left = format_left(estimate.seconds_left())
-    print(f"{len(runs)} runs, {finished} of them finished; {left}")
+    print(f"{len(runs)} runs, {finished} of them finished; {format_left(seconds_left(runs))}")
 
 
 def _state(run: PlannedRun) -> str:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from qvbench.models.facts import count_parameters
 from qvbench.models.flops import Size
 from qvbench.models.flops import count as count_flops
-from qvbench.training.run_record import count_parameters
 
 
 class Model(NamedTuple):

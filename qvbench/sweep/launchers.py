@@ -18,13 +18,13 @@ from qvbench.errors import UserError
 from qvbench.sweep.launch import PATIENCE, execute, exit_on, job_file, locked
 from qvbench.sweep.plan import PlannedRun
 from qvbench.sweep.progress import (
-    Estimate,
     format_left,
     format_seconds,
     names,
     relative_to_here,
     say,
     say_result,
+    seconds_left,
     show,
 )
 
@@ -64,7 +64,7 @@ def _finish_here(run: PlannedRun, runs: list[PlannedRun], started: float) -> boo
         if run.is_finished or run.failed_since(started):
             return True
         place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
-        left = Estimate(runs, started).seconds_left(begun=run)
+        left = seconds_left(runs, started, begun=run)
         how = "resumed from its last checkpoint" if run.is_resumable else "started"
         say(f"{place}: {how}; {format_left(left)}")
 
@@ -136,7 +136,7 @@ def _follow(ray: Any, tasks: dict[Any, PlannedRun], runs: list[PlannedRun]) -> N
             ended, _ = ray.wait(list(tasks), timeout=1.0)
             for task in ended:
                 _say_end(ray, task, tasks.pop(task), f"[{total - len(tasks)}/{total}]")
-            rest = format_left(Estimate(runs).seconds_left())
+            rest = format_left(seconds_left(runs))
             show(f"{len(tasks)} of {total} runs with Ray; {rest} one after another")
     except BaseException:
         for task in tasks:

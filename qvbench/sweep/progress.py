@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -14,37 +13,29 @@ from qvbench.sweep.plan import PlannedRun
 CLEAR = "\r\x1b[2K"  # empties a terminal's line
 
 
-class Estimate:
-    """Wall time of runs: what the finished ones of the variant took, else all finished ones.
+def seconds_left(
+    runs: Sequence[PlannedRun], started: float = float("inf"), begun: PlannedRun | None = None
+) -> float | None:
+    """Wall time until all runs are finished, shared among those that train.
+
+    A run takes what the finished ones of its variant took on average, else all finished ones.
 
     Args:
         runs: of the suite.
         started: runs that failed after this moment (seconds since the epoch) are not left;
             none by default.
+        begun: a run that trains from now on, before its record says so.
+
+    Returns:
+        None while no run is finished.
     """
-
-    def __init__(self, runs: Sequence[PlannedRun], started: float = float("inf")) -> None:
-        self._left = [run for run in runs if not run.is_finished and not run.failed_since(started)]
-        self._durations: dict[str, list[float]] = {}
-        for run in runs:
-            if run.is_finished:
-                self._durations.setdefault(run.group, []).append(_seconds(run))
-
-    def seconds(self, run: PlannedRun) -> float | None:
-        """Of one run; None while none is finished."""
-        found = self._durations.get(run.group) or [*chain(*self._durations.values())]
-        return fmean(found) if found else None
-
-    def seconds_left(self, begun: PlannedRun | None = None) -> float | None:
-        """Until all runs are finished, shared among those that train; None while none is finished.
-
-        Args:
-            begun: a run that trains from now on, before its record says so.
-        """
-        seconds = [self.seconds(run) for run in self._left]
-        training = [run for run in self._left if run is begun or _trains(run)]
-        known = [value for value in seconds if value is not None]
-        return sum(known) / max(1, len(training)) if len(known) == len(seconds) else None
+    took = [(run.group, _seconds(run)) for run in runs if run.is_finished]
+    left = [run for run in runs if not run.is_finished and not run.failed_since(started)]
+    if left and not took:
+        return None
+    every = [seconds for _, seconds in took]
+    total = sum(fmean([s for group, s in took if group == run.group] or every) for run in left)
+    return total / max(1, sum(run is begun or _trains(run) for run in left))
 
 
 def format_seconds(seconds: float) -> str:

@@ -12,13 +12,9 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
 
-from qvbench.attention import Attention
-from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
 from qvbench.data.corpora import CORPORA
-from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.flops import flops_per_target_token
+from qvbench.models.facts import attention_backend, count_parameters, flops
 from qvbench.runs import provenance
 from qvbench.runs.atomic_file import write_text
 from qvbench.runs.folder import CONFIG, RECORD
@@ -195,46 +191,6 @@ def note(trainer: Trainer, **facts: Any) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, RunRecord):
             callback.note(trainer, facts)
-
-
-def count_parameters(network: nn.Module) -> dict[str, int]:
-    """Parameters of a network, and those of its attention layers; shared ones count once."""
-    attention = {
-        id(parameter): parameter.numel()
-        for module in network.modules()
-        if isinstance(module, Attention)
-        for parameter in module.parameters()
-    }
-    total = sum(parameter.numel() for parameter in network.parameters())
-    return {"total": total, "attention": sum(attention.values())}
-
-
-def flops(network: Any) -> dict[str, dict[str, float]]:
-    """FLOPs by phase, at sentences of 32 tokens, under their key of the record.
-
-    Empty for another network than these are counted of, and for a mechanism that does not run on
-    shapes alone, which one of a user's own need not.
-    """
-    if not isinstance(network, EncoderDecoder):
-        return {}
-    try:
-        return {"flops_per_target_token": flops_per_target_token(network)}
-    except (NotImplementedError, RuntimeError):
-        return {}
-
-
-def attention_backend(network: nn.Module) -> dict[str, str] | None:
-    """Which kernel computed attention, and why; none before the first batch.
-
-    Cross-attention has no coefficient and is always PyTorch's kernel's: where self-attention has
-    one, its kernel is the answer, and one layer that fell back speaks for all.
-    """
-    used = {module.backend for module in network.modules() if isinstance(module, Attention)}
-    for name in (REFERENCE, FUSED, SDPA):
-        for backend in used:
-            if backend is not None and backend.name == name:
-                return backend._asdict()
-    return None
 
 
 def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:

@@ -12,10 +12,10 @@ from torch import nn
 
 from qvbench.attention import Attention, build_attention
 from qvbench.attention.triton import backend, fused
+from qvbench.models.facts import attention_backend
 from qvbench.positions import build_position
 from qvbench.positions.agf import AGF
 from qvbench.positions.interface import offsets
-from qvbench.training.run_record import attention_backend
 from tests.triton_kernels import DEVICE, needs_triton
 
 pytestmark = pytest.mark.usefixtures("kernels_here")

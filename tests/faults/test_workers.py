@@ -93,7 +93,7 @@ def full(*_: Any, **__: Any) -> None:
     "place",
     [
         "qvbench.training.curves.CurvesLogger.log_metrics",
-        "qvbench.training.run_record.write_atomically",
+        "qvbench.training.run_record.write_record",
         "torch.save",
     ],
 )

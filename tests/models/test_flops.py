@@ -13,9 +13,9 @@ from qvbench.attention import ATTENTION, build_attention, precomputed
 from qvbench.errors import UserError
 from qvbench.models import flops
 from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.models.facts import flops as recorded_flops
 from qvbench.models.flops import REFERENCE, Size, counter
 from qvbench.positions import POSITIONS, build_position
-from qvbench.training.run_record import flops as recorded_flops
 from tests.pairs import D_MODEL, MECHANISMS, Part, label
 from tests.profile.conftest import VOCABULARY, build
 

@@ -19,7 +19,7 @@ from qvbench.errors import UserError
 from qvbench.sweep.launch import execute, last_lines, locked, make_room, runs_elsewhere
 from qvbench.sweep.launchers import local
 from qvbench.sweep.plan import PlannedRun
-from qvbench.sweep.progress import Estimate, format_seconds
+from qvbench.sweep.progress import format_seconds, seconds_left
 
 Pretend = Callable[[str], None]
 
@@ -195,20 +195,18 @@ def test_a_sweep_that_is_ended_ends_its_run(tmp_path: Path, runs: list[PlannedRu
 
 def test_the_time_left(runs: list[PlannedRun]) -> None:
     """Catches an estimate from the wrong variant, or one that leaves out who helps."""
-    assert Estimate(runs).seconds_left() is None
+    assert seconds_left(runs) is None
     write_record(runs[0], wall_seconds=100.0)
-    assert Estimate(runs).seconds_left() == 300.0
-    assert [Estimate(runs).seconds(run) for run in runs] == [100.0] * 4
+    assert seconds_left(runs) == 300.0
     write_record(runs[1], wall_seconds=20.0)
-    assert Estimate(runs).seconds_left() == 120.0
-    assert [Estimate(runs).seconds(run) for run in runs[2:]] == [100.0, 20.0]
+    assert seconds_left(runs) == 120.0
     write_record(runs[2], status="running")
     with locked(runs[2]), locked(runs[3]):
-        assert Estimate(runs).seconds_left() == 120.0
-        assert Estimate(runs).seconds_left(begun=runs[3]) == 60.0, "before its record says so"
+        assert seconds_left(runs) == 120.0
+        assert seconds_left(runs, begun=runs[3]) == 60.0, "before its record says so"
         write_record(runs[3], status="running")
-        assert Estimate(runs).seconds_left() == 60.0
-    assert Estimate(runs).seconds_left() == 120.0, "what nobody runs shares no work"
+        assert seconds_left(runs) == 60.0
+    assert seconds_left(runs) == 120.0, "what nobody runs shares no work"
     assert [format_seconds(s) for s in (3723.4, 61)] == ["1:02:03", "1:01"]
 
 
