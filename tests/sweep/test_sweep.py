@@ -150,9 +150,9 @@ def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
         subprocess.run(words, cwd=sweeps.folder, env=sweeps.environment, check=True)
         page = (sweeps.folder / output / "README.md").read_text(encoding="utf-8")
         assert page.startswith("# Others")
-        assert "Baseline: one" in page
-        assert "±0.3 points" in page
-        assert f"qvbench report --suite others.yaml --seeds 1 2 --output {output}" in page
+        assert "Baseline: Q = K = V" in page
+        assert "±0.3 %" in page
+        assert "qvbench report --suite others.yaml" in page
 
 
 def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swept) -> None:
