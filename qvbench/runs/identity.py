@@ -79,8 +79,11 @@ DEFAULTS: Mapping[str, Any] = {
     "trainer.inference_mode": True,
     "trainer.use_distributed_sampler": True,
     "trainer.reload_dataloaders_every_n_epochs": 0,
+    "data.corpus.source": "en",
+    "data.corpus.target": "de",
 }
-"""Values that count as absent: Lightning's defaults that are not off, and the first task."""
+"""Values that count as absent: Lightning's defaults that are not off, the first task, and what a
+corpus was before it could be anything else."""
 
 _OWN_CLASS = re.compile(r"qvbench(\.\w+)*\.(?P<name>\w+)")
 

@@ -13,8 +13,9 @@ from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.runs import load, runs_of_suite, with_profile
-from qvbench.sweep.plan import part_overrides, plan
-from qvbench.sweep.suite import read_suite
+from qvbench.runs.identity import difference, identity
+from qvbench.sweep.plan import part_overrides, plan, resolve_variant
+from qvbench.sweep.suite import find_suite, read_suite
 from tests.report.helpers import (
     add_counts,
     add_lines,
@@ -174,6 +175,18 @@ def test_runs_are_found_by_what_they_are(below: str, swept: Path) -> None:
     assert {run.record["suite"] for run in runs} == {"pair"}
     assert runs[0].record["sweep"]["rows"] == ["qv", "one"]
     assert len(runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve, seeds=[2])) == 1
+
+
+@pytest.mark.parametrize("name", ["multi30k/table4", "grammar/table4", "precision"])
+def test_published_runs_are_those_of_their_suites(name: str) -> None:
+    """Catches an option added with a default that is not off: no run would be found again."""
+    folder = Path(__file__).parents[2] / "results" / name
+    run = load([folder])[0]
+    suite = read_suite(find_suite(run.record["suite"]))
+    variant = suite.variants[run.record["variant"]]
+    today = resolve_variant(suite, variant, (), resolve)
+    assert difference(run.config, today) is None
+    assert identity(today, code_version=1) == run.identity
 
 
 @pytest.mark.usefixtures("no_figures")
