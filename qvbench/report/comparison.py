@@ -333,16 +333,17 @@ MECHANISMS = {
     "qv": "QV",
     "qvka": "QV-Ka",
     "gqa": "GQA",
-    "gqa_qv": "GQA-QV",
+    "gqa_qv": "GQA-QvVv",
     "v_shared": "V-shared",
     "mla": "MLA",
-    "mla_qv": "MLA-QV",
-    "shared_key": "Shared key",
+    "mla_qv": "MLA-QvVv",
+    "shared_key": "shared key",
     "qk_tied": "Q = K",
     "single": "Q = K = V",
     "keyless": "Keyless",
 }
-POSITIONS = {"none": "no positions", "rope": "RoPE", "alibi": "ALiBi", "t5": "T5", "agf": "AGF"}
+POSITIONS = {"rope": "RoPE", "alibi": "ALiBi", "t5": "T5", "agf": "AGF"}
+"""Names as the classes' own ``label`` has them, for records that are older than it."""
 
 
 def labels_of(runs: dict[str, Run]) -> dict[str, str]:
@@ -369,14 +370,18 @@ def mechanism_label(run: Run) -> str:
     label = MECHANISMS.get(name, name)
     heads = own.get("num_kv_heads") or own.get("num_value_heads")
     if name == "qvka" and own.get("context"):
-        each = "" if own["context"] == "shared" else " per head"
-        label += f" {context_in_heads(settings):g}\N{MULTIPLICATION SIGN}{each}"
-    if name == "gqa" and heads == 1:
-        return "MQA"
-    if heads:
-        label += f" {heads}" if name != "qvka" else f", V-shared {heads}"
-    details = {"key_rank": ", milder key", "frozen": ", frozen", "head_dim_qk": ", wide"}
-    return label + "".join(word for key, word in details.items() if own.get(key))
+        label += f" {context_in_heads(settings):g}\N{MULTIPLICATION SIGN}"
+        label += ", context per head" * (own["context"] != "shared")
+        label += f", values of {heads}" if heads else ""
+    elif heads:
+        label = label.replace("GQA", "MQA") if heads == 1 else f"{label} {heads}"
+    if own.get("head_dim_qk"):
+        label += f", keys {own['head_dim_qk']} wide"
+    return (
+        label
+        + ", own key latent" * bool(own.get("key_rank"))
+        + ", frozen" * bool(own.get("frozen"))
+    )
 
 
 def context_in_heads(settings: dict[str, Any]) -> float:

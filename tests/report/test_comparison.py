@@ -157,7 +157,7 @@ def test_variants_have_names_for_people() -> None:
         "f": made("mla", "agf", {"key_rank": 128}),
         "g": made("mine", "agf", {}, label={"mechanism": "Mine", "position": "AGF + PCM-V"}),
     }
-    names = ["QKV", "QV-Ka 2\u00d7", "QV-Ka 1\u00d7", "MQA", "GQA 2", "MLA, milder key", "Mine"]
+    names = ["QKV", "QV-Ka 2\u00d7", "QV-Ka 1\u00d7", "MQA", "GQA 2", "MLA, own key latent", "Mine"]
     assert list(labels_of(runs).values()) == names
     both = labels_of({"a": runs["a"], "r": made("qkv", "rope", {})})
     assert both == {"a": "AGF + PCM-V", "r": "RoPE"}, "what differs"
