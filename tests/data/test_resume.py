@@ -31,8 +31,7 @@ def epochs(loader: BatchLoader, numbers: range) -> list[tuple[int, ...]]:
     return batches
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [0, 1, 5, -1])
+@pytest.mark.parametrize(("workers", "stop"), [(0, 0), (0, 1), (0, -1), (2, 5), (2, -1)])
 def test_a_loader_goes_on_in_mid_epoch_past_an_epoch_border(
     data_module: Make, workers: int, stop: int
 ) -> None:
@@ -151,24 +150,26 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step=").split("-")[0])
 
 
+STEPS = {"val_check_interval": 5, "check_val_every_n_epoch": None}
+EPOCHS = {"check_val_every_n_epoch": 1}
+SHORT = {**EPOCHS, "limit_train_batches": 6}
+AFTER_STEPS = {"every_n_train_steps": 1}
+AFTER_EPOCHS = {"every_n_epochs": 1, "save_on_train_epoch_end": True}
+AFTER_VALIDATION = {"every_n_epochs": 1, "save_on_train_epoch_end": False}
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "validation",
+    ("validation", "saving"),
     [
-        {"val_check_interval": 5, "check_val_every_n_epoch": None},
-        {"check_val_every_n_epoch": 1},
-        {"check_val_every_n_epoch": 1, "limit_train_batches": 6},
+        pytest.param(STEPS, AFTER_STEPS, id="steps-after_steps"),
+        pytest.param(STEPS, AFTER_VALIDATION, id="steps-after_validation"),
+        pytest.param(EPOCHS, AFTER_EPOCHS, id="epochs-after_epochs"),
+        pytest.param(EPOCHS, AFTER_VALIDATION, id="epochs-after_validation"),
+        pytest.param(SHORT, AFTER_STEPS, id="short-after_steps"),
+        pytest.param(SHORT, AFTER_EPOCHS, id="short-after_epochs"),
     ],
-    ids=["every_5_steps", "every_epoch", "short_epochs"],
-)
-@pytest.mark.parametrize(
-    "saving",
-    [
-        {"every_n_train_steps": 1},
-        {"every_n_epochs": 1, "save_on_train_epoch_end": True},
-        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
-    ],
-    ids=["after_steps", "after_epochs", "after_validation"],
 )
 def test_lightning_resumes_from_every_checkpoint(
     data_module: Make, tmp_path: Path, validation: dict[str, Any], saving: dict[str, Any]
