@@ -81,3 +81,18 @@ def telling_pairs() -> Iterator[tuple[Part, Part]]:
             ("qvka", {"context_dim": 7}),
         ):
             yield mechanism, scheme
+
+
+def network_pairs(mechanisms: list[Part]) -> list[tuple[Part, Part]]:
+    """Every mechanism with one scheme, and all schemes in turn, those that act on embeddings too.
+
+    For whole networks, in which a mechanism and a scheme meet as in a layer of their own.
+    """
+    schemes: list[Part] = [*((name, {}) for name in POSITIONS), ("agf", {"value_scaling": True})]
+    pairs = []
+    for mechanism in mechanisms:
+        scheme = next(scheme for scheme in schemes if allowed(mechanism, scheme))
+        schemes.remove(scheme)
+        schemes.append(scheme)
+        pairs.append((mechanism, scheme))
+    return pairs

@@ -1,4 +1,4 @@
-"""Every mechanism with every position scheme decodes from its cache what it computes without one.
+"""Every mechanism and every position scheme decode from a cache what they compute without one.
 
 The parts come from the registries: a new mechanism or scheme is tested from the line on that
 registers it.
@@ -14,31 +14,16 @@ from torch import Tensor
 
 from qvbench.attention import ATTENTION, Attention
 from qvbench.decoding.beam import beam_search
-from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS, Position
+from tests.pairs import MECHANISMS, Part, label, network_pairs
 
 PAD, BOS, EOS = 0, 2, 3
 VOCAB = 32
 TOLERANCE = 1e-10
 
-# With their defaults, and with the settings that change what is cached or how it is read.
-MECHANISMS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in ATTENTION),
-    ("qvka", {"context_dim": 7}),
-    ("qvka", {"context": "per_head", "bias": True}),
-]
-SCHEMES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in POSITIONS),
-    ("agf", {"value_scaling": True}),
-]
 
-
-def label(part: tuple[str, dict[str, Any]]) -> str:
-    return "_".join([part[0], *(str(value) for value in part[1].values())])
-
-
-def build(mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]]) -> Any:
+def build(mechanism: Part, scheme: Part) -> Any:
     """A network in float64 none of whose parameters is at its (often neutral) initial value."""
 
     def attention(**given: Any) -> Attention:
@@ -65,20 +50,10 @@ def build(mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, An
     return network
 
 
-def pairs() -> list[Any]:
-    """Mechanism, scheme: all but those that are refused at construction."""
-    found = []
-    for mechanism in MECHANISMS:
-        for scheme in SCHEMES:
-            try:
-                build(mechanism, scheme)
-            except UserError:
-                continue
-            found.append(pytest.param(mechanism, scheme, id=f"{label(mechanism)}-{label(scheme)}"))
-    return found
-
-
-PAIRS = pairs()
+PAIRS = network_pairs(MECHANISMS)
+each_pair = pytest.mark.parametrize(
+    ("mechanism", "scheme"), PAIRS, ids=[f"{label(m)}-{label(s)}" for m, s in PAIRS]
+)
 
 
 @pytest.fixture
@@ -91,14 +66,14 @@ def source() -> Tensor:
 
 def test_every_mechanism_and_every_scheme_is_among_the_pairs() -> None:
     """Catches a part that refuses everything and so is never tested."""
-    assert {pair.values[0][0] for pair in PAIRS} == set(ATTENTION)
-    assert {pair.values[1][0] for pair in PAIRS} == set(POSITIONS)
+    assert {mechanism[0] for mechanism, _ in PAIRS} == set(ATTENTION)
+    assert {scheme[0] for _, scheme in PAIRS} == set(POSITIONS)
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+@each_pair
 def test_steps_with_reordering_and_dropping_equal_the_whole_pass(
-    mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]], source: Tensor
+    mechanism: Part, scheme: Part, source: Tensor
 ) -> None:
     """Catches a cache that misplaces a token, a position that a step counts wrongly, padding that
     leaks into cross-attention, and rows mixed up by reorder or keep."""
@@ -139,9 +114,9 @@ class Prefixes:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("mechanism", "scheme"), PAIRS)
+@each_pair
 def test_beam_search_finds_the_same_hypotheses_with_and_without_a_cache(
-    mechanism: tuple[str, dict[str, Any]], scheme: tuple[str, dict[str, Any]], source: Tensor
+    mechanism: Part, scheme: Part, source: Tensor
 ) -> None:
     """Catches a search and a cache that are right each but disagree on what a row is."""
     network = build(mechanism, scheme)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -14,38 +16,34 @@ from qvbench.decoding.search import unfinished
 BANNED = torch.tensor([0, 2])
 
 
-@pytest.mark.parametrize(
-    "vocab", [64, 50, 16]
-)  # folded, not a multiple of eight, too small to fold
-@pytest.mark.parametrize("count", [1, 4, 10])
 @pytest.mark.parametrize("in_cache", [1, 200, 1 << 20])
 def test_likeliest_is_the_top_of_the_log_softmax(
-    monkeypatch: pytest.MonkeyPatch, vocab: int, count: int, in_cache: int
+    monkeypatch: pytest.MonkeyPatch, in_cache: int
 ) -> None:
     """Catches rows mixed up between parts, a denominator without the banned, a wrong column."""
     monkeypatch.setattr(module, "IN_CACHE", in_cache)
-    generator = torch.Generator().manual_seed(vocab + count)
-    logits = 5 * torch.randn(13, vocab, generator=generator, dtype=torch.float64)
-    log_p = logits.log_softmax(-1).index_fill(1, BANNED, -torch.inf)
-    expected, columns = log_p.topk(count)
-    found, tokens = likeliest(logits.clone(), BANNED, count)
-    torch.testing.assert_close(found, expected)
-    assert torch.equal(tokens, columns)
+    folded, no_multiple_of_eight, too_small = 64, 50, 16
+    for vocab, count in product((folded, no_multiple_of_eight, too_small), (1, 4, 10)):
+        generator = torch.Generator().manual_seed(vocab + count)
+        logits = 5 * torch.randn(13, vocab, generator=generator, dtype=torch.float64)
+        log_p = logits.log_softmax(-1).index_fill(1, BANNED, -torch.inf)
+        expected, columns = log_p.topk(count)
+        found, tokens = likeliest(logits.clone(), BANNED, count)
+        torch.testing.assert_close(found, expected)
+        assert torch.equal(tokens, columns), (vocab, count)
 
 
-@pytest.mark.parametrize("vocab", [6, 16, 96, 1000, 1001])
-@pytest.mark.parametrize("count", [1, 2, 10])
-def test_top_is_topk(vocab: int, count: int) -> None:
+def test_top_is_topk() -> None:
     """Catches a fold that loses a candidate or gives it the wrong column."""
-    logits = torch.randn(50, vocab)
-    count = min(count, vocab)
-    expected = logits.topk(count)
-    best, columns = _top(logits, count)
-    assert torch.equal(best, expected.values)
-    assert torch.equal(columns, expected.indices)
+    for vocab, count in product((6, 16, 96, 1000, 1001), (1, 2, 6)):
+        logits = torch.randn(50, vocab)
+        expected = logits.topk(count)
+        best, columns = _top(logits, count)
+        assert torch.equal(best, expected.values), (vocab, count)
+        assert torch.equal(columns, expected.indices), (vocab, count)
 
 
-def test_half_precision_is_normalised_in_float32() -> None:
+def test_half_precision_is_normalized_in_float32() -> None:
     """Catches a sum over the vocabulary in half precision, which loses most of it."""
     logits = torch.zeros(1, 4096, dtype=torch.bfloat16)
     found, _ = likeliest(logits, BANNED, 1)
@@ -88,7 +86,7 @@ def test_reordering_in_place_is_taking_rows(left: int) -> None:
 
 
 def test_a_cache_of_something_leaves_it_alone() -> None:
-    """Catches what one layer remembers moved under another that shares it."""
+    """Catches what one layer caches moved under another that shares it."""
     shared = torch.randn(4, 1, 3, 2)
     before = shared.clone()
     KVCache.of([shared]).reorder(torch.tensor([3, 2]))

@@ -14,7 +14,7 @@ from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.layers import LAYER_NORM_EPS, DecoderLayer, EncoderLayer, initialize
 from qvbench.positions import POSITIONS
-from tests.pairs import allowed
+from tests.pairs import allowed, network_pairs
 
 D_MODEL, HEADS, FFN, VOCABULARY = 24, 3, 40, 31
 
@@ -46,8 +46,14 @@ def sentences() -> tuple[Tensor, Tensor]:
     return source, target
 
 
-PAIRS = [(m, p) for m in ATTENTION for p in POSITIONS if allowed((m, {}), (p, {}))]
+PAIRS = [(m, p) for (m, _), (p, _) in network_pairs([(name, {}) for name in ATTENTION])]
 everything = pytest.mark.parametrize(("mechanism", "position"), PAIRS)
+
+
+def test_every_mechanism_and_every_scheme_is_among_the_pairs() -> None:
+    """Catches a part that is never tested."""
+    assert {mechanism for mechanism, _ in PAIRS} == set(ATTENTION)
+    assert {position for _, position in PAIRS} == set(POSITIONS)
 
 
 @everything
