@@ -163,5 +163,5 @@ def test_slurm_requeues_a_job_and_it_goes_on(
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     end = run(long_run, *fit)
     assert end.status == 0, end.text
-    assert "Slurm job 71 goes on from" in end.text
+    assert "Slurm job 71 resumes from" in end.text
     assert [folder.name for folder in (long_run / "runs" / "tiny").iterdir()] == ["seed-3"]
