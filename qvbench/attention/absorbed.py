@@ -9,8 +9,6 @@ but every step would have to make all past keys again.)
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from qvbench.attention import core
@@ -68,9 +66,9 @@ class AbsorbedAttention(Attention):
         q_len, k_len = q.shape[2], kv[0].shape[2]
         mask = self.check_mask(mask, q.shape[0], q_len, k_len)
         q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
-        settings = self.kernel_settings(q_len, k_len, mask, causal, k_len - q_len)
-        return self.merge(self.values_from(self.attend_latents(q, kv, settings)))
+        terms = self.terms(q_len, k_len, mask, causal, k_len - q_len)
+        return self.merge(self.values_from(self.attend_latents(q, kv, terms)))
 
-    def attend_latents(self, q: Tensor, latents: KV, settings: dict[str, Any]) -> Tensor:
+    def attend_latents(self, q: Tensor, latents: KV, terms: core.Terms) -> Tensor:
         """Scaled queries (B, H, Lq, Dk) to sums of :meth:`value_input` (B, H, Lq, width)."""
-        return core.weigh(self.scores(q, latents), self.value_input(latents), **settings)
+        return core.weigh(self.scores(q, latents), self.value_input(latents), terms)

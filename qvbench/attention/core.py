@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +22,27 @@ MAX_LOGITS = 2**24
 """Logits that are held at once, over batch and heads; 64 MB in float32."""
 
 
-def softmax_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    mask: Tensor | None = None,
-    causal: bool = False,
-    coefficient: Tensor | None = None,
-    bias: Tensor | None = None,
-    value_scaling: bool = False,
-    dropout_p: float = 0.0,
-) -> Tensor:
+class Terms(NamedTuple):
+    """What decides on attention besides queries, keys and values.
+
+    Attributes:
+        mask: boolean, broadcastable to (B, H, Lq, Lk). A query that may look nowhere gets zeros.
+        causal: queries, the last Lq of Lk positions, see no later key.
+        coefficient: (H, Lq, Lk), multiplies the logits.
+        bias: (H, Lq, Lk), or (B, H, Lq, Lk), added to the logits.
+        value_scaling: the coefficient multiplies the values too (PCM-V).
+        dropout_p: probability with which a weight is dropped.
+    """
+
+    mask: Tensor | None = None
+    causal: bool = False
+    coefficient: Tensor | None = None
+    bias: Tensor | None = None
+    value_scaling: bool = False
+    dropout_p: float = 0.0
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """``softmax(q k^T / sqrt(Dk))  v``, with whatever a position scheme adds to it.
 
     PyTorch's ``scaled_dot_product_attention`` does the work where nothing multiplies the logits;
@@ -43,58 +53,33 @@ def softmax_attention(
         q: (B, H, Lq, Dk).
         k: (B, Hk, Lk, Dk).
         v: (B, Hv, Lk, Dv).
-        mask: boolean, broadcastable to (B, H, Lq, Lk). A query that may look nowhere gets zeros.
-        causal: queries, the last Lq of Lk positions, see no later key.
-        coefficient: (H, Lq, Lk), multiplies the logits.
-        bias: (H, Lq, Lk), or (B, H, Lq, Lk), added to the logits.
-        value_scaling: the coefficient multiplies the values too (PCM-V).
-        dropout_p: probability with which a weight is dropped.
+        terms: masks, position, dropout.
 
     Returns:
         (B, H, Lq, Dv), in the dtype of the values.
     """
-    if coefficient is None and not _own_dropout(q, dropout_p):
-        return _sdpa(q, k, v, mask, causal, bias, dropout_p)
+    if terms.coefficient is None and not _own_dropout(q, terms.dropout_p):
+        return _sdpa(q, k, v, terms)
     # Scaled before the product: the sum of Dk products of fp16 numbers overflows sooner.
-    logits = grouped_product(q * q.shape[-1] ** -0.5, k.mT)
-    return weigh(
-        logits,
-        v,
-        mask=mask,
-        causal=causal,
-        coefficient=coefficient,
-        bias=bias,
-        value_scaling=value_scaling,
-        dropout_p=dropout_p,
-    )
+    return weigh(grouped_product(q * q.shape[-1] ** -0.5, k.mT), v, terms)
 
 
-def weigh(
-    logits: Tensor,
-    v: Tensor,
-    *,
-    mask: Tensor | None = None,
-    causal: bool = False,
-    coefficient: Tensor | None = None,
-    bias: Tensor | None = None,
-    value_scaling: bool = False,
-    dropout_p: float = 0.0,
-) -> Tensor:
+def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv).
 
     The softmax and the coefficient are taken in float32 at least, whatever the logits are in.
-    Other arguments as for :func:`softmax_attention`.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if coefficient is not None:
-        logits = logits * coefficient
-    if bias is not None:
-        logits = logits + bias
+    if terms.coefficient is not None:
+        logits = logits * terms.coefficient
+    if terms.bias is not None:
+        logits = logits + terms.bias
     q_len, k_len = logits.shape[-2:]
-    weights = masked_softmax(logits, combine_masks(mask, causal, q_len, k_len, logits.device))
-    if value_scaling and coefficient is not None:
-        weights = weights * coefficient
-    weights = dropout(weights, dropout_p)
+    mask = combine_masks(terms.mask, terms.causal, q_len, k_len, logits.device)
+    weights = masked_softmax(logits, mask)
+    if terms.value_scaling and terms.coefficient is not None:
+        weights = weights * terms.coefficient
+    weights = dropout(weights, terms.dropout_p)
     return grouped_product(weights.to(v.dtype), v)
 
 
@@ -196,28 +181,21 @@ def per_head_product(x: Tensor, weight: Tensor) -> Tensor:
     return (rows @ weight).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
 
 
-def _sdpa(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    bias: Tensor | None,
-    dropout_p: float,
-) -> Tensor:
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """Through PyTorch's kernel, which takes a causal flag or a mask, not both."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
         # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
         with torch.autocast("cpu", enabled=False):
-            return _sdpa(q.float(), k.float(), v.float(), mask, causal, bias, dropout_p).to(v.dtype)
+            return _sdpa(q.float(), k.float(), v.float(), terms).to(v.dtype)
     q_len, k_len = q.shape[-2], k.shape[-2]
-    flag = causal and mask is None and bias is None and q_len == k_len and q_len > 1
-    allowed = None if flag else combine_masks(mask, causal, q_len, k_len, q.device)
-    if bias is not None:
-        bias = bias.to(q.dtype)
+    plain = terms.mask is None and terms.bias is None
+    flag = terms.causal and plain and q_len == k_len and q_len > 1
+    allowed = None if flag else combine_masks(terms.mask, terms.causal, q_len, k_len, q.device)
+    if terms.bias is not None:
+        bias = terms.bias.to(q.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
-    # PyTorch's enable_gqa wants as many key heads as value heads; V-shared has fewer of these.
+    # PyTorch's enable_gqa gives wrong numbers, and no error, for V-shared's fewer value heads.
     k, v = (repeat_heads(x, q.shape[1]).expand(-1, q.shape[1], -1, -1) for x in (k, v))
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=allowed, dropout_p=dropout_p, is_causal=flag
+        q, k, v, attn_mask=allowed, dropout_p=terms.dropout_p, is_causal=flag
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -181,30 +181,27 @@ class Attention(nn.Module):
             seen = max(past + stop, 0) if causal else k_len
             part = mask if mask is None or mask.shape[2] == 1 else mask[:, :, start:stop]
             part = part if part is None else part[..., :seen]
-            settings = self.kernel_settings(stop - start, seen, part, causal, past + start)
+            terms = self.terms(stop - start, seen, part, causal, past + start)
             return core.softmax_attention(
-                q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], **settings
+                q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], terms
             )
 
         if core.keeps_logits(q, self.position.multiplies or self.position.adds, self.dropout_now):
             return self.merge(core.in_query_blocks(weighted_sum, q_len, batch * heads * k_len))
         return self.merge(weighted_sum(0, q_len))
 
-    def kernel_settings(
+    def terms(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int
-    ) -> dict[str, Any]:
-        """Keyword arguments of :func:`~qvbench.attention.core.softmax_attention`.
-
-        ``first`` is the position of the first query.
-        """
-        return {
-            "mask": mask,
-            "causal": causal,
-            "coefficient": self.position.coefficient(q_len, k_len, first),
-            "bias": self.position.bias(q_len, k_len, first),
-            "value_scaling": self.position.value_scaling,
-            "dropout_p": self.dropout_now,
-        }
+    ) -> core.Terms:
+        """Masks, position and dropout of queries, the first of which is at position ``first``."""
+        return core.Terms(
+            mask,
+            causal,
+            coefficient=self.position.coefficient(q_len, k_len, first),
+            bias=self.position.bias(q_len, k_len, first),
+            value_scaling=self.position.value_scaling,
+            dropout_p=self.dropout_now,
+        )
 
     @property
     def cache_size(self) -> int:

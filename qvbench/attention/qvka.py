@@ -83,17 +83,17 @@ class QVKa(AbsorbedAttention):
         of_context, q_value = self._split_scores(q, latents)
         return of_context + core.grouped_product(q_value, latents[1].mT)
 
-    def attend_latents(self, q: Tensor, latents: KV, settings: dict[str, Any]) -> Tensor:
-        if settings["coefficient"] is not None:
-            return super().attend_latents(q, latents, settings)
+    def attend_latents(self, q: Tensor, latents: KV, terms: core.Terms) -> Tensor:
+        if terms.coefficient is not None:
+            return super().attend_latents(q, latents, terms)
         # The value is the key, and the context's part of the logits a bias, for a kernel that
         # reads the value once.
         bias, q_value = self._split_scores(q, latents)
-        if settings["bias"] is not None:
-            bias = bias + settings["bias"]
+        if terms.bias is not None:
+            bias = bias + terms.bias
         unscaled = q_value * self.head_dim**0.5  # the kernel scales again
         value = latents[1]
-        return core.softmax_attention(unscaled, value, value, **{**settings, "bias": bias})
+        return core.softmax_attention(unscaled, value, value, terms._replace(bias=bias))
 
     def _split_scores(self, q: Tensor, latents: KV) -> tuple[Tensor, Tensor]:
         """The context's part of the logits (B, H, Lq, Lk), and queries for the value (B, H, Lq, D).

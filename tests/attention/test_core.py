@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,10 @@ def qkv(length: int = 7, dtype: torch.dtype = torch.float64, heads: int = 4, wid
     ]
 
 
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **terms: Any) -> torch.Tensor:
+    return core.softmax_attention(q, k, v, core.Terms(**terms))
+
+
 def padding_mask(length: int) -> torch.Tensor:
     mask = torch.ones(3, 1, 1, length, dtype=torch.bool)
     mask[1, ..., length // 2 :] = False
@@ -36,10 +41,8 @@ def test_a_coefficient_of_one_is_pytorchs_attention(length, causal, masked):
     fast, slow = qkv(length), qkv(length)
     mask = padding_mask(length) if masked and length > 1 else None
     ones = torch.ones(4, length, length, dtype=torch.float64)
-    a = core.softmax_attention(*fast, mask=mask, causal=causal)
-    b = core.softmax_attention(
-        *slow, mask=mask, causal=causal, coefficient=ones, value_scaling=True
-    )
+    a = attend(*fast, mask=mask, causal=causal)
+    b = attend(*slow, mask=mask, causal=causal, coefficient=ones, value_scaling=True)
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     cotangent = torch.randn_like(a)
     a.backward(cotangent)
@@ -54,7 +57,7 @@ def test_a_query_that_may_look_nowhere_gets_zeros(coefficient):
     q, k, v = qkv()
     mask = torch.ones(3, 1, 7, 7, dtype=torch.bool)
     mask[0, 0, :6] = False  # every row of the first sentence but one
-    y = core.softmax_attention(q, k, v, mask=mask, coefficient=coefficient)
+    y = attend(q, k, v, mask=mask, coefficient=coefficient)
     assert (y[0, :, :6] == 0).all()
     assert (y[0, :, 6] != 0).any()
     y.sum().backward()
@@ -67,10 +70,10 @@ def test_queries_are_the_last_positions(coefficient):
     """A causal mask aligned to the first key, as PyTorch's flag has it, when the past is cached."""
     q, k, v = (t.detach() for t in qkv(9))
     c = torch.rand(4, 9, 9, dtype=torch.float64) if coefficient else None
-    whole = core.softmax_attention(q, k, v, causal=True, coefficient=c)
+    whole = attend(q, k, v, causal=True, coefficient=c)
     for new in (1, 4):
         part = c[:, -new:] if coefficient else None
-        last = core.softmax_attention(q[:, :, -new:], k, v, causal=True, coefficient=part)
+        last = attend(q[:, :, -new:], k, v, causal=True, coefficient=part)
         torch.testing.assert_close(last, whole[:, :, -new:], rtol=0, atol=1e-12)
 
 
@@ -81,10 +84,10 @@ def test_shared_heads_are_repeated_group_by_group(groups, coefficient):
     q, _, _ = qkv()
     _, k, v = qkv(heads=groups)
     c = torch.rand(4, 7, 7, dtype=torch.float64) if coefficient else None
-    y = core.softmax_attention(q, k, v, coefficient=c)
+    y = attend(q, k, v, coefficient=c)
     for head in range(4):
         group = head * groups // 4
-        one = core.softmax_attention(
+        one = attend(
             q[:, head : head + 1],
             k[:, group : group + 1],
             v[:, group : group + 1],
@@ -99,8 +102,8 @@ def test_a_bias_is_added_with_and_without_a_mask():
     bias = torch.randn(4, 7, 7, dtype=torch.float64)
     ones = torch.ones(4, 7, 7, dtype=torch.float64)
     for settings in ({}, {"causal": True}, {"mask": padding_mask(7)}):
-        a = core.softmax_attention(q, k, v, bias=bias, **settings)
-        b = core.softmax_attention(q, k, v, bias=bias, coefficient=ones, **settings)
+        a = attend(q, k, v, bias=bias, **settings)
+        b = attend(q, k, v, bias=bias, coefficient=ones, **settings)
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
@@ -109,8 +112,8 @@ def test_a_bias_is_added_with_and_without_a_mask():
 def test_low_precision_is_near_float32(dtype, coefficient):
     """A softmax taken in half precision."""
     c = torch.rand(4, 31, 31) if coefficient else None
-    exact = core.softmax_attention(*qkv(31, torch.float32), causal=True, coefficient=c)
-    low = core.softmax_attention(*qkv(31, dtype), causal=True, coefficient=c)
+    exact = attend(*qkv(31, torch.float32), causal=True, coefficient=c)
+    low = attend(*qkv(31, dtype), causal=True, coefficient=c)
     assert low.dtype == dtype
     assert (low.float() - exact).norm() / exact.norm() < 0.01
 
@@ -118,7 +121,7 @@ def test_low_precision_is_near_float32(dtype, coefficient):
 def test_logits_out_of_half_precisions_range_stay_finite():
     """Products summed before they are scaled overflow float16."""
     q = torch.full((1, 1, 2, 64), 40.0, dtype=torch.float16)
-    y = core.softmax_attention(q, q, q, coefficient=torch.ones(1, 2, 2))
+    y = attend(q, q, q, coefficient=torch.ones(1, 2, 2))
     assert torch.isfinite(y).all()
 
 
@@ -156,7 +159,7 @@ def test_a_bias_keeps_its_precision_in_bfloat16_training():
     v = torch.tensor([1.0, 0.0], dtype=torch.bfloat16).view(1, 1, 2, 1).expand(-1, -1, -1, 8)
     bias = torch.tensor([-100.25, -100.0]).view(1, 1, 2)
     expected = torch.sigmoid(torch.tensor(-0.25))
-    assert abs(core.softmax_attention(q, k, v, bias=bias)[0, 0, 0, 0].item() - expected) < 0.005
+    assert abs(attend(q, k, v, bias=bias)[0, 0, 0, 0].item() - expected) < 0.005
 
 
 @pytest.mark.parametrize("p", [1 - 2**-16, 1 - 2**-17, 0.999995])

@@ -103,13 +103,14 @@ def expected(
         settings = fused.Settings(problem.causal, problem.value_scaling, problem.dropout)
         trial = backend.Trial(*tensors, table, visible, keys, settings)
         return backend.by_definition(trial)
-    return core.softmax_attention(
-        *tensors,
-        mask=None if visible is None else visible[:, None, None],
-        causal=problem.causal,
-        coefficient=position.coefficient(problem.q_len, problem.k_len),
+    terms = core.Terms(
+        None if visible is None else visible[:, None, None],
+        problem.causal,
+        position.coefficient(problem.q_len, problem.k_len),
         value_scaling=problem.value_scaling,
     )
+    q, k, v = tensors
+    return core.softmax_attention(q, k, v, terms)
 
 
 def by_kernel(problem: Problem) -> tuple[Tensor, list[Tensor]]:
