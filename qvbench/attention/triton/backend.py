@@ -1,8 +1,8 @@
 """Which kernel computes attention: PyTorch's, the fused one, or the reference, and why.
 
 The fused kernel is taken for a coefficient by distance on a GPU. Before its first use in a
-process, for every dtype and head width, it is held to the reference on the device itself; where
-that fails, or cannot be tried, the reference computes and one line of the log says why.
+process, for every dtype and head width, it is compared with the reference on the device itself;
+where that fails, or cannot be tried, the reference computes and one line of the log says why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SWITCH = "QVBENCH_FUSED_ATTENTION"
 
 DEVICES = ("cuda",)
 OLDEST = (8, 0)  # compute capability from which Triton's products use tensor cores
-WIDEST = 256  # head, in numbers, of which a tile still fits
+WIDEST = 256  # head width of which a tile still fits
 
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Most that a result may differ from the reference's, both as vectors, by what is multiplied."""
@@ -48,7 +48,7 @@ _ADDS = Backend(REFERENCE, "the fused kernel takes no bias, and the position sch
 _CHECKED = Backend(FUSED, "agrees with the reference on this device")
 
 _verdicts: dict[tuple[object, ...], str] = {}
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Backend:
@@ -64,20 +64,20 @@ def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | N
     reason = _unsuited(q, k, v, mask) or _verdict(q, v)
     if not reason:
         return _CHECKED
-    if reason not in _told:
-        _told.add(reason)
+    if reason not in _warned:
+        _warned.add(reason)
         log.warning("attention is computed without the fused kernel, more slowly: %s", reason)
     return Backend(REFERENCE, reason)
 
 
 def forget() -> None:
-    """Check, and tell, anew."""
+    """Check, and warn, anew."""
     _verdicts.clear()
-    _told.clear()
+    _warned.clear()
 
 
 def _unsuited(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str:
-    """Why the kernel does not take such tensors; nothing if it does."""
+    """Why the kernel does not take such tensors; empty if it does."""
     if os.environ.get(SWITCH) == "0":
         return f"{SWITCH} is 0"
     if mask is not None and mask.shape[1:3] != (1, 1):
@@ -91,13 +91,13 @@ def _unsuited(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str:
 
 
 def _dtype(x: Tensor) -> torch.dtype:
-    """In which a tensor is multiplied."""
+    """The dtype in which a tensor is multiplied."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _verdict(q: Tensor, v: Tensor) -> str:
-    """Why the kernel is not to be used on such heads; nothing if it is. Found out once."""
+    """Why the kernel is not to be used on such heads; empty if it is. Checked once."""
     precision = torch.get_float32_matmul_precision()
     about = (q.device, _dtype(q), q.shape[-1], v.shape[-1], precision)
     if about not in _verdicts:
@@ -131,7 +131,7 @@ def _why_not(device: torch.device, dtype: torch.dtype, width: int, value_width: 
 
 
 class Trial(NamedTuple):
-    """A small problem: its tensors, and what the kernel is told."""
+    """A small problem: its tensors and settings."""
 
     q: Tensor
     k: Tensor
@@ -148,7 +148,7 @@ class Trial(NamedTuple):
 
 
 def _check(device: torch.device, dtype: torch.dtype, width: int, value_width: int) -> str:
-    """How far the kernel is off, if it is; output and all gradients."""
+    """How far the kernel's output or a gradient is off; empty if none is."""
     low = dtype
     if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
         low = torch.float16  # TensorFloat-32 has no more digits

@@ -16,11 +16,12 @@ row. With ``a_mn = do_m . v_n`` and ``delta_m = do_m . o_m``:
 
 A diagonal of tiles has the same distances in each of its tiles, so a program adds up the tiles of
 one diagonal, and the diagonals *within* the sum are added up last. Nothing is added atomically:
-gradients are the same bits in every run. The kernels see a table, not the law that it comes
-from; autograd takes its gradient on to whatever parameters made it.
+gradients are the same bits in every run. The kernels see a table, not the function that it
+comes from; autograd takes its gradient on to whatever parameters made it.
 
-Dropout draws a random key a query and a key a key from PyTorch's generator; a weight's fate is a
-hash of the two, so that the backward pass finds it again. Any three weights are independent.
+Dropout draws a random int32 per query and per key from PyTorch's generator; a hash of the two
+decides on a weight, so that the backward pass finds the decision again. Any three weights are
+independent.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Settings(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """What decides on dropout: random int32 a query (B, H, Lq) and a key (B, H, Lk)."""
+    """What decides on dropout: random int32 per query (B, H, Lq) and per key (B, H, Lk)."""
 
     rows: Tensor
     columns: Tensor
@@ -129,7 +130,7 @@ def keep_mask(keys: Keys, dropout_p: float) -> Tensor:
 
 
 class Pass(NamedTuple):
-    """Numbers that every kernel of a pass is given."""
+    """Arguments that all kernels of a pass have in common."""
 
     shape: tuple[int, ...]  # B, H, Lq, Lk, Dk, Dv
     groups: tuple[int, int]  # query heads that share a key head, a value head
