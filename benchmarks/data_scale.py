@@ -336,8 +336,7 @@ def page(about: dict[str, Any], results: dict[str, Any]) -> str:
     return f"""# The data path at {about["pairs"]:,} pairs
 
 {about["date"]}, commit `{(about["commit"] or "unknown")[:8]}`, {about["cores"]} cores \
-({about["machine"]}), load average {about["load_average_before"]:.1f} before the start (a free \
-machine has 0, a busy one lower rates).
+({about["machine"]}), load average {about["load_average_before"]:.1f} before the start. \
 `python -m benchmarks.data_scale --pairs {about["pairs"]} --seed {about["seed"]} --folder FOLDER \
 --out results/data-scale`
 
