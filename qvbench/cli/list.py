@@ -9,14 +9,14 @@ from typing import Any
 from qvbench import config_files
 from qvbench.cli.arguments import ArgumentParser
 
-PARTS = ("tasks", "mechanisms", "positions", "corpora", "configs", "fragments", "suites")
+PARTS = ("mechanisms", "positions", "corpora", "configs", "fragments", "suites")
 
 
 def main(argv: list[str]) -> int:
     """Run the command with the arguments after ``list``."""
     parser = ArgumentParser(
         prog="qvbench list",
-        description="List what a config or the command line can name, a line each: tasks, "
+        description="List what a config or the command line can name, a line each: "
         "mechanisms, position schemes, corpora, configs, their fragments, and suites.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -44,10 +44,8 @@ def collect() -> dict[str, list[dict[str, str]]]:
     from qvbench.attention import ATTENTION
     from qvbench.data.corpora import CORPORA
     from qvbench.positions import POSITIONS
-    from qvbench.tasks import TASKS
 
     return {
-        "tasks": _registered(TASKS),
         "mechanisms": _registered(ATTENTION),
         "positions": _registered(POSITIONS),
         "corpora": _registered(CORPORA),

@@ -16,7 +16,6 @@ from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS
-from qvbench.tasks import TASKS
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -109,7 +108,7 @@ def test_interruption_has_the_shells_status(
 def test_list_shows_every_part(qvbench: Command) -> None:
     """Catches a registry or folder that the list forgets."""
     lines = [line.split() for line in qvbench("list").out.splitlines()]
-    for registry in (ATTENTION, POSITIONS, CORPORA, TASKS):
+    for registry in (ATTENTION, POSITIONS, CORPORA):
         for name, cls in registry.items():
             shown = [words for words in lines if words[:2] == [name, cls.__name__]]
             assert shown, f"{name} is missing"
