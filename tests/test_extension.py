@@ -99,8 +99,10 @@ def write_config(folder: Path) -> Path:
     return file
 
 
-def test_what_is_added_trains_translates_and_is_listed(added, tmp_path, monkeypatch, capsys):
-    """A list of names somewhere that a new part has to be written into."""
+def test_what_is_added_trains_translates_and_is_listed(
+    added: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a list of names somewhere that a new part has to be written into."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QVBENCH_RUN_FOLDER", "")
     assert main(["fit", "--config", str(write_config(tmp_path))]) == 0
@@ -135,7 +137,7 @@ def assert_cached_is_uncached(network: Any, vocabulary: int) -> None:
         torch.testing.assert_close(logits, whole[:, t], rtol=0, atol=1e-10)
 
 
-def test_a_name_is_taken_once(added):
-    """Two parts under one name: the order of imports would decide which one was measured."""
+def test_a_name_is_taken_once(added: None) -> None:
+    """Catches two parts under one name: the order of imports would decide which is measured."""
     with pytest.raises(ValueError, match="registered already"):
         ATTENTION.register("one_value", OneValue)

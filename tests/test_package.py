@@ -42,6 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.integration
 def test_the_wheel_holds_code_and_configs(wheel: Path) -> None:
     """Catches configs that only a checkout has."""
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -52,6 +53,7 @@ def test_the_wheel_holds_code_and_configs(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "runs/")) for name in names)
 
 
+@pytest.mark.integration
 def test_configs_are_found_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """Catches a lookup that needs the repository: from an empty folder, in the installed package.
 

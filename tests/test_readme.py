@@ -32,8 +32,8 @@ def printed_config(command: str) -> dict:
     return yaml.safe_load(output.getvalue())
 
 
-def test_commands_do_what_they_say():
-    """An example that fails, or an override that drops what it does not name."""
+def test_commands_do_what_they_say() -> None:
+    """Catches an example that fails, or an override that drops what it does not name."""
     assert len(EXAMPLES) == 4
     plain, wider, other, shorter = (printed_config(command) for command in EXAMPLES)
     assert wider["model"]["attention"]["init_args"] == {
@@ -46,8 +46,8 @@ def test_commands_do_what_they_say():
     assert (shorter["seed_everything"], shorter["trainer"]["max_steps"]) == (2, 100)
 
 
-def test_the_mechanism_that_is_added_works():
-    """A walk-through that no longer fits the interface."""
+def test_the_mechanism_that_is_added_works() -> None:
+    """Catches a walk-through that no longer fits the interface."""
     (code,) = blocks("python")
     scope: dict = {}
     try:
@@ -60,23 +60,23 @@ def test_the_mechanism_that_is_added_works():
         ATTENTION._classes.pop("linear_key", None)
 
 
-def test_the_config_shown_is_the_config():
-    """A config that went on without its picture in the README."""
+def test_the_config_shown_is_the_config() -> None:
+    """Catches a config that went on without its picture in the README."""
     (shown,) = blocks("yaml")
     file = ROOT / "configs" / "qvka.yaml"
     assert yaml.safe_load(shown) == yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def test_tables_are_those_of_the_results():
-    """A number that was typed by hand, or is older than the run that it claims."""
+def test_tables_are_those_of_the_results() -> None:
+    """Catches a number that was typed by hand, or is older than the run that it claims."""
     found = re.findall(r"<!-- generated: (\S+) -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert found
     for file, text in found:
         assert text == (ROOT / file).read_text(encoding="utf-8")
 
 
-def test_links_and_folders_exist():
-    """A link that died, or a verb that the README does not know."""
+def test_links_and_folders_exist() -> None:
+    """Catches a link that died, or a verb that the README does not know."""
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     folders = re.findall(r"^(qvbench/\w+/|\w+/)  ", README, re.MULTILINE)
     assert len(folders) > 10

@@ -1,4 +1,4 @@
-"""The verbs with a parser of their own: a fault is one line and status 2."""
+"""The commands with a parser of their own: an error is one line and status 2."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ OWN = [name for name in COMMANDS if name not in ("fit", "validate", "test", "pre
 
 
 @pytest.mark.parametrize("word", OWN)
-def test_an_unknown_option_is_one_line(word, capsys):
-    """A page of usage in front of the message, or a traceback."""
+def test_an_unknown_option_is_one_line(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches a page of usage in front of the message, or a traceback."""
     assert main([word, "--no_such_option=1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("qvbench: error: ")

@@ -74,6 +74,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_foreign_file_is_one_line(
     command: str, tiny: Path, here: Path, qvbench: Callable[..., Answer]

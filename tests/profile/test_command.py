@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,8 @@ from qvbench.profile.count import precision_of
 from qvbench.profile.measure import peak_memory
 from qvbench.profile.render import as_latex, as_table, escape
 
+Command = Callable[..., tuple[int, str, str]]
+
 QUICK = ("--vocab_size", "64", "--repeats", "0", "--source_length", "5", "--target_length", "3")
 ONE_LAYER = (
     "--model.network.init_args.encoder_layers=1",
@@ -28,15 +32,15 @@ ONE_LAYER = (
 )
 
 
-def documents(profile, *words):
+def documents(profile: Command, *words: str) -> Any:
     """The one JSON document; anything beside it does not parse."""
     status, out, err = profile(*words, "--format", "json")
     assert (status, err) == (0, "")
     return json.loads(out)
 
 
-def test_json_is_one_document_with_the_promised_keys(profile, config):
-    """A word on standard output beside the document; a key renamed; a config lost."""
+def test_json_is_one_document_with_the_promised_keys(profile: Command, config: str) -> None:
+    """Catches a word on standard output beside the document; a key renamed; a config lost."""
     both = documents(profile, "--config", config, "--config", "tiny/qkv.yaml", *QUICK)
     assert [record["config"] for record in both] == [config, "tiny/qkv.yaml"]
     assert [(r["mechanism"], r["position"]) for r in both] == [("qv", "agf"), ("qkv", "agf")]
@@ -58,8 +62,8 @@ PAPER = {
 }
 
 
-def test_cache_at_the_papers_size(profile):
-    """The paper's claim about decoding, read off tensors of its own width: 16-mixed, 2 bytes."""
+def test_cache_at_the_papers_size(profile: Command) -> None:
+    """Catches another cache than the paper claims, at its own width: 16-mixed, 2 bytes."""
     words = [word for name in PAPER for word in ("--config", f"paper/{name}.yaml")]
     records = documents(profile, *words, *QUICK, *ONE_LAYER)
     for record, numbers in zip(records, PAPER.values(), strict=True):
@@ -69,16 +73,16 @@ def test_cache_at_the_papers_size(profile):
         assert kept["bytes"] == 4 * numbers
 
 
-def test_bytes_are_over_all_layers_at_the_configs_precision(profile, config):
-    """Bytes of one layer, or of another precision than the config's."""
+def test_bytes_are_over_all_layers_at_the_configs_precision(profile: Command, config: str) -> None:
+    """Catches bytes of one layer, or of another precision than the config's."""
     for precision, size in (("bf16-mixed", 2), ("32-true", 4), ("64-true", 8)):
         (record,) = documents(profile, "-c", config, *QUICK, "--trainer.precision", precision)
         assert record["cache_per_token"]["bytes"] == 2 * (16 + 16) * size
         assert record["precision"] == precision
 
 
-def test_flops_are_of_a_target_token(profile, config):
-    """FLOPs of a batch printed as those of a token: more sentences would cost more."""
+def test_flops_are_of_a_target_token(profile: Command, config: str) -> None:
+    """Catches FLOPs of a batch printed as those of a token: more sentences would cost more."""
     few, many = (documents(profile, "-c", config, *QUICK, "--batch_size", n)[0] for n in ("1", "4"))
     assert few["flops_per_target_token"] == many["flops_per_target_token"]
     attention, flops = few["attention_flops_per_target_token"], few["flops_per_target_token"]
@@ -86,14 +90,16 @@ def test_flops_are_of_a_target_token(profile, config):
     assert rest == 2 * (16 * 64 + 2 * 2 * 16 * 24)
 
 
-def test_overrides_reach_every_config(profile, config):
-    """Words after the options that only the last config sees, or none."""
+def test_overrides_reach_every_config(profile: Command, config: str) -> None:
+    """Catches words after the options that only the last config sees, or none."""
     words = ("-c", config, "-c", "tiny/qkv.yaml", *QUICK, "--model.attention", "GQA")
     assert [record["mechanism"] for record in documents(profile, *words)] == ["gqa", "gqa"]
 
 
-def test_vocabulary_is_the_prepared_corpus_else_the_default(profile, config, capsys):
-    """A model of another size than the one that is trained, and nobody told."""
+def test_vocabulary_is_the_prepared_corpus_else_the_default(
+    profile: Command, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a model of another size than the one that is trained, and nobody told."""
     words = ("-c", config, *QUICK[2:])
     (before,) = documents(profile, *words)
     assert before["vocabulary"] == {"size": DEFAULT_VOCABULARY, "source": "default"}
@@ -108,15 +114,15 @@ def test_vocabulary_is_the_prepared_corpus_else_the_default(profile, config, cap
     capsys.readouterr()
 
 
-def test_a_missing_corpus_is_no_fault(profile):
-    """A profile that asks for data."""
+def test_a_missing_corpus_is_no_fault(profile: Command) -> None:
+    """Catches a profile that asks for data."""
     words = ("-c", "paper/qv_agf.yaml", "--source_length", "2", "--target_length", "2")
     (record,) = documents(profile, *words, *ONE_LAYER, "--repeats", "0", "--vocab_size", "16")
     assert record["vocabulary"] == {"size": 16, "source": "--vocab_size"}
 
 
-def test_what_is_measured(profile, config):
-    """Zero where nothing was timed; memory without weights, gradients or Adam's two moments."""
+def test_what_is_measured(profile: Command, config: str) -> None:
+    """Catches zero where nothing was timed; memory without weights, gradients or Adam's moments."""
     words = ("-c", config, "--vocab_size", "4096", "--repeats", "1")
     (record,) = documents(profile, *words)
     measured = record["measured"]
@@ -128,8 +134,8 @@ def test_what_is_measured(profile, config):
         assert 4 * weights < measured["peak_memory_bytes"] < 12 * weights
 
 
-def test_peak_memory_is_the_worst_moment():
-    """The memory at the end, or the sum of all allocations, taken for the peak."""
+def test_peak_memory_is_the_worst_moment() -> None:
+    """Catches the memory at the end, or the sum of all allocations, taken for the peak."""
     held = torch.nn.Linear(250, 1000, bias=False)
 
     def step() -> None:
@@ -159,7 +165,7 @@ def test_precisions() -> None:
         assert precision_of(name).bytes == compute.itemsize
 
 
-def wide_records(profile, config):
+def wide_records(profile: Command, config: str) -> list[Any]:
     """Records as wide as names get."""
     (record,) = documents(profile, "-c", config, *QUICK)
     record["config"] = max(shipped_configs(), key=len)
@@ -178,8 +184,8 @@ def wide_records(profile, config):
     return [record, record]
 
 
-def test_table_fits_and_shows_the_numbers(profile, config):
-    """A table that wraps in a terminal; a number in another's column."""
+def test_table_fits_and_shows_the_numbers(profile: Command, config: str) -> None:
+    """Catches a table that wraps in a terminal; a number in another's column."""
     table = as_table(wide_records(profile, config))
     assert max(map(len, table.splitlines())) <= 100
     first, second = re.findall(r"^ablations.*", table, re.MULTILINE)[::2][:2]
@@ -190,8 +196,8 @@ def test_table_fits_and_shows_the_numbers(profile, config):
     assert "vocabulary 64 (--vocab_size)" in out
 
 
-def test_latex_can_be_compiled(profile, config):
-    """A bare underscore, or a row of more cells than the table has columns."""
+def test_latex_can_be_compiled(profile: Command, config: str) -> None:
+    """Catches a bare underscore, or a row of more cells than the table has columns."""
     text = as_latex(wide_records(profile, config))
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert not re.search(r"(?<!\\)[_%#]", "\n".join(body))
@@ -220,16 +226,16 @@ def test_latex_can_be_compiled(profile, config):
         (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no class of that name"),
     ],
 )
-def test_faults_are_one_line_and_status_2(profile, words, message):
-    """A traceback, or a page of usage, for a slip of the user's."""
+def test_faults_are_one_line_and_status_2(profile: Command, words: list[str], message: str) -> None:
+    """Catches a traceback, or a page of usage, for a slip of the user's."""
     status, out, err = profile(*words)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("qvbench: error: ")
     assert message in err
 
 
-def test_help_needs_no_torch():
-    """Seconds of imports before a line of help."""
+def test_help_needs_no_torch() -> None:
+    """Catches seconds of imports before a line of help."""
     code = (
         "import sys; from qvbench.cli.main import main; assert main(['profile', '--help']) == 0; "
         "assert 'torch' not in sys.modules"
@@ -239,7 +245,7 @@ def test_help_needs_no_torch():
     assert "--source_length" in done.stdout
 
 
-def test_lengths_are_whole_numbers():
+def test_lengths_are_whole_numbers() -> None:
     assert at_least(1)("7") == 7
     with pytest.raises(ValueError, match="invalid literal"):
         at_least(1)("7.5")
