@@ -1,1 +1,1 @@
-"""Decoding: search over a step function, the cache it steps on, and translating lines of text."""
+"""Decoding: search over a step function, and translating lines of text."""

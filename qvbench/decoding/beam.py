@@ -1,12 +1,12 @@
-"""Beam search for a batch of sentences at once, with a say in when it stops.
+"""Beam search for a batch of sentences at once, exact or stopped early.
 
 Notation as in :mod:`qvbench.decoding.search`, and T for the longest translation allowed.
 
 A hypothesis that ends after t tokens (``</s>`` counted) scores ``log p / t**length_penalty``. A
 live hypothesis of log-probability s can only lose probability, and s <= 0, so that nothing which
-grows from it can score above ``s / max_length**length_penalty``. A sentence is given up to its
-finished hypotheses once that bound on its best live hypothesis does not exceed the worst of the
-hypotheses asked for: then nothing is missed that the beam would have found.
+continues it can score above ``s / max_length**length_penalty``. A sentence is done once that bound
+on its best live hypothesis does not exceed the worst of the finished hypotheses asked for: then
+nothing is missed that the beam would have found.
 
 Most toolkits stop sooner, at the K-th end: "first come, first served" in Kasai et al. 2022
 (arXiv:2204.05424), and a *patience* of 1. A patience of p stops at the p*K-th end; an infinite one
@@ -55,12 +55,12 @@ def beam_search(
         step: see :data:`~qvbench.decoding.search.Step`.
         state: at the start of N = ``sentences * beam_size`` hypotheses.
         sentences: B.
-        beam_size: K, live hypotheses a sentence.
+        beam_size: K, live hypotheses per sentence.
         max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
             ``</s>`` counted, at least 1. Hypotheses that reach it are closed as they are.
         length_penalty: exponent of the length that divides log-probabilities, at least 0.
         bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
-        n_best: hypotheses asked for a sentence, from 1 to K; K unless given. Asking for fewer
+        n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Asking for fewer
             stops earlier and changes none of those that are returned.
         patience: a sentence is done once ``patience * K`` of its hypotheses have ended, but not
             with fewer than are asked for; infinite for all that the beam could find.
@@ -90,7 +90,7 @@ def beam_search(
         done = beams.advance(*_candidates(step(tokens, state), beams.scores, banned))
         rows, going, kept = beams.rows(), unfinished(done), None
         if going is not None:
-            beams.settle(done)
+            beams.store(done)
             if len(going) == 0:
                 return beams.results()
             kept = torch.tensor(going, device=max_lengths.device)
@@ -103,7 +103,7 @@ def beam_search(
 def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first.
 
-    At most K of them end (one a hypothesis), so that K are always left to go on.
+    At most K of them end (one per hypothesis), so that K are always left to continue.
 
     Args:
         logits: (N, V), overwritten.
@@ -172,13 +172,14 @@ class _Beams:
         """
         self._step += 1
         beam_size = self.scores.shape[1]
-        ends = tokens == self._eos
+        ends = tokens == self._eos  # (B, 2K)
         in_beam = slice(None, beam_size)
         self._finish(
             scores[:, in_beam].masked_fill(~ends[:, in_beam], -torch.inf),
             _take(self._words, parents[:, in_beam]),
         )
         self._ends = self._ends + (ends & (scores > -torch.inf))[:, in_beam].sum(1)
+        # Stable, so that those that do not end come first and stay in order: the best K of them.
         live = ends.to(torch.int8).argsort(dim=-1, stable=True)[:, in_beam]
         live = live.gather(1, _order_of_places(parents.gather(1, live)))
         self.scores, self.parents = scores.gather(1, live), parents.gather(1, live)
@@ -210,13 +211,13 @@ class _Beams:
         first = torch.arange(sentences, device=self.parents.device) * beam_size
         return first[:, None] + self.parents
 
-    def settle(self, done: Tensor) -> None:
-        """Put the finished hypotheses of the sentences that are ``done`` (B,) where they stay."""
+    def store(self, done: Tensor) -> None:
+        """Copy the finished hypotheses of the sentences that are ``done`` (B,) to the results."""
         self._all_scores[self._where[done]] = self._ended_scores[done].to(self._all_scores.dtype)
         self._all_words[self._where[done]] = self._ended_words[done]
 
     def keep(self, sentences: Tensor) -> None:
-        """Go on with ``sentences`` (B',) only."""
+        """Continue ``sentences`` (B',) only."""
         self.scores, self.tokens = self.scores[sentences], self.tokens[sentences]
         self.parents, self._words = self.parents[sentences], self._words[sentences]
         self._ended_scores = self._ended_scores[sentences]
@@ -225,7 +226,7 @@ class _Beams:
         self._ends = self._ends[sentences]
 
     def results(self) -> list[list[Hypothesis]]:
-        """The finished hypotheses of all sentences, in their first order, once all are settled."""
+        """The finished hypotheses of all sentences, in their first order, once all are stored."""
         ids = iter(to_ids(self._all_words.flatten(0, 1), self._pad))
         scores = iter(finite(self._all_scores.flatten()))
         sentences, n_best = self._all_scores.shape
@@ -238,14 +239,17 @@ class _Beams:
 def _order_of_places(parents: Tensor) -> Tensor:
     """An order of hypotheses with these parents (B, K) in which most stand where the parent did.
 
-    The first child of a hypothesis takes its place, and needs no copy of what is remembered of it;
-    the others take the places of those that nobody continues.
+    The first child of a hypothesis takes its place, so that its cache need not be copied; the
+    others take the places of hypotheses that none continues. For parents 2 2 0 3 the places are
+    2 1 0 3: hypothesis 1, the second child of 2, takes the free place 1.
     """
+    # A hypothesis has an elder sibling if one before it (lower triangle) has the same parent.
     has_elder = (parents[:, :, None] == parents[:, None, :]).tril(-1).any(-1)
     taken = torch.zeros_like(parents).scatter_(1, parents, 1)
-    free = taken.argsort(dim=-1, stable=True)  # the free places come first
+    free = taken.argsort(dim=-1, stable=True)  # sorted by 0 and 1: the free places come first
+    # The n-th younger sibling takes the n-th free place; there are as many of both.
     place = free.gather(1, (has_elder.cumsum(1) - 1).clamp_min(0)).where(has_elder, parents)
-    return place.argsort(dim=-1)
+    return place.argsort(dim=-1)  # the inverse: which hypothesis stands at each place
 
 
 def _take(words: Tensor, rows: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def _likeliest(logits: Tensor, banned: Tensor, count: int) -> tuple[Tensor, Tens
     lost = logits.index_select(1, banned).logsumexp(-1, keepdim=True)
     logits.index_fill_(1, banned, -torch.inf)
     best, tokens = _top(logits, count)
-    highest = best[:, :1]
+    highest = best[:, :1]  # subtracted before the exponential, as in any log-sum-exp
     rest = logits.sub_(highest).exp_().sum(-1, keepdim=True).log() + highest
     return best - torch.logaddexp(rest, lost), tokens
 
@@ -47,8 +47,9 @@ def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` highest of each row of (N, V), best first, and their columns.
 
     The same as ``logits.topk(count)``, which on a CPU costs as much as the output layer's matrix
-    product. A vocabulary is a multiple of eight: fold it into eight layers, and the highest lie in
-    the ``count`` columns of the fold with the highest maxima.
+    product. A vocabulary is a multiple of eight: seen as eight layers of V / 8 columns, the highest
+    lie in the ``count`` columns with the highest maxima: an entry of any other column has at least
+    those ``count`` maxima above it.
     """
     layers = 8
     rows, vocab = logits.shape
@@ -58,9 +59,9 @@ def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if vocab % layers or vocab // layers < count:
         best, columns = logits.topk(count)
         return best, columns
-    fold = logits.view(rows, layers, -1)
-    columns = fold.amax(1).topk(count).indices
-    within = fold.gather(2, columns[:, None].expand(-1, layers, -1)).flatten(1)
+    fold = logits.view(rows, layers, -1)  # entry v at layer v // (V / 8), column v % (V / 8)
+    columns = fold.amax(1).topk(count).indices  # (N, W)
+    within = fold.gather(2, columns[:, None].expand(-1, layers, -1)).flatten(1)  # (N, 8 W)
     best, order = within.topk(count)
     layer, place = order // count, order % count
     return best, layer * (vocab // layers) + columns.gather(1, place)

@@ -1,8 +1,8 @@
 """What a search steps on, what it returns, and greedy search.
 
-A search knows no model. It is given a function ``step(tokens, state)`` that takes the newest
-token of every hypothesis and returns logits for the one after it, and a state that can be told
-which hypotheses go on. Shapes: B sentences, K hypotheses a sentence (beams), N = B*K rows with
+A search knows no model. It gets a function ``step(tokens, state)`` from the newest token of every
+hypothesis to the logits of the next, and a state whose ``select`` says which hypotheses continue.
+Shapes: B sentences, K hypotheses a sentence (beams), N = B*K rows with
 the hypotheses of a sentence adjacent, V entries of the vocabulary.
 """
 
@@ -32,12 +32,12 @@ class Hypothesis(NamedTuple):
 
 
 class State(Protocol):
-    """What a search asks of the memory behind a step function."""
+    """What a search asks of the cache behind a step function."""
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
-        """Let hypothesis n go on from old hypothesis ``rows[n]`` (N',).
+        """Let hypothesis n continue old hypothesis ``rows[n]`` (N',).
 
-        ``sentences`` (B',) are the present positions of those that go on, if some do not; their
+        ``sentences`` (B',) are the present positions of those that continue, if some do not; their
         hypotheses are what ``rows`` names.
         """
 
@@ -62,7 +62,7 @@ def greedy(
 
     Args:
         step: see :data:`Step`.
-        state: at the start of B = ``sentences`` hypotheses, one a sentence.
+        state: at the start of B = ``sentences`` hypotheses, one per sentence.
         sentences: B.
         max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
             ``</s>`` counted, at least 1. A hypothesis that reaches it is closed as it is.
