@@ -1,4 +1,4 @@
-"""Faults of a run that its user can mend, as one line; everything else stays a traceback."""
+"""Errors that end a run and that its user can fix, as one line; others keep their traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_MEMORY = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not e
 
 
 class RunFault(UserError):
-    """A fault that ends a training, with what its record keeps of it.
+    """An error that ends a training, with what its record keeps of it.
 
     Args:
         message: one line.
@@ -38,7 +38,7 @@ class RunFault(UserError):
 
 
 def explain(error: BaseException) -> UserError | None:
-    """What to tell the user of an exception; nothing where it is ours to mend.
+    """An exception as one line for the user; None where it is a bug of the suite.
 
     Args:
         error: whatever ended the run.
@@ -62,7 +62,7 @@ def explain(error: BaseException) -> UserError | None:
 
 
 def last_good_checkpoint(trainer: Trainer) -> Path | None:
-    """The newest checkpoint that the run has written; nothing if it has not got that far."""
+    """The newest checkpoint that the run has written; None if there is none yet."""
     folders = {
         Path(folder)
         for callback in trainer.checkpoint_callbacks
@@ -73,10 +73,10 @@ def last_good_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def how_to_go_on(checkpoint: Path | None) -> str:
-    """The end of a line that stops a training: where it can be taken up again."""
+    """The end of a line that stops a training: from where it can be resumed."""
     if checkpoint is None:
         return "no checkpoint had been written yet"
-    return f"the last good checkpoint is {checkpoint} (--ckpt_path takes it up)"
+    return f"the last good checkpoint is {checkpoint} (--ckpt_path resumes from it)"
 
 
 def _dead_worker(signal: str | None) -> UserError:

@@ -33,7 +33,7 @@ class LastCheckpoint(Checkpoint):
 
     The one before stays as ``previous.ckpt``. Where every epoch ends with a validation, and where
     there is none, it is written at the end of the epoch. A signal that asks for an end has it
-    written at the end of the batch in hand, in the midst of a step, an epoch or a validation. All
+    written at the end of the current batch, within a step, an epoch or a validation. All
     other callbacks have had their turn by then.
 
     Args:
@@ -52,7 +52,7 @@ class LastCheckpoint(Checkpoint):
         self._at_last_batch: dict[str, Any] = {}
         self._resumed: dict[str, Any] = {}
 
-    # Taking a run up
+    # Resuming
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -60,7 +60,7 @@ class LastCheckpoint(Checkpoint):
         self._resumed = checkpoint.get(_KEY, {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Curves go on from the checkpoint: what the lost part logged is logged again."""
+        """Cut the curves back to the checkpoint: what the lost part logged is logged again."""
         self._saved_step = -1
         self._ended, self._at_last_batch = False, {}
         for logger in _curves(trainer):
@@ -78,7 +78,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Complete any checkpoint of the run, whoever asked for it."""
+        """Complete any checkpoint of the run, whichever callback asked for it."""
         pl_module.log_steps()  # a line that is due belongs to the part before
         loops = checkpoint["loops"]
         if self._ended and self._at_last_batch:
@@ -99,7 +99,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         if _is_ending(trainer):
             # The loops count the epoch as done from here on, even in its midst: a run that is
-            # taken up with more steps would leave out the rest of it.
+            # resumed with more steps would leave out the rest of it.
             self._at_last_batch = trainer.fit_loop.state_dict()
             _complete(self._at_last_batch, due=False)
         elif self._asked_to_stop(trainer, at_log_lines=not pl_module.gradient_step.unfinished):

@@ -57,7 +57,7 @@ class StepGuard(Callback):
     """Ends a training with one line that names step, batch and the last good checkpoint.
 
     Raises:
-        RunFault: from the hooks below, and from whoever asks for weights that are not finite.
+        RunFault: from the hooks below, and where weights that are not finite are read.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class StepGuard(Callback):
         self._positions: list[tuple[int, DataPosition | None]] = []  # by step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have everybody who asks for weights ask for a check first: whoever saves them does."""
+        """Check before weights are read, as everything does that saves them."""
         self._begin()
         self._hook = pl_module.register_state_dict_pre_hook(
             lambda *_: self.check(trainer, pl_module)

@@ -41,7 +41,7 @@ class StoppedBySignal(SystemExit):
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"{name}: stopped after step {self.step:,}; --ckpt_path last goes on from there"
+        return f"{name}: stopped after step {self.step:,}; --ckpt_path last resumes from there"
 
 
 class StopSignals:

@@ -134,7 +134,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(long_run: Path) -> None:
     for number, moment in ((signal.SIGTERM, 21), (signal.SIGINT, 37), (signal.SIGUSR1, 95)):
         end = run(long_run, *fit, *words, moment=moment, act=partial(send, number))
         assert end.status == 128 + number, end.text
-        assert "--ckpt_path last goes on from there" in end.text
+        assert "--ckpt_path last resumes from there" in end.text
         assert "Traceback" not in end.text
         assert '"interrupted"' in (long_run / "runs/stopped/seed-3/run.json").read_text()
         words = ("--name", "stopped", "--ckpt_path", "last")

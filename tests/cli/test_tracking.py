@@ -57,6 +57,7 @@ def test_tensorboard_writes_into_the_runs_folder(tiny: Path, here: Path, qvbench
     assert sorted(entry.name for entry in here.iterdir()) == ["attention", "runs", "tiny.yaml"]
 
 
+@pytest.mark.integration
 def test_wandb_without_an_account_goes_offline(
     tiny: Path, here: Path, qvbench: Command, nobody: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,6 +102,7 @@ def values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+@pytest.mark.integration
 def test_wandb_has_what_runs_are_compared_by(
     tiny: Path, here: Path, qvbench: Command, nobody: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

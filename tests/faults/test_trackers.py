@@ -217,6 +217,7 @@ def real_fit(here: Path, *words: str, **environment: str) -> subprocess.Complete
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_a_server_that_never_answers(tiny: Path, here: Path, silent_server: str) -> None:
     """Catches a wait without end, by W&B itself, in opening a run and in leaving Python."""
     with_wandb(tiny)
@@ -236,6 +237,7 @@ def test_a_server_that_never_answers(tiny: Path, here: Path, silent_server: str)
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_a_service_that_is_killed(tiny: Path, here: Path) -> None:
     """Catches a training that W&B's own process takes with it."""
     with_wandb(tiny)

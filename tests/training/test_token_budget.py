@@ -46,9 +46,10 @@ def validations(name: str) -> list[int]:
     return [int(row[0]) for row in rows if row[4] == "val/accuracy"]
 
 
+@pytest.mark.slow
 def test_the_step_that_reaches_the_budget_is_the_last(tiny: Path, qvbench: Qvbench) -> None:
-    """A step too many or too few, an end within a step, no validation at the end, or two; other
-    callbacks of the config pushed out; one that starts counting again when it is taken up."""
+    """Catches a step too many or too few, an end within a step, no validation at the end, or two;
+    other callbacks of the config pushed out; a count that starts again when the run is resumed."""
     accumulated = ("--trainer.accumulate_grad_batches", "2")
     by_steps, _ = fit(qvbench, "steps", *accumulated, "--trainer.max_steps", "5")
     tokens = by_steps["target_tokens"]  # between two lines of the log
@@ -71,10 +72,11 @@ def test_the_step_that_reaches_the_budget_is_the_last(tiny: Path, qvbench: Qvben
         assert torch.equal(value, again["state_dict"][key]), key
 
 
+@pytest.mark.slow
 def test_the_count_is_read_seldom_and_never_late(
     tiny: Path, qvbench: Qvbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU that is waited for after every step; a bound that lets the budget slip by."""
+    """Catches a GPU that is waited for after every step; a bound that lets the budget slip by."""
     reads: list[int] = []
     count = TranslationTask.tokens_seen_now
 
@@ -112,5 +114,6 @@ def test_a_schedule_ends_with_the_training(tiny: Path, qvbench: Qvbench) -> None
 
 
 def test_no_tokens_are_no_budget() -> None:
+    """Catches a run that ends before its first step."""
     with pytest.raises(UserError, match="at least 1, got 0"):
         TokenBudget(0)
