@@ -22,7 +22,7 @@ from qvbench.report.statistics import (
     table_of_tests,
 )
 from qvbench.runs.identity import difference
-from qvbench.runs.metric import Metric
+from qvbench.runs.record import Metric
 
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 COUNTED = "val/accuracy"

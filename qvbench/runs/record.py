@@ -1,4 +1,4 @@
-"""``run.json``, the record of a run: reading, writing, and what its environment adds to it."""
+"""``run.json``, the record of a run: reading, writing, its metrics and its sweep."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qvbench.runs.atomic_file import write_text
 from qvbench.runs.folder import RECORD
 
 SWEEP_VARIABLE = "QVBENCH_SWEEP"
 """Environment variable in which a sweep names suite and variant, as JSON."""
+
+
+class Metric(NamedTuple):
+    """A metric by its name in curves and records.
+
+    Attributes:
+        name: such as ``val/accuracy``.
+        label: what people read, such as "validation accuracy".
+        unit: such as "%"; empty for none.
+        higher_is_better: the direction in which to compare.
+    """
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from qvbench.errors import UserError
 from qvbench.metrics.accuracy import TokenMeans
 from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
-from qvbench.runs.metric import Metric
+from qvbench.runs.record import Metric
 from qvbench.tasks.checkpoint import check_same_model, gather, random_states, restore_random_state
 from qvbench.tasks.gradient_step import GradientStep
 from qvbench.tasks.step_log import StepLog, loss_scale

@@ -191,10 +191,16 @@ def test_a_fragment_is_its_content(tmp_path: Path) -> None:
     assert inline == of("--model.attention", str(fragment)) != of()
 
 
-def test_published_runs_are_still_those_of_their_suite(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("grammar/table4", "grammar_table4"), ("multi30k/table4", "multi30k_table4")],
+)
+def test_published_runs_are_still_those_of_their_suite(
+    folder: str, name: str, tmp_path: Path
+) -> None:
     """Catches a change after which no suite finds what was trained for it before."""
-    results = Path(__file__).parents[2] / "results" / "grammar" / "table4" / "runs"
-    suite = read_suite(find_suite("grammar_table4"))
+    results = Path(__file__).parents[2] / "results" / folder / "runs"
+    suite = read_suite(find_suite(name))
     planned = {run.identity for run in plan(suite, tmp_path, resolve)}
     kept = {identity(yaml.safe_load(file.read_text())) for file in results.glob("*.yaml")}
     assert kept == planned
