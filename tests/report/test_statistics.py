@@ -211,7 +211,7 @@ def test_crossed_intervals_hold_the_truth(
     random = np.random.default_rng(seeds)
     sentences, truth, held = 100, 60.0, []
     tokens = np.full(sentences, 100.0)
-    for _ in range(1000):
+    for _ in range(600):
         correct = (
             truth
             + of_seed * random.normal(size=(seeds, 1))
@@ -234,7 +234,7 @@ def test_crossed_intervals_of_differences_hold_the_truth() -> None:
     seeds, sentences, gap = 5, 100, 0.5
     random = np.random.default_rng(seeds)
     held, reach = [], []
-    for _ in range(600):
+    for _ in range(400):
         tokens = random.integers(500, 4000, sentences)
         shared = 60 + 10 * random.normal(size=sentences) + random.normal(size=(seeds, 1))
         own = 4 * random.normal(size=(2, seeds, sentences))
