@@ -151,7 +151,8 @@ def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
         page = (sweeps.folder / output / "README.md").read_text(encoding="utf-8")
         assert page.startswith("# Others")
         assert "Baseline: Q = K = V" in page
-        assert "±0.3 %" in page
+        kept = [json.loads(f.read_text()) for f in (sweeps.folder / output).glob("runs/*.json")]
+        assert {record["sweep"]["margin"] for record in kept} == {0.3}
         assert "qvbench report --suite others.yaml" in page
 
 
