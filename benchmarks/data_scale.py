@@ -30,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qvbench.runs.provenance import git_revision
+from qvbench.runs.record import git_revision
 
 GIB = 1 << 30
 MEAN_WORDS = 29.0  # per side

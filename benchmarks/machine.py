@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import ROOT
-from qvbench.runs.provenance import git_revision, versions
+from qvbench.runs.record import git_revision, versions
 from qvbench.training.hardware import describe_hardware
 
 PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}

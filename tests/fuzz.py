@@ -23,7 +23,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from qvbench.runs import provenance
+from qvbench.runs import record
 from tests.fuzz_targets import TARGETS, Target
 
 
@@ -87,7 +87,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     given_words = parser.parse_args(words)
-    commit = provenance.git_revision()
+    commit = record.git_revision()
     before = _read(given_words.output)
     outcomes = {name: Outcome() for name in TARGETS}
     start, number, summary = time.monotonic(), given_words.seed, {}

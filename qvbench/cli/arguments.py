@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 from qvbench.errors import UserError
+from qvbench.sweep.suite import Settings
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -36,3 +38,40 @@ def option_values(words: list[str], *options: str) -> list[str]:
         if name in options:
             values += [value] if equals else words[place + 1 : place + 2]
     return values
+
+
+RESERVED = {
+    "config": "name it in the suite file",
+    "c": "name it in the suite file",
+    "seed_everything": "use --seeds",
+    "name": "the variants name the runs",
+    "ckpt_path": "a sweep resumes its own runs",
+    "trainer.default_root_dir": "use --output",
+}
+"""Options of ``fit`` that are the sweep's to set, and what to do instead."""
+
+
+def part_overrides(args: Sequence[str]) -> tuple[list[str], Settings]:
+    """A command line without the options of ``fit`` for all runs, and these.
+
+    They are those with a dot in their name, and ``--dry_pass``.
+
+    Raises:
+        UserError: an option lacks its value, or is the sweep's own to set.
+    """
+    own: list[str] = []
+    overrides: list[tuple[str, str]] = []
+    rest = iter(args)
+    for arg in rest:
+        name, equals, value = arg.partition("=")
+        key = name.lstrip("-")
+        if arg.startswith("-") and key in RESERVED:
+            raise UserError(f"{name}: cannot be given to a sweep; {RESERVED[key]}")
+        if not arg.startswith("--") or ("." not in key and key != "dry_pass"):
+            own.append(arg)
+            continue
+        found = value if equals else next(rest, "--")
+        if found.startswith("--"):  # the next option
+            raise UserError(f"{name}: needs a value")
+        overrides.append((key, found))
+    return own, tuple(overrides)

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from qvbench.cli.arguments import ArgumentParser
+from qvbench.cli.arguments import ArgumentParser, part_overrides
 from qvbench.errors import UserError
 from qvbench.report.bleu import bleu_rows, read_tests, write_tests
 from qvbench.report.comparison import Comparison, Options, compare
@@ -15,7 +15,6 @@ from qvbench.report.page import Page, draw_figures, markdown_page
 from qvbench.report.runs import OPTIONS, Run, gather, load, runs_of_suite, with_profile
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table
-from qvbench.sweep.plan import part_overrides
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 

@@ -13,13 +13,11 @@ from typing import Any
 
 import yaml
 
-from qvbench.cli.arguments import ArgumentParser
+from qvbench.cli.arguments import ArgumentParser, part_overrides
 from qvbench.config_files import read_yaml
 from qvbench.errors import UserError
-from qvbench.sweep.launch import exit_on, last_lines, runs_elsewhere
-from qvbench.sweep.launchers import LAUNCHERS
-from qvbench.sweep.plan import PlannedRun, part_overrides, plan
-from qvbench.sweep.progress import format_left, relative_to_here, say, seconds_left
+from qvbench.sweep.launch import LAUNCHERS, exit_on, runs_elsewhere, say, time_left
+from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import find_suite, read_suite
 
 
@@ -85,8 +83,7 @@ def _parser() -> ArgumentParser:
         "--resources",
         default="{}",
         metavar="YAML",
-        help="of one run, in the launcher's terms: '{num_cpus: 2, num_gpus: 1}' for ray, "
-        "'{time: 240, gpus_per_node: 1}' for slurm; or a file",
+        help="of one run, as sbatch has them: '{time: 240, gpus_per_node: 1}'; or a file of YAML",
     )
     parser.add_argument("--dry_run", action="store_true", help="print the plan and run nothing")
     return parser
@@ -97,7 +94,7 @@ def _show(runs: list[PlannedRun]) -> None:
     for run in runs:
         print(f"{_state(run):9} {run.id}\n          qvbench {shlex.join(run.args)}")
     finished = sum(run.is_finished for run in runs)
-    print(f"{len(runs)} runs, {finished} of them finished; {format_left(seconds_left(runs))}")
+    print(f"{len(runs)} runs, {finished} of them finished; {time_left(runs)}")
 
 
 def _state(run: PlannedRun) -> str:
@@ -113,10 +110,9 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
     left = [run for run in runs if not run.is_finished]
     failed = [run for run in left if not runs_elsewhere(run)]
     for run in failed:
-        outcome = run.outcome()
-        how = "has no outcome" if outcome is None else _ending(outcome.status)
-        say(f"\n{run.id}: {how}; the end of {relative_to_here(run.log)}:")
-        for line in last_lines(run.log):
+        log = run.beside(".log")
+        say(f"\n{run.id}: {_ending(run.outcome())}; the end of {relative_to_here(log)}:")
+        for line in last_lines(log):
             say(f"  {line}")
     done = len(runs) - len(left)
     counts = [f"{done} of {len(runs)} runs finished"]
@@ -138,7 +134,20 @@ def _report_command(runs: list[PlannedRun], options: Namespace) -> str:
     return f"qvbench report {shlex.join([*args, '--output', f'results/{runs[0].suite.name}'])}"
 
 
-def _ending(status: int) -> str:
+def last_lines(log: Path, count: int = 5) -> list[str]:
+    """The last lines of a log that are not empty."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+
+def relative_to_here(path: Path) -> Path:
+    """A path as people write it: from here, if it lies here."""
+    here = Path.cwd()
+    return path.relative_to(here) if here in path.parents else path
+
+
+def _ending(outcome: dict[str, Any]) -> str:
+    status = outcome.get("status", 0)
     if status < 0:
         return f"ended by signal {-status}"
     return f"failed with status {status}" if status else "did not come to its end"

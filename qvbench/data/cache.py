@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qvbench.errors import UserError
-from qvbench.runs.atomic_file import replacing
+from qvbench.runs.folder import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -1,36 +1,31 @@
-"""The folder of a run: ``runs/<config>/seed-<n>/``, a new one for every run, and its file names.
-
-config.yaml               resolved config
-run.json                  record: what was run, on what, how it ended
-curves.csv                every measurement
-sentences.npz             what each validation sentence added to the scores
-test-translations.txt     test set as translated, a line per sentence
-test-references.txt
-predictions-<set>.txt     of ``qvbench predict``
-checkpoints/last.ckpt     the newest; previous.ckpt is the one before
-"""
+"""The folder of a run, ``runs/<config>/seed-<n>/``, a new one for every run, and its files."""
 
 from __future__ import annotations
 
-import tempfile
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from qvbench.errors import UserError
 
 RUNS = "runs"
-RECORD = "run.json"
-CONFIG = "config.yaml"
-CURVES = "curves.csv"
-SENTENCES = "sentences.npz"
-TRANSLATIONS = "test-translations.txt"
+CONFIG = "config.yaml"  # resolved
+RECORD = "run.json"  # what was run, on what, how it ended
+CURVES = "curves.csv"  # every measurement
+SENTENCES = "sentences.npz"  # what each validation sentence added to the scores
+TRANSLATIONS = "test-translations.txt"  # test set as translated, a line per sentence
 REFERENCES = "test-references.txt"
 CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
+LAST = "last.ckpt"  # the newest checkpoint
+PREVIOUS = "previous.ckpt"  # the one before
+PARTIAL = ".partial"  # ending of a file that is not complete yet
 
 
 def predictions(test_set: str) -> str:
-    """Name of the file with the translations of a test set."""
+    """Name of the file with what ``qvbench predict`` made of a test set."""
     return f"predictions-{test_set}.txt"
 
 
@@ -45,7 +40,7 @@ def checked_name(name: str) -> str:
     Raises:
         UserError: it is not the name of one folder.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise UserError(f"--name {name!r}: not the name of a folder; give letters, digits, - and _")
     return name
 
@@ -56,29 +51,25 @@ def create_folder(base: Path, group: str, seed: int) -> Path:
     Raises:
         UserError: the folder cannot be made.
     """
-    number = 1
-    while True:
-        name = f"seed-{seed}" if number == 1 else f"seed-{seed}-{number}"
-        folder = base / RUNS / group / name
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise UserError(
-                f"{folder}: cannot make the run's folder ({error.strerror}); "
-                "choose another place with --trainer.default_root_dir"
-            ) from error
-        else:
-            return folder
+    folder = base / RUNS / group / f"seed-{seed}"
+    numbered = (folder.with_name(f"seed-{seed}-{number}") for number in count(2))
+    try:
+        while True:
+            with suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+            folder = next(numbered)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot make the run's folder ({error.strerror}); "
+            "choose another place with --trainer.default_root_dir"
+        ) from error
 
 
 def folder_of(checkpoint: Path) -> Path | None:
     """The folder of the run that wrote a checkpoint, if it still lies there."""
-    for folder in list(checkpoint.resolve().parents)[:2]:
-        if (folder / RECORD).is_file():
-            return folder
-    return None
+    parents = list(checkpoint.resolve().parents)[:2]
+    return next((folder for folder in parents if (folder / RECORD).is_file()), None)
 
 
 def check_writable(folder: Path) -> None:
@@ -87,11 +78,50 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: it does not.
     """
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"0")
-    except OSError as error:
+    if not os.access(folder, os.W_OK):
         raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); make the folder writable, or copy "
-            "it elsewhere and give that checkpoint's path"
-        ) from error
+            f"{folder}: cannot be written; make the folder writable, or copy it elsewhere and give "
+            "that checkpoint's path"
+        )
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """Open a file whose content replaces another's at the end, whole and on the disk.
+
+    It is written under another name beside it. Whatever goes wrong, the old file stays as it was
+    and nothing is left beside it; after a crash, or with the power gone, the name stands for the
+    old content or the new. A process killed on the way leaves the unfinished file, which the next
+    writer overwrites; there is one writer at a time.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = file.with_name(file.name + PARTIAL)
+    try:
+        with partial.open("wb") as opened:
+            yield opened
+            sync(opened)
+        partial.replace(file)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    with suppress(OSError):  # where the system cannot have names of files on the disk
+        descriptor = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Replace a text file as :func:`replacing` does."""
+    with replacing(file) as opened:
+        opened.write(text.encode())
+
+
+def sync(opened: BinaryIO) -> None:
+    """Have all that was written to an open file on the disk."""
+    opened.flush()
+    os.fsync(opened.fileno())

@@ -1,19 +1,25 @@
-"""``run.json``, the record of a run: reading, writing, its metrics and its sweep."""
+"""``run.json``, the record of a run: reading, writing, its metrics, its sweep and its code."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qvbench.runs.atomic_file import write_text
-from qvbench.runs.folder import RECORD
+import qvbench
+from qvbench.runs.folder import RECORD, write_text
 
 SWEEP_VARIABLE = "QVBENCH_SWEEP"
 """Environment variable in which a sweep names suite and variant, as JSON."""
+
+PACKAGES = "torch lightning torchmetrics sacrebleu wandb jsonargparse tokenizers sacremoses numpy"
 
 
 class Metric(NamedTuple):
@@ -60,3 +66,33 @@ def sweep_labels() -> dict[str, str]:
 def now() -> str:
     """This moment as records have it: ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def git_revision() -> str:
+    """The commit of the checkout that the package runs from, ``+dirty`` if files differ from it.
+
+    Pages and results do not count: they change no run, and what makes them writes them. Empty
+    where the package is installed: a repository that merely contains the environment (``.venv`` in
+    a user's project) says nothing about this code.
+    """
+    package = Path(qvbench.__file__).resolve().parent
+    if not _git(package, "ls-files", "__init__.py"):
+        return ""
+    files = ("--", ":(top)", ":(top,exclude)docs", ":(top,exclude)results")
+    changed = _git(package, "status", "--porcelain", "--untracked-files=no", *files)
+    return _git(package, "rev-parse", "HEAD") + ("+dirty" if changed else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and those that determine a result."""
+    known = {"python": platform.python_version(), "qvbench": qvbench.__version__}
+    return known | {package: version(package) for package in PACKAGES.split()}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git answers; empty if it fails or is not installed."""
+    command = ["git", "-C", str(folder), *arguments]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""

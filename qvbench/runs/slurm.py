@@ -17,8 +17,7 @@ def slurm_job(environment: Mapping[str, str] = os.environ) -> str:
     """
     if environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return ""
-    array = environment.get("SLURM_ARRAY_JOB_ID")
-    if array:
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
     return environment.get("SLURM_JOB_ID", "")
 
@@ -30,11 +29,11 @@ def was_requeued(environment: Mapping[str, str] = os.environ) -> bool:
 
 def requeue(job: str) -> None:
     """Have Slurm start a job again; that it cannot is logged, and no error of the run."""
-    status, answer = _ask("scontrol", "requeue", job)
-    if status != 0:
-        log.warning("Slurm job %s could not be requeued (%s); submit it again", job, answer)
-    else:
+    done, answer = _ask("scontrol", "requeue", job)
+    if done:
         log.info("Slurm job %s is requeued", job)
+    else:
+        log.warning("Slurm job %s could not be requeued (%s); submit it again", job, answer)
 
 
 def is_alive(job: str) -> bool:
@@ -42,14 +41,16 @@ def is_alive(job: str) -> bool:
 
     Where Slurm gives no answer it may: better a run that waits than one that is run twice.
     """
-    status, answer = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T")
-    return bool(answer) if status == 0 else "Invalid job id" not in answer
+    done, answer = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T")
+    return answer != "" if done else "Invalid job id" not in answer
 
 
-def _ask(*command: str) -> tuple[int | None, str]:
-    """Exit status and answer of a command of Slurm's; None and why if it cannot be asked."""
+def _ask(*command: str) -> tuple[bool, str]:
+    """Whether a command of Slurm's succeeded, and its answer; else why it did not."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return True, done.stdout.strip()
+    except subprocess.CalledProcessError as error:
+        return False, str(error.stderr).strip()
     except (OSError, subprocess.TimeoutExpired) as error:
-        return None, str(error)
-    return done.returncode, (done.stderr if done.returncode else done.stdout).strip()
+        return False, str(error)

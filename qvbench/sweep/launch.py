@@ -1,33 +1,165 @@
-"""Running one planned run in a process of its own, locked against every other sweep.
+"""Executing planned runs: each in a process of its own, here or as a Slurm job, each once.
 
-A file's lock holds for the processes of one machine and no further. Where runs are executed on
-others, the process that handed them out holds their locks as long as it waits (Ray), or Slurm is
-asked if the job lives to which a run was given.
+A launcher is a function of the planned runs and of the resources of one run. It has everything
+executed that is not finished and not running elsewhere.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from statistics import fmean
+from typing import Any, TextIO
 
 from qvbench.errors import UserError
-from qvbench.runs.atomic_file import PARTIAL, write_text
-from qvbench.runs.folder import CONFIG, CURVES
+from qvbench.runs.folder import CONFIG, CURVES, PARTIAL, write_text
 from qvbench.runs.record import SWEEP_VARIABLE
 from qvbench.runs.slurm import is_alive, slurm_job
-from qvbench.sweep.plan import Outcome, PlannedRun
+from qvbench.sweep.plan import PlannedRun
 
+Resources = Mapping[str, Any]
+
+POLL = 1.0  # seconds between two looks at runs that are running elsewhere
 PATIENCE = 60.0  # seconds that a run has to end by itself when its sweep is ended
+SIGNAL_DELAY = 120  # seconds before the end of a Slurm job's time at which it gets SIGUSR1
+LOCK_PATIENCE = 60.0  # seconds that a job waits for the sweep that submitted it to unlock its run
+
+
+def local(runs: list[PlannedRun], resources: Resources) -> None:
+    """One run after another on this machine; sweeps beside it share the work.
+
+    Returns when none of the runs is running anywhere.
+
+    Raises:
+        UserError: resources are given.
+    """
+    if resources:
+        raise UserError("--resources: the local launcher gives each run the whole machine")
+    started = time.time()
+    waiting = [run for run in runs if not run.is_finished]
+    while waiting:
+        elsewhere = []
+        for run in waiting:
+            with locked(run) as lock:
+                if lock is None:
+                    elsewhere.append(run)
+                elif not run.is_finished and not run.failed_since(started):
+                    place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
+                    how = "resumed from its last checkpoint" if run.is_resumable else "started"
+                    say(f"{place}: {how}; {time_left(runs, started)}")
+                    execute(run, lock)
+                    say(f"{place}: {_result(run)}, {_clock(run.seconds)}")
+        if len(elsewhere) == len(waiting):
+            time.sleep(POLL)
+        elif elsewhere:
+            say(f"{len(elsewhere)} running elsewhere: {', '.join(run.id for run in elsewhere)}")
+        waiting = elsewhere
+
+
+def slurm(runs: list[PlannedRun], resources: Resources) -> None:
+    """An array of Slurm jobs; resources are sbatch's, by submitit's names.
+
+    Returns when the jobs are submitted. A run belongs to its job as long as Slurm knows that job.
+    Before its time is up, a job gets SIGUSR1, the run writes a checkpoint and has the job requeued,
+    which resumes it.
+
+    Raises:
+        UserError: submitit is not installed, or it or Slurm does not take the resources.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("--launcher slurm: not installed; pip install 'qvbench[slurm]'") from error
+    extra = {"signal": f"USR1@{SIGNAL_DELAY}", "requeue": True}
+    extra |= resources.get("additional_parameters") or {}
+    parameters = {"job_name": runs[0].suite.name, **resources, "additional_parameters": extra}
+    with ExitStack() as locks:
+        left = [run for run in runs if not run.is_finished]
+        free = [run for run in left if locks.enter_context(locked(run)) is not None]
+        if not free:
+            return
+        try:
+            executor = submitit.SlurmExecutor(folder=runs[0].output / "sweeps" / "slurm")
+            executor.update_parameters(**parameters)
+            jobs = executor.map_array(run_in_job, free)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"--launcher slurm: {' '.join(str(error).split())}") from error
+        for run, job in zip(free, jobs, strict=True):
+            run.beside(".job").write_text(f"{job.job_id}\n")
+    say(
+        f"{len(jobs)} runs submitted as Slurm job {jobs[0].job_id.partition('_')[0]}; the same "
+        "command with --dry_run shows how far they are, and without it submits again what failed"
+    )
+
+
+def run_in_job(run: PlannedRun) -> None:
+    """In a job: run it unless it is finished, and forget the job when the run has ended."""
+    exit_on(signal.SIGUSR1, signal.SIGTERM)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while time.monotonic() < deadline:
+        with locked(run) as lock:
+            if lock is not None:
+                if not run.is_finished:
+                    execute(run, lock)
+                run.beside(".job").unlink(missing_ok=True)
+                return
+        time.sleep(POLL)
+
+
+LAUNCHERS: dict[str, Callable[[list[PlannedRun], Resources], None]] = {
+    "local": local,
+    "slurm": slurm,
+}
+
+
+def say(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def time_left(runs: Sequence[PlannedRun], started: float = math.inf) -> str:
+    """How long it takes until all runs are finished, shared among those that are running.
+
+    A run takes what the finished ones of its variant took on average, else all finished ones.
+
+    Args:
+        runs: of the suite.
+        started: those that failed after this moment (seconds since the epoch) are not left.
+    """
+    took = [(run.group, run.seconds) for run in runs if run.is_finished]
+    left = [run for run in runs if not run.is_finished and not run.failed_since(started)]
+    if left and not took:
+        return "time left unknown"
+    every = [seconds for _, seconds in took]
+    total = sum(fmean([s for group, s in took if group == run.group] or every) for run in left)
+    return f"about {_clock(total / max(1, sum(map(runs_elsewhere, left))))} left"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _result(run: PlannedRun) -> str:
+    """Its primary metric, if it is finished and has one."""
+    record = run.record()
+    metric = record.get("primary_metric") or {}
+    value = record.get("metrics", {}).get(metric.get("name"))
+    if not run.is_finished or value is None:
+        return "finished" if run.is_finished else "FAILED"
+    return f"{metric['label']} {value:.2f} {metric['unit']}".rstrip()
+
+
+# One run
 
 
 @contextmanager
@@ -41,66 +173,54 @@ def locked(run: PlannedRun) -> Iterator[int | None]:
     Raises:
         UserError: the lock's file cannot be written.
     """
-    file = run.log.with_suffix(".lock")
+    file = run.beside(".lock")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        opened = file.open("a")
     except OSError as error:
         raise UserError(
             f"{file}: cannot be written ({error.strerror}); choose another --output"
         ) from error
-    try:
-        yield descriptor if _lock(descriptor) and not _job_of(run) else None
-    finally:
-        os.close(descriptor)
+    with opened:
+        yield opened.fileno() if _lock(opened) and not _is_of_job(run) else None
 
 
 def runs_elsewhere(run: PlannedRun) -> bool:
     """Whether some sweep or Slurm job has the run, without creating its lock."""
-    file = run.log.with_suffix(".lock")
+    file = run.beside(".lock")
     if not file.exists():
         return False
     with file.open() as opened:
-        return not _lock(opened.fileno()) or bool(_job_of(run))
+        return not _lock(opened) or _is_of_job(run)
 
 
-def job_file(run: PlannedRun) -> Path:
-    """The file with the number of the Slurm job to which the run was given."""
-    return run.log.with_suffix(".job")
-
-
-def execute(
-    run: PlannedRun, lock: int | None, tick: Callable[[float], None] = lambda seconds: None
-) -> Outcome:
+def execute(run: PlannedRun, lock: int) -> None:
     """Run it, from its last checkpoint if it was cut off, and write down how it ended.
 
     Args:
         run: locked before.
-        lock: the descriptor of its lock, unless the lock is held on another machine.
-        tick: called every second with the seconds since the start.
+        lock: the descriptor of its lock.
     """
     make_room(run)
-    run.log.parent.mkdir(parents=True, exist_ok=True)
     labels = {"suite": run.suite.name, "variant": run.variant.name}
-    started = time.monotonic()
-    with run.log.open("wb") as log:
+    started = time.time()
+    with run.beside(".log").open("wb") as log:
         child = subprocess.Popen(
             run.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {SWEEP_VARIABLE: json.dumps(labels)},
-            pass_fds=() if lock is None else (lock,),
+            pass_fds=(lock,),
         )
         try:
-            while (status := _status(child)) is None:
-                tick(time.monotonic() - started)
+            status = child.wait()
         except BaseException as end:
             _end(child, end)
             raise
-    outcome = Outcome(run.identity, status, round(time.monotonic() - started, 2), time.time())
-    write_text(run.log.with_suffix(".json"), json.dumps(outcome._asdict()) + "\n")
-    return outcome
+    ended, seconds = time.time(), round(time.time() - started, 2)
+    outcome = {"identity": run.identity, "status": status, "seconds": seconds, "ended": ended}
+    write_text(run.beside(".json"), json.dumps(outcome) + "\n")
 
 
 def make_room(run: PlannedRun) -> None:
@@ -111,9 +231,8 @@ def make_room(run: PlannedRun) -> None:
     """
     if not run.folder.exists() or run.is_resumable:
         return
-    early = {CONFIG, CURVES}  # written before the record
-    names = (file.name for file in run.folder.iterdir() if not file.name.endswith(PARTIAL))
-    strange = sorted(name for name in names if name not in early)
+    names = {file.name for file in run.folder.iterdir() if not file.name.endswith(PARTIAL)}
+    strange = sorted(names - {CONFIG, CURVES})  # these two are written before the record
     if strange and run.record().get("identity") != run.identity:
         raise UserError(
             f"{run.folder}: holds {strange[0]}, which is not of this run; move it or choose "
@@ -122,53 +241,36 @@ def make_room(run: PlannedRun) -> None:
     shutil.rmtree(run.folder)
 
 
-def last_lines(log: Path, count: int = 5) -> list[str]:
-    """The last lines of a log that are not empty."""
-    if not log.is_file():
-        return []
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.rstrip() for line in lines if line.strip()][-count:]
-
-
 def exit_on(*signals: int) -> None:
     """Let signals end this process as an exception, so that the run that it waits for is ended."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)  # as shells have it
-
     for number in signals:
-        signal.signal(number, leave)
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))  # as shells have it
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(file: TextIO) -> bool:
     """Take a file's lock, unless another process has it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _job_of(run: PlannedRun) -> str:
-    """The Slurm job, other than this one, that has the run; empty if none has."""
-    file = job_file(run)
+def _is_of_job(run: PlannedRun) -> bool:
+    """Whether a Slurm job, other than this one, has the run.
+
+    A file's lock need not hold between machines, so between them it is Slurm that is asked.
+    """
+    file = run.beside(".job")
     job = file.read_text().strip() if file.is_file() else ""
-    return job if job and job != slurm_job() and is_alive(job) else ""
-
-
-def _status(child: subprocess.Popen[bytes]) -> int | None:
-    """How it ended, if it does within a second."""
-    try:
-        return child.wait(1.0)
-    except subprocess.TimeoutExpired:
-        return None
+    return bool(job) and job != slurm_job() and is_alive(job)
 
 
 def _end(child: subprocess.Popen[bytes], end: BaseException) -> None:
     """End a run whose sweep is ended, by the same signal: SIGUSR1 has it requeue its Slurm job."""
-    status = end.code if isinstance(end, SystemExit) else None
+    status: Any = getattr(end, "code", None)
     known = isinstance(status, int) and status > 128
-    child.send_signal(int(status or 0) - 128 if known else signal.SIGTERM)
+    child.send_signal(status - 128 if known else signal.SIGTERM)
     try:
         child.wait(PATIENCE)
     except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import CHECKPOINTS, RECORD, RUNS
@@ -15,37 +15,11 @@ from qvbench.runs.identity import identity
 from qvbench.runs.record import read_json
 from qvbench.sweep.suite import Settings, Suite, Variant
 
-RESERVED = {
-    "config": "name it in the suite file",
-    "c": "name it in the suite file",
-    "seed_everything": "use --seeds",
-    "name": "the variants name the runs",
-    "ckpt_path": "a sweep resumes its own runs",
-    "trainer.default_root_dir": "use --output",
-}
-"""Options of ``fit`` that are the sweep's to set, and what to do instead."""
-
 IDENTITY_DIGITS = 8
 """Of an identity in the name of a folder."""
 
 Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
-
-
-class Outcome(NamedTuple):
-    """How the last try of a run ended, as its sweep wrote it down.
-
-    Attributes:
-        identity: of what was tried.
-        status: exit status of the process; negative for the signal that ended it.
-        seconds: wall time from start to exit, preparation included.
-        ended: time of the end, seconds since the epoch.
-    """
-
-    identity: str
-    status: int
-    seconds: float
-    ended: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +46,6 @@ class PlannedRun:
 
     @cached_property
     def identity(self) -> str:
-        """Of what is run; all seeds have the same."""
         return identity(self.resolved)
 
     @property
@@ -83,10 +56,9 @@ class PlannedRun:
     def folder(self) -> Path:
         return self.output / RUNS / self.id
 
-    @property
-    def log(self) -> Path:
-        """What the run prints; beside it lie its lock and its outcome."""
-        return self.output / "sweeps" / f"{self.id}.log"
+    def beside(self, suffix: str) -> Path:
+        """A file of the sweep for this run: its log, lock, outcome, Slurm job."""
+        return self.output / "sweeps" / f"{self.id}{suffix}"
 
     @property
     def args(self) -> list[str]:
@@ -119,15 +91,23 @@ class PlannedRun:
         begun = self._status() in ("running", "interrupted")
         return begun and any(self.folder.glob(f"{CHECKPOINTS}/last*.ckpt"))
 
-    def outcome(self) -> Outcome | None:
-        """How the last try of exactly this ended."""
-        content = read_json(self.log.with_suffix(".json"))
-        return Outcome(**content) if content.get("identity") == self.identity else None
+    def outcome(self) -> dict[str, Any]:
+        """How the last try of exactly this ended, as its sweep wrote it down; empty if none did.
+
+        Exit ``status`` of the process (negative for the signal that ended it), ``seconds`` from
+        start to exit, and ``ended``, the time of the end in seconds since the epoch.
+        """
+        content = read_json(self.beside(".json"))
+        return content if content.get("identity") == self.identity else {}
 
     def failed_since(self, moment: float) -> bool:
         """Whether a sweep, this or one beside it, has seen it fail after a moment."""
-        outcome = self.outcome()
-        return outcome is not None and outcome.ended >= moment and not self.is_finished
+        return self.outcome().get("ended", -1.0) >= moment and not self.is_finished
+
+    @property
+    def seconds(self) -> float:
+        """All tries by the record; with start and preparation where there was one alone."""
+        return max(self.record().get("wall_seconds", 0.0), self.outcome().get("seconds", 0.0))
 
     def _status(self) -> str:
         record = self.record()
@@ -144,13 +124,7 @@ def plan(
 ) -> list[PlannedRun]:
     """All runs, seed by seed over the variants, so that an interrupted sweep still compares.
 
-    Args:
-        suite: to run.
-        output: folder for the runs.
-        resolve: makes a resolved config.
-        only: variants; all if None.
-        seeds: instead of the suite's.
-        overrides: settings for all runs.
+    Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.
@@ -159,17 +133,15 @@ def plan(
     if unknown:
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
-    chosen = [
-        (variant, resolve_variant(suite, variant, overrides, resolve))
-        for variant in suite.variants.values()
-        if only is None or variant.name in only
-    ]
+    chosen = []
+    for variant in suite.variants.values():
+        if only is None or variant.name in only:
+            config = resolve_variant(suite, variant, overrides, resolve)
+            chosen.append((variant, config, _group(variant, config, output / RUNS)))
     return [
-        PlannedRun(
-            suite, variant, seed, overrides, output, config, _group(variant, config, output / RUNS)
-        )
+        PlannedRun(suite, variant, seed, overrides, output, config, group)
         for seed in dict.fromkeys(suite.seeds if seeds is None else seeds)
-        for variant, config in chosen
+        for variant, config, group in chosen
     ]
 
 
@@ -193,29 +165,3 @@ def _group(variant: Variant, config: dict[str, Any], runs: Path) -> str:
     own = f"{variant.name}-{digits}"
     others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
     return own if own in others or not others else others[0]
-
-
-def part_overrides(args: Sequence[str]) -> tuple[list[str], Settings]:
-    """A command line without the options of ``fit`` for all runs, and these.
-
-    They are those with a dot in their name, and ``--dry_pass``.
-
-    Raises:
-        UserError: an option lacks its value, or is the sweep's own to set.
-    """
-    own: list[str] = []
-    overrides: list[tuple[str, str]] = []
-    rest = iter(args)
-    for arg in rest:
-        name, equals, value = arg.partition("=")
-        key = name.lstrip("-")
-        if arg.startswith("-") and key in RESERVED:
-            raise UserError(f"{name}: cannot be given to a sweep; {RESERVED[key]}")
-        if not arg.startswith("--") or ("." not in key and key != "dry_pass"):
-            own.append(arg)
-            continue
-        found = value if equals else next(rest, "--")
-        if found.startswith("--"):  # the next option
-            raise UserError(f"{name}: needs a value")
-        overrides.append((key, found))
-    return own, tuple(overrides)

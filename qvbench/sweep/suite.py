@@ -1,21 +1,7 @@
 """Suite files: which configs are compared, over which seeds, against which baseline.
 
-    # One line that `qvbench list` shows.
-    title: Heading of the report
-    base: tiny/qkv.yaml                     # config that the variants start from
-    seeds: [1, 2, 3]
-    baseline: qkv                           # variant that the others are compared with
-    budget: {steps: 800}                    # of all variants; or target_tokens, or minutes
-    margin: 0.1                             # points within which two variants are equivalent
-    settings:                               # of all variants; nested, or keys with dots
-      model.schedule: schedule/tiny.yaml
-    variants:
-      qkv: {}                               # the base as it is
-      gqa: {model.attention: attention/gqa.yaml}
-      qv: {config: tiny/qv.yaml}            # another config instead of the base
-
-A value that ends in ``.yaml`` is a fragment: a file beside the suite file, else one that ships
-with the package. So are configs.
+``docs/suites.md`` shows one. A value that ends in ``.yaml`` is a fragment: a file beside the suite
+file, else one that ships with the package. So are configs.
 """
 
 from __future__ import annotations
@@ -23,30 +9,22 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qvbench.config_files import find_config, read_yaml, shipped_folder, shipped_suites
+from qvbench import config_files
 from qvbench.errors import UserError
 
 Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
 
-KEYS = {
-    "title": str,
-    "base": str,
-    "seeds": list,
-    "baseline": str,
-    "budget": dict,
-    "margin": float,
-    "settings": dict,
-    "variants": dict,
-}
-OPTIONAL = {"budget", "margin", "settings", "title"}
+REQUIRED = {"base": str, "baseline": str, "seeds": list, "variants": dict}
+OPTIONAL = {"title": str, "budget": dict, "margin": float, "settings": dict}
 KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mapping"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
+BUDGETS = {"steps": "a whole number", "target_tokens": "a whole number", "minutes": "a number"}
 TOKEN_BUDGET = "qvbench.training.schedules.TokenBudget"
 
 
@@ -65,11 +43,7 @@ class Variant:
     settings: Settings
 
     def args(self, overrides: Settings = ()) -> list[str]:
-        """The command line of ``fit`` that trains it, without what says which of the seeds.
-
-        Args:
-            overrides: settings of a sweep, which come last.
-        """
+        """The command line of ``fit`` that trains it, without the seed; overrides come last."""
         changes = (*self.settings, *overrides)
         return ["--config", str(self.config), *(a for k, v in changes for a in (f"--{k}", v))]
 
@@ -95,13 +69,12 @@ def find_suite(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    shipped = shipped_suites()
+    shipped = config_files.shipped_suites()
     stem = name.removesuffix(".yaml")
     if stem in shipped:
-        return shipped_folder() / "suites" / f"{stem}.yaml"
-    near = difflib.get_close_matches(name, shipped, n=3)
-    hint = f"near it: {', '.join(near)}" if near else f"known are: {', '.join(shipped)}"
-    raise UserError(f"--suite {name}: no such file here, and no such suite ships; {hint}")
+        return config_files.shipped_folder() / "suites" / f"{stem}.yaml"
+    near = ", ".join(difflib.get_close_matches(name, shipped, n=3) or shipped)
+    raise UserError(f"--suite {name}: no such file here, and no such suite ships; near it: {near}")
 
 
 def read_suite(file: Path) -> Suite:
@@ -110,56 +83,62 @@ def read_suite(file: Path) -> Suite:
     Raises:
         UserError: it is damaged or incomplete, or names what does not exist.
     """
-    content = read_yaml(file)
-    _check_keys(file, content)
-    if not NAME.fullmatch(file.stem.replace("-", "_")):
-        raise UserError(f"{file}: a suite's file is named by letters, digits, '-' and '_'")
-    common = dict(_flat(content.get("settings") or {}))
-    budget = _budget(file, content.get("budget"))
-    variants = {
-        str(name): _variant(file, str(name), changes, content["base"], common, budget)
-        for name, changes in content["variants"].items()
-    }
-    baseline, seeds, margin = content["baseline"], content["seeds"], content.get("margin")
-    if baseline not in variants:
-        known = ", ".join(variants)
-        raise UserError(f"{file}: baseline {baseline!r} is no variant; known: {known}")
-    if not seeds or any(type(s) is not int or s < 0 for s in seeds) or len({*seeds}) < len(seeds):
-        raise UserError(f"{file}: seeds must be different whole numbers, got {seeds}")
-    if margin is not None and not margin > 0:
-        raise UserError(f"{file}: margin must be above 0 points, got {margin}")
-    title = content.get("title") or file.stem
-    return Suite(file.stem, file, title, baseline, tuple(seeds), variants, margin)
+    content = config_files.read_yaml(file)
+    try:
+        _check(content)
+        common = {"config": content["base"], **_flat(content.get("settings") or {})}
+        budget = _budget(content.get("budget"))
+        variants = [
+            _variant(file.parent, str(name), changes, common, budget)
+            for name, changes in content["variants"].items()
+        ]
+        return Suite(
+            name=file.stem,
+            file=file,
+            title=content.get("title") or file.stem,
+            baseline=content["baseline"],
+            seeds=tuple(content["seeds"]),
+            variants={variant.name: variant for variant in variants},
+            margin=content.get("margin"),
+        )
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
 
 
-def _check_keys(file: Path, content: Any) -> None:
+def _check(content: Any) -> None:
+    """Refuse a suite with a key that is unknown, missing or wrong."""
+    kinds = REQUIRED | OPTIONAL
     if not isinstance(content, dict):
-        raise UserError(f"{file}: not a suite: it needs the keys {', '.join(KEYS)}")
-    unknown = [str(key) for key in content if key not in KEYS]
-    if unknown:
-        known = ", ".join(KEYS)
-        raise UserError(f"{file}: a suite has no key {unknown[0]!r}; known are: {known}")
-    for key, kind in KEYS.items():
-        if content.get(key) is None:
-            if key not in OPTIONAL:
-                raise UserError(f"{file}: the suite lacks {key!r}")
-        elif not isinstance(content[key], kind):
-            raise UserError(f"{file}: {key} must be {KINDS[kind]}, got {content[key]!r}")
-    if not content["variants"]:
-        raise UserError(f"{file}: the suite has no variants")
+        raise UserError(f"not a suite: it needs the keys {', '.join(kinds)}")
+    for key, value in content.items():
+        if key not in kinds:
+            raise UserError(f"a suite has no key {key!r}; known are: {', '.join(kinds)}")
+        if value is not None and not isinstance(value, kinds[key]):
+            raise UserError(f"{key} must be {KINDS[kinds[key]]}, got {value!r}")
+    missing = [key for key in REQUIRED if not content.get(key)]
+    if missing:
+        raise UserError(f"the suite lacks {missing[0]!r}")
+    variants, baseline, seeds = content["variants"], content["baseline"], content["seeds"]
+    if baseline not in map(str, variants):
+        known = ", ".join(map(str, variants))
+        raise UserError(f"baseline {baseline!r} is no variant; known: {known}")
+    if any(type(seed) is not int or seed < 0 for seed in seeds) or len({*seeds}) < len(seeds):
+        raise UserError(f"seeds must be different whole numbers, got {seeds}")
+    margin = content.get("margin")
+    if margin is not None and not margin > 0:
+        raise UserError(f"margin must be above 0 points, got {margin}")
 
 
-def _budget(file: Path, budget: dict[str, Any] | None) -> dict[str, Any]:
-    """What ends every run, as settings that come after a variant's own; empty if None."""
+def _budget(budget: dict[str, Any] | None) -> dict[str, Any]:
+    """What ends every run, as settings that come after a variant's own."""
     if budget is None:
         return {}
     unit: str = next(iter(budget), "")
-    if len(budget) != 1 or unit not in ("steps", "target_tokens", "minutes"):
-        raise UserError(f"{file}: budget takes one of steps, target_tokens, minutes, got {budget}")
-    amount, whole = budget[unit], unit != "minutes"
-    if type(amount) not in ((int,) if whole else (int, float)) or not amount > 0:
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{file}: budget: {unit} must be {kind} above 0, got {amount!r}")
+    if len(budget) != 1 or unit not in BUDGETS:
+        raise UserError(f"budget takes one of {', '.join(BUDGETS)}, got {budget}")
+    amount = budget[unit]
+    if type(amount) not in ((int, float) if unit == "minutes" else (int,)) or not amount > 0:
+        raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
     if unit == "steps":
         return {"trainer.max_steps": amount}
     endless = {"trainer.max_steps": -1, "trainer.max_epochs": -1}
@@ -172,74 +151,36 @@ def _budget(file: Path, budget: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _variant(
-    file: Path,
-    name: str,
-    changes: Any,
-    base: str,
-    common: dict[str, Any],
-    budget: dict[str, Any],
+    folder: Path, name: str, changes: Any, common: dict[str, Any], budget: dict[str, Any]
 ) -> Variant:
     if not NAME.fullmatch(name):
-        raise UserError(f"{file}: variant {name!r}: a name has letters, digits, '_' and '.' alone")
+        raise UserError(f"variant {name!r}: a name has letters, digits, '_' and '.' alone")
     if not isinstance(changes or {}, dict):
-        raise UserError(f"{file}: variant {name}: config keys with values expected, got {changes}")
-    own = dict(_flat(changes or {}))
-    config = str(own.pop("config", base))
-    config_file = _find(file.parent, config)
-    if config_file is None:
-        raise UserError(f"{file}: variant {name}: no config {config}, here or among the shipped")
+        raise UserError(f"variant {name}: config keys with values expected, got {changes}")
+    settings = {**common, **_flat(changes or {}), **budget}
+    config = str(settings.pop("config"))
     try:
-        settings = [
-            (key, _argument(file.parent, value)) for key, value in (common | own | budget).items()
-        ]
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{file}: variant {name}: no file {error}, here or among the shipped"
-        ) from None
-    return Variant(name, config_file, tuple(settings))
+        file = config_files.find_fragment(config, folder) or config_files.find_config(config)
+    except UserError as error:
+        raise UserError(f"variant {name}: {error}") from error
+    arguments = tuple((key, _argument(folder, value)) for key, value in settings.items())
+    return Variant(name, file.resolve(), arguments)
 
 
-def _flat(settings: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by keys with dots; a class with its arguments is one value."""
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict) and value and "class_path" not in value:
-            yield from _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _argument(folder: Path, value: Any) -> str:
     """A setting as an argument of a command line: a fragment by its path."""
-    if isinstance(value, str):
-        return str(_fragment(folder, value)) if value.endswith(".yaml") else value
-    return json.dumps(_inlined(folder, value))
-
-
-def _inlined(folder: Path, value: Any) -> Any:
-    """A value with the contents of the fragments within it, which the parser does not look for."""
-    if isinstance(value, dict):
-        return {key: _inlined(folder, part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_inlined(folder, part) for part in value]
-    if isinstance(value, str) and value.endswith(".yaml"):
-        fragment = _fragment(folder, value)
-        return _inlined(fragment.parent, read_yaml(fragment))
-    return value
-
-
-def _fragment(folder: Path, name: str) -> Path:
-    fragment = _find(folder, name)
-    if fragment is None:
-        raise FileNotFoundError(name)
-    return fragment
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    """A file in a folder, else one that ships."""
-    if (folder / name).is_file():
-        return (folder / name).resolve()
-    try:
-        shipped = Path(find_config(name))
-    except UserError:
-        return None
-    return shipped.resolve() if shipped.is_file() else None
+    if not isinstance(value, str):
+        return json.dumps(value)
+    fragment = config_files.find_fragment(value, folder) if value.endswith(".yaml") else None
+    return str(fragment.resolve()) if fragment else value

@@ -10,8 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from qvbench.errors import UserError
-from qvbench.runs.atomic_file import replacing
-from qvbench.runs.folder import CHECKPOINTS
+from qvbench.runs.folder import CHECKPOINTS, replacing
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
-from qvbench.runs.atomic_file import replacing, write_text
-from qvbench.runs.folder import REFERENCES, SENTENCES, TRANSLATIONS, predictions
+from qvbench.runs.folder import (
+    REFERENCES,
+    SENTENCES,
+    TRANSLATIONS,
+    predictions,
+    replacing,
+    write_text,
+)
 from qvbench.training.last_checkpoint import LastCheckpoint
 from qvbench.training.progress import training_progress
 from qvbench.training.step_guard import StepGuard

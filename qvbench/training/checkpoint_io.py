@@ -16,8 +16,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from qvbench.errors import UserError
-from qvbench.runs.atomic_file import replacing, sync
-from qvbench.runs.folder import CHECKPOINTS, CONFIG, LAST, PREVIOUS, RECORD
+from qvbench.runs.folder import CHECKPOINTS, CONFIG, LAST, PREVIOUS, RECORD, replacing, sync
 from qvbench.training.faults import RunFault, explain
 
 log = logging.getLogger(__name__)

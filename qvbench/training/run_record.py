@@ -15,11 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from qvbench.data.corpora import CORPORA
 from qvbench.models.facts import attention_backend, count_parameters, flops
-from qvbench.runs import provenance
-from qvbench.runs.atomic_file import write_text
-from qvbench.runs.folder import CONFIG, RECORD
+from qvbench.runs.folder import CONFIG, RECORD, write_text
 from qvbench.runs.identity import identity
-from qvbench.runs.record import now, read_json, sweep_labels, write_record
+from qvbench.runs.record import git_revision, now, read_json, sweep_labels, versions, write_record
 from qvbench.training import tracking
 from qvbench.training.curves import CurvesLogger
 from qvbench.training.faults import explain
@@ -144,8 +142,8 @@ class RunRecord(Callback):
             "label": module.labels,
             "corpus": CORPORA.name_of(type(getattr(data, "corpus", data))),
             "seed": self.seed,
-            "git": provenance.git_revision(),
-            "versions": provenance.versions(),
+            "git": git_revision(),
+            "versions": versions(),
             "hardware": hardware
             | {
                 "accelerator": trainer.accelerator.name(),

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
+from qvbench.cli.arguments import part_overrides
 from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.runs import load, runs_of_suite, with_profile
 from qvbench.runs.identity import difference, identity
-from qvbench.sweep.plan import part_overrides, plan, resolve_variant
+from qvbench.sweep.plan import plan, resolve_variant
 from qvbench.sweep.suite import find_suite, read_suite
 from tests.report.helpers import (
     add_counts,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import qvbench
-from qvbench.runs.provenance import git_revision
+from qvbench.runs.record import git_revision
 
 
 @pytest.fixture

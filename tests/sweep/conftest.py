@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,16 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QVBENCH_SWEEP", raising=False)
 
 
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> list[PlannedRun]:
+    folder = tmp_path_factory.mktemp("planned")
+    return plan(read_suite(write_suite(folder)), folder, resolve)
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> list[PlannedRun]:
+def runs(planned: list[PlannedRun], tmp_path: Path) -> list[PlannedRun]:
     """The four runs of the small suite."""
-    return plan(read_suite(write_suite(tmp_path)), tmp_path, resolve)
+    return [replace(run, output=tmp_path) for run in planned]
 
 
 PRETEND = """

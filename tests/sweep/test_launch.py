@@ -1,4 +1,4 @@
-"""Locks, failures and folders, with short scripts in the place of trainings."""
+"""Locks, failures, folders and Slurm jobs, with short scripts in the place of trainings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from qvbench.cli.sweep import last_lines, main, read_resources
 from qvbench.errors import UserError
-from qvbench.sweep.launch import execute, last_lines, locked, make_room, runs_elsewhere
-from qvbench.sweep.launchers import local
+from qvbench.sweep.launch import (
+    execute,
+    local,
+    locked,
+    make_room,
+    run_in_job,
+    runs_elsewhere,
+    time_left,
+)
+from qvbench.sweep.launch import slurm as submit
 from qvbench.sweep.plan import PlannedRun
-from qvbench.sweep.progress import format_seconds, seconds_left
+from tests.sweep.conftest import write_suite
 
 Pretend = Callable[[str], None]
 
@@ -51,8 +60,8 @@ def test_a_lock_is_held_by_one(runs: list[PlannedRun]) -> None:
 
 def test_a_dead_process_holds_no_locked(runs: list[PlannedRun]) -> None:
     """Catches a lock file left by kill -9 that stops every later sweep."""
-    runs[0].log.parent.mkdir(parents=True)
-    lock = runs[0].log.with_suffix(".lock")
+    runs[0].beside(".log").parent.mkdir(parents=True)
+    lock = runs[0].beside(".lock")
     code = f"import fcntl,os,time;f=open({str(lock)!r},'w');fcntl.flock(f,2);print(1,flush=1);"
     command = [sys.executable, "-c", code + "time.sleep(60)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
@@ -70,8 +79,7 @@ def start_sweep(runs: list[PlannedRun], training: str) -> subprocess.Popen[bytes
     (folder / "runs.pickle").write_bytes(pickle.dumps(runs))
     code = (
         "import pickle, signal, sys\nfrom pathlib import Path\n"
-        "from qvbench.sweep.launch import exit_on\n"
-        "from qvbench.sweep.launchers import local\n"
+        "from qvbench.sweep.launch import exit_on, local\n"
         "from qvbench.sweep.plan import PlannedRun\n"
         f"PlannedRun.command = property(lambda run: [sys.executable, '-c', {training!r}])\n"
         "exit_on(signal.SIGTERM)\n"
@@ -92,7 +100,7 @@ def test_a_run_outlives_its_sweep_and_keeps_its_lock(
     with start_sweep(runs, training) as sweeping:
         while not runs_elsewhere(runs[0]):
             time.sleep(0.02)
-        while not runs[0].log.exists():
+        while not runs[0].beside(".log").exists():
             time.sleep(0.02)
         time.sleep(0.3)  # the log is opened just before the process starts
         sweeping.send_signal(signal.SIGKILL)
@@ -132,10 +140,8 @@ def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
         thread.join()
     assert [run.is_finished for run in runs] == [False, True, False, True]
     assert starts(runs[0]) == 2
-    assert last_lines(runs[0].log) == ["no such thing"]
-    outcome = runs[0].outcome()
-    assert outcome is not None
-    assert outcome.status == 1
+    assert last_lines(runs[0].beside(".log")) == ["no such thing"]
+    assert runs[0].outcome()["status"] == 1
     pretend("")
     sweep(runs)
     assert all(run.is_finished for run in runs)
@@ -149,7 +155,8 @@ def test_a_run_that_a_signal_ended_is_a_failure(
     pretend("os.kill(os.getpid(), 9)")
     with locked(runs[0]) as lock:
         assert lock is not None
-        assert execute(runs[0], lock, lambda seconds: None).status == -9
+        execute(runs[0], lock)
+    assert runs[0].outcome()["status"] == -9
     assert runs[0].failed_since(0.0)
 
 
@@ -195,19 +202,18 @@ def test_a_sweep_that_is_ended_ends_its_run(tmp_path: Path, runs: list[PlannedRu
 
 def test_the_time_left(runs: list[PlannedRun]) -> None:
     """Catches an estimate from the wrong variant, or one that leaves out who helps."""
-    assert seconds_left(runs) is None
+    assert time_left(runs) == "time left unknown"
     write_record(runs[0], wall_seconds=100.0)
-    assert seconds_left(runs) == 300.0
+    assert time_left(runs) == "about 0:05:00 left"
     write_record(runs[1], wall_seconds=20.0)
-    assert seconds_left(runs) == 120.0
-    write_record(runs[2], status="running")
+    assert time_left(runs) == "about 0:02:00 left"
     with locked(runs[2]), locked(runs[3]):
-        assert seconds_left(runs) == 120.0
-        assert seconds_left(runs, begun=runs[3]) == 60.0, "before its record says so"
-        write_record(runs[3], status="running")
-        assert seconds_left(runs) == 60.0
-    assert seconds_left(runs) == 120.0, "what nobody runs shares no work"
-    assert [format_seconds(s) for s in (3723.4, 61)] == ["1:02:03", "1:01"]
+        assert time_left(runs) == "about 0:01:00 left"
+    assert time_left(runs) == "about 0:02:00 left", "what nobody runs shares no work"
+    outcome = {"identity": runs[2].identity, "status": 1, "seconds": 3.0, "ended": 7.0}
+    runs[2].beside(".json").write_text(json.dumps(outcome))
+    assert time_left(runs, started=6.0) == "about 0:00:20 left", "what failed is not left"
+    assert time_left(runs, started=8.0) == "about 0:02:00 left"
 
 
 @pytest.mark.parametrize(
@@ -228,3 +234,185 @@ def test_what_was_cut_off_resumes_from_its_checkpoint(
     assert ("--ckpt_path" in run.args) is resumes
     make_room(run)
     assert run.folder.exists() is resumes
+
+
+# Slurm
+
+
+FAKES = {
+    "sbatch": 'cat "$1" > {folder}/submitted.sh; echo "Submitted batch job 12"; {then}',
+    "srun": 'while [ "${{1#-}}" != "$1" ]; do [ "$1" = --unbuffered ] || shift; shift; done; "$@"',
+    "squeue": "cat {folder}/state 2>/dev/null; true",
+    "scontrol": 'echo "$@" >> {folder}/asked',
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Slurm's commands that note what they were asked; ``state`` is what squeue answers."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+    def install(then: str = "") -> Path:
+        commands = tmp_path / "bin"
+        commands.mkdir()
+        for name, text in FAKES.items():
+            (commands / name).write_text("#!/bin/bash\n" + text.format(folder=tmp_path, then=then))
+            (commands / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+        return tmp_path
+
+    return install
+
+
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    """Signals given back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_job_script(
+    runs: list[PlannedRun], slurm: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Catches jobs without their time or GPU, that die unwarned, or are submitted twice."""
+    folder = slurm()
+    more = {"additional_parameters": {"nice": 3}}
+    submit(runs, {"time": 240, "partition": "v100", "gpus_per_node": 1, **more})
+    script = (folder / "submitted.sh").read_text()
+    for line in (
+        "#SBATCH --array=0-3%4",
+        "#SBATCH --time=240",
+        "#SBATCH --partition=v100",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --nice=3",
+        "#SBATCH --signal=USR1@120",
+        "#SBATCH --requeue",
+        "#SBATCH --job-name=pair",
+    ):
+        assert f"{line}\n" in script
+    assert f"{sys.executable} -u -m submitit.core._submit {folder}/sweeps/slurm" in script
+    assert [run.beside(".job").read_text() for run in runs] == [f"12_{n}\n" for n in range(4)]
+    assert "4 runs submitted as Slurm job 12" in capfd.readouterr().err
+    (folder / "submitted.sh").unlink()
+    (folder / "state").write_text("PENDING\n")
+    assert all(map(runs_elsewhere, runs))
+    submit(runs, {})
+    assert not (folder / "submitted.sh").exists()
+    (folder / "state").write_text("")
+    assert not any(map(runs_elsewhere, runs)), "the job is gone, and nobody may do its run"
+
+
+def test_what_slurm_refuses_is_one_line(
+    runs: list[PlannedRun], slurm: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match='--launcher slurm: Could not detect "srun"'):
+        submit(runs, {})
+    slurm("exit 1")
+    with pytest.raises(UserError, match="Unavailable parameter"):
+        submit(runs, {"gpus": 1})
+    with pytest.raises(UserError, match=r"--launcher slurm: .*sbatch"):
+        submit(runs, {})
+    assert not any(run.beside(".job").exists() for run in runs)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_job_does_its_run_alone(
+    runs: list[PlannedRun],
+    slurm: Callable[..., Path],
+    pretend: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a run that waits for the very job in which it is; one that a second job repeats."""
+    folder = slurm()
+    (folder / "state").write_text("RUNNING\n")
+    pretend("")
+    runs[0].beside(".log").parent.mkdir(parents=True)
+    runs[0].beside(".job").write_text("12_0\n")
+    with locked(runs[0]) as lock:
+        assert lock is None
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    run_in_job(runs[0])
+    assert runs[0].is_finished
+    assert not runs[0].beside(".job").exists()
+    run_in_job(runs[0])
+    assert (runs[0].folder.parent / "starts").read_text() == "x"
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_job_whose_time_is_up_passes_the_signal_on(
+    runs: list[PlannedRun], slurm: Callable[..., Path], pretend: Callable[[str], None]
+) -> None:
+    """Catches a run killed with its job, without checkpoint and requeueing; one that counts as
+    failed, or that another sweep resumes while Slurm starts its job again."""
+    folder = slurm()
+    told = folder / "told"
+    pretend(
+        f"import signal; signal.signal(10, lambda *_: (pathlib.Path({str(told)!r}).touch(),"
+        "sys.exit(138))); (folder / 'ready').touch(); time.sleep(60)"
+    )
+    runs[0].beside(".log").parent.mkdir(parents=True)
+    runs[0].beside(".job").write_text("12\n")
+
+    def warn() -> None:
+        while not (runs[0].folder / "ready").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    threading.Thread(target=warn).start()
+    with pytest.raises(SystemExit) as end:
+        run_in_job(runs[0])
+    assert end.value.code == 128 + signal.SIGUSR1
+    assert told.exists()
+    assert runs[0].outcome() == {}
+    (folder / "state").write_text("REQUEUED\n")
+    assert runs_elsewhere(runs[0])
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_submitted_script_trains(slurm: Callable[..., Path], tmp_path: Path) -> None:
+    """Catches a script that looks right and whose job cannot load or do its run."""
+    environment = "SLURM_JOB_ID=12 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0"
+    slurm(f'(sleep 1; {environment} SLURM_JOB_NAME=pair bash "$1") > /dev/null 2>&1 &')
+    (tmp_path / "state").write_text("PENDING\n")
+    write_suite(tmp_path)
+    words = ["--suite", "pair.yaml", "--only", "qv", "--seeds", "1", "--launcher", "slurm"]
+    done = subprocess.run(
+        [sys.executable, "-m", "qvbench", "sweep", *words],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 runs submitted as Slurm job 12" in done.stderr
+    deadline = time.monotonic() + 120
+    while not any('"finished"' in file.read_text() for file in tmp_path.glob("runs/*/*/run.json")):
+        assert time.monotonic() < deadline, list(tmp_path.rglob("*_log.err"))
+        time.sleep(0.2)
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback for an extra that was left out."""
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    file = write_suite(tmp_path)
+    with pytest.raises(UserError, match=r"pip install 'qvbench\[slurm\]'"):
+        main(["--suite", str(file), "--output", str(tmp_path), "--launcher", "slurm"])
+
+
+def test_resources(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    """Catches resources that are dropped unseen."""
+    assert read_resources("{mem: 3GB}") == {"mem": "3GB"}
+    (tmp_path / "node.yaml").write_text("time: 3\n")
+    assert read_resources(str(tmp_path / "node.yaml")) == {"time": 3}
+    for text in ("3", "{a", "none.yaml"):
+        with pytest.raises(UserError, match=text):
+            read_resources(text)
+    with pytest.raises(UserError, match="the whole machine"):
+        local(runs, {"time": 1})

@@ -15,12 +15,13 @@ import pytest
 import torch
 import yaml
 
+from qvbench.cli.arguments import part_overrides
 from qvbench.cli.checkpoint import task_from_config
 from qvbench.cli.experiment import resolve
 from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
-from qvbench.sweep.plan import PlannedRun, part_overrides, plan
+from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import find_suite, read_suite
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.sweep.conftest import SUITE, write_suite
@@ -192,10 +193,13 @@ def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"variants": {}}, "no variants"),
-        ({"variants": {"a-b": {}}}, "'a-b'"),
-        ({"variants": {"qv": {"model.attention": "x.yaml"}}}, "no file x.yaml"),
-        ({"variants": {"qv": {"config": "x.yaml"}}}, "no config x.yaml"),
+        ({"variants": {}}, "lacks 'variants'"),
+        ({"variants": {"qv": {}, "a-b": {}}}, "'a-b'"),
+        (
+            {"variants": {"qv": {"model.attention": "x.yaml"}}},
+            "x.yaml: no class of that name is known here, nor a file",
+        ),
+        ({"variants": {"qv": {"config": "x.yaml"}}}, "x.yaml: no such file here"),
         ({"variants": {"qv": 3}}, "variant qv"),
         ({"baseline": "qkv"}, "'qkv' is no variant"),
         ({"seeds": [1, 1]}, "different whole numbers"),
