@@ -8,14 +8,24 @@ from pathlib import Path
 
 from qvbench.cli.arguments import ArgumentParser, part_overrides
 from qvbench.errors import UserError
-from qvbench.report.bleu import bleu_rows, read_tests, write_tests
 from qvbench.report.comparison import Comparison, Options, compare
-from qvbench.report.html import html_page
-from qvbench.report.page import Page, draw_figures, markdown_page
-from qvbench.report.runs import OPTIONS, Run, gather, load, runs_of_suite, with_profile
+from qvbench.report.page import html_page, markdown_page
+from qvbench.report.runs import (
+    Run,
+    gather,
+    load,
+    readable,
+    runs_of_suite,
+    text_of,
+    with_profile,
+)
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table
 from qvbench.sweep.suite import Settings, find_suite, read_suite
+
+OPTIONS = "report.json"
+BLEU_TESTS = "bleu_tests.json"
+"""p-values that a results folder keeps: a minute of resampling each, always with one outcome."""
 
 
 def main(argv: list[str]) -> int:
@@ -27,11 +37,15 @@ def main(argv: list[str]) -> int:
     runs = _runs(arguments, overrides)
     if arguments.profile is not None:
         runs = with_profile(runs, arguments.profile)
-    comparison = compare(runs, arguments.output.name, _options(arguments))
-    known = {k: p for place in arguments.runs for k, p in read_tests(place).items()}
+    known: dict[str, list[float]] = {}
+    for file in (place / BLEU_TESTS for place in (*arguments.runs, arguments.output)):
+        with readable(file, "p-values"):
+            content = json.loads(text_of(file) or "{}")
+            known |= {key: [float(p) for p in values] for key, values in content.items()}
+    comparison = compare(runs, arguments.output.as_posix(), _options(arguments), known)
     try:
         gather(runs, arguments.output)
-        write(comparison, known | read_tests(arguments.output), arguments.output)
+        write(comparison, arguments.output)
     except OSError as error:
         raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
     print(f"wrote {arguments.output / 'README.md'}")
@@ -112,38 +126,29 @@ def _options(arguments: Namespace) -> Options:
     Raises:
         UserError: what was kept is damaged.
     """
-    given = {name: getattr(arguments, name) for name in Options._fields}
-    file = arguments.runs[0] / OPTIONS if len(arguments.runs) == 1 else None
     kept = Options()
-    if file is not None and file.is_file() and arguments.suite is None:
-        try:
-            kept = Options(**json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{file}: cannot be read as a report's options: {error}") from error
+    if len(arguments.runs) == 1 and arguments.suite is None:
+        file = arguments.runs[0] / OPTIONS
+        with readable(file, "a report's options"):
+            kept = Options(**json.loads(text_of(file) or "{}"))
+    given = {name: getattr(arguments, name) for name in Options._fields}
     return kept._replace(**{name: value for name, value in given.items() if value is not None})
 
 
-def write(comparison: Comparison, known: dict[str, list[float]], folder: Path) -> None:
-    """Write tables, figures and page, and what they are made again from.
-
-    Args:
-        comparison: of the gathered runs.
-        known: p-values of translations that were kept.
-        folder: the results folder.
-    """
+def write(comparison: Comparison, folder: Path) -> None:
+    """Write tables, figures and page, and what they are made again from."""
+    text = markdown_page(comparison)
     options = {k: v for k, v in comparison.options._asdict().items() if v is not None}
-    (folder / OPTIONS).write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
-    bleu = bleu_rows(comparison, known)
-    write_tests(known, folder)
-    page = Page(comparison, draw_figures(comparison, folder), bleu, folder.as_posix())
-    text = markdown_page(page)
-    quoted = "\n\n".join(part_of_table(comparison, RESULT)) + "\n"
     for name, content in (
         ("README.md", text),
         ("report.html", html_page(text, folder)),
-        ("table.md", quoted),
+        ("table.md", "\n\n".join(part_of_table(comparison, RESULT)) + "\n"),
         ("table.csv", csv_table(columns(comparison))),
         ("table.tex", latex_table(columns(comparison, RESULT))),
         ("costs.tex", latex_table(columns(comparison, COSTS))),
+        (OPTIONS, json.dumps(options, indent=2) + "\n"),
     ):
         (folder / name).write_text(content, encoding="utf-8")
+    if tests := comparison.bleu_tests:
+        text = json.dumps(dict(sorted(tests.items())), indent=0) + "\n"
+        (folder / BLEU_TESTS).write_text(text, encoding="utf-8")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from qvbench.report.statistics import (
     PairedTest,
     Sentences,
     crossed,
-    subtract,
+    paired_differences,
     t_interval,
     table_of_tests,
 )
@@ -27,8 +27,6 @@ from qvbench.runs.record import Metric
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 COUNTED = "val/accuracy"
 """The metric that a run's counts by sentence add up to."""
-
-
 ACCURACY = Metric(COUNTED, "validation accuracy", "%", True)
 """That of records that name none."""
 
@@ -92,14 +90,8 @@ class Variant:
     @property
     def sentences(self) -> dict[int, Sentences]:
         """Counts by sentence at the last validation, by seed, where the metric is made of them."""
-        if self.metric.name != COUNTED:
-            return {}
-        return {run.seed: found for run in self.runs if (found := run.sentences) is not None}
-
-    @property
-    def crossed(self) -> Interval | None:
-        """The metric over seeds and sentences; None where a run kept no counts by sentence."""
-        return crossed(self.sentences)
+        found = {run.seed: run.sentences for run in self.runs if self.metric.name == COUNTED}
+        return {seed: counts for seed, counts in found.items() if counts is not None}
 
     def curve(self, metric: str) -> dict[int, dict[int, Point]]:
         """The points of each seed by step."""
@@ -117,6 +109,8 @@ class Comparison:
         left_out: runs that did not come to their end, or were never validated.
         margin: of equivalence, in the unit of the metric.
         options: that the user gave.
+        folder: of the results, as commands name it.
+        bleu_tests: p-values of translations that a results folder kept; completed when needed.
     """
 
     title: str
@@ -125,6 +119,8 @@ class Comparison:
     left_out: tuple[Run, ...]
     margin: float = MARGIN
     options: Options = NO_OPTIONS
+    folder: str = ""
+    bleu_tests: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -138,9 +134,12 @@ class Comparison:
     @property
     def axis(self) -> str:
         """The metric with its unit."""
-        return (
-            f"{self.metric.label} ({self.metric.unit})" if self.metric.unit else self.metric.label
-        )
+        return self.metric.label + f" ({self.metric.unit})" * bool(self.metric.unit)
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, else -1."""
+        return 1 if self.metric.higher_is_better else -1
 
     @property
     def runs(self) -> list[Run]:
@@ -154,20 +153,13 @@ class Comparison:
     @property
     def suite(self) -> dict[str, Any]:
         """What the records say of the one suite that ran them all; empty if none did."""
-        suites = {run.record.get("suite") for run in self.runs}
-        return self.runs[0].record.get("sweep", {}) if len(suites) == 1 else {}
-
-    def gaps(self, variant: Variant) -> dict[int, float]:
-        """The metric minus the baseline's, by seed; empty for the baseline itself."""
-        if self.baseline is None or variant is self.baseline:
-            return {}
-        own, base = variant.scores, self.baseline.scores
-        return {seed: own[seed] - base[seed] for seed in sorted(own.keys() & base.keys())}
+        return _suite(self.runs) or {}
 
     @cached_property
     def paired(self) -> dict[str, list[float]]:
         """The metric minus the baseline's, seed by seed, of every other variant."""
-        return {v.name: list(self.gaps(v).values()) for v in self.others}
+        base = self.baseline.scores if self.baseline is not None else {}
+        return {v.name: paired_differences(v.scores, base) for v in self.others}
 
     def difference(self, variant: Variant) -> Interval | None:
         """The mean of the paired differences; None for the baseline itself."""
@@ -178,35 +170,37 @@ class Comparison:
         """The difference over seeds and sentences; None without counts of the same sentences."""
         if self.baseline is None or variant is self.baseline:
             return None
-        return crossed(subtract(variant.sentences, self.baseline.sentences))
+        return crossed(variant.sentences, self.baseline.sentences)
 
     @cached_property
     def tests(self) -> dict[str, PairedTest]:
         """What each variant's differences show, with Holm's correction over the table."""
-        return self.test(self.paired, self.margin)
+        return self.test(self.paired)
 
-    def test(
-        self, differences: dict[str, list[float]], margin: float | None = None
-    ) -> dict[str, PairedTest]:
+    def test(self, differences: Mapping[str, Sequence[float]]) -> dict[str, PairedTest]:
         """Tests of other differences in the same metric, corrected over these."""
-        margin = self.margin if margin is None else margin
-        return table_of_tests(differences, margin, self.metric.higher_is_better)
+        return table_of_tests(differences, self.margin, self.metric.higher_is_better)
 
-    def with_verdict(self, verdict: str) -> list[Variant]:
-        """The variants of a verdict, by the size of their differences, the best first."""
-        found = [v for v in self.others if v.name in self.tests]
-        sign = -1 if self.metric.higher_is_better else 1
-        found.sort(key=lambda v: sign * self.tests[v.name].difference.mean)
-        return [v for v in found if self.tests[v.name].verdict == verdict]
+    def with_verdict(self, *verdicts: str) -> list[Variant]:
+        """The variants of some verdicts, by the size of their differences, the best first."""
+        tests = self.tests
+        found = [v for v in self.others if v.name in tests and tests[v.name].verdict in verdicts]
+        return sorted(found, key=lambda v: -self.sign * tests[v.name].difference.mean)
 
 
-def compare(runs: Sequence[Run], name: str, options: Options = NO_OPTIONS) -> Comparison:
+def compare(
+    runs: Sequence[Run],
+    folder: str,
+    options: Options = NO_OPTIONS,
+    bleu_tests: Mapping[str, list[float]] | None = None,
+) -> Comparison:
     """Gather runs by variant.
 
     Args:
         runs: in any order.
-        name: title of a comparison that neither the user nor a suite gave one.
+        folder: of the results; its name is the title that neither the user nor a suite gave.
         options: title, baseline and margin instead of the suite's.
+        bleu_tests: p-values that were kept.
 
     Raises:
         UserError: no run is finished, runs of one variant are different experiments or repeat a
@@ -214,32 +208,40 @@ def compare(runs: Sequence[Run], name: str, options: Options = NO_OPTIONS) -> Co
             several.
     """
     sound = [run for run in runs if _is_sound(run)]
+    metrics = {_metric(run) for run in sound or runs}
+    names = ", ".join(sorted(metric.name for metric in metrics))
     if not sound:
-        names = ", ".join(sorted({_metric(run).name for run in runs}))
         raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
-    one_suite = len({run.record.get("suite") for run in sound}) == 1
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(sound, key=lambda run: run.seed):
-        groups.setdefault(_variant_name(run, one_suite), []).append(run)
-    metrics = {_metric(run) for run in sound}
     if len(metrics) > 1:
-        names = ", ".join(sorted(metric.name for metric in metrics))
         raise UserError(f"the runs are measured by different metrics ({names}): compare them apart")
-    for group_name, group in groups.items():
-        _check(group_name, group)
+    groups: dict[str, list[Run]] = {}
+    suite = _suite(sound)
+    for run in sorted(sound, key=lambda run: run.seed):
+        folder_name = run.id.rpartition("/")[0]
+        own = run.record.get("variant") if suite is not None else None
+        groups.setdefault(own or folder_name, []).append(run)
+    for name, group in groups.items():
+        _check(name, group)
     labels = labels_of({name: group[0] for name, group in groups.items()})
     variants = [Variant(n, labels[n], tuple(group), *metrics) for n, group in groups.items()]
     variants.sort(key=lambda v: (v.record.get("sweep", {}).get("place", 0), v.name))
-    suite = variants[0].record.get("sweep", {}) if one_suite else {}
-    margin = options.margin if options.margin is not None else suite.get("margin", MARGIN)
+    said = suite or {}
     return Comparison(
-        options.title or suite.get("title") or name,
+        options.title or said.get("title") or folder.rpartition("/")[2],
         tuple(variants),
-        _baseline(variants, options.baseline, one_suite),
+        _baseline(variants, options.baseline, suite is not None),
         tuple(run for run in runs if not _is_sound(run)),
-        margin,
+        said.get("margin", MARGIN) if options.margin is None else options.margin,
         options,
+        folder,
+        {**(bleu_tests or {})},
     )
+
+
+def _suite(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """What the records say of their suite; None for runs of several."""
+    one = len({run.record.get("suite") for run in runs}) == 1
+    return runs[0].record.get("sweep", {}) if one else None
 
 
 def _metric(run: Run) -> Metric:
@@ -252,20 +254,11 @@ def _is_sound(run: Run) -> bool:
     return finished and value is not None and math.isfinite(value)
 
 
-def _variant_name(run: Run, one_suite: bool) -> str:
-    """A variant's name; with the suite's, as its runs' folder has it, among those of others."""
-    own = run.record.get("variant")
-    return str(own) if own and one_suite else run.id.rpartition("/")[0]
-
-
 def _check(name: str, group: list[Run]) -> None:
-    by_seed: dict[int, Run] = {}
+    first, seeds = group[0], {run.seed: run for run in group}
     for run in group:
-        other = by_seed.setdefault(run.seed, run)
-        if other is not run:
-            raise UserError(f"{other.id} and {run.id}: two runs of one seed; give one of them")
-    first = group[0]
-    for run in group[1:]:
+        if (other := seeds[run.seed]) is not run:
+            raise UserError(f"{run.id} and {other.id}: two runs of one seed; give one of them")
         if run.identity != first.identity:
             key = difference(first.config, run.config) or "the version of the code"
             raise UserError(
@@ -289,6 +282,24 @@ def _baseline(variants: list[Variant], given: str | None, one_suite: bool) -> Va
     return by_name[given]
 
 
+def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
+    """A display name for each variant: what sets it apart, and its own name where that is not it.
+
+    Args:
+        runs: one of each variant, by the variant's name.
+    """
+    parts = {}
+    for name, run in runs.items():
+        label = run.record.get("label", run.record)  # an older record has the names alone
+        parts[name] = (str(label["mechanism"]), str(label["position"]))
+    differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
+    if not differ and len(parts) > 1:
+        return {name: name for name in parts}
+    labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
+    found = list(labels.values())
+    return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}
+
+
 # Settings: what a variant was
 
 PARTS = ("task", "model", "data", "trainer")
@@ -296,16 +307,10 @@ PLACES = ("trainer.default_root_dir", "trainer.logger", "data.cache_dir", "data.
 """Settings that say where a run lies, or its seed, and not what it is."""
 
 
-def flattened(config: dict[str, Any]) -> dict[str, Any]:
+def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config's values by dotted key, ``init_args`` left out of the keys."""
-    flat = {
-        key: value
-        for part in PARTS
-        if part in config
-        for key, value in _flat(part, config[part])
-        if not key.startswith(PLACES)
-    }
-    return flat
+    flat = (pair for part in PARTS if part in config for pair in _flat(part, config[part]))
+    return {key: value for key, value in flat if not key.startswith(PLACES)}
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -324,77 +329,3 @@ def changes(settings: dict[str, Any], baseline: dict[str, Any]) -> dict[str, tup
     keys = sorted(settings.keys() | baseline.keys())
     pairs = {key: (baseline.get(key), settings.get(key)) for key in keys}
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
-
-
-# Names for people
-
-MECHANISMS = {
-    "qkv": "QKV",
-    "qv": "QV",
-    "qvka": "QV-Ka",
-    "gqa": "GQA",
-    "gqa_qv": "GQA-QvVv",
-    "v_shared": "V-shared",
-    "mla": "MLA",
-    "mla_qv": "MLA-QvVv",
-    "shared_key": "shared key",
-    "qk_tied": "Q = K",
-    "single": "Q = K = V",
-    "keyless": "Keyless",
-}
-POSITIONS = {"rope": "RoPE", "alibi": "ALiBi", "t5": "T5", "agf": "AGF"}
-"""Names as the classes' own ``label`` has them, for records that are older than it."""
-
-
-def labels_of(runs: dict[str, Run]) -> dict[str, str]:
-    """A display name for each variant: what sets it apart, and its own name where that is not it.
-
-    Args:
-        runs: one of each variant, by the variant's name.
-    """
-    parts = {name: (mechanism_label(run), position_label(run)) for name, run in runs.items()}
-    differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
-    if not differ and len(parts) > 1:
-        return {name: name for name in parts}
-    labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
-    found = list(labels.values())
-    return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}
-
-
-def mechanism_label(run: Run) -> str:
-    """The mechanism's display name: the record's, else told from the config."""
-    if "label" in run.record:
-        return str(run.record["label"]["mechanism"])
-    name, settings = run.record["mechanism"], flattened(run.config)
-    own = {k.removeprefix("model.attention."): v for k, v in settings.items()}
-    label = MECHANISMS.get(name, name)
-    heads = own.get("num_kv_heads") or own.get("num_value_heads")
-    if name == "qvka" and own.get("context"):
-        label += f" {context_in_heads(settings):g}\N{MULTIPLICATION SIGN}"
-        label += ", context per head" * (own["context"] != "shared")
-        label += f", values of {heads}" if heads else ""
-    elif heads:
-        label = label.replace("GQA", "MQA") if heads == 1 else f"{label} {heads}"
-    if own.get("head_dim_qk"):
-        label += f", keys {own['head_dim_qk']} wide"
-    return (
-        label
-        + ", own key latent" * bool(own.get("key_rank"))
-        + ", frozen" * bool(own.get("frozen"))
-    )
-
-
-def context_in_heads(settings: dict[str, Any]) -> float:
-    """Width of QV-Ka's context in widths of a head."""
-    head = settings["model.network.d_model"] / settings["model.network.num_heads"]
-    width = settings.get("model.attention.context_dim")
-    return 1.0 if width is None else float(width / head)
-
-
-def position_label(run: Run) -> str:
-    """The position scheme's display name: the record's, else told from the config."""
-    if "label" in run.record:
-        return str(run.record["label"]["position"])
-    name = run.record["position"]
-    scaled = flattened(run.config).get("model.position.value_scaling", True)
-    return POSITIONS.get(name, name) + " + PCM-V" * (name == "agf" and scaled)

@@ -1,4 +1,4 @@
-"""How figures are drawn, and those of differences and costs.
+"""The figures of a page: functions from a comparison to a figure, None where it has none.
 
 A mechanism has one color on every page, a position scheme one line style; variants of one
 mechanism differ in their marker. Verdicts are told by the marker's shape and fill, not by a color.
@@ -6,13 +6,19 @@ mechanism differ in their marker. Verdicts are told by the marker's shape and fi
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
-from statistics import quantiles
-from typing import Any, NamedTuple
+from statistics import fmean, quantiles
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qvbench.report.comparison import Comparison, Variant
+from qvbench.report.comparison import VERDICTS, Comparison, Variant
+from qvbench.report.paper import EARLY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colors, then Tol's: apart for the color-blind, as far as a dozen can be.
 COLORS = {
@@ -35,6 +41,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (3, 1, 1, 1, 1, 1)))
 POSITIONS = ("agf", "sinusoidal", "rope", "t5", "learned", "none", "alibi")
 """In the order of their line styles."""
+HIGHLIGHTED = 7
+"""As many variants have a color in the curves; the others are gray."""
+EARLY_TITLE = f"The first {100 * EARLY:.0f} %"
 VERDICT_MARKS = {
     "better": ("^", "full"),
     "worse": ("v", "full"),
@@ -106,71 +115,199 @@ def lowest_usual(values: Sequence[float]) -> float:
     return min(value for value in values if value >= lower - 3 * (upper - lower))
 
 
-# Differences
+# Differences to the baseline
 
 
-def differences(comparison: Comparison) -> tuple[Any, str] | None:
+def differences(comparison: Comparison) -> Figure | None:
     """Intervals against the baseline, one row per variant, the best first."""
-    rows = [variant for variant in comparison.others if variant.name in comparison.tests]
+    rows = comparison.with_verdict(*VERDICTS)
     if comparison.baseline is None or not rows:
         return None
-    sign = 1 if comparison.metric.higher_is_better else -1
-    rows.sort(key=lambda v: -sign * comparison.tests[v.name].difference.mean)
     size = (8, 1.3 + 0.3 * len(rows))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
     axes.axvline(0, color="black", linewidth=1)
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
-    bounds = _frame(comparison, rows, sign)
+    bounds = _bounds_of_differences(comparison, rows)
     axes.set_xlim(bounds)
-    look, verdicts = looks(comparison.variants), set()
+    look, tests = looks(comparison.variants), comparison.tests
     for place, variant in enumerate(rows):
-        test, seeds = comparison.tests[variant.name], comparison.paired[variant.name]
+        test, seeds = tests[variant.name], comparison.paired[variant.name]
         color, (marker, fill) = look[variant.name].color, VERDICT_MARKS[test.verdict]
-        verdicts.add(test.verdict)
-        mean = test.difference.mean
+        mean, low, high, _ = test.difference
         if not bounds[0] <= mean <= bounds[1]:
+            left = comparison.sign > 0
             text = f"{mean:+.2f}, {test.verdict}, out of the axis' range"
-            edge = {"xycoords": ("axes fraction", "data"), "ha": "left" if sign > 0 else "right"}
-            text = f"\u25c2 {text}" if sign > 0 else f"{text} \u25b8"
-            axes.annotate(text, (0.5 - sign * 0.49, place), va="center", fontsize=9, **edge)
+            text = f"\u25c2 {text}" if left else f"{text} \u25b8"
+            edge = {"xycoords": ("axes fraction", "data"), "ha": "left" if left else "right"}
+            axes.annotate(text, (0.01 if left else 0.99, place), va="center", fontsize=9, **edge)
             continue
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, alpha=0.6)
-        axes.hlines(place, test.difference.low, test.difference.high, color=color, linewidth=1.8)
+        axes.hlines(place, low, high, color=color, linewidth=1.8)
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=7)
     for verdict, (marker, fill) in VERDICT_MARKS.items():
-        if verdict in verdicts:
+        if verdict in {test.verdict for test in tests.values()}:
             style = {"color": "#555555", "fillstyle": fill, "linestyle": ""}
             axes.plot([], [], marker, label=verdict, **style)
     axes.set_yticks(range(len(rows)), [variant.label for variant in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    metric, base = comparison.metric, comparison.baseline.label
-    axes.set_xlabel(f"{metric.label} minus that of {base} ({comparison.unit})")
+    metric, base = comparison.metric.label, comparison.baseline.label
+    axes.set_xlabel(f"{metric} minus that of {base} ({comparison.unit})")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
-    return figure, DIFFERENCES.format(margin=comparison.margin, unit=comparison.unit)
+    return figure
 
 
-def _frame(comparison: Comparison, rows: list[Variant], sign: int) -> tuple[float, float]:
+def _bounds_of_differences(comparison: Comparison, rows: list[Variant]) -> list[float]:
     """Bounds that hold the variants with all their seeds, but none that is far worse.
 
     Far worse is what would more than double the width that the others take.
     """
-    ends = []
+    sign, ends, means = comparison.sign, [], []
     for variant in rows:
-        found = comparison.tests[variant.name].difference
-        values = [found.low or 0.0, found.high or 0.0, *comparison.paired[variant.name]]
-        ends.append(sorted(sign * value for value in values))
+        mean, low, high, _ = comparison.tests[variant.name].difference
+        ends.append(sorted(sign * v for v in (low, high, *comparison.paired[variant.name])))
+        means.append(sign * mean)
     best = max(0.0, *(end[-1] for end in ends))
     far = 2 * min(lowest_usual([end[0] for end in ends]), 0.0) - best
-    means = [sign * comparison.tests[variant.name].difference.mean for variant in rows]
-    near = [end[0] for end, mean in zip(ends, means, strict=True) if mean > far]
-    worst = min(0.0, *near) if near else 0.0
+    worst = min(0.0, *(end[0] for end, mean in zip(ends, means, strict=True) if mean > far), 0.0)
     margin = 0.05 * (best - worst) or 1.0
-    low, high = sorted((sign * (worst - margin), sign * (best + margin)))
-    return low, high
+    return sorted((sign * (worst - margin), sign * (best + margin)))
 
 
-# Costs
+# Curves
+
+
+class Band(NamedTuple):
+    """A curve over the seeds: target tokens in millions; mean, least and greatest value."""
+
+    tokens: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+    def ends(self, left: float = 0, right: float = math.inf) -> list[float]:
+        """The least and the greatest values between two numbers of tokens."""
+        inside = [left <= tokens <= right for tokens in self.tokens]
+        return [*compress(self.low, inside), *compress(self.high, inside)]
+
+
+Bands = dict[str, Band]
+
+
+class Panel(NamedTuple):
+    """One frame: its curves by variant, its bounds, and the name of the vertical axis."""
+
+    title: str
+    bands: Bands
+    across: tuple[float, float]
+    up: Sequence[float]
+    height: str
+
+
+def band(variant: Variant, base: Variant | None = None) -> Band:
+    """A variant's curve at the validations that all its seeds have reached.
+
+    Args:
+        variant: whose curve.
+        base: to take the curve of off, seed by seed and step by step.
+    """
+    curves = variant.curve(variant.metric.name)
+    theirs = curves if base is None else base.curve(variant.metric.name)
+    pairs = [(curves[seed], theirs[seed]) for seed in sorted(curves.keys() & theirs.keys())]
+    steps = sorted(set.intersection(*(set(a.keys() & b.keys()) for a, b in pairs))) if pairs else []
+    values = [[a[k].value - (b[k].value if base else 0.0) for a, b in pairs] for k in steps]
+    tokens = [fmean(own[step].target_tokens for own, _ in pairs) / 1e6 for step in steps]
+    return Band(tokens, *([of(v) for v in values] for of in (fmean, min, max)))
+
+
+def bands_of(comparison: Comparison, base: Variant | None = None) -> Bands:
+    bands = {variant.name: band(variant, base) for variant in comparison.variants}
+    return {name: curve for name, curve in bands.items() if curve.tokens}
+
+
+def accuracy(comparison: Comparison) -> Figure | None:
+    """The whole of training, and its last half enlarged."""
+    bands = bands_of(comparison)
+    if not bands:
+        return None
+    last = max(curve.tokens[-1] for curve in bands.values())
+    ends = [value for curve in bands.values() for value in curve.ends()]
+    # Of the last half without a variant that is far worse than the others.
+    parts = [curve.ends(left=last / 2) for curve in bands.values()]
+    late = [[comparison.sign * value for value in part] for part in parts if part]
+    up = _padded([lowest_usual([min(goodness) for goodness in late]), max(map(max, late))])
+    panels = [
+        (comparison.metric.label.capitalize(), 0, _padded(ends)),
+        ("The last half, enlarged", last / 2, sorted(comparison.sign * v for v in up)),
+    ]
+    axis = comparison.axis
+    return _draw(comparison, [Panel(t, bands, (x, 1.02 * last), up, axis) for t, x, up in panels])
+
+
+def early(comparison: Comparison) -> Figure | None:
+    """The first part of training, and there the difference to the baseline."""
+    bands, base = bands_of(comparison), comparison.baseline
+    if not bands:
+        return None
+    # Steps of equal number differ a little in tokens: what the frame shows is in it.
+    end = EARLY * 1.02 * max(curve.tokens[-1] for curve in bands.values())
+    shown = [(EARLY_TITLE, bands, comparison.axis)]
+    if base is not None:
+        label = f"minus that of {base.label} ({comparison.unit})"
+        gains = {n: c for n, c in bands_of(comparison, base).items() if n in bands}
+        shown.append((f"{EARLY_TITLE}, minus {base.label}", gains, label))
+    panels = []
+    for title, curves, height in shown:
+        inside = [value for curve in curves.values() for value in curve.ends(right=end)]
+        if inside:
+            panels.append(Panel(title, curves, (0, end), _padded(inside), height))
+    return _draw(comparison, panels) if panels else None
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def highlighted(comparison: Comparison, names: Iterable[str]) -> list[str]:
+    """The variants that have a color: all, or the baseline and the best of many."""
+    shown = [variant for variant in comparison.variants if variant.name in names]
+    if len(shown) > HIGHLIGHTED:
+        base, sign = comparison.baseline, -comparison.sign
+        shown.sort(key=lambda v: (v is not base, sign * v.interval.mean))
+    return [variant.name for variant in shown[:HIGHLIGHTED]]
+
+
+def _draw(comparison: Comparison, panels: list[Panel]) -> Figure:
+    size = (5.5 * len(panels) + 2 * (len(panels) == 1), 4.6)
+    figure, frames = pyplot().subplots(
+        1, len(panels), figsize=size, squeeze=False, layout="constrained"
+    )
+    look = looks(comparison.variants)
+    colored = highlighted(comparison, panels[0].bands)
+    labels = {variant.name: variant.label for variant in comparison.variants}
+    for axes, panel in zip(frames.flat, panels, strict=True):
+        for name, curve in panel.bands.items():
+            if name not in colored:
+                axes.plot(curve.tokens, curve.mean, color=GRAY, linewidth=0.7, zorder=1)
+                continue
+            color, marker, style = look[name]
+            fill = {"color": color, "alpha": 0.12, "linewidth": 0}
+            axes.fill_between(curve.tokens, curve.low, curve.high, **fill)
+            every = max(1, len(curve.mean) // 20)
+            line = {"color": color, "marker": marker, "linestyle": style, "linewidth": 1.6}
+            line |= {"markevery": every, "markersize": 5, "label": labels[name]}
+            axes.plot(curve.tokens, curve.mean, **line)
+        axes.set(xlim=panel.across, ylim=panel.up)
+        axes.set(title=panel.title, xlabel="target tokens (millions)", ylabel=panel.height)
+        axes.grid(alpha=0.3)
+    handles, names = frames.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+# Quality against cost
 
 
 class Place(NamedTuple):
@@ -181,7 +318,7 @@ class Place(NamedTuple):
     value: float
 
 
-def costs(comparison: Comparison) -> tuple[Any, str] | None:
+def costs(comparison: Comparison) -> Figure | None:
     """The metric against what each variant costs."""
     panels = {}
     for label, (unit, *keys) in COSTS.items():
@@ -202,12 +339,11 @@ def costs(comparison: Comparison) -> tuple[Any, str] | None:
         axes.set(xlabel=label, ylabel=comparison.axis)
     handles, names = max((axes.get_legend_handles_labels() for axes in frames.flat), key=len)
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
-    return figure, COSTS_TEXT
+    return figure
 
 
-def front(places: Sequence[Place], higher_is_better: bool = True) -> list[Place]:
-    """The places that none at most as costly surpasses, by cost."""
-    sign = 1 if higher_is_better else -1
+def front(places: Sequence[Place], sign: int = 1) -> list[Place]:
+    """The places that none at most as costly surpasses; sign is -1 where less is better."""
     kept: list[Place] = []
     for place in sorted(places, key=lambda p: (p.cost, -sign * p.value)):
         if not kept or sign * place.value > sign * kept[-1].value:
@@ -217,27 +353,25 @@ def front(places: Sequence[Place], higher_is_better: bool = True) -> list[Place]
 
 def _draw_costs(axes: Any, places: list[Place], comparison: Comparison) -> None:
     """Points and front; those that are far worse than the others become marks at the edge."""
-    sign = 1 if comparison.metric.higher_is_better else -1
-    best = front(places, comparison.metric.higher_is_better)
+    sign = comparison.sign
     goodness = [sign * place.value for place in places]
     worst, margin = lowest_usual(goodness), 0.1 * (max(goodness) - lowest_usual(goodness)) or 1.0
     edge = sign * (worst - margin)
     axes.set_ylim(sorted((edge, sign * (max(goodness) + margin))))
+    best = front(places, sign)
     line = {"color": "#888888", "linewidth": 1, "zorder": 1}
     axes.step([p.cost for p in best], [p.value for p in best], where="post", **line)
-    look = looks(comparison.variants)
-    for variant in comparison.variants:
-        for place in (p for p in places if p.name == variant.name):
-            color, marker, _ = look[place.name]
-            out = sign * place.value < worst
-            height = edge + sign * margin / 4 if out else place.value
-            face = color if place in best else "white"
-            mark = {"markersize": 7, "markeredgecolor": color, "markerfacecolor": face}
-            label = variant.label + f" ({place.value:.2f}, out of range)" * out
-            axes.plot(place.cost, height, marker, linestyle="", label=label, **mark)
-            low, high = variant.interval.low, variant.interval.high
-            if not out and low is not None and high is not None:
-                axes.vlines(place.cost, low, high, color=color, linewidth=0.8, alpha=0.6)
+    look, variants = looks(comparison.variants), {v.name: v for v in comparison.variants}
+    for place in places:
+        (color, marker, _), (mean, low, high, _) = look[place.name], variants[place.name].interval
+        out = sign * mean < worst
+        height = edge + sign * margin / 4 if out else mean
+        face = color if place in best else "white"
+        mark = {"markersize": 7, "markeredgecolor": color, "markerfacecolor": face}
+        label = variants[place.name].label + f" ({mean:.2f}, out of range)" * out
+        axes.plot(place.cost, height, marker, linestyle="", label=label, **mark)
+        if not out and not math.isnan(low):
+            axes.vlines(place.cost, low, high, color=color, linewidth=0.8, alpha=0.6)
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)
 
@@ -248,14 +382,3 @@ COSTS: dict[str, tuple[Any, ...]] = {
     "cache, elements per target token and layer": (1, "cache_per_token", "self"),
     "minutes of training, validation included": (60, "wall_seconds"),
 }
-DIFFERENCES = (
-    "The metric minus the baseline's on the same seed: mean with the 95 % interval of this row "
-    "alone, and each seed as a tick; the best first. Color is the mechanism. The marker is the "
-    "verdict, which is corrected for the number of rows. The gray strip is the margin of "
-    "equivalence, ±{margin:g} {unit}."
-)
-COSTS_TEXT = (
-    "The mean with its 95 % interval against what each variant costs. The line joins those that "
-    "no variant at most as costly surpasses (filled marks); that a point lies on it is no test. "
-    "Minutes depend on what else the machine did."
-)

@@ -1,63 +1,81 @@
-"""The page of a results folder, Markdown. A section is one function in :data:`SECTIONS`."""
+"""The page of a results folder, Markdown and HTML; its standing text is in ``page.yaml``.
+
+A section is an entry of :data:`SECTIONS`: functions from a comparison to paragraphs of Markdown. A
+figure is an entry of :data:`FIGURES`, its caption one of ``page.yaml``.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from qvbench.report.appendix import commands, machines, notes, settings
-from qvbench.report.bleu import BLEU_MARGIN, BleuRow
-from qvbench.report.comparison import VERDICTS, Comparison
-from qvbench.report.curves import accuracy, early
-from qvbench.report.figures import costs, differences, save
-from qvbench.report.paper import Gap, claims, gaps, paper, paper_rows
+import yaml
+
+from qvbench.report import figures
+from qvbench.report.comparison import VERDICTS, Comparison, changes
+from qvbench.report.paper import claims, gaps, paper, paper_table
 from qvbench.report.runs import Run
-from qvbench.report.statistics import ALPHA
-from qvbench.report.tables import COSTS, FURTHER, NONE, RESULT, bounds, p_text, part_of_table, row
+from qvbench.report.tables import (
+    BLEU_MARGIN,
+    COSTS,
+    FURTHER,
+    RESULT,
+    bleu_table,
+    bounds,
+    markdown,
+    p_text,
+    part_of_table,
+)
+
+FILES = resources.files("qvbench.report")
+TEXT: dict[str, Any] = yaml.safe_load((FILES / "page.yaml").read_text(encoding="utf-8"))
+JUDGMENTS = ("supported", "contradicted", "undecided")
+Section = Callable[[Comparison], list[str]]
 
 
-class Page(NamedTuple):
-    """What the sections are made from.
-
-    Args:
-        comparison: of the runs.
-        figures: Markdown of the figures beside the page, by name.
-        bleu: the variants' translations against the baseline's.
-        folder: the results folder as the commands name it.
-    """
-
-    comparison: Comparison
-    figures: dict[str, str]
-    bleu: list[BleuRow]
-    folder: str
-
-    def shown(self, *names: str) -> list[str]:
-        """The figures of these names that there are."""
-        return [self.figures[name] for name in names if name in self.figures]
-
-
-def markdown_page(page: Page) -> str:
-    """The whole page; sections that have nothing to say are left out."""
-    parts = [f"# {page.comparison.title}", GENERATED, _summary(page.comparison)]
-    for heading, section in SECTIONS:
-        content = [part for part in section(page) if part]
-        parts += [heading, *content] if content else []
+def markdown_page(comparison: Comparison) -> str:
+    """The whole page; writes its figures. Sections that have nothing to say are left out."""
+    parts = [f"# {comparison.title}", TEXT["generated"], _summary(comparison)]
+    for heading, sections in SECTIONS.items():
+        content = [part for section in sections for part in section(comparison) if part]
+        parts += [f"## {heading}", *content] if content else []
     return "\n\n".join(parts) + "\n"
+
+
+def _figure(name: str) -> Section:
+    """The section that draws a figure beside the page and shows it, if there is one."""
+
+    def section(comparison: Comparison) -> list[str]:
+        figure = FIGURES[name](comparison) if name in FIGURES else None
+        if figure is None:
+            return []
+        figures.save(figure, Path(comparison.folder), name)
+        many = len(comparison.variants) > figures.HIGHLIGHTED
+        grayed = " " + TEXT["grayed"].format(others=figures.HIGHLIGHTED - 1) if many else ""
+        words, unit = TEXT["figures"][name], comparison.unit
+        caption = words["caption"].format(margin=comparison.margin, unit=unit, grayed=grayed)
+        return [f"![{words['alt']}]({name}.png)", caption]
+
+    return section
+
+
+def _table(part: str) -> Section:
+    return lambda comparison: part_of_table(comparison, part)
 
 
 def _summary(comparison: Comparison) -> str:
     """What was run, how many variants have which verdict, and the same of the claims."""
-    counts = sorted({len(variant.runs) for variant in comparison.variants})
-    seeds = (
-        "one seed"
-        if counts == [1]
-        else f"{' to '.join(map(str, counts[:: len(counts) - 1 or 1]))} seeds"
-    )
+    variants, base = comparison.variants, comparison.baseline
+    counts = sorted({len(variant.runs) for variant in variants})
+    seeds = "one seed" if counts == [1] else f"{_span(counts)} seeds"
     corpora = ", ".join(sorted({run.record.get("corpus", "") for run in comparison.runs} - {""}))
     steps = {run.record.get("steps") for run in comparison.runs}
-    variants = len(comparison.variants)
-    said = f"{variants} variants, {seeds} each" if variants > 1 else f"One variant, {seeds}"
+    many = len(variants) > 1
+    said = f"{len(variants)} variants, {seeds} each" if many else f"One variant, {seeds}"
     said += f", on the corpus {corpora}" * bool(corpora)
     said += f", {steps.pop():,} steps each" if len(steps) == 1 and None not in steps else ""
     parts = []
@@ -65,7 +83,6 @@ def _summary(comparison: Comparison) -> str:
         labels = [variant.label for variant in comparison.with_verdict(verdict)]
         listed = f" ({'; '.join(labels)})" if verdict != "inconclusive" else ""
         parts += [f"**{len(labels)} {verdict}**{listed}"] if labels else []
-    base = comparison.baseline
     verdicts = f" Against {base.label}: {'; '.join(parts)}." if base and parts else ""
     found = [claim.judgment for claim in claims(comparison)]
     words = [f"{found.count(word)} {word}" for word in JUDGMENTS if word in found]
@@ -73,207 +90,290 @@ def _summary(comparison: Comparison) -> str:
     return f"{said}.{verdicts}{judged}"
 
 
-def _result(page: Page) -> list[str]:
-    comparison = page.comparison
-    fallen = [text for run in comparison.runs if (text := _fall(run, comparison))]
-    note = [f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."]
-    table = part_of_table(comparison, RESULT)
-    return [*table, *(note if fallen else []), *page.shown("differences")]
+def _span(counts: list[int]) -> str:
+    return " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
 
 
-def _fall(run: Run, comparison: Comparison) -> str:
-    """A run that lost more than a tenth of what it had gained, with its best and last value."""
-    values = [point.value for point in run.curves.get(comparison.metric.name, [])]
-    if not values:
-        return ""
-    best = max(values) if comparison.metric.higher_is_better else min(values)
-    if abs(best - values[-1]) <= 0.1 * abs(best - values[0]):
-        return ""
-    return f"{run.id} (best {best:.2f}, last {values[-1]:.2f})"
+def _fallen(comparison: Comparison) -> list[str]:
+    """The runs that lost more than a tenth of what they had gained, with best and last value."""
+    best_of, fallen = max if comparison.metric.higher_is_better else min, []
+    for run in comparison.runs:
+        values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
+        best, last = best_of(values), values[-1]
+        if abs(best - last) > 0.1 * abs(best - values[0]):
+            fallen.append(f"{run.id} (best {best:.2f}, last {last:.2f})")
+    words = f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."
+    return [words] if fallen else []
 
 
-def _conclusions(page: Page) -> list[str]:
+def _conclusions(comparison: Comparison) -> list[str]:
     """The verdicts, and how far they carry."""
-    comparison, base = page.comparison, page.comparison.baseline
+    base, words = comparison.baseline, {"margin": comparison.margin, "unit": comparison.unit}
     if len(comparison.variants) == 1:
         return []
     if base is None:
         return ["No baseline is given, so no variant is compared with another."]
     if not comparison.tests:
-        return [NO_VERDICT]
-    unit = comparison.unit
-    lines = [
-        f"Baseline: {base.label}, {base.interval.mean:.2f} {comparison.metric.unit} over "
-        f"{len(base.runs)} seeds."
-    ]
-    for verdict, heading in HEADINGS.items():
+        return [TEXT["no_verdict"]]
+    lines = []
+    for verdict, heading in TEXT["verdicts"].items():
         found = comparison.with_verdict(verdict)
         listed = [f"{v.label} ({comparison.tests[v.name].difference.mean:+.2f})" for v in found]
-        start = heading.format(margin=comparison.margin, unit=unit)
-        lines += [f"- {start}: {'; '.join(listed)}."] if found else []
-    power = [_gap(gap) for gap in gaps(comparison)]
+        lines += [f"- {heading.format(**words)}: {'; '.join(listed)}."] if found else []
+    mean, unit, seeds = base.interval.mean, comparison.metric.unit, len(base.runs)
     return [
-        "\n".join([lines[0], "", *lines[1:]]),
-        TESTS.format(margin=comparison.margin, unit=unit),
-        *([POWER, "\n".join(power)] if power else []),
+        f"Baseline: {base.label}, {mean:.2f} {unit} over {seeds} seeds.",
+        "\n".join(lines),
+        TEXT["tests"].format(**words),
+        *([TEXT["power"], "\n".join(power)] if (power := gaps(comparison)) else []),
     ]
 
 
-def _gap(gap: Gap) -> str:
-    seeds = "more than 100,000" if gap.seeds is None else f"{gap.seeds:,}"
-    source = "" if gap.own else ", pooled over the rows of this table"
+def _bleu(comparison: Comparison) -> list[str]:
+    table = markdown(bleu_table(comparison))
+    return [TEXT["bleu"].format(bleu_margin=BLEU_MARGIN), table] if table else []
+
+
+def _paper(comparison: Comparison) -> list[str]:
+    table = markdown(paper_table(comparison))
+    lines = [
+        f"- Claim {number}, {text}: **{judgment}** ({test.verdict}; {test.difference.mean:+.2f} "
+        f"points, {bounds(test.difference, '+')}, p {p_text(test.p)}, of equivalence "
+        f"{p_text(test.p_equivalence)}; {test.difference.number} seeds)"
+        for number, text, test, judgment in claims(comparison)
+    ]
+    beside = [table, TEXT["paper"].format(source=paper()["source"])] if table else []
+    found = ["### The paper's claims", TEXT["claims"], "\n".join(lines)] if lines else []
+    return beside + found
+
+
+# What each variant was
+
+
+def _settings(comparison: Comparison) -> list[str]:
+    """What all variants have in common, and each one's differences to the baseline's config."""
+    base, variants = comparison.baseline, comparison.variants
+    if base is None or not base.settings:
+        return ["\n".join(f"- {v.label}: `{v.name}`" for v in variants if v.label != v.name)]
+    own, known = base.settings, [variant for variant in variants if variant.settings]
+    same = [
+        f"`{key}` {_value(own[key])}"
+        for key in TEXT["common"]
+        if own.get(key) is not None and all(v.settings.get(key) == own[key] for v in known)
+    ]
+    lines = [f"- {base.label} (`{base.name}`): the baseline"]
+    lines += [f"- {v.label} (`{v.name}`): {_changes(v.settings, own)}" for v in known if v != base]
+    common = [f"All variants have: {'; '.join(same)}."] if same else []
+    return [*common, TEXT["settings"].format(base=base.label), "\n".join(lines)]
+
+
+def _changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
+    """What was changed, and what a changed class was given; what is unset goes without saying."""
+    words, changed = [], changes(settings, base)
+    for key, (old, new) in changed.items():
+        other_class = f"{key.rpartition('.')[0]}.class_path" in changed
+        if old is None:
+            words.append(f"`{key}` = {_value(new)}")
+        elif new is not None or not other_class:
+            words.append(f"`{key}` {_value(old)} → {_value(new)}")
+    return "; ".join(words) or "the same config"
+
+
+def _value(value: Any) -> str:
+    """A value as the page shows it: a class by its name."""
+    known = str(value).startswith(("qvbench.", "torch."))
+    return f"`{str(value).rpartition('.')[2] if known else value}`"
+
+
+# How it was measured
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    runs = comparison.runs
+    notes = [TEXT.get(comparison.metric.name, ""), TEXT["paired"], TEXT["counted"]]
+    notes += [_checkpoint_rule(runs)]
+    if any(run.record["position"] == "agf" for run in runs):
+        notes.append(TEXT["agf"])
+    if len({run.record.get("data_fingerprint") for run in runs}) > 1:
+        notes.append("**The runs were not all trained on the same data.**")
+    if comparison.left_out:
+        ids = ", ".join(run.id for run in comparison.left_out)
+        notes.append(f"**Not run to the end and left out:** {ids}.")
+    if missing := _not_run(comparison):
+        notes.append(f"**Planned and not run:** {missing}.")
+    signatures = [run.record.get("bleu_signatures", {}).items() for run in runs]
+    found = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
+    return notes + ([f"Signatures: {'; '.join(found)}."] if found else [])
+
+
+def _checkpoint_rule(runs: list[Run]) -> str:
+    """Which weights the scores are of; never chosen by the test set."""
+    tested = {name for run in runs if (name := run.record.get("tested_checkpoint"))}
+    rule = "Validation scores are those of the weights at the last validation of each run."
+    if not tested:
+        return rule + " No run was tested."
+    names = ", ".join(f"`{name}`" for name in sorted(tested))
+    averaged = " (the mean of the weights of the last validations)" * (tested == {"averaged.ckpt"})
+    differ = " **The runs differ in it.**" * (len(tested) > 1)
     return (
-        f"- {gap.points:.4g} points ({gap.text}): {seeds} seeds (deviation "
-        f"{gap.deviation:.3f}{source})"
+        f"{rule} Test scores are of the checkpoint {names}{averaged}.{differ} The test set chose "
+        "nothing."
     )
 
 
-def _further(page: Page) -> list[str]:
-    return part_of_table(page.comparison, FURTHER)
+def _not_run(comparison: Comparison) -> str:
+    """What the suite plans and nobody ran yet: each variant with its seeds; empty if all ran."""
+    suite = comparison.suite
+    runs = (*comparison.runs, *comparison.left_out)
+    known = {(run.record.get("variant"), run.seed) for run in runs}
+    missing = {
+        name: [str(seed) for seed in suite.get("seeds", []) if (name, seed) not in known]
+        for name in suite.get("rows", [])
+    }
+    return "; ".join(f"{name} (seeds {', '.join(s)})" for name, s in missing.items() if s)
 
 
-def _bleu(page: Page) -> list[str]:
-    """A row per variant that shares tested seeds with the baseline."""
-    if not page.bleu:
-        return []
-    lines = [row(BLEU_HEAD), row(["---", *["---:"] * 3, "---", "---", "---"])]
-    for entry in page.bleu:
-        cells = [NONE] * 4
-        if (test := entry.test) is not None:
-            mean, ends = f"{test.difference.mean:+.2f}", bounds(test.difference, "+")
-            cells = [mean, ends, p_text(test.p), test.verdict]
-        seeds = [_significant(p_values) for p_values in (entry.bootstrap, entry.randomization)]
-        lines.append(row([entry.label, *cells, *seeds]))
-    return [BLEU, "\n".join(lines)]
+# Commands and machines
 
 
-def _significant(p_values: list[float]) -> str:
-    if not p_values:
-        return NONE
-    least, most = p_text(min(p_values)), p_text(max(p_values))
-    found = sum(p < ALPHA for p in p_values)
-    return f"{found} of {len(p_values)} (p {least}{f' to {most}' * (most != least)})"
+def _commands(comparison: Comparison) -> list[str]:
+    """What made the runs and this page; one sweep made them all, or each has its own commands."""
+    folder, suite = comparison.folder, comparison.suite
+    output = ["--output", folder]
+    for name, value in comparison.options._asdict().items():
+        output += [] if value is None else [f"--{name}", f"{value}"]
+    if not suite:
+        lines = [line for run in comparison.runs for line in _run_commands(run, folder)]
+        report = [*(f"runs/{run.id}" for run in comparison.runs), *output]
+        text = "\n".join([*lines, f"qvbench report {shlex.join(report)}"])
+        return [f"```sh\n{text}\n```"]
+    path = PurePosixPath(suite["file"])
+    name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
+    seeds = suite.get("seeds") or sorted({run.seed for run in comparison.runs})
+    same = ["--seeds", *map(str, seeds)]
+    same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
+    few = len(comparison.variants) < suite.get("variants", 0)
+    only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
+    sweep = shlex.join(["--suite", name, *only, *same])
+    report = ["--suite", name, *same, *output]
+    lines = [f"qvbench sweep {sweep}", *_tests(comparison), f"qvbench report {shlex.join(report)}"]
+    text = "\n".join(lines)
+    return [f"The suite's file is `{suite['file']}`.\n\n```sh\n{text}\n```"]
 
 
-def _paper(page: Page) -> list[str]:
-    """The paper's rows beside ours, each against QKV with the same positions."""
-    rows = paper_rows(page.comparison)
-    rows = rows if any(row.paired for row in rows) else []
-    lines = [row(PAPER_HEAD), row(["---", *["---:"] * 6, "---", "---"])] if rows else []
-    for label, printed, theirs, ours, paired, test in rows:
-        cells = [NONE] * 5
-        if paired:
-            cells[0] = f"{sum(paired) / len(paired):+.2f}"
-        if test is not None:
-            low, high = test.difference.low, test.difference.high
-            cells[1:4] = bounds(test.difference, "+"), p_text(test.p), test.verdict
-            if theirs is not None and low is not None and high is not None:
-                cells[4] = "yes" if low <= theirs <= high else "no"
-        gap = NONE if theirs is None else f"{theirs:+.2f}"
-        lines.append(row([label, printed, gap, f"{ours.interval.mean:.2f}", *cells]))
-    beside = ["\n".join(lines), PAPER.format(source=paper()["source"])] if rows else []
-    found = [
-        f"- Claim {number}, {text}: **{judgment}** ({test.verdict}; {test.difference.mean:+.2f} "
-        f"points, {bounds(test.difference, '+')}, p {p_text(test.p)}, of equivalence "
-        f"{p_text(test.p_equivalence)}; {test.difference.count} seeds)"
-        for number, text, test, judgment in claims(page.comparison)
+def _run_commands(run: Run, folder: str) -> list[str]:
+    """Those of a run that no suite of this page made."""
+    record = run.record
+    # A suite changed the config that it started from: what came of that is kept beside it.
+    config = f"{folder}/{run.file_name}.yaml" if "variant" in record else record["config"]
+    lines = [f"qvbench fit --config {config} --seed_everything {record['seed']}"]
+    if checkpoint := record.get("tested_checkpoint"):
+        lines.append(f"qvbench test --ckpt_path runs/{run.id}/checkpoints/{checkpoint}")
+    return lines
+
+
+def _tests(comparison: Comparison) -> list[str]:
+    """What translated the test set: one line for all runs that a checkpoint of one name was of."""
+    places: dict[str, dict[str, None]] = {}
+    for run in comparison.runs:
+        if checkpoint := run.record.get("tested_checkpoint"):
+            places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
+    return [
+        f"for run in {' '.join(folders)}; do\n"
+        f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'
+        for checkpoint, folders in places.items()
     ]
-    return beside + (["### The paper's claims", CLAIMS, "\n".join(found)] if found else [])
 
 
-def _curves(page: Page) -> list[str]:
-    return page.shown("accuracy", "early")
+def _machines(comparison: Comparison) -> list[str]:
+    """Every machine, set of versions and revision, and which rows come from it."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for variant in comparison.variants:
+        for run in variant.runs:
+            found.setdefault(_machine(run), {}).setdefault(variant.label, []).append(run.seed)
+    if len(found) == 1:
+        return [f"- {machine}" for machine in found]
+    lines = []
+    for machine, rows in sorted(found.items()):
+        listed = {", ".join(map(str, seeds)) for seeds in rows.values()}
+        which = f"seeds {listed.pop()} of every variant"
+        if listed or len(rows) < len(comparison.variants):
+            which = "; ".join(
+                f"{label} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+                for label, seeds in rows.items()
+            )
+        lines.append(f"- {machine}: {which}")
+    return ["\n".join(lines)]
 
 
-def _costs(page: Page) -> list[str]:
-    return [*page.shown("costs"), *part_of_table(page.comparison, COSTS)]
+def _machine(run: Run) -> str:
+    record = run.record
+    hardware, versions = record.get("hardware", {}), record.get("versions", {})
+    devices = ", ".join(hardware.get("gpus", [])) or hardware.get("cpu", "unknown processor")
+    commit, plus, _ = record.get("git", "").partition("+dirty")
+    revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
+    return (
+        f"{devices}, {hardware.get('threads', '?')} thread(s), {hardware.get('precision', '?')}; "
+        f"torch {versions.get('torch', '?')}, lightning {versions.get('lightning', '?')}; "
+        f"revision {revision}"
+    )
 
 
-def draw_figures(comparison: Comparison, folder: Path) -> dict[str, str]:
-    """Write the figures that the runs allow; gives Markdown that shows each, by its name."""
-    shown = {}
-    for name, (draw, alt) in FIGURES.items():
-        drawn = draw(comparison)
-        if drawn is not None:
-            figure, caption = drawn
-            save(figure, folder, name)
-            shown[name] = f"![{alt}]({name}.png)\n\n{caption}"
-    return shown
-
-
-Draw = Callable[[Comparison], "tuple[Any, str] | None"]
-FIGURES: dict[str, tuple[Draw, str]] = {
-    "differences": (differences, "Difference to the baseline, with 95 % intervals"),
-    "accuracy": (accuracy, "The metric against target tokens"),
-    "early": (early, "The early part, enlarged"),
-    "costs": (costs, "Quality against cost"),
+FIGURES: dict[str, Callable[[Comparison], Any]] = {
+    "differences": figures.differences,
+    "accuracy": figures.accuracy,
+    "early": figures.early,
+    "costs": figures.costs,
 }
-Section = Callable[[Page], list[str]]
-SECTIONS: tuple[tuple[str, Section], ...] = (
-    ("## Result", _result),
-    ("## Conclusions", _conclusions),
-    ("## Seeds, other sentences, other scores", _further),
-    ("## BLEU on the test set", _bleu),
-    ("## Beside the paper", _paper),
-    ("## Curves", _curves),
-    ("## Quality against cost", _costs),
-    ("## What each variant was", lambda page: settings(page.comparison)),
-    ("## How it was measured", lambda page: notes(page.comparison)),
-    ("## Commands", lambda page: commands(page.comparison, page.folder)),
-    ("## Machine", lambda page: machines(page.comparison)),
-)
-GENERATED = "Generated by `qvbench report`; nothing here is typed by hand."
-JUDGMENTS = ("supported", "contradicted", "undecided")
-HEADINGS = {
-    "better": "Better than the baseline",
-    "worse": "Worse than the baseline",
-    "equivalent": "Equivalent to the baseline (shown to lie within ±{margin:g} {unit})",
-    "inconclusive": "Inconclusive, neither a difference nor equivalence shown",
+SECTIONS: dict[str, tuple[Section, ...]] = {
+    "Result": (_table(RESULT), _fallen, _figure("differences")),
+    "Conclusions": (_conclusions,),
+    "Seeds, other sentences, other scores": (_table(FURTHER),),
+    "BLEU on the test set": (_bleu,),
+    "Beside the paper": (_paper,),
+    "Curves": (_figure("accuracy"), _figure("early")),
+    "Quality against cost": (_figure("costs"), _table(COSTS)),
+    "What each variant was": (_settings,),
+    "How it was measured": (_notes,),
+    "Commands": (_commands,),
+    "Machine": (_machines,),
 }
-NO_VERDICT = (
-    "No variant shares two seeds with the baseline: these are observed differences, and no verdict."
-)
-TESTS = (
-    "Each interval is a 95 % interval by itself; p-values have Holm's correction over the table, "
-    "so that a row whose interval leaves out zero may still be *inconclusive*, and a table of "
-    "fewer rows may decide it. p asks if the mean difference is zero, p of equivalence if it lies "
-    "outside ±{margin:g} {unit} (two one-sided tests). Inconclusive is not the same as equal."
-)
-POWER = (
-    "To find a difference as large as the paper's in four tries of five, one row by itself takes, "
-    "of each variant, as differences deviate between seeds here:"
-)
-BLEU_HEAD = (
-    "variant",
-    "minus baseline",
-    "95 % interval, paired",
-    "p (Holm)",
-    "verdict",
-    "significant seeds, bootstrap",
-    "significant seeds, randomization",
-)
-BLEU = (
-    "sacreBLEU's tests compare the two runs of one seed and resample sentences; how often two "
-    "single runs are significantly different says nothing of other seeds. The interval and p over "
-    f"the seeds do. Equivalent means within ±{BLEU_MARGIN:g} BLEU."
-)
-PAPER_HEAD = (
-    "mode",
-    "paper",
-    "paper, minus QKV",
-    "ours",
-    "ours, minus QKV",
-    "95 % interval, paired",
-    "p (Holm)",
-    "verdict",
-    "paper's within ours",
-)
-PAPER = (
-    "The paper's numbers: {source}; one run per row, and where its tables disagree the latest. "
-    "Ours are of other data and another budget where the page says so: compare the differences, "
-    "which are to QKV with the same positions, and not the levels."
-)
-CLAIMS = (
-    "A claim is supported or contradicted only by a test at the 5 % level, with Holm's correction "
-    "over the claims; all others are undecided. This data and budget are not the paper's."
-)
+
+
+def html_page(markdown_text: str, folder: Path) -> str:
+    """A page with its figures as one HTML file that needs no network.
+
+    Args:
+        markdown_text: pictures are named as PNG files beside it.
+        folder: where each picture lies as SVG too.
+    """
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
+    body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
+    body = re.sub(
+        r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>',
+        lambda found: _drawing(folder / f"{found[1]}.svg", found[2], found[3]),
+        body,
+        flags=re.DOTALL,
+    )
+    names = re.findall(r"<h2>(.*?)</h2>", body)
+    for number, name in enumerate(names, 1):
+        body = body.replace(f"<h2>{name}</h2>", f'<h2 id="part-{number}">{name}</h2>', 1)
+    links = (f'<a href="#part-{number}">{name}</a>' for number, name in enumerate(names, 1))
+    body = body.replace("</h1>", f"</h1>\n<nav>{' · '.join(links)}</nav>", 1)
+    title = re.search(r"<h1>(.*?)</h1>", body)
+    page = (FILES / "page.html").read_text(encoding="utf-8")
+    return page.replace("{title}", title[1] if title else "").replace("{body}", body)
+
+
+def _drawing(svg: Path, label: str, caption: str) -> str:
+    """The drawing itself in the page, named for those who cannot see it.
+
+    Its marks and clips get names of their own: all drawings count theirs from one.
+    """
+    text = svg.read_text(encoding="utf-8")
+    drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{svg.stem}-", text[text.index("<svg") :])
+    drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    caption = f"<figcaption>{caption}</figcaption>"
+    return f'<figure><div class="wide">{drawing}</div>{caption}</figure>'

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from qvbench.report.comparison import Comparison, Variant, context_in_heads
-from qvbench.report.curves import EARLY
+import yaml
+
+from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.statistics import (
     PairedTest,
     Scores,
@@ -16,17 +18,17 @@ from qvbench.report.statistics import (
     pooled_deviation,
     seeds_needed,
 )
+from qvbench.report.tables import NONE, Table, from_rows, p_text, with_sign
 
 TABLES = ("table4", "table3", "table2")
 """The paper's, the latest first."""
-ATTENTION = "model.attention."
+EARLY = 0.2
+"""Share of training that is early."""
 
 
 @lru_cache
 def paper() -> dict[str, Any]:
     """Source, rows, gaps and claims."""
-    import yaml
-
     text = resources.files("qvbench.report").joinpath("paper.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
     return content
@@ -39,14 +41,16 @@ def our_rows(comparison: Comparison) -> dict[str, Variant]:
     """Our variants by the key of the paper's row, as far as there is one and one only.
 
     A row that several variants would fit (other exponents, say) goes to none of them: which is
-    the paper's is not for the report to choose. The baseline is the exception. None where the
+    the paper's is not for the report to choose. The baseline is the exception. Empty where the
     variants are compared by another metric than the paper's.
     """
-    if comparison.metric.name != paper()["metric"]:
-        return {}
     found: dict[str, Variant] = {}
+    if comparison.metric.name != paper()["metric"]:
+        return found
+    facts = {variant.name: _facts(variant) for variant in comparison.variants}
     for key, row in (paper()["rows"] | paper()["others"]).items():
-        fits = [variant for variant in comparison.variants if _fits(variant, row)]
+        wanted = {"pcm_v": True} | {fact: row[fact] for fact in FACTS if fact in row}
+        fits = [v for v in comparison.variants if wanted.items() <= facts[v.name].items()]
         if len(fits) == 1:
             found[key] = fits[0]
         elif comparison.baseline is not None and comparison.baseline in fits:
@@ -54,53 +58,51 @@ def our_rows(comparison: Comparison) -> dict[str, Variant]:
     return found
 
 
-def _fits(variant: Variant, row: dict[str, Any]) -> bool:
+FACTS = ("mechanism", "position", "context", "context_heads", "one_value_head", "own_key_rank")
+
+
+def _facts(variant: Variant) -> dict[str, Any]:
+    """What tells the paper's rows apart; None for what a mechanism does not have."""
     record, settings = variant.record, variant.settings
-    if (record["mechanism"], record["position"]) != (row["mechanism"], row["position"]):
-        return False
-    if row["position"] == "agf" and not settings.get("model.position.value_scaling", True):
-        return False
-    if "context" in row:
-        shared = settings.get(f"{ATTENTION}context") == "shared"
-        return shared and context_in_heads(settings) == row["context"]
-    if "one_head" in row and (value_heads(settings) == 1) != row["one_head"]:
-        return False
-    key = f"{ATTENTION}key_rank"  # of MLA: whether the key has a wider latent of its own
-    return "milder" not in row or (key in settings and bool(settings[key]) == row["milder"])
+    own = {key.removeprefix("model.attention."): value for key, value in settings.items()}
+    head = own.get("model.network.d_model", 1) / own.get("model.network.num_heads", 1)
+    return {
+        "mechanism": record["mechanism"],
+        "position": record["position"],
+        "pcm_v": record["position"] != "agf" or own.get("model.position.value_scaling", True),
+        "context": own.get("context"),
+        "context_heads": (own.get("context_dim") or head) / head,
+        "one_value_head": value_heads(variant) == 1,
+        "own_key_rank": bool(own["key_rank"]) if "key_rank" in own else None,
+    }
 
 
-def value_heads(settings: dict[str, Any]) -> int | None:
-    """Among how many heads a config's values are shared; None for mechanisms that share none."""
-    names = ("num_value_heads", "num_kv_heads")
-    found = [settings[ATTENTION + name] for name in names if ATTENTION + name in settings]
-    return found[0] if found else None
+def value_heads(variant: Variant) -> int | None:
+    """Among how many heads the values are shared; None for mechanisms that share none."""
+    keys = ("model.attention.num_value_heads", "model.attention.num_kv_heads")
+    return next((variant.settings[key] for key in keys if key in variant.settings), None)
 
 
 # The paper's table beside ours
 
+COLUMNS = (
+    "mode",
+    "paper",
+    "paper, minus QKV",
+    "ours",
+    "ours, minus QKV",
+    "95 % interval, paired",
+    "p (Holm)",
+    "verdict",
+    "paper's within ours",
+)
 
-class Row(NamedTuple):
-    """A row of the paper beside ours, each against QKV with the same positions.
 
-    Args:
-        label: the paper's, with its positions.
-        printed: the paper's number; an earlier table's too where they disagree.
-        theirs: the paper's difference; None for QKV itself.
-        variant: ours.
-        paired: our differences by seed; empty for QKV itself, or without it.
-        test: of our differences; None below two seeds.
+def paper_table(comparison: Comparison) -> Table:
+    """The paper's rows that are ours too, each against QKV with the same positions.
+
+    Empty where no row can be compared.
     """
-
-    label: str
-    printed: str
-    theirs: float | None
-    variant: Variant
-    paired: list[float]
-    test: PairedTest | None
-
-
-def paper_rows(comparison: Comparison) -> list[Row]:
-    """The paper's rows that are ours too."""
     ours = our_rows(comparison)
     rows = {key: row for key, row in paper()["rows"].items() if key in ours}
     bases = {key: f"qkv_{row['position']}" for key, row in rows.items()}
@@ -110,24 +112,26 @@ def paper_rows(comparison: Comparison) -> list[Row]:
         if base in ours and base != key
     }
     tests = comparison.test(paired)
-    return [
-        Row(
-            f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}",
-            _as_printed(row),
-            None if key == bases[key] else _latest(row) - _latest(paper()["rows"][bases[key]]),
-            ours[key],
-            paired.get(key, []),
-            tests.get(key),
-        )
-        for key, row in rows.items()
-    ]
+    table = []
+    for key, row in rows.items():
+        label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
+        theirs = _latest(row) - _latest(paper()["rows"][bases[key]])
+        gap = NONE if key == bases[key] else f"{theirs:+.2f}"
+        cells = [f"{fmean(paired[key]):+.2f}" if paired.get(key) else NONE, *[NONE] * 4]
+        if (test := tests.get(key)) is not None:
+            _, low, high, _ = test.difference
+            within = "yes" if low <= theirs <= high else "no"
+            cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within]
+        table.append([label, _as_printed(row), gap, f"{ours[key].interval.mean:.2f}", *cells])
+    return from_rows(COLUMNS, table) if any(paired.values()) else []
 
 
-def _latest(row: dict[str, Any]) -> float:
+def _latest(row: Mapping[str, Any]) -> float:
     return float(next(row[table] for table in TABLES if table in row))
 
 
-def _as_printed(row: dict[str, Any]) -> str:
+def _as_printed(row: Mapping[str, Any]) -> str:
+    """The paper's number; an earlier table's too where they disagree."""
     latest = _latest(row)
     others = [table for table in TABLES if row.get(table, latest) != latest]
     found = ", ".join(f"{table.replace('table', 'table ')}: {row[table]:.4f}" for table in others)
@@ -164,24 +168,18 @@ def judgment(expected: str, verdict: str) -> str:
     return "supported" if verdict == expected else "contradicted"
 
 
-def _claim_differences(claim: dict[str, Any], ours: dict[str, Variant]) -> list[float]:
+def _claim_differences(claim: Mapping[str, Any], ours: Mapping[str, Variant]) -> list[float]:
     """What a claim is about, seed by seed; empty where a variant or a curve is missing."""
     keys = [claim["row"], claim["than"], *claim.get("beside", [])]
     if not all(key in ours for key in keys):
         return []
     variants = [ours[key] for key in keys]
-    heads = {value_heads(variant.settings) for variant in variants}
-    if claim["row"].startswith("v_shared") and len(heads) > 1:
+    if claim["row"].startswith("v_shared") and len({value_heads(v) for v in variants}) > 1:
         return []
     scores = _early_scores(variants) if claim.get("early") else [v.scores for v in variants]
-    difference = _minus(scores[0], scores[1])
-    if "beside" in claim:
-        difference = _minus(difference, _minus(scores[2], scores[3]))
-    return [difference[seed] for seed in sorted(difference)]
-
-
-def _minus(values: Scores, others: Scores) -> Scores:
-    return {seed: values[seed] - others[seed] for seed in values.keys() & others.keys()}
+    seeds = sorted(set.intersection(*({*of_seed} for of_seed in scores)))
+    signs = (1, -1, -1, 1)
+    return [sum(s * score[k] for s, score in zip(signs, scores, strict=False)) for k in seeds]
 
 
 def _early_scores(variants: list[Variant]) -> list[Scores]:
@@ -190,9 +188,8 @@ def _early_scores(variants: list[Variant]) -> list[Scores]:
     Only steps at which every run was validated count, so that all means are over the same.
     """
     curves = [variant.curve(variant.metric.name) for variant in variants]
-    steps = [set(points) for curve in curves for points in curve.values()]
-    common = set.intersection(*steps) if steps else set()
-    early = [step for step in sorted(common) if step <= EARLY * max(common)]
+    common = set.intersection(*({*points} for curve in curves for points in curve.values()))
+    early = [step for step in common if step <= EARLY * max(common)]
     if not early:
         return [{} for _ in variants]
     return [
@@ -204,40 +201,25 @@ def _early_scores(variants: list[Variant]) -> list[Scores]:
 # Power
 
 
-class Gap(NamedTuple):
-    """A difference that the paper's claims rest on, and how many seeds would find it here.
+def gaps(comparison: Comparison) -> list[str]:
+    """The paper's gaps, and how many seeds would find each here; empty without two seeds.
 
-    Args:
-        text: what it is.
-        points: how large it is in the paper.
-        deviation: of our differences between seeds.
-        own: whether it is that of the gap's own two rows, and not pooled over the table.
-        seeds: that it takes; None for 100,000 or more.
+    Rows differ in their spread: two that scatter widely say nothing of two that do not. So a gap
+    is held against its own two rows where we have them.
     """
-
-    text: str
-    points: float
-    deviation: float
-    own: bool
-    seeds: int | None
-
-
-def gaps(comparison: Comparison) -> list[Gap]:
-    """The paper's gaps; empty where no two seeds tell a spread.
-
-    Rows differ in their spread: two that scatter widely say nothing of two that do not.
-    """
-    pooled = pooled_deviation(comparison.paired)
+    pooled = pooled_deviation(comparison.paired.values())
     if pooled is None or comparison.metric.name != paper()["metric"]:
         return []
-    ours, rows, found = our_rows(comparison), paper()["rows"], []
+    ours, rows, lines = our_rows(comparison), paper()["rows"], []
     for text, (ahead, behind, table) in paper()["gaps"].items():
-        own = None
-        if ahead in ours and behind in ours:
-            paired = paired_differences(ours[ahead].scores, ours[behind].scores)
-            own = pooled_deviation({"own": paired})
+        pair = [ours[key].scores for key in (ahead, behind) if key in ours]
+        own = pooled_deviation([paired_differences(*pair)]) if len(pair) == 2 else None
         points = rows[ahead][table] - rows[behind][table]
         deviation = pooled if own is None else own
         needed = seeds_needed(deviation, points)
-        found.append(Gap(text, points, deviation, own is not None, needed))
-    return found
+        seeds = "more than 100,000" if needed is None else f"{needed:,}"
+        source = ", pooled over the rows of this table" * (own is None)
+        lines.append(
+            f"- {points:.4g} points ({text}): {seeds} seeds (deviation {deviation:.3f}{source})"
+        )
+    return lines

@@ -7,11 +7,12 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -24,12 +25,12 @@ from qvbench.runs.identity import identity
 from qvbench.sweep.plan import IDENTITY_DIGITS, Resolve, resolve_variant
 from qvbench.sweep.suite import Settings, Suite
 
-OPTIONS = "report.json"
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
 FLOPS = "flops_per_target_token"
+NEEDED = {"id", "config", "mechanism", "position", "seed", "metrics"}
+"""Keys that every record has."""
 KEPT = ("val/", "train/loss", "train/tokens_per_second")
 """Beginnings of the metrics whose curves a results folder keeps."""
-
 OF_THE_MACHINE = (
     ("trainer", "default_root_dir"),
     ("data", "cache_dir"),
@@ -38,14 +39,16 @@ OF_THE_MACHINE = (
 """Config keys that say where something lay, which nobody else can use."""
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One measurement of a curve: optimizer step, target tokens, seconds trained, value."""
 
     step: int
     target_tokens: int
     seconds: float
     value: float
+
+
+Curves = dict[str, list[Point]]
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,11 @@ class Run:
     """
 
     record: dict[str, Any]
-    curves: dict[str, list[Point]]
+    curves: Curves
     settings: str = ""
     counts: Mapping[str, Array] | None = None
-    translations: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()
+    translations: Sequence[str] = ()
+    references: Sequence[str] = ()
     folder: Path | None = field(default=None, compare=False)
 
     @property
@@ -79,6 +82,11 @@ class Run:
         return int(self.record["seed"])
 
     @property
+    def identity(self) -> str:
+        """Which experiment it is; empty in records that are older than identities."""
+        return str(self.record.get("identity", ""))
+
+    @property
     def file_name(self) -> str:
         """Its files in a results folder, without their suffixes."""
         return f"{RUNS}/{self.id.replace('/', '-')}"
@@ -86,23 +94,13 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Its resolved config as plain data; empty if it was not kept."""
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(self.settings, loader) or {}
-
-    @cached_property
-    def identity(self) -> str:
-        """Which experiment it is; that of its config where its record is older than identities."""
-        recorded = self.record.get("identity")
-        if recorded or not self.config:
-            return str(recorded or "")
-        return identity(self.config, code_version=1)
+        return yaml.load(self.settings, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
     @property
     def sentences(self) -> Sentences | None:
         """Correct tokens and tokens of each validation sentence at the last validation."""
-        if self.counts is None:
-            return None
-        return Sentences(self.counts["last_right"], self.counts["tokens"])
+        found = self.counts
+        return None if found is None else Sentences(found["last_right"], found["tokens"])
 
     def cost(self, *keys: str) -> float | None:
         """A number of the record, by the keys that lead to it."""
@@ -110,6 +108,9 @@ class Run:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value
+
+
+# Reading
 
 
 def load(places: Iterable[Path]) -> list[Run]:
@@ -132,15 +133,13 @@ def load(places: Iterable[Path]) -> list[Run]:
 
 
 def _runs_of(place: Path) -> list[Run]:
-    if (place / RECORD).is_file():
-        return [_run_in(place)]
-    seeds = sorted(file.parent for file in place.glob(f"*/{RECORD}"))
-    if seeds:
-        return [_run_in(folder) for folder in seeds]
+    own = [place / RECORD] if (place / RECORD).is_file() else sorted(place.glob(f"*/{RECORD}"))
+    if own:
+        return [_run_in(file.parent) for file in own]
     files = sorted((place / RUNS).glob("*.json"))
     if not files:
         raise UserError(f"{place}: neither a run (no {RECORD}) nor results (no {RUNS}/*.json)")
-    curves = _read_curves(place / CURVES, "")
+    curves = _read_curves(place / CURVES)
     return [_gathered_run(file, curves) for file in files]
 
 
@@ -148,44 +147,37 @@ def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
     if tracked := kept_by_wandb(folder):
         record["wandb_id"] = wandb_id_of(tracked[0])
-    curves = _read_curves(folder / CURVES, record["id"]).get(record["id"], {})
-    translations, references = (
-        [*_text(folder / name).split("\n")][:-1] for name in (TRANSLATIONS, REFERENCES)
-    )
-    run = Run(
-        record,
-        curves,
-        without_places(_text(folder / CONFIG)),
-        _read_counts(folder / SENTENCES),
-        tuple(translations),
-        tuple(references),
-        folder,
-    )
+    translations, references = (_lines(text_of(folder / f)) for f in (TRANSLATIONS, REFERENCES))
     if len(translations) != len(references):
         raise UserError(
             f"{folder}: {len(translations)} translations of the test set for {len(references)} "
             "references"
         )
-    return run
+    settings, counts = without_places(text_of(folder / CONFIG)), _read_counts(folder / SENTENCES)
+    curves = _read_curves(folder / CURVES).get("", {})
+    return Run(record, curves, settings, counts, translations, references, folder)
 
 
-def _gathered_run(file: Path, curves: dict[str, dict[str, list[Point]]]) -> Run:
-    record = _read_record(file)
-    lines = file.with_suffix(".lines.gz")
-    try:
+def _gathered_run(file: Path, curves: Mapping[str, Curves]) -> Run:
+    record, lines = _read_record(file), file.with_suffix(".lines.gz")
+    settings, counts = text_of(file.with_suffix(".yaml")), _read_counts(file.with_suffix(".npz"))
+    with readable(lines, "a test's lines"):
         packed = gzip.decompress(lines.read_bytes()).decode("utf-8") if lines.is_file() else ""
-        pairs = [tuple(line.split("\t")) for line in packed.splitlines()]
+        pairs = [line.split("\t") for line in _lines(packed)]
         translations, references = zip(*pairs, strict=True) if pairs else ((), ())
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{lines}: cannot be read as a test's lines: {error}") from error
-    return Run(
-        record,
-        curves.get(record["id"], {}),
-        _text(file.with_suffix(".yaml")),
-        _read_counts(file.with_suffix(".npz")),
-        translations,
-        references,
-    )
+    return Run(record, curves.get(record["id"], {}), settings, counts, translations, references)
+
+
+@contextmanager
+def readable(file: Path, what: str) -> Iterator[None]:
+    """Whatever keeps a file from being read, in one line."""
+    try:
+        yield
+    except (
+        *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
+        zipfile.BadZipFile,
+    ) as error:
+        raise UserError(f"{file}: cannot be read as {what}: {error!r}") from error
 
 
 def kept_by_wandb(place: Path) -> list[Path]:
@@ -199,55 +191,42 @@ def wandb_id_of(folder: Path) -> str:
     return folder.name.partition("run-")[2].partition("-")[2]
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """The text of a file; empty if there is none."""
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
+def _lines(text: str) -> list[str]:
+    return text.split("\n")[:-1]  # a translation may hold what else `splitlines` takes for an end
+
+
 def _read_record(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as a run's record: {error}") from error
-    missing = {"id", "config", "mechanism", "position", "seed", "metrics"} - set(record)
-    if missing:
+    with readable(file, "a run's record"):
+        record = dict(json.loads(file.read_text(encoding="utf-8")))
+    if missing := NEEDED - record.keys():
         raise UserError(f"{file}: not a run's record; it lacks {', '.join(sorted(missing))}")
-    return dict(record)
+    return record
 
 
-def _read_curves(file: Path, run: str) -> dict[str, dict[str, list[Point]]]:
-    """Curves by run and metric; rows without a step belong to no point of a curve."""
-    curves: dict[str, dict[str, list[Point]]] = {}
-    if not file.is_file():
-        return curves
-    with file.open(newline="", encoding="utf-8") as lines:
-        for number, row in enumerate(csv.DictReader(lines), 2):
-            name = row.get("metric") or ""
-            if not name.startswith(KEPT) or not row.get("step"):
-                continue
-            try:
-                point = Point(
-                    int(row["step"]),
-                    int(row["target_tokens"] or 0),
-                    float(row["seconds"] or 0),
-                    float(row["value"]),
-                )
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{file}:{number}: not a measurement: {error}") from error
-            curves.setdefault(row.get("run") or run, {}).setdefault(name, []).append(point)
+def _read_curves(file: Path) -> dict[str, Curves]:
+    """Curves by run, if the file names it, and metric; rows without a step are no part of one."""
+    curves: dict[str, Curves] = {}
+    for number, row in enumerate(csv.DictReader(io.StringIO(text_of(file), newline="")), 2):
+        name = row.get("metric") or ""
+        if name.startswith(KEPT) and row.get("step"):
+            with readable(Path(f"{file}:{number}"), "a measurement"):
+                step, tokens = int(row["step"]), int(row["target_tokens"] or 0)
+                point = Point(step, tokens, float(row["seconds"] or 0), float(row["value"]))
+            curves.setdefault(row.get("run", ""), {}).setdefault(name, []).append(point)
     return curves
 
 
 def _read_counts(file: Path) -> dict[str, Array] | None:
     if not file.is_file():
         return None
-    try:
-        with np.load(file) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: cannot be read as counts by sentence: {error}") from error
-    if not {"tokens", "last_right"} <= arrays.keys():
-        raise UserError(f"{file}: no counts by sentence in it")
-    return arrays
+    with readable(file, "counts by sentence"), np.load(file) as stored:
+        Sentences(stored["last_right"], stored["tokens"])
+        return dict(stored)
 
 
 def without_places(settings: str) -> str:
@@ -264,6 +243,9 @@ def without_places(settings: str) -> str:
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+# Results folders
+
+
 def gather(runs: Sequence[Run], folder: Path) -> None:
     """Write what a published table needs: records, configs, counts, translations, curves.
 
@@ -277,25 +259,23 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
         if run.settings:
             kept.with_suffix(".yaml").write_text(run.settings, encoding="utf-8")
         if run.counts is not None:
-            packed = io.BytesIO()
             arrays: dict[str, Any] = dict(run.counts)
-            np.savez_compressed(packed, **arrays)
-            kept.with_suffix(".npz").write_bytes(packed.getvalue())
+            np.savez_compressed(kept.with_suffix(".npz"), **arrays)
         if run.translations:
             pairs = zip(run.translations, run.references, strict=True)
-            lines = "".join(f"{a.replace(TAB, ' ')}\t{b.replace(TAB, ' ')}\n" for a, b in pairs)
-            kept.with_suffix(".lines.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+            lines = ["\t".join(line.replace("\t", " ") for line in pair) + "\n" for pair in pairs]
+            packed = gzip.compress("".join(lines).encode(), mtime=0)
+            kept.with_suffix(".lines.gz").write_bytes(packed)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for run in runs:
-            for metric in sorted(run.curves):
-                for p in run.curves[metric]:
-                    # In full: figures that are made again from the folder are the same.
-                    writer.writerow([run.id, p.step, p.target_tokens, p.seconds, metric, p.value])
-
-
-TAB = "\t"
+        # In full: figures that are made again from the folder are the same.
+        writer.writerows(
+            [run.id, point.step, point.target_tokens, point.seconds, metric, point.value]
+            for run in runs
+            for metric in sorted(run.curves)
+            for point in run.curves[metric]
+        )
 
 
 def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
@@ -308,19 +288,13 @@ def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
     def key(record: dict[str, Any]) -> tuple[Any, ...]:
         return record["mechanism"], record["position"], record.get("parameters", {}).get("total")
 
-    try:
+    with readable(file, "what `qvbench profile --format json` prints"):
         entries = json.loads(file.read_text(encoding="utf-8"))
-        flops = {key(e): {"train": float(e[FLOPS]["train"])} for e in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file}: not what `qvbench profile --format json` prints: {error!r}"
-        ) from error
-    return [
-        replace(run, record=run.record | {FLOPS: flops[key(run.record)]})
-        if FLOPS not in run.record and key(run.record) in flops
-        else run
-        for run in runs
-    ]
+        found = {key(e): {FLOPS: {"train": float(e[FLOPS]["train"])}} for e in entries}
+    return [replace(run, record=found.get(key(run.record), {}) | run.record) for run in runs]
+
+
+# A suite's runs
 
 
 def runs_of_suite(
@@ -346,52 +320,40 @@ def runs_of_suite(
         identity(resolve_variant(suite, variant, overrides, resolve)): variant.name
         for variant in suite.variants.values()
     }
-    wanted = tuple(seeds) or suite.seeds
+    rows, seeds = list(suite.variants), tuple(seeds) or suite.seeds
+    sweep: dict[str, Any] = {
+        "file": config_name(suite.file),
+        "title": suite.title,
+        "baseline": suite.baseline,
+        "place": 0,
+        "variants": len(rows),
+        "rows": rows,
+        "seeds": list(seeds),
+        "overrides": [list(pair) for pair in overrides],
+        **({} if suite.margin is None else {"margin": suite.margin}),
+    }
     folders = [folder for place in places for folder in _folders(place, names)]
-    found = [
-        replace(run, record=run.record | suite_labels(suite, name, overrides, wanted))
-        for run in (load(folders) if folders else [])
-        if run.seed in wanted and (name := names.get(run.identity))
-    ]
+    found = []
+    for run in load(folders):
+        name = names.get(run.identity)
+        if name is not None and run.seed in seeds:
+            sweep = sweep | {"place": rows.index(name)}
+            labels = {"suite": suite.name, "variant": name, "sweep": sweep}
+            found.append(replace(run, record=run.record | labels))
     if not found:
-        where = ", ".join(map(str, places))
         raise UserError(
-            f"--suite {suite.name}: none of its runs in {where}; `qvbench sweep --suite "
-            f"{suite.name}` makes them (with the same --options, if any)"
+            f"--suite {suite.name}: none of its runs in {', '.join(map(str, places))}; `qvbench "
+            f"sweep --suite {suite.name}` makes them (with the same --options, if any)"
         )
     return found
 
 
-def suite_labels(
-    suite: Suite, variant: str, overrides: Settings, seeds: Sequence[int]
-) -> dict[str, Any]:
-    """What a gathered record says of the suite that compares it."""
-    rows = list(suite.variants)
-    margin = suite.margin
-    return {
-        "suite": suite.name,
-        "variant": variant,
-        "sweep": {
-            "file": config_name(suite.file),
-            "title": suite.title,
-            "baseline": suite.baseline,
-            "place": rows.index(variant),
-            "variants": len(rows),
-            "rows": rows,
-            "seeds": list(seeds),
-            "overrides": [list(pair) for pair in overrides],
-            **({} if margin is None else {"margin": margin}),
-        },
-    }
-
-
 def _folders(place: Path, names: Mapping[str, str]) -> list[Path]:
     """Where the runs of these identities are below a place; a results folder is one itself."""
+    patterns = {f"*-{name[:IDENTITY_DIGITS]}/*/{RECORD}" for name in names}
     for runs in (place / RUNS, place):
-        patterns = {f"*-{name[:IDENTITY_DIGITS]}" for name in names}
-        groups = sorted({g for glob in patterns for g in runs.glob(glob) if g.is_dir()})
-        begun = [group for group in groups if any(group.glob(f"*/{RECORD}"))]
-        if begun:
-            return begun
+        groups = {file.parent.parent for glob in patterns for file in runs.glob(glob)}
+        if groups:
+            return sorted(groups)
     gathered = any((place / RUNS).glob("*.json")) or (place / RECORD).is_file()
     return [place] if gathered else []

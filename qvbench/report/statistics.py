@@ -5,22 +5,24 @@ Shape letters: K seeds, S sentences, R resamples.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import nctdtr, stdtr, stdtrit  # what scipy.stats calls, without its import
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
 MARGIN = 0.1
 """Points of accuracy within which two variants count as equivalent, unless a suite says more."""
 POWER = 0.8
-MAX_SEEDS = 100_000
+MAX_SEEDS = 2**17
 RESAMPLES = 2000
 
 Scores = Mapping[int, float]
@@ -28,64 +30,51 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the bounds between which the true one lies, at :data:`LEVEL`.
+class Interval(NamedTuple):
+    """Mean of a ``number`` of values and the bounds of the true one, at :data:`LEVEL`.
 
-    Args:
-        mean: of the values.
-        low: lower bound; None for a single value, which says nothing of the spread.
-        high: upper bound.
-        count: number of values.
+    A single value says nothing of the spread: its bounds are NaN.
     """
 
     mean: float
-    low: float | None
-    high: float | None
-    count: int
+    low: float
+    high: float
+    number: int
 
 
 def t_interval(values: Sequence[float]) -> Interval:
-    """Student's interval for the mean of independent values from a normal distribution.
+    """Student's interval for the mean of independent, normally distributed values (one or more).
 
-    mean ± t s / sqrt(n), with n - 1 degrees of freedom (Student, "The probable error of a mean",
-    1908).
-
-    Args:
-        values: at least one, e.g. the accuracy of each seed in per cent.
+    mean ± t s / sqrt(n), with n - 1 degrees of freedom ("The probable error of a mean", 1908).
     """
     mean, count = fmean(values), len(values)
     if count < 2:
-        return Interval(mean, None, None, count)
-    half = _quantile(count - 1) * stdev(values) / math.sqrt(count)
+        return Interval(mean, math.nan, math.nan, count)
+    half = _reach(count - 1) * stdev(values) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
 
 
 @lru_cache
-def _quantile(freedom: int) -> float:
+def _reach(freedom: float) -> float:
     """How many standard errors an interval reaches to either side."""
-    from scipy.stats import t  # half a second that other commands need not wait
-
-    return float(t.ppf((1 + LEVEL) / 2, freedom))
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def paired_differences(values: Scores, baseline: Scores) -> list[float]:
     """Value minus baseline for each seed that both have, in the order of the seeds.
 
-    A seed gives both sides the same order of the data. The interval of their mean is
-    :func:`t_interval` of the differences.
+    A seed gives both sides the same order of the data.
     """
     return [values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())]
 
 
-@dataclass(frozen=True)
-class PairedTest:
-    """What a variant's differences to the baseline show.
+class PairedTest(NamedTuple):
+    """What paired differences show; both p are Holm-corrected over the table.
 
-    Args:
-        difference: their mean and interval, which is that of this row alone.
-        p: two-sided, of the mean being zero; Holm-corrected over the table.
-        p_equivalence: of the mean lying outside the margin; Holm-corrected over the table.
+    Attributes:
+        difference: mean and interval, which is that of this row alone.
+        p: two-sided, of the mean being zero.
+        p_equivalence: of the mean lying outside the margin.
         verdict: better, worse, equivalent or inconclusive.
     """
 
@@ -100,15 +89,10 @@ def table_of_tests(
     margin: float = MARGIN,
     higher_is_better: bool = True,
 ) -> dict[str, PairedTest]:
-    """Test every row of a table; rows with a single difference carry no test and are left out.
+    """Test every row of differences; rows of a single one are left out.
 
     Difference and equivalence are two families of questions, each with Holm's correction. A row
     that is shown to differ, and to differ by less than the margin, is called better or worse.
-
-    Args:
-        differences: variant minus baseline, by row.
-        margin: of equivalence, in the unit of the differences.
-        higher_is_better: direction of the metric.
     """
     rows = {name: values for name, values in differences.items() if len(values) > 1}
     p = holm({name: p_value(values) for name, values in rows.items()})
@@ -140,13 +124,11 @@ def p_equivalence(differences: Sequence[float], margin: float) -> float:
 
 def _above(differences: Sequence[float], bound: float) -> float:
     """One-sided p against a mean at or below a bound; differences without spread settle it."""
-    from scipy.stats import t
-
     distance = fmean(differences) - bound
     error = stdev(differences) / math.sqrt(len(differences))
     if error == 0:
         return 0.5 if distance == 0 else float(distance < 0)
-    return float(t.sf(distance / error, len(differences) - 1))
+    return float(stdtr(len(differences) - 1, -distance / error))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -164,50 +146,59 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def power(seeds: int, deviation: float, gap: float) -> float:
-    """How often the paired test, of one row by itself, finds a gap of this size.
+    """How often the paired test of one row finds a true gap, by Student's noncentral distribution.
 
-    The statistic follows Student's noncentral distribution, shifted by
-    ``gap sqrt(seeds) / deviation``.
-
-    Args:
-        seeds: of both variants, at least two.
-        deviation: standard deviation of the differences between seeds.
-        gap: true mean difference.
+    The deviation is that of the differences between seeds.
     """
-    from scipy.stats import nct, t
-
-    bound = float(t.ppf(1 - ALPHA / 2, seeds - 1))
+    bound = _reach(seeds - 1)
     shift = gap * math.sqrt(seeds) / deviation
     if shift > 30:  # beyond what the distribution is computed for, and certain
         return 1.0
-    return float(nct.sf(bound, seeds - 1, shift) + nct.cdf(-bound, seeds - 1, shift))
+    return float(1 - nctdtr(seeds - 1, shift, bound) + nctdtr(seeds - 1, shift, -bound))
 
 
 def seeds_needed(deviation: float, gap: float) -> int | None:
     """The fewest seeds that find a gap with :data:`POWER`; None from :data:`MAX_SEEDS` on."""
     if deviation == 0:
         return 2
-    low, high = 1, 2
-    while power(high, deviation, gap) < POWER:
-        if high >= MAX_SEEDS:
-            return None
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, deviation, gap) >= POWER else (middle, high)
-    return high
+    seeds = range(2, MAX_SEEDS)
+    fewest = bisect_left(seeds, POWER, key=lambda count: power(count, deviation, gap))
+    return seeds[fewest] if fewest < len(seeds) else None
 
 
-def pooled_deviation(differences: Mapping[str, Sequence[float]]) -> float | None:
-    """The standard deviation between seeds that the rows share: the root of the mean variance.
+def pooled_deviation(rows: Iterable[Sequence[float]]) -> float | None:
+    """The standard deviation that rows share, weighted by degrees of freedom.
 
-    Weighted by degrees of freedom; None if no row has two differences.
+    None if no row has two values.
     """
-    rows = [values for values in differences.values() if len(values) > 1]
+    rows = [values for values in rows if len(values) > 1]
     freedom = sum(len(values) - 1 for values in rows)
-    if not freedom:
-        return None
-    return math.sqrt(sum((len(v) - 1) * stdev(v) ** 2 for v in rows) / freedom)
+    squares = sum((len(values) - 1) * stdev(values) ** 2 for values in rows)
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+# BLEU
+
+
+def bleu_p_values(
+    references: Sequence[str], baseline: Sequence[str], system: Sequence[str]
+) -> list[float]:
+    """Two p of two translations having one BLEU: a minute's work, always with one outcome.
+
+    sacreBLEU's paired bootstrap (Koehn 2004), and its approximate randomization (Riezler and
+    Maxwell 2005).
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.significance import PairedTest as SacreTest
+
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    systems = [("baseline", baseline), ("system", system)]
+    metric = {"BLEU": BLEU(references=[references])}
+    tests = [SacreTest(systems, metric, None, method)()[1] for method in ("bs", "ar")]
+    return [float(getattr(test["BLEU"][1], "p_value")) for test in tests]  # noqa: B009
+
+
+# Seeds and sentences
 
 
 class Sentences(NamedTuple):
@@ -217,25 +208,21 @@ class Sentences(NamedTuple):
     tokens: Array
 
 
-def crossed(runs: Mapping[int, Sentences]) -> Interval | None:
-    """:func:`crossed_interval` of runs by seed; None unless all are of the same sentences."""
-    if not runs:
-        return None
-    first = next(iter(runs.values()))
-    if any(not np.array_equal(run.tokens, first.tokens) for run in runs.values()):
-        return None
-    return crossed_interval(np.stack([run.correct for run in runs.values()]), first.tokens)
+def crossed(
+    runs: Mapping[int, Sentences], others: Mapping[int, Sentences] | None = None
+) -> Interval | None:
+    """:func:`crossed_interval` of runs by seed, or of what they have more than others.
 
-
-def subtract(
-    runs: Mapping[int, Sentences], others: Mapping[int, Sentences]
-) -> dict[int, Sentences]:
-    """Correct tokens of some runs minus those of others, for seeds and sentences of both."""
-    return {
-        seed: Sentences(np.subtract(run.correct, others[seed].correct, dtype=np.int64), run.tokens)
-        for seed, run in runs.items()
-        if seed in others and np.array_equal(run.tokens, others[seed].tokens)
-    }
+    None unless all are of the same sentences.
+    """
+    seeds = [seed for seed in runs if others is None or seed in others]
+    used = [runs[seed] for seed in seeds] + [others[seed] for seed in seeds if others]
+    if not used or any(not np.array_equal(run.tokens, used[0].tokens) for run in used):
+        return None
+    correct = np.stack([run.correct for run in used]).astype(np.int64)
+    if others is not None:
+        correct = correct[: len(seeds)] - correct[len(seeds) :]
+    return crossed_interval(correct, used[0].tokens)
 
 
 def crossed_interval(correct: Array, tokens: Array) -> Interval:
@@ -243,27 +230,20 @@ def crossed_interval(correct: Array, tokens: Array) -> Interval:
 
     Every seed is scored on the same sentences, so the two are crossed: seeds and sentences are
     resampled independently, each with replacement (Owen, "The pigeonhole bootstrap", 2007). That
-    counts what is peculiar to one seed on one sentence three times over; with the variances of
-    resampling seeds alone and sentences alone the excess is known, and taken off:
-    ``V = 2 (V_seeds + V_sentences) - V_both``. The interval is ``mean ± t sqrt(V)`` with
+    counts what is peculiar to one seed on one sentence three times over, and the excess is taken
+    off: ``V = 2 (V_seeds + V_sentences) - V_both``. The interval is ``mean ± t sqrt(V)`` with
     Satterthwaite's degrees of freedom, since percentiles of three or five seeds are too narrow.
 
     Args:
-        correct: (K, S) correct tokens of each seed and sentence; for the difference of two
-            variants, their difference on the same seeds.
+        correct: (K, S) tokens of each seed and sentence, or differences of two variants in them.
         tokens: (S,) target tokens of each sentence.
-
-    Returns:
-        In per cent of the tokens; without bounds for a single seed.
     """
-    from scipy.stats import t
-
     grid, lengths = correct.astype(np.float64), tokens.astype(np.float64)
     seeds, sentences = grid.shape
     scores = 100 * grid.sum(1) / lengths.sum()
     mean = float(scores.mean())
     if seeds < 2:
-        return Interval(mean, None, None, seeds)
+        return Interval(mean, math.nan, math.nan, seeds)
     of_seeds = float(scores.var(ddof=1)) / seeds
     of_sentences, of_both = _resampled_variances(grid, lengths)
     whole = max(2 * (of_seeds + of_sentences) - of_both, of_seeds, of_sentences)
@@ -272,7 +252,7 @@ def crossed_interval(correct: Array, tokens: Array) -> Interval:
     if weight == 0:
         return Interval(mean, mean, mean, seeds)
     freedom = max(whole**2 / weight, min(seeds, sentences) - 1)
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(whole)
+    half = _reach(freedom) * math.sqrt(whole)
     return Interval(mean, mean - half, mean + half, seeds)
 
 

@@ -1,39 +1,46 @@
-"""The table of a comparison: one row per variant, one entry of :data:`COLUMNS` per column."""
+"""Tables of a comparison: columns of text, made once and written in four formats.
+
+:data:`COLUMNS` are those with a row per variant; a column is added by a line there.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
+import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
-from typing import NamedTuple
 
 from qvbench.report.comparison import Comparison, Variant
-from qvbench.report.statistics import ALPHA, Interval, PairedTest
+from qvbench.report.runs import Run
+from qvbench.report.statistics import (
+    ALPHA,
+    Interval,
+    PairedTest,
+    bleu_p_values,
+    crossed,
+    paired_differences,
+    table_of_tests,
+)
 
 NONE = "-"
+Table = Sequence[tuple[str, Sequence[str]]]
+"""Columns: the heading and a cell per row."""
 Cell = Callable[[Variant, Comparison], str]
-Columns = Sequence[tuple[str, Sequence[str]]]
 
 
-class Column(NamedTuple):
-    """A column.
-
-    Args:
-        name: its heading; ``{metric}`` stands for the metric of the comparison.
-        part: the table of the page in which it is; those of no part are in the CSV file alone.
-        cell: its text in the row of a variant.
-    """
-
-    name: str
-    part: str
-    cell: Cell
+def with_sign(interval: Interval | None) -> tuple[str, str]:
+    """A difference and its bounds."""
+    return (NONE if interval is None else f"{interval.mean:+.2f}"), bounds(interval, "+")
 
 
 def bounds(interval: Interval | None, sign: str = "") -> str:
     """The two ends of an interval in words."""
-    if interval is None or interval.low is None or interval.high is None:
+    if interval is None or math.isnan(interval.low):
         return NONE
     return f"{interval.low:{sign}.2f} to {interval.high:{sign}.2f}"
 
@@ -46,29 +53,16 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.{digits}f}"
 
 
-def count(value: float | None) -> str:
-    """A number of things, with separators."""
-    return NONE if value is None else f"{value:,.0f}"
-
-
-def _difference(variant: Variant, comparison: Comparison) -> str:
-    difference = comparison.difference(variant)
-    return NONE if difference is None else f"{difference.mean:+.2f}"
+# A row per variant
 
 
 def _tested(text: Callable[[PairedTest], str]) -> Cell:
-    def cell(variant: Variant, comparison: Comparison) -> str:
-        test = comparison.tests.get(variant.name)
-        return NONE if test is None else text(test)
-
-    return cell
+    return lambda v, c: text(c.tests[v.name]) if v.name in c.tests else NONE
 
 
 def _verdict(variant: Variant, comparison: Comparison) -> str:
-    if variant is comparison.baseline:
-        return "baseline"
-    test = comparison.tests.get(variant.name)
-    return test.verdict if test else NONE
+    base = variant is comparison.baseline
+    return "baseline" if base else _tested(lambda test: test.verdict)(variant, comparison)
 
 
 def _range(variant: Variant, comparison: Comparison) -> str:
@@ -76,7 +70,7 @@ def _range(variant: Variant, comparison: Comparison) -> str:
     return f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else NONE
 
 
-def _score(metric: str, digits: int) -> Cell:
+def _score(metric: str, digits: int = 2) -> Cell:
     """The mean over the seeds that were tested, and how many those were if not all."""
 
     def cell(variant: Variant, comparison: Comparison) -> str:
@@ -89,60 +83,55 @@ def _score(metric: str, digits: int) -> Cell:
     return cell
 
 
-def _cost(*keys: str) -> Cell:
-    return lambda variant, comparison: count(variant.cost(*keys))
+def _cost(*keys: str, unit: float = 1, digits: int = 0) -> Cell:
+    def cell(variant: Variant, comparison: Comparison) -> str:
+        value = variant.cost(*keys)
+        return NONE if value is None else f"{value / unit:,.{digits}f}"
 
-
-def _minutes(variant: Variant, comparison: Comparison) -> str:
-    seconds = variant.cost("wall_seconds")
-    return NONE if seconds is None else f"{seconds / 60:.1f}"
+    return cell
 
 
 RESULT, FURTHER, COSTS = "result", "further", "costs"
-COLUMNS = (
-    Column("id", "", lambda v, _: v.name),
-    Column("variant", RESULT + FURTHER + COSTS, lambda v, _: v.label),
-    Column("mechanism", "", lambda v, _: v.record["mechanism"]),
-    Column("positions", "", lambda v, _: v.record["position"]),
-    Column("seeds", RESULT, lambda v, _: str(len(v.runs))),
-    Column("{metric}", RESULT, lambda v, _: f"{v.interval.mean:.2f}"),
-    Column("95 % interval", RESULT, lambda v, _: bounds(v.interval)),
-    Column("minus baseline", RESULT, _difference),
-    Column("95 % interval, paired", RESULT, lambda v, c: bounds(c.difference(v), "+")),
-    Column("p (Holm)", RESULT, _tested(lambda test: p_text(test.p))),
-    Column("p, equivalence", RESULT, _tested(lambda test: p_text(test.p_equivalence))),
-    Column("verdict", RESULT, _verdict),
-    Column("range over seeds", FURTHER, _range),
-    Column("95 %, other sentences too", FURTHER, lambda v, _: bounds(v.crossed)),
-    Column(
-        "paired, other sentences too", FURTHER, lambda v, c: bounds(c.crossed_difference(v), "+")
-    ),
-    Column("token accuracy (%)", FURTHER, _score("val/accuracy", 2)),
-    Column("perplexity", FURTHER, _score("val/perplexity", 3)),
-    Column("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised", 2)),
-    Column("BLEU", FURTHER, _score("test/bleu", 2)),
-    Column("chrF", FURTHER, _score("test/chrf", 2)),
-    Column("parameters", COSTS, _cost("parameters", "total")),
-    Column("in attention", COSTS, _cost("parameters", "attention")),
-    Column("training FLOPs per target token", COSTS, _cost("flops_per_target_token", "train")),
-    Column("cache, self", COSTS, _cost("cache_per_token", "self")),
-    Column("cache, cross", COSTS, _cost("cache_per_token", "cross")),
-    Column("steps", COSTS, _cost("steps")),
-    Column("target tokens", COSTS, _cost("target_tokens")),
-    Column("minutes", COSTS, _minutes),
+COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or CSV alone), cell
+    ("id", "", lambda v, _: v.name),
+    ("variant", RESULT + FURTHER + COSTS, lambda v, _: v.label),
+    ("mechanism", "", lambda v, _: v.record["mechanism"]),
+    ("positions", "", lambda v, _: v.record["position"]),
+    ("seeds", RESULT, lambda v, _: str(len(v.runs))),
+    ("{metric}", RESULT, lambda v, _: f"{v.interval.mean:.2f}"),
+    ("95 % interval", RESULT, lambda v, _: bounds(v.interval)),
+    ("minus baseline", RESULT, lambda v, c: with_sign(c.difference(v))[0]),
+    ("95 % interval, paired", RESULT, lambda v, c: with_sign(c.difference(v))[1]),
+    ("p (Holm)", RESULT, _tested(lambda test: p_text(test.p))),
+    ("p, equivalence", RESULT, _tested(lambda test: p_text(test.p_equivalence))),
+    ("verdict", RESULT, _verdict),
+    ("range over seeds", FURTHER, _range),
+    ("95 %, other sentences too", FURTHER, lambda v, _: bounds(crossed(v.sentences))),
+    ("paired, other sentences too", FURTHER, lambda v, c: bounds(c.crossed_difference(v), "+")),
+    ("token accuracy (%)", FURTHER, _score("val/accuracy")),
+    ("perplexity", FURTHER, _score("val/perplexity", 3)),
+    ("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised")),
+    ("BLEU", FURTHER, _score("test/bleu")),
+    ("chrF", FURTHER, _score("test/chrf")),
+    ("parameters", COSTS, _cost("parameters", "total")),
+    ("in attention", COSTS, _cost("parameters", "attention")),
+    ("training FLOPs per target token", COSTS, _cost("flops_per_target_token", "train")),
+    ("cache, self", COSTS, _cost("cache_per_token", "self")),
+    ("cache, cross", COSTS, _cost("cache_per_token", "cross")),
+    ("steps", COSTS, _cost("steps")),
+    ("target tokens", COSTS, _cost("target_tokens")),
+    ("minutes", COSTS, _cost("wall_seconds", unit=60, digits=1)),
 )
-WORDS = ("id", "variant", "mechanism", "positions", "verdict")
 
 
-def columns(comparison: Comparison, part: str = "") -> list[tuple[str, list[str]]]:
-    """The columns of a part, or all, by name; those left out that no variant fills."""
-    found = []
-    for column in COLUMNS:
-        if part in column.part:
-            cells = [column.cell(variant, comparison) for variant in comparison.variants]
-            if set(cells) != {NONE}:
-                found.append((column.name.format(metric=comparison.axis), cells))
-    return found
+def columns(comparison: Comparison, part: str = "") -> Table:
+    """The columns of a part, or all; those left out that no variant fills."""
+    table = [
+        (name.format(metric=comparison.axis), [cell(v, comparison) for v in comparison.variants])
+        for name, parts, cell in COLUMNS
+        if part in parts
+    ]
+    return [column for column in table if set(column[1]) != {NONE}]
 
 
 def part_of_table(comparison: Comparison, part: str) -> list[str]:
@@ -153,54 +142,118 @@ def part_of_table(comparison: Comparison, part: str) -> list[str]:
     variants, *others = columns(comparison, part)
     alike = [c for c in others if len(c[1]) > 1 and len(set(c[1])) == 1]
     differ = [c for c in others if c not in alike]
-    parts = [markdown([variants, *differ])] if differ else []
-    if alike:
-        words = "; ".join(f"{name} {cells[0]}" for name, cells in alike)
-        parts.append(f"The same for all: {words}.")
-    return parts
+    words = "; ".join(f"{name} {cells[0]}" for name, cells in alike)
+    table = [markdown([variants, *differ])] if differ else []
+    return table + ([f"The same for all: {words}."] if alike else [])
 
 
-def markdown(table: Columns) -> str:
-    """Columns as Markdown; words are aligned to the left."""
-    lines = [
-        row(name for name, _ in table),
-        row("---" if name in WORDS else "---:" for name, _ in table),
-    ]
-    return "\n".join([*lines, *(row(cells) for cells in _rows(table))])
+# BLEU on the test set
+
+BLEU_MARGIN = 0.1
+BLEU_COLUMNS = (
+    "variant",
+    "minus baseline",
+    "95 % interval, paired",
+    "p (Holm)",
+    "verdict",
+    "significant seeds, bootstrap",
+    "significant seeds, randomization",
+)
 
 
-def row(cells: Iterable[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
+def bleu_table(comparison: Comparison) -> Table:
+    """A row per variant that shares tested seeds with the baseline; empty without.
+
+    Over the seeds, and how many of them sacreBLEU's tests call significantly different.
+    """
+    base, others = comparison.baseline, comparison.others
+    if base is None:
+        return []
+    scores = base.values("test/bleu")
+    differences = {v.name: paired_differences(v.values("test/bleu"), scores) for v in others}
+    tests = table_of_tests(differences, BLEU_MARGIN)
+    p_values = _sacrebleu_tests(comparison, base.runs)
+    if not tests and not any(p_values.values()):
+        return []
+    rows = []
+    for variant in others:
+        test, found = tests.get(variant.name), p_values[variant.name]
+        cells = test and [*with_sign(test.difference), p_text(test.p), test.verdict]
+        seeds = [_significant([pair[method] for pair in found]) for method in (0, 1)]
+        rows.append([variant.label, *(cells or [NONE] * 4), *seeds])
+    return from_rows(BLEU_COLUMNS, rows)
 
 
-def csv_table(table: Columns) -> str:
-    """Columns as CSV, numbers as the page rounds them but without separators."""
+def _sacrebleu_tests(comparison: Comparison, base: Iterable[Run]) -> dict[str, list[list[float]]]:
+    """Two p per seed of each variant; afterwards the comparison keeps exactly these."""
+    known, used = comparison.bleu_tests, {}
+    p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.others}
+    by_seed = {run.seed: run for run in base if run.translations}
+    for variant in comparison.others:
+        for run in variant.runs:
+            other = by_seed.get(run.seed)
+            if other is None or not run.translations or run.references != other.references:
+                continue
+            texts = [[*other.references], [*other.translations], [*run.translations]]
+            key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+            if key not in known:
+                print(f"BLEU     {run.id}: paired tests", file=sys.stderr, flush=True)
+                known[key] = bleu_p_values(*texts)
+            used[key] = known[key]
+            p_values[variant.name].append(known[key])
+    known.clear()
+    known.update(used)
+    return p_values
+
+
+def _significant(p_values: list[float]) -> str:
+    if not p_values:
+        return NONE
+    least, most = p_text(min(p_values)), p_text(max(p_values))
+    found = sum(p < ALPHA for p in p_values)
+    return f"{found} of {len(p_values)} (p {least}{f' to {most}' * (most != least)})"
+
+
+# Formats
+
+WORDS = {"id", "variant", "mechanism", "positions", "verdict", "mode", "paper's within ours"}
+WORDS |= {*BLEU_COLUMNS[5:]}
+"""Columns that are aligned to the left."""
+
+
+def from_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return list(zip(heads, zip(*rows, strict=True), strict=True))
+
+
+def _rows(table: Table) -> list[tuple[str, ...]]:
+    return list(zip(*([name, *cells] for name, cells in table), strict=True))
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; empty without rows."""
+    head, *body = _rows(table) or [()]
+    rule = ("---" if name in WORDS else "---:" for name in head)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body)) if body else ""
+
+
+def csv_table(table: Table) -> str:
+    """CSV, numbers as the page rounds them but without separators; what is missing is empty."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for name, _ in table])
-    writer.writerows([_plain(cell) for cell in cells] for cells in _rows(table))
+    csv.writer(text, lineterminator="\n").writerows(map(_plain, row) for row in _rows(table))
     return text.getvalue()
 
 
 def _plain(cell: str) -> str:
-    """A number without its separators of thousands; what is missing is empty."""
     bare = cell.replace(",", "")
     return "" if cell == NONE else bare if bare.replace(".", "").isdigit() else cell
 
 
-def latex_table(table: Columns) -> str:
-    """Columns as a ``tabular`` between the rules of booktabs."""
+def latex_table(table: Table) -> str:
+    """A ``tabular`` between the rules of booktabs."""
     form = "".join("l" if name in WORDS else "r" for name, _ in table)
-    head, *body = [
-        " & ".join(map(_latex, cells)) + r" \\" for cells in ([n for n, _ in table], *_rows(table))
-    ]
+    head, *body = [" & ".join(map(_latex, row)) + r" \\" for row in _rows(table)]
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _rows(table: Columns) -> Iterable[tuple[str, ...]]:
-    return zip(*(cells for _, cells in table), strict=True)
 
 
 LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {

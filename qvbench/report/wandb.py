@@ -63,7 +63,9 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
     print("W&B      " + ", ".join(f"{count} {word}" for word, count in done.items()), flush=True)
     with _one_line("the runs are there, the report fails"):
         for variant in comparison.variants:
-            gaps = comparison.gaps(variant)
+            base = {} if comparison.baseline is None else comparison.baseline.scores
+            base = {} if variant is comparison.baseline else base
+            gaps = {k: value - base[k] for k, value in variant.scores.items() if k in base}
             for run in variant.runs:
                 on_server = api.run(f"{path}/{wandb_id(run)}")
                 _label(on_server, run, suite, variant.label, gaps.get(run.seed))

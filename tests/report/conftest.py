@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, which take seconds to draw."""
-    monkeypatch.setattr("qvbench.cli.report.draw_figures", lambda *_: {})
+    monkeypatch.setattr("qvbench.report.page.FIGURES", {})

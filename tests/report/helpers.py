@@ -41,6 +41,8 @@ def write_run(
         "bleu_signatures": {"test/bleu_tokenised": "tok:none"},
         "status": "finished",
     } | changes
+    label = {"mechanism": record["mechanism"].upper(), "position": position}
+    record.setdefault("label", label)
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     metric = record.get("primary_metric", {"name": "val/accuracy"})["name"]
     rows = ["step,epoch,target_tokens,seconds,metric,value"]

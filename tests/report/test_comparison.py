@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from qvbench.errors import UserError
 from qvbench.report.comparison import Options, changes, flattened, labels_of
@@ -139,32 +138,21 @@ def test_settings_that_only_one_has() -> None:
     assert flattened({}) == {}
 
 
-def made(name: str, position: str, attention: dict[str, object], **record: object) -> Run:
-    network = {"class_path": "n", "init_args": {"d_model": 64, "num_heads": 4}}
-    parts = {"class_path": "x", "init_args": attention}
-    config = yaml.safe_dump({"model": {"attention": parts, "network": network}})
-    return Run({"id": "a/b", "mechanism": name, "position": position} | record, {}, config)
-
-
 def test_variants_have_names_for_people() -> None:
     """Catches ids of configs in tables and figures, and two rows of one name."""
-    runs = {
-        "a": made("qkv", "agf", {}),
-        "b": made("qvka", "agf", {"context": "shared", "context_dim": 32}),
-        "c": made("qvka", "agf", {"context": "shared", "context_dim": None}),
-        "d": made("gqa", "agf", {"num_kv_heads": 1}),
-        "e": made("gqa", "agf", {"num_kv_heads": 2}),
-        "f": made("mla", "agf", {"key_rank": 128}),
-        "g": made("mine", "agf", {}, label={"mechanism": "Mine", "position": "AGF + PCM-V"}),
-    }
-    names = ["QKV", "QV-Ka 2\u00d7", "QV-Ka 1\u00d7", "MQA", "GQA 2", "MLA, own key latent", "Mine"]
-    assert list(labels_of(runs).values()) == names
-    both = labels_of({"a": runs["a"], "r": made("qkv", "rope", {})})
-    assert both == {"a": "AGF + PCM-V", "r": "RoPE"}, "what differs"
-    assert labels_of({"x": runs["a"], "y": runs["a"]}) == {"x": "x", "y": "y"}
-    third = labels_of({"x": runs["a"], "y": runs["a"], "d": runs["d"]})
+
+    def made(mechanism: str, position: str = "AGF") -> Run:
+        return Run({"label": {"mechanism": mechanism, "position": position}}, {})
+
+    qkv = made("QKV")
+    assert labels_of({"a": qkv, "b": made("QV")}) == {"a": "QKV", "b": "QV"}
+    assert labels_of({"a": qkv, "r": made("QKV", "RoPE")}) == {"a": "AGF", "r": "RoPE"}
+    assert labels_of({"x": qkv, "y": qkv}) == {"x": "x", "y": "y"}
+    third = labels_of({"x": qkv, "y": qkv, "d": made("MQA")})
     assert third == {"x": "QKV (x)", "y": "QKV (y)", "d": "MQA"}
-    assert labels_of({"a": runs["a"]}) == {"a": "QKV, AGF + PCM-V"}
+    assert labels_of({"a": qkv}) == {"a": "QKV, AGF"}
+    old = Run({"mechanism": "qkv", "position": "agf"}, {})
+    assert labels_of({"a": old}) == {"a": "qkv, agf"}, "a record that is older than labels"
 
 
 def test_runs_that_no_suite_made_are_gathered_by_config(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from qvbench.report import curves, figures
+from qvbench.report import figures
 from qvbench.report.comparison import Comparison
-from qvbench.report.curves import HIGHLIGHTED, band, highlighted
-from qvbench.report.figures import Place, front, looks, lowest_usual
+from qvbench.report.figures import HIGHLIGHTED, Place, band, front, highlighted, looks, lowest_usual
 from tests.report.helpers import compared, report, write_variant
 
 
@@ -31,22 +31,21 @@ def write_many(root: Path, count: int, **changes: object) -> Comparison:
     return compared(sorted((root / "runs").iterdir()))
 
 
-def axes_of(drawn: tuple[object, str] | None) -> list[Axes]:
-    assert drawn is not None
-    figure = drawn[0]
+def axes_of(figure: Figure | None) -> list[Axes]:
+    assert figure is not None
     plt.close("all")
-    return list(figure.axes)  # type: ignore[attr-defined]
+    return list(figure.axes)
 
 
 def test_views_frame_their_parts(tmp_path: Path) -> None:
     """Catches an enlargement of the wrong part, or one that cuts off the band."""
     comparison = write_many(tmp_path, 2)
-    whole, late = axes_of(curves.accuracy(comparison))
+    whole, late = axes_of(figures.accuracy(comparison))
     assert whole.get_xlim() == (0, pytest.approx(0.0102))
     assert late.get_xlim() == (pytest.approx(0.005), pytest.approx(0.0102))
     assert late.get_ylim()[0] < 55
     assert late.get_ylim()[1] > 60.1
-    early, gain = axes_of(curves.early(comparison))
+    early, gain = axes_of(figures.early(comparison))
     assert early.get_xlim() == (0, pytest.approx(0.00204)), "what lies a little beyond is in it"
     assert early.get_ylim()[0] < 51
     assert 52.1 < early.get_ylim()[1] < 53
@@ -74,7 +73,7 @@ def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
 def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
     """Catches more lines than colors tell apart, and a baseline among the gray."""
     comparison = write_many(tmp_path, HIGHLIGHTED + 3)
-    whole, _ = axes_of(curves.accuracy(comparison))
+    whole, _ = axes_of(figures.accuracy(comparison))
     _, names = whole.get_legend_handles_labels()
     assert len(names) == HIGHLIGHTED
     assert "m1" not in names
@@ -102,9 +101,7 @@ def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
     comparison = compared(sorted((tmp_path / "runs").iterdir()))
     (axes,) = axes_of(figures.differences(comparison))
     left, right = axes.get_xlim()
-    interval = comparison.tests["qv"].difference
-    assert interval.low is not None
-    assert interval.low > -8, "the frame of the interval alone would be narrower"
+    assert comparison.tests["qv"].difference.low > -8  # too narrow for the tick
     assert left < -20 < 0 < right
 
 
@@ -126,7 +123,7 @@ def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     """Catches a point that costs as much and is worse, or a front turned round."""
     found = [Place("a", 2, 70), Place("b", 1, 69), Place("c", 2, 71), Place("d", 3, 71)]
     assert [place.name for place in front(found)] == ["b", "c"]
-    assert [place.name for place in front(found, higher_is_better=False)] == ["b"]
+    assert [place.name for place in front(found, sign=-1)] == ["b"]
 
 
 def test_what_lies_far_below_does_not_set_the_frame() -> None:
