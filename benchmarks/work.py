@@ -15,8 +15,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.measure import ROOT
-from qvbench.cli.checkpoint import load_translator_parts
-from qvbench.cli.experiment import Experiment
+from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.data.cache import cache_root, make_folder
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.vocabulary import Vocabulary

@@ -6,17 +6,16 @@ A fragment is looked up beside the file that names it, then among the shipped co
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import qvbench
-from qvbench.errors import UserError
+from qvbench.errors import UserError, did_you_mean
 
 MOST_VALUES = 100_000
 """Values in a config with its fragments; more come from a mistake or from nested aliases."""
@@ -46,7 +45,8 @@ def shipped_configs(whole: bool = True) -> list[str]:
     return [
         name.as_posix()
         for name in sorted(names, key=lambda name: (len(name.parts), name))
-        if name.parts[0] != "suites" and _is_whole(folder / name) == whole
+        if name.parts[0] != "suites"
+        and ({"model", "data"} <= {*(read_yaml(folder / name) or ())}) == whole
     ]
 
 
@@ -68,21 +68,25 @@ def find_config(name: str) -> Path:
     Raises:
         UserError: there is no such file; the message names the nearest shipped configs.
     """
-    found = find_fragment(name, Path()) or _shipped(f"{name}.yaml")
+    found = find_fragment(name, Path()) or find_fragment(f"{name}.yaml", Path())
     if found is None:
+        near = did_you_mean(f"{name.removesuffix('.yaml')}.yaml", shipped_configs())
         raise UserError(
-            f"--config {name}: no such file here, and no config of that name ships with qvbench; "
-            f"{_nearest(name)} (`qvbench list` shows all)"
+            f"--config {name}: no such file, here or among the configs that ship with qvbench"
+            f"{near}; `qvbench list` shows them"
         )
     return found
 
 
 def find_fragment(name: str, folder: Path) -> Path | None:
     """A file in ``folder``, else the shipped one of that name; None if there is neither."""
-    try:
-        return folder / name if (folder / name).is_file() else _shipped(name)
-    except (OSError, ValueError):  # too long, or with a NUL byte: no name of a file
-        return None
+    shipped = shipped_folder() / name
+    with suppress(OSError, ValueError):  # too long, or with a NUL byte: no name of a file
+        if (folder / name).is_file():
+            return folder / name
+        if shipped.is_file() and shipped_folder() in shipped.resolve().parents:
+            return shipped
+    return None
 
 
 def config_name(path: str | Path) -> str:
@@ -91,14 +95,12 @@ def config_name(path: str | Path) -> str:
     The resolved config that a run left in its folder keeps the name of that run's config.
     """
     path = Path(path).resolve()
-    folder = shipped_folder().resolve()
-    if folder in path.parents:
-        return path.relative_to(folder).as_posix()
+    if shipped_folder() in path.parents:
+        return path.relative_to(shipped_folder()).as_posix()
     if path.name == "config.yaml":
-        try:
-            return str(json.loads((path.parent / "run.json").read_text(encoding="utf-8"))["config"])
-        except (OSError, ValueError, KeyError, TypeError):  # no record, or none of ours
-            return path.name
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no record, or none of ours
+            record = json.loads((path.parent / "run.json").read_text(encoding="utf-8"))
+            return str(record["config"])
     return path.name
 
 
@@ -108,110 +110,63 @@ def read_yaml(file: Path) -> Any:
     Raises:
         UserError: it cannot be read as text or as YAML; the message names the line.
     """
-    with _one_line_faults(file):
+    with _naming(file):
         return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def read_config(file: Path) -> yaml.Node | None:
+def read_config(file: Path, budget: Iterator[int] | None = None) -> yaml.Node | None:
     """A config as YAML nodes, which know file and line, with its fragments in their places.
+
+    Args:
+        file: to read; None comes of an empty one.
+        budget: yields once per value that may still be read.
 
     Raises:
         UserError: it or one of its fragments cannot be read, or they are too large.
     """
-    return _Composer().read(file)
+    with _naming(file):
+        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+        loader.name = str(file)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        loader.construct_document(node)  # raises, with the line, for what is no plain data
+        return _complete(node, file, iter(range(MOST_VALUES)) if budget is None else budget)
 
 
-def compose(text: str, name: str) -> yaml.Node | None:
-    """The same of YAML from elsewhere, whose fragments are looked up in the current folder.
-
-    Args:
-        text: YAML.
-        name: what the nodes give as their file.
-
-    Raises:
-        UserError: as :func:`read_config`.
-    """
-    return _Composer().compose(text, Path(name), Path())
-
-
-class _Composer:
-    """Reads a config and its fragments; counts what it reads."""
-
-    def __init__(self) -> None:
-        self.values = 0
-        self.within: list[Path] = []
-
-    def read(self, file: Path) -> yaml.Node | None:
-        with _one_line_faults(file):
-            if file.resolve() in self.within:
-                raise UserError(f"{file}: a config that is a fragment of itself")
-            self.within.append(file.resolve())
-            node = self.compose(file.read_text(encoding="utf-8"), file, file.parent)
-            self.within.pop()
-            return node
-
-    def compose(self, text: str, name: Path, folder: Path) -> yaml.Node | None:
-        with _one_line_faults(name):
-            loader = yaml.SafeLoader(text)
-            loader.name = str(name)
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            loader.construct_document(node)  # of a tag that no plain data has, it says the line
-            return self.complete(node, folder)
-
-    def complete(self, node: yaml.Node, folder: Path) -> yaml.Node:
-        """A node with the contents of the fragments that it names."""
-        self.values += 1
-        if self.values > MOST_VALUES:
-            raise UserError(f"{node.start_mark.name}: a config of more than {MOST_VALUES:,} values")
-        if isinstance(node, yaml.MappingNode):
-            node.value = [(key, self.complete(value, folder)) for key, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            node.value = [self.complete(item, folder) for item in node.value]
-        elif node.value.endswith(".yaml"):
-            fragment = find_fragment(node.value, folder)
-            return (fragment and self.read(fragment)) or node
-        return node
+def _complete(node: yaml.Node, file: Path, budget: Iterator[int]) -> yaml.Node:
+    """A node with the contents of the fragments that it names."""
+    if next(budget, None) is None:
+        raise UserError(f"{file}: a config of more than {MOST_VALUES:,} values")
+    if isinstance(node, yaml.MappingNode):
+        node.value = [(key, _complete(value, file, budget)) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        node.value = [_complete(item, file, budget) for item in node.value]
+    elif node.value.endswith(".yaml"):
+        fragment = find_fragment(node.value, file.parent)
+        return (fragment and read_config(fragment, budget)) or node
+    return node
 
 
 @contextmanager
-def _one_line_faults(file: Path) -> Iterator[None]:
+def _naming(file: Path) -> Iterator[None]:
     """Name the file, and the line where there is one, of whatever keeps a file from being read."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else str(file)
-        fault = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        raise UserError(f"{place}: not valid YAML: {fault}") from error
-    except RecursionError:
-        raise UserError(f"{file}: not a config: nested too deep") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, LookupError, ArithmeticError, AttributeError, TypeError) as error:
-        # What PyYAML raises for a date, number or truth value that there is not.
+    except RecursionError:
+        raise UserError(f"{file}: nested too deep, or a fragment of itself") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{file}:{line}: not valid YAML: {error.problem}") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        # PyYAML's, for text that is not UTF-8 and for dates, numbers and truth values that are none
         raise UserError(f"{file}: not valid YAML: {error}") from error
-
-
-def _shipped(name: str) -> Path | None:
-    """The shipped file of a name, which cannot lead out of their folder."""
-    file = shipped_folder() / name
-    return file if file.is_file() and shipped_folder() in file.resolve().parents else None
-
-
-def _nearest(name: str) -> str:
-    """Shipped configs of nearly this name: by path, then by the last part of it."""
-    configs = shipped_configs()
-    stem = Path(name).name.removesuffix(".yaml")
-    near = difflib.get_close_matches(f"{name.removesuffix('.yaml')}.yaml", configs, n=3)
-    stems = difflib.get_close_matches(stem, [Path(config).stem for config in configs], n=3)
-    near += [c for c in configs if Path(c).stem in {stem, *stems} and c not in near]
-    return f"near it: {', '.join(near[:3])}" if near else f"known are: {', '.join(configs)}"
-
-
-def _is_whole(file: Path) -> bool:
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return isinstance(content, dict) and {"model", "data"} <= content.keys()

@@ -1,12 +1,21 @@
-"""The one exception that means: the user can mend this."""
+"""The exception for what the user can fix."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
-    """A fault in what the user gave: command line, config, file or network.
+    """Something wrong in what the user gave: command line, config, file or network.
 
-    The message is one line that names the place, the fault and the remedy. The command line
-    prints it on standard error without a traceback and exits with status 2; everything else
-    that goes wrong is ours, is not caught, and exits with status 1.
+    The message is one line that names the place, what is wrong and what is allowed. The command
+    line prints it on standard error without a traceback and exits with status 2; any other
+    exception is a bug, is not caught, and exits with status 1.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest of the known words, for the end of a message; empty if none is near."""
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.7)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -9,8 +9,7 @@ import pytest
 import torch
 import yaml
 
-from qvbench.cli.checkpoint import task_from_config
-from qvbench.cli.experiment import resolve
+from qvbench.cli.experiment import resolve, task_from_config
 from qvbench.config_files import shipped_suites
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.sweep.suite import find_suite, read_suite

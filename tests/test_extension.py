@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qvbench.attention import ATTENTION, Attention
 from qvbench.attention.cache import KV
-from qvbench.cli.checkpoint import load_translator_parts
+from qvbench.cli.experiment import load_translator_parts
 from qvbench.cli.main import main
 from qvbench.data.corpora import CORPORA, Corpus
 from qvbench.positions import POSITIONS, Position
@@ -75,8 +75,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
         (POSITIONS, "slope", Slope),
         (CORPORA, "echo", Echo),
     ):
-        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-        registry.register(name, cls)
+        monkeypatch.setitem(registry, name, cls)
 
 
 def write_config(folder: Path) -> Path:

@@ -57,7 +57,7 @@ def test_the_mechanism_that_is_added_works() -> None:
         assert attention(x, causal=True).shape == x.shape
         assert attention.cache_size == sum(t.shape[1] * t.shape[3] for t in attention.project_kv(x))
     finally:
-        ATTENTION._classes.pop("linear_key", None)
+        ATTENTION.pop("linear_key", None)
 
 
 def test_the_config_shown_is_the_config() -> None:

@@ -16,7 +16,7 @@ from benchmarks import checks, work
 from benchmarks.checks import Expectation
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, real_tokens, serve
 from benchmarks.programs import PACKAGES, as_fit_does, load_weights, synchronize, values_of
-from qvbench.cli.profile_model import build
+from qvbench.cli.profile import build
 from qvbench.data.batching import Batch
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.flops import Size, training

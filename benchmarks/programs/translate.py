@@ -10,7 +10,7 @@ from benchmarks import checks, work
 from benchmarks.checks import Expectation
 from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
 from benchmarks.programs import PACKAGES, as_fit_does, load_weights, values_of
-from qvbench.cli.profile_model import build
+from qvbench.cli.profile import build
 from qvbench.decoding.translator import Translator
 from qvbench.models.flops import counter
 

@@ -22,22 +22,8 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Report a fault.
-
-        Raises:
-            UserError: always.
-        """
+        """Raise a :class:`UserError`."""
         raise UserError(f"{message}; `{self.prog} --help` lists what is known")
-
-
-def option_values(words: list[str], *options: str) -> list[str]:
-    """The values that an option has on a command line, given as ``--a b`` or ``--a=b``."""
-    values = []
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in options:
-            values += [value] if equals else words[place + 1 : place + 2]
-    return values
 
 
 RESERVED = {

@@ -1,51 +1,267 @@
-"""The commands that run a config: ``fit``, ``validate``, ``test`` and ``predict``."""
+"""The commands that run a config: ``fit``, ``validate``, ``test``, ``predict`` and ``prepare``."""
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from qvbench.cli.arguments import option_values
-from qvbench.cli.experiment import Experiment, check_checkpoint
+import torch
+import yaml
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from qvbench.cli.experiment import Experiment
+from qvbench.data import prepare
+from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
-from qvbench.training import tracking
-from qvbench.training.process import cache_few_kernels, keep_freed_memory, set_up_logging
+from qvbench.runs.slurm import slurm_job, was_requeued
+from qvbench.training import faults, process, tracking
+from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
+from qvbench.training.checkpoint_io import (
+    checkpoint_of_job,
+    last_checkpoint,
+    read_checkpoint,
+    with_safe_checkpoints,
+)
+from qvbench.training.curves import CurvesLogger
+from qvbench.training.dry_pass import dry_pass
+from qvbench.training.hardware import check_hardware
+from qvbench.training.run_record import RunRecord
+from qvbench.training.stop_signals import StoppedBySignal
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = 3
+FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
+"""Tells the processes that a run starts for its other devices which folder it has."""
 
 
-def run(command: str, args: list[str]) -> int:
-    """Run ``fit``, ``validate``, ``test`` or ``predict`` with the arguments after its name."""
-    set_up_logging()
-    keep_freed_memory()
-    cache_few_kernels()
+def main(command: str, args: list[str]) -> int:
+    """Run a command with the arguments after its name."""
+    process.set_up_logging()
+    process.keep_freed_memory()
+    process.cache_few_kernels()
+    if command == "prepare":
+        return _prepare(args)
     if command != "fit":  # only training needs the callbacks whose states a checkpoint has
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-    experiment = Experiment(command, _with_config_of_checkpoint(args))
-    experiment.run()
-    if command == "fit" and experiment.folder is not None and experiment.trainer.is_global_zero:
-        _print_summary(experiment, experiment.folder)
-        tracking.say_how_to_sync(experiment.trainer.loggers)
+    run = Run(Experiment(command, _with_config_of_checkpoint(args)))
+    run.execute()
+    if command == "fit" and run.folder is not None and run.trainer.is_global_zero:
+        _print_summary(run, run.folder)
+        tracking.say_how_to_sync(run.trainer.loggers)
     return 0
+
+
+def _prepare(args: list[str]) -> int:
+    experiment = Experiment("prepare", args)
+    data = experiment.data_module()
+    if experiment.settings.dry_run:
+        print(prepare.plan(data))
+        return 0
+    data.prepare_data()
+    print(prepare.describe(data))
+    return 0
+
+
+class Run:
+    """A config that trains or is tested, in a folder with its config, record and curves.
+
+    Args:
+        experiment: of ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Attributes:
+        folder: of the run; None with ``trainer.fast_dev_run``.
+
+    Raises:
+        UserError: what the config asks for cannot be had.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        settings = self.settings = experiment.settings
+        self.experiment = experiment
+        self.command = experiment.command
+        self.base = Path(settings.trainer.default_root_dir or ".")
+        self.group = run_folder.run_group(experiment.name)
+        if settings.name is not None:
+            self.group = run_folder.checked_name(settings.name)
+        settings.ckpt_path = self._find_checkpoint()
+        seed_everything(settings.seed_everything, workers=True, verbose=False)
+        trainer = settings.trainer
+        check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
+        resolved = experiment.resolved()
+        self.folder = None if trainer.fast_dev_run else self._choose_folder()
+        try:
+            self._build(resolved)
+        except BaseException:
+            if self.folder is not None:
+                with suppress(OSError):  # it is not empty
+                    self.folder.rmdir()
+            raise
+
+    def _build(self, resolved: dict[str, Any]) -> None:
+        if self.folder is not None:
+            job_type = "train" if self.command == "fit" else self.command
+            tracking.configure(self.settings, self.folder, self.group, job_type)
+        built = self.experiment.build(trainer=True)
+        self.model, self.data = built.model, built.data
+        self.model.config_yaml = yaml.safe_dump(resolved["model"], sort_keys=False)
+        self.model.task_name = resolved["task"]
+        check_network(self.model)
+        self.trainer = self._build_trainer(dict(built.trainer), resolved)
+
+    def _build_trainer(self, arguments: dict[str, Any], resolved: dict[str, Any]) -> Trainer:
+        """The trainer with the suite's own logger and callbacks beside those of the config.
+
+        Raises:
+            UserError: Lightning refuses the combination of settings.
+        """
+        given = arguments["callbacks"] or []
+        arguments["callbacks"] = given if isinstance(given, list) else [given]
+        callbacks = terminal_callbacks(arguments)
+        arguments["plugins"] = with_safe_checkpoints(arguments["plugins"])
+        loggers = []
+        if self.folder is not None:
+            seed, name = self.settings.seed_everything, self.experiment.name
+            args = [self.command, *self.experiment.args]
+            callbacks.append(RunRecord(self.folder, name, resolved, seed, args))
+            callbacks += folder_callbacks(self.command, arguments, self.folder)
+            callbacks.append(dry_pass(self.settings.dry_pass))
+            arguments["default_root_dir"] = str(self.folder)
+            loggers = [CurvesLogger(self.folder), *tracking.wrapped(arguments["logger"])]
+            arguments["logger"] = loggers
+            tracking.open_runs(loggers, resolved)
+        arguments["callbacks"] += callbacks
+        try:
+            return Trainer(**arguments)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            tracking.close_runs(loggers)
+            raise UserError(f"trainer: {error}") from error
+
+    def execute(self) -> None:
+        """Train, validate, test or predict.
+
+        Raises:
+            UserError: the checkpoint is of another model, or memory, disk or numbers gave out in a
+                way that the user can fix.
+        """
+        method = getattr(self.trainer, self.command)
+        options = {name: self.settings[name] for name in self.experiment.method_arguments}
+        try:
+            method(self.model, datamodule=self.data, **options)
+        except StoppedBySignal as end:
+            log.info("%s", end)
+            raise
+        except Exception as error:
+            fault = faults.explain(error)
+            if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
+                fault = UserError(
+                    f"--ckpt_path {self.settings.ckpt_path}: the checkpoint is of another model "
+                    f"than the config's: {str(error).splitlines()[1].strip()}"
+                )
+            if fault is None or fault is error:
+                raise
+            raise fault from error
+        finally:
+            tracking.close_runs(self.trainer.loggers)
+
+    def _find_checkpoint(self) -> str | None:
+        """The path of the checkpoint that ``--ckpt_path`` names.
+
+        Raises:
+            UserError: there is no such checkpoint, or a command that needs one was given none.
+        """
+        given = self.settings.ckpt_path
+        where = (self.base, self.group, self.settings.seed_everything)
+        if given == "last":
+            return str(last_checkpoint(*where))
+        if given is not None:
+            check_checkpoint(given)  # before hours of preparing data
+            return str(given)
+        if self.command != "fit":
+            raise UserError(
+                f"{self.command} needs a checkpoint: --ckpt_path PATH, or --ckpt_path last for "
+                "the newest of this config and seed"
+            )
+        # Slurm gives the same command again: it continues what the job had begun.
+        job = slurm_job() if was_requeued() else ""
+        found = checkpoint_of_job(*where, job) if job else None
+        if found is not None and process.is_first_process():
+            log.info("Slurm job %s resumes from %s", job, found)
+        return None if found is None else str(found)
+
+    def _choose_folder(self) -> Path:
+        """A new folder; that of the checkpoint's run, if one is resumed."""
+        checkpoint = self.settings.ckpt_path
+        known = run_folder.folder_of(Path(checkpoint)) if checkpoint else None
+        if known is not None:
+            if self.command == "fit":
+                run_folder.check_writable(known)
+            return known
+        base = self.base.resolve()
+        if not process.is_first_process():  # writes nothing, but should agree on the place
+            return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self.group)
+        folder = run_folder.create_folder(base, self.group, self.settings.seed_everything)
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        return folder
+
+
+def check_network(task: Any) -> None:
+    """Build the network without memory, and its optimizer, before hours of preparing data.
+
+    What does not go together (a width and a number of heads, a mechanism and a position scheme)
+    shows only there. Parts that cannot be built on the meta device are left to the real building.
+
+    Raises:
+        UserError: of the part that objects.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            parameters = task.build_network(8).parameters()
+        try:
+            task.optimizer(parameters)
+        except (ValueError, TypeError, IndexError) as error:
+            raise UserError(f"model.optimizer: {error}") from error
+    except RuntimeError:
+        return
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuse what is no checkpoint of a run.
+
+    Raises:
+        UserError: there is no such file, or it is another one.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"--ckpt_path {path}: no such file")
+    checkpoint = read_checkpoint(Path(path), tensors=False)
+    if "pytorch-lightning_version" not in checkpoint or not isinstance(checkpoint["qvbench"], dict):
+        raise UserError(f"--ckpt_path {path}: not a checkpoint of a run")
 
 
 def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     """A checkpoint without a config brings the one that its run left beside it."""
-    checkpoints = option_values(args, "--ckpt_path")
-    if option_values(args, "--config", "-c") or not checkpoints or checkpoints[-1] == "last":
+    split = [part for arg in args for part in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
+    given = dict(pairwise(split))
+    checkpoint = given.get("--ckpt_path", "last")
+    if checkpoint == "last" or given.keys() & {"--config", "-c"}:
         return args
-    check_checkpoint(checkpoints[-1])
-    folder = run_folder.folder_of(Path(checkpoints[-1]))
+    check_checkpoint(checkpoint)
+    folder = run_folder.folder_of(Path(checkpoint))
     return args if folder is None else ["--config", str(folder / run_folder.CONFIG), *args]
 
 
-def _print_summary(experiment: Experiment, folder: Path) -> None:
+def _print_summary(run: Run, folder: Path) -> None:
     """What a finished training shows: examples, the metric that counts, where its files are."""
-    metrics = experiment.trainer.callback_metrics
+    metrics, metric = run.trainer.callback_metrics, run.model.primary_metric
     print()
-    for example in experiment.model.examples(EXAMPLES):
+    for example in run.model.examples(EXAMPLES):
         print("".join(f"{name:<12}{text}\n" for name, text in example.items()))
-    metric = experiment.model.primary_metric
     if metric.name in metrics:
         print(f"{metric.label} {float(metrics[metric.name]):.2f} {metric.unit}".rstrip())
     here = Path.cwd()

@@ -1,4 +1,4 @@
-"""What a command was given: its arguments, the configs that they name, and where each key stands.
+"""What a command was given: its arguments, the configs that they name, and what is wrong with them.
 
 Configs are read here and handed to the parser as text with every fragment in its place, so that a
 fragment can be one that ships with the package, and an error can name file and line.
@@ -6,16 +6,27 @@ fragment can be one that ships with the package, and an error can name file and 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from qvbench.config_files import compose, config_name, find_config, find_fragment, read_config
-from qvbench.errors import UserError
+from qvbench.attention import ATTENTION
+from qvbench.config_files import config_name, find_config, find_fragment, read_config
+from qvbench.data.corpora import CORPORA
+from qvbench.errors import UserError, did_you_mean
+from qvbench.positions import POSITIONS
+from qvbench.registry import Registry
 
 DEFAULT_TASK = "translation"
-PARTS = ("--model", "--data", "--trainer")
-"""Beginnings of the options that may name a fragment."""
+REGISTRIES: dict[str, Registry[Any]] = {
+    "model.attention": ATTENTION,
+    "model.position": POSITIONS,
+    "data.corpus": CORPORA,
+}
+"""Config keys whose value is a class of a registry."""
 
 
 class Inputs:
@@ -26,8 +37,9 @@ class Inputs:
 
     Attributes:
         args: the same with the contents of configs and fragments instead of their names.
-        name: of the first config; ``command-line`` if there is none.
+        name: of the first config; empty if there is none.
         task: the name or class path that was given last.
+        places: where each dotted key was given last: the command line, or file and line.
 
     Raises:
         UserError: a config cannot be found or read.
@@ -35,75 +47,120 @@ class Inputs:
 
     def __init__(self, args: list[str]) -> None:
         self.args: list[str] = []
-        self.name = "command-line"
+        self.name = ""
         self.task = DEFAULT_TASK
-        self._configs: list[yaml.MappingNode] = []
+        self.places: dict[str, str] = {}
         option = ""
         for arg in args:
             name, equals, value = arg.partition("=")
-            if arg.startswith("-") and equals:
+            if name.startswith("--"):
+                self.places[name[2:]] = "command line"
+            if name.startswith("-") and equals:
                 self.args.append(f"{name}={self._read(name, value)}")
             else:
                 self.args.append(self._read(option, arg))
             option = arg
 
     def place(self, key: str) -> str:
-        """Where a dotted key was given: the command line, or file and line; empty if nowhere."""
-        parts = key.split(".")
-        first = min(1, len(parts) - 1)
-        names = {"--" + ".".join(parts[: n + 1]) for n in range(first, len(parts))}
-        if any(arg.partition("=")[0] in names for arg in self.args):
-            return "command line"
-        marks = [_mark(config, parts) for config in self._configs]
-        return next((mark for mark in reversed(marks) if mark), "")
+        """Where a dotted key, or what it belongs to, was given; empty if nowhere."""
+        while key and key not in self.places:
+            key = key.rpartition(".")[0]
+        return self.places.get(key, "")
 
     def _read(self, option: str, value: str) -> str:
         """The value of an option, with the content of the file that it names."""
-        node: yaml.Node | None = None
         if option in ("-c", "--config"):
-            node = self._read_config(value)
-        elif option.startswith(PARTS) and value.endswith(".yaml"):
-            fragment = find_fragment(value, Path())
-            if fragment is None and Path(value).exists():  # or the parser waits for a pipe
-                raise UserError(f"{option} {value}: not a file; give one with a part of a config")
-            node = None if fragment is None else read_config(fragment)
-        elif option == "--task":
+            return self._text_of(find_config(value))
+        if option == "--task":
             self.task = value
-        return value if node is None else yaml.serialize(node, Dumper=yaml.SafeDumper, width=1e9)
+        if option.startswith(("--model", "--data", "--trainer")) and value.endswith(".yaml"):
+            file = find_fragment(value, Path())
+            if file is not None:
+                return self._text_of(file, option[2:])
+            if Path(value).exists():  # or the parser waits for a pipe
+                raise UserError(f"{option} {value}: not a file; give one with a part of a config")
+        return value
 
-    def _read_config(self, name: str) -> yaml.MappingNode:
-        is_text = any(sign in name for sign in ":{\n")
-        if is_text:
-            node = compose(name, "command line")
-        else:
-            file = find_config(name)
-            self.name = self.name if self._configs else config_name(file)
-            node = read_config(file)
+    def _text_of(self, file: Path, key: str = "") -> str:
+        node = read_config(file)
         if not isinstance(node, yaml.MappingNode):
-            place = "command line" if is_text else file
-            raise UserError(f"{place}: not a config: empty, or no keys with values")
-        self._configs.append(node)
-        for key, value in node.value:
-            if key.value == "task" and isinstance(value, yaml.ScalarNode):
-                self.task = value.value
-        return node
+            raise UserError(f"{file}: not a config: empty, or no keys with values")
+        self.places |= _places(node, key)
+        if not key:
+            self.name = self.name or config_name(file)
+            tasks = [value.value for name, value in node.value if name.value == "task"]
+            self.task = str(tasks[-1]) if tasks else self.task
+        return yaml.serialize(node, Dumper=yaml.SafeDumper, width=1e9)
 
 
-def _mark(config: yaml.Node, parts: list[str]) -> str:
-    """File and line of a key in a config, or of what is there instead; empty if it is not there.
+def _places(node: yaml.Node, above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys with file and line; the arguments of a class count as its own keys."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = above if key.value == "init_args" else f"{above}.{key.value}".lstrip(".")
+        yield name, f"{key.start_mark.name}:{key.start_mark.line + 1}"
+        yield from _places(value, name)
 
-    The keys of a class are among its ``init_args``.
+
+# jsonargparse's messages are pages of types and alternatives. What is relied on of their wording
+# (4.51 to 4.53): where it is another, the line is less readable, and still one line.
+
+_KEY = re.compile(r"""(?:[Pp]arser key|[Oo]ption|Group) ["']([^"']+)["']:?""")
+_UNRECOGNIZED = re.compile(r"unrecognized arguments: (-*)([^\s=]+)")
+_UNKNOWN = re.compile(r"[Oo]ption '[^']+' is not accepted|does not accept option")
+_CLASS = re.compile(r"class_path[ =]'(?:\w+\.)*(\w+)'")
+_NO_CLASS = re.compile(r"(?:a path but|import path (?:string|format):) (.+?)(?: either|$)", re.M)
+_EXPECTED = re.compile(r"Expected an? (.+?)(?=\. Got value|$)", re.M)
+_OBJECTION = re.compile(r"^\s*- (?!Expected )(.+(?:(?<=:)\n.+)?)$", re.M)
+_VALUE = re.compile(r"(?:Got|Given) value: (?!Namespace\()(.+?)(?=\. Got value|$)", re.M)
+
+
+def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
+    """A message of the parser in one line: the place, the key, what is wrong, what is allowed.
+
+    Args:
+        message: as jsonargparse words it.
+        inputs: that it is about.
+        keys: of a config, all that there are.
     """
-    node, mark = config, config.start_mark
-    while parts:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        inner = {key.value: (key.start_mark, value) for key, value in node.value}
-        if parts[0] in inner:
-            mark, node = inner[parts[0]]
-            parts = parts[1:]
-        elif "init_args" in inner:
-            _, node = inner["init_args"]
-        else:
-            return ""
-    return mark.name if mark.name == "command line" else f"{mark.name}:{mark.line + 1}"
+    unrecognized = _UNRECOGNIZED.search(message)
+    key = unrecognized[2] if unrecognized else ".".join(_KEY.findall(message))
+    owner, parent = _CLASS.search(message), key.rpartition(".")[0]
+    if unrecognized and not unrecognized[1]:
+        fault = "an argument that belongs to no option"
+    elif (unrecognized or _UNKNOWN.search(message)) and owner:
+        fault = (
+            f"{owner[1]} has no such setting; `qvbench fit --{parent}.help {owner[1]}` lists all"
+        )
+    elif unrecognized or _UNKNOWN.search(message):
+        fault = f"no such config key{did_you_mean(key, keys)}"
+    elif "are required" in message and not inputs.name:
+        fault = f"{message}; is --config missing? (`qvbench list`)"
+    else:
+        fault = _wrong_value(message, REGISTRIES.get(key, {}))
+    return UserError(": ".join(part for part in (inputs.place(key), key, fault) if part))
+
+
+def _wrong_value(message: str, registry: Mapping[str, type]) -> str:
+    name = _NO_CLASS.search(message)
+    if name:
+        known = ", ".join(cls.__name__ for cls in registry.values())
+        fault = f"{name[1]}: no class of that name is known here, nor a file (`qvbench list`)"
+        return f"{fault}; known are: {known}" if known else fault
+    values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
+    if values and kinds:
+        value = values[0].replace("None", "null")
+        expected = " or ".join(dict.fromkeys(map(_readable, kinds)))
+        return f"{value} is not allowed here; expected: {expected}"
+    return objection(_KEY.sub("", message))
+
+
+def objection(message: str) -> str:
+    """What a class said of its settings, within what each alternative of a type expected."""
+    said = _OBJECTION.search(message)
+    return " ".join((said[1] if said else message).split())
+
+
+def _readable(kind: str) -> str:
+    """A type as Python prints it, without modules: ``int``, ``list``, ``'shared', 'per_head'``."""
+    kind = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.*)\]|typing\.", r"\1", kind)

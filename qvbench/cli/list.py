@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+
 from qvbench import config_files
+from qvbench.attention import ATTENTION, build_attention
 from qvbench.cli.arguments import ArgumentParser
+from qvbench.data.corpora import CORPORA
+from qvbench.errors import UserError
+from qvbench.positions import POSITIONS, build_position
 
-PARTS = ("mechanisms", "positions", "corpora", "configs", "fragments", "suites")
+D_MODEL, NUM_HEADS = 1024, 16
+Rows = list[dict[str, str]]
 
 
-def main(argv: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run the command with the arguments after ``list``."""
     parser = ArgumentParser(
         prog="qvbench list",
@@ -20,40 +28,30 @@ def main(argv: list[str]) -> int:
         "mechanisms, position schemes, corpora, configs, their fragments, and suites.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument(
-        "--pairs",
-        action="store_true",
-        help="a page in Markdown instead: every mechanism with every position scheme",
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.pairs:
-        from qvbench.cli.pairs import pairs_page
-
+    pairs = "a page in Markdown instead: every mechanism with every position scheme"
+    parser.add_argument("--pairs", action="store_true", help=pairs)
+    options = parser.parse_args(args)
+    if options.pairs:
         print(pairs_page(), end="")
-        return 0
-    parts = collect()
-    if arguments.format == "json":
-        print(json.dumps(parts, indent=2, ensure_ascii=False))
+    elif options.format == "json":
+        print(json.dumps(collect(), indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join(_section(kind, parts[kind]) for kind in PARTS))
+        print("\n\n".join(f"{kind}:\n{_lines(rows)}" for kind, rows in collect().items()))
     return 0
 
 
-def collect() -> dict[str, list[dict[str, str]]]:
+def collect() -> dict[str, Rows]:
     """Every part by kind: its name, its class (what YAML calls it; files have none), a line."""
-    from qvbench.attention import ATTENTION
-    from qvbench.data.corpora import CORPORA
-    from qvbench.positions import POSITIONS
-
+    suites = [
+        _file(f"suites/{name}.yaml") | {"name": name} for name in config_files.shipped_suites()
+    ]
     return {
         "mechanisms": _registered(ATTENTION),
         "positions": _registered(POSITIONS),
         "corpora": _registered(CORPORA),
         "configs": [_file(name) for name in config_files.shipped_configs()],
         "fragments": [_file(name) for name in config_files.shipped_configs(whole=False)],
-        "suites": [
-            _file(f"suites/{name}.yaml") | {"name": name} for name in config_files.shipped_suites()
-        ],
+        "suites": suites,
     }
 
 
@@ -61,22 +59,87 @@ def _file(name: str) -> dict[str, str]:
     return {"name": name, "summary": config_files.summary(name)}
 
 
-def _registered(registry: Mapping[str, type[Any]]) -> list[dict[str, str]]:
+def _registered(registry: Mapping[str, type[Any]]) -> Rows:
     return [
-        {"name": name, "class": cls.__name__, "summary": _first_line(cls)}
+        {
+            "name": name,
+            "class": cls.__name__,
+            "summary": (inspect.getdoc(cls) or "").partition("\n")[0].replace("`", ""),
+        }
         for name, cls in registry.items()
     ]
 
 
-def _first_line(cls: type[Any]) -> str:
-    return (cls.__doc__ or "").strip().partition("\n")[0].replace("`", "")
-
-
-def _section(kind: str, rows: list[dict[str, str]]) -> str:
-    columns = ["name", "class"] if any("class" in row for row in rows) else ["name"]
-    widths = {column: max((len(row[column]) for row in rows), default=0) for column in columns}
-    lines = [
+def _lines(rows: Rows) -> str:
+    columns = [column for column in ("name", "class") if column in rows[0]]
+    widths = {column: max(len(row[column]) for row in rows) for column in columns}
+    return "\n".join(
         "  ".join(["", *(f"{row[c]:{widths[c]}}" for c in columns), row["summary"]]).rstrip()
         for row in rows
-    ]
-    return "\n".join([f"{kind}:", *lines])
+    )
+
+
+def pairs_page() -> str:
+    """Every mechanism with every position scheme, as a page in Markdown made from the registries.
+
+    Its numbers are those of self-attention at the paper's size: cached elements per token and
+    layer, `attention.cache_size`; or the pair is refused, and why.
+    """
+    schemes = dict(_schemes())
+    head = ["mechanism", *schemes]
+    rows, reasons = [head, ["---", *("---:" for _ in schemes)]], []
+    for mechanism in ATTENTION:
+        cells = [f"`{mechanism}`"]
+        for name, settings in schemes.items():
+            try:
+                cells.append(str(cache_size(mechanism, **settings)))
+            except UserError as error:
+                cells.append("refused")
+                reasons.append(f"- `{mechanism}` with {name}: {str(error).partition(': ')[2]}")
+        rows.append(cells)
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    refused = "\n".join(reasons) or "None."
+    return f"""# Mechanisms and position schemes
+
+Elements that decoding caches per token and layer of self-attention, at the paper's
+size (d_model {D_MODEL}, {NUM_HEADS} heads), at default settings but where a scheme is
+made symmetric (`directional: false`). Generated by `qvbench list --pairs`.
+
+{table}
+
+A scheme that rotates keys makes some mechanisms cache more: a matrix between what is
+cached and the key cannot be absorbed into the query past a rotation that differs from
+key to key. QV rotates a copy of the value when it reads it, and MLA rotates a part of
+its own, so these cache as little as otherwise, but for MLA's rotary key.
+Cross-attention has no common axis of positions, and caches what stands under `none`.
+
+## Refused
+
+{refused}
+"""
+
+
+def _schemes() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every scheme at its defaults, and symmetric where it can be."""
+    for name, cls in POSITIONS.items():
+        yield f"`{name}`", {"position": name}
+        if "directional" in inspect.signature(cls).parameters:
+            yield f"`{name}`, symmetric", {"position": name, "directional": False}
+
+
+def cache_size(mechanism: str, position: str, **settings: Any) -> int:
+    """Elements per token in the cache of one layer of self-attention.
+
+    Args:
+        mechanism: registry name.
+        position: registry name.
+        settings: of the position scheme.
+
+    Raises:
+        UserError: the pair is refused; the message says why.
+    """
+    with torch.device("meta"):
+        scheme = build_position(position, num_heads=NUM_HEADS, d_model=D_MODEL, **settings)
+        inside = None if scheme.absolute else scheme
+        layer = build_attention(mechanism, d_model=D_MODEL, num_heads=NUM_HEADS, position=inside)
+    return layer.cache_size

@@ -4,44 +4,79 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from qvbench.cli.arguments import ArgumentParser
+from qvbench.errors import UserError
+
+if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
+    from qvbench.profile.count import Model
+
+DEFAULT_VOCABULARY = 32_000
+"""Entries where the corpus is not prepared: a multiple of 8, as all the suite's vocabularies."""
 
 
-def main(argv: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run the command with the arguments after ``profile``.
 
     Raises:
         UserError: an option, a config or an override is wrong.
     """
-    arguments, overrides = _parser().parse_known_args(argv)
+    options, overrides = _parser().parse_known_args(args)
     # PyTorch's profiler, which reads off memory, else says on standard error that it starts.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from qvbench.profile.render import FORMATS
-
-    print(FORMATS[arguments.format](_records(arguments, overrides)))
-    return 0
-
-
-def _records(arguments: argparse.Namespace, overrides: list[str]) -> list[dict[str, Any]]:
     import torch
 
-    from qvbench.cli.profile_model import build
     from qvbench.models.flops import Size
     from qvbench.profile.count import count
     from qvbench.profile.measure import measure
+    from qvbench.profile.render import FORMATS
 
-    size = Size(arguments.batch_size, arguments.source_length, arguments.target_length)
+    size = Size(options.batch_size, options.source_length, options.target_length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = []
-    for name in arguments.config:
-        model = build(name, overrides, arguments.vocab_size)
-        record, repeats = count(model, size), arguments.repeats
+    for name in options.config:
+        model = build(name, overrides, options.vocab_size)
+        record, repeats = count(model, size), options.repeats
         record["measured"] = measure(model, size, repeats, device) if repeats else None
         records.append(record)
-    return records
+    print(FORMATS[options.format](records))
+    return 0
+
+
+def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Model:
+    """The model of a config, without its data.
+
+    Args:
+        name: of the config: a file, or one that ships with the package.
+        overrides: arguments of a command line that override its keys.
+        vocab_size: entries of the vocabulary; if not given, those of the config's corpus where
+            that is prepared, else ``DEFAULT_VOCABULARY``.
+
+    Raises:
+        UserError: there is no such config, or it or an override is wrong.
+    """
+    from lightning.pytorch import seed_everything
+
+    from qvbench.cli.experiment import Experiment
+    from qvbench.profile.count import Model
+
+    experiment = Experiment("profile", ["--config", name, *overrides])
+    seed_everything(experiment.settings.seed_everything, workers=True, verbose=False)
+    built, source = experiment.build(), "--vocab_size"
+    if vocab_size is None:
+        vocab_size, source = DEFAULT_VOCABULARY, "default"
+        try:
+            if (built.data.folder / "manifest.json").is_file():
+                vocab_size, source = len(built.data.vocabulary), "corpus"
+        except UserError:  # the corpus's own files are not there
+            pass
+    task = built.model
+    task.network = task.build_network(vocab_size)
+    precision = str(experiment.settings.trainer.precision or "32-true")
+    return Model(experiment.name, task, task.network, precision, source)
 
 
 def _parser() -> ArgumentParser:
@@ -68,32 +103,17 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--format", choices=("table", "json", "latex"), default="table", help="form of the output"
     )
-    sizes = (
-        ("--source_length", 32, "source tokens of a sentence"),
-        ("--target_length", 32, "target tokens of a sentence"),
-        ("--batch_size", 2, "sentences"),
-        ("--vocab_size", None, "entries; None takes those of a prepared corpus, else 32000"),
-    )
-    for name, default, text in sizes:
-        parser.add_argument(name, type=at_least(1), default=default, metavar="N", help=text)
-    parser.add_argument(
-        "--repeats",
-        type=at_least(0),
-        default=3,
-        metavar="N",
-        help="training steps to time; with 0 nothing is timed",
-    )
+    for name, kind, default, text in (
+        ("--source_length", PositiveInt, 32, "source tokens of a sentence"),
+        ("--target_length", PositiveInt, 32, "target tokens of a sentence"),
+        ("--batch_size", PositiveInt, 2, "sentences"),
+        (
+            "--vocab_size",
+            PositiveInt,
+            None,
+            "entries; None takes those of a prepared corpus, else 32000",
+        ),
+        ("--repeats", NonNegativeInt, 3, "training steps to time; with 0 nothing is timed"),
+    ):
+        parser.add_argument(name, type=kind, default=default, metavar="N", help=text)
     return parser
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """A type for argparse: whole numbers from ``least`` on."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        return value
-
-    number.__name__ = "whole number"  # what argparse calls it where the text is none
-    return number

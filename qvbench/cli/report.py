@@ -28,9 +28,9 @@ BLEU_TESTS = "bleu_tests.json"
 """p-values that a results folder keeps: a minute of resampling each, always with one outcome."""
 
 
-def main(argv: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run the command with the arguments after ``report``."""
-    own, overrides = part_overrides(argv)
+    own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
     if arguments.margin is not None and not arguments.margin > 0:
         raise UserError(f"--margin must be above 0, got {arguments.margin:g}")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qvbench.attention import ATTENTION, build_attention
-from qvbench.cli.pairs import pairs_page
+from qvbench.cli.list import pairs_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROWS = dict(

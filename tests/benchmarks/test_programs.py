@@ -12,7 +12,7 @@ import torch
 from benchmarks import work
 from benchmarks.peers.protocol import Work, real_tokens
 from benchmarks.programs import attention, rates, step, train, translate
-from qvbench.cli.profile_model import build
+from qvbench.cli.profile import build
 from qvbench.data.batching import Batch
 from qvbench.decoding.translator import Translator
 from qvbench.models.loss import training_totals

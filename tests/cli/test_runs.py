@@ -218,3 +218,12 @@ def test_a_run_keeps_what_resampling_needs(trained: Path, qvbench: Command) -> N
     assert answer.status == 0, answer.err
     texts = [(trained / f"test-{name}.txt").read_text() for name in ("translations", "references")]
     assert [len(text.splitlines()) for text in texts] == [10, 10]
+
+
+def test_a_budget_below_the_longest_pair(tiny: Path, qvbench: Command) -> None:
+    """Catches a pair that is dropped, or a batch without any, where a budget is too small."""
+    for side in ("max_tokens", "eval_max_tokens"):
+        answer = qvbench("fit", "--config", "tiny.yaml", f"--data.{side}", "3")
+        assert answer.status == 2
+        assert f"{side}=3 is smaller than a sentence of" in answer.err.splitlines()[-1]
+        assert "raise it to" in answer.err

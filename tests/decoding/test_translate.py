@@ -48,12 +48,12 @@ class Echo(torch.nn.Module):
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that stands for a checkpoint of the echo, trained on tokenized text."""
     vocabulary = Vocabulary.train(LINES, merges=20, alphabet=set("".join(LINES)))
-    module = ModuleType("qvbench.cli.checkpoint")
+    module = ModuleType("qvbench.cli.experiment")
     network = Echo(len(vocabulary))
     parts = (network, vocabulary, TextProcessor("en", "de", tokenized=True))
     module.load_translator_parts = lambda path: parts  # type: ignore[attr-defined]
     module.network = network  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "qvbench.cli.checkpoint", module)
+    monkeypatch.setitem(sys.modules, "qvbench.cli.experiment", module)
     path = tmp_path / "echo.ckpt"
     path.write_bytes(b"")
     return path
@@ -101,17 +101,17 @@ def test_long_inputs_are_translated_piece_by_piece(
     target = tmp_path / "out.txt"
     assert run("--checkpoint", checkpoint, "--input", source, "--output", target) == 0
     assert target.read_bytes() == source.read_bytes()
-    assert sys.modules["qvbench.cli.checkpoint"].network.batches == [1, 2]
+    assert sys.modules["qvbench.cli.experiment"].network.batches == [1, 2]
 
 
 def test_plain_text_in_plain_text_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches tokenized output from a model that was trained on plain text."""
-    network, vocabulary, _ = sys.modules["qvbench.cli.checkpoint"].load_translator_parts(checkpoint)
+    network, vocabulary, _ = sys.modules["qvbench.cli.experiment"].load_translator_parts(checkpoint)
     parts = (network, vocabulary, TextProcessor("de", "de", tokenized=False))
     monkeypatch.setattr(
-        sys.modules["qvbench.cli.checkpoint"], "load_translator_parts", lambda p: parts
+        sys.modules["qvbench.cli.experiment"], "load_translator_parts", lambda p: parts
     )
     source, target = tmp_path / "plain.txt", tmp_path / "out.txt"
     source.write_text("ein Hund bellt.\n", encoding="utf-8")
@@ -159,7 +159,7 @@ def test_a_fault_in_the_checkpoint_leaves_an_old_output_alone(
     def refuse(path: Path) -> None:
         raise UserError(f"{path}: is no checkpoint of qvbench")
 
-    monkeypatch.setattr(sys.modules["qvbench.cli.checkpoint"], "load_translator_parts", refuse)
+    monkeypatch.setattr(sys.modules["qvbench.cli.experiment"], "load_translator_parts", refuse)
     target = tmp_path / "out.txt"
     target.write_text("old")
     with pytest.raises(UserError, match="is no checkpoint"):
@@ -170,12 +170,12 @@ def test_a_fault_in_the_checkpoint_leaves_an_old_output_alone(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["--beam_size", "0"], "'0' is not a whole number from 1 on"),
-        (["--patience", "0"], "'0' is not a number above 0, or inf"),
-        (["--patience", "nan"], "'nan' is not a number above 0, or inf"),
-        (["--beam_size", "five"], "'five' is not a whole number"),
-        (["--length_penalty", "-1"], "'-1' is not a number from 0 on"),
-        (["--length_penalty", "nan"], "'nan' is not a number from 0 on"),
+        (["--beam_size", "0"], "invalid PositiveInt value: '0'"),
+        (["--patience", "0"], "invalid PositiveFloat value: '0'"),
+        (["--patience", "nan"], "invalid PositiveFloat value: 'nan'"),
+        (["--beam_size", "five"], "invalid PositiveInt value: 'five'"),
+        (["--length_penalty", "-1"], "invalid NonNegativeFloat value: '-1'"),
+        (["--length_penalty", "nan"], "invalid NonNegativeFloat value: 'nan'"),
         (["--max_tokens", "-5"], "--max_tokens"),
         (["--beam", "5"], "unrecognized arguments: --beam"),
     ],

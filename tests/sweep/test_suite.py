@@ -16,8 +16,7 @@ import torch
 import yaml
 
 from qvbench.cli.arguments import part_overrides
-from qvbench.cli.checkpoint import task_from_config
-from qvbench.cli.experiment import resolve
+from qvbench.cli.experiment import resolve, task_from_config
 from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
