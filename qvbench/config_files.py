@@ -72,7 +72,7 @@ def find_config(name: str) -> Path:
     if found is None:
         near = did_you_mean(f"{name.removesuffix('.yaml')}.yaml", shipped_configs())
         raise UserError(
-            f"--config {name}: no such file, here or among the configs that ship with qvbench"
+            f"--config {name}: no such file here, nor a config of that name with qvbench"
             f"{near}; `qvbench list` shows them"
         )
     return found
