@@ -94,8 +94,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--wandb",
         metavar="PROJECT",
-        help="send the runs to this W&B project, or ENTITY/PROJECT, and make a report there; "
-        "offline the runs are kept for later",
+        help="send the runs to this W&B project, or ENTITY/PROJECT, and make a report there",
     )
     return parser
 

@@ -145,8 +145,6 @@ def _runs_of(place: Path) -> list[Run]:
 
 def _run_in(folder: Path) -> Run:
     record = _read_record(folder / RECORD)
-    if tracked := kept_by_wandb(folder):
-        record["wandb_id"] = wandb_id_of(tracked[0])
     translations, references = (_lines(text_of(folder / f)) for f in (TRANSLATIONS, REFERENCES))
     if len(translations) != len(references):
         raise UserError(
@@ -178,17 +176,6 @@ def readable(file: Path, what: str) -> Iterator[None]:
         zipfile.BadZipFile,
     ) as error:
         raise UserError(f"{file}: cannot be read as {what}: {error!r}") from error
-
-
-def kept_by_wandb(place: Path) -> list[Path]:
-    """Folders of the runs that W&B keeps under ``wandb/`` of a place, the oldest first."""
-    found = [folder for folder in place.glob("wandb/*run-*-*") if folder.is_dir()]
-    return sorted(found, key=lambda folder: folder.name.partition("run-")[2])
-
-
-def wandb_id_of(folder: Path) -> str:
-    """The id in ``[offline-]run-<time>-<id>``."""
-    return folder.name.partition("run-")[2].partition("-")[2]
 
 
 def text_of(file: Path) -> str:

@@ -9,28 +9,26 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
-from qvbench.report.comparison import Comparison
+from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.figures import looks
-from qvbench.report.runs import Run, kept_by_wandb, wandb_id_of
+from qvbench.report.runs import Run
 from qvbench.training.wandb_account import has_wandb_key
 
 LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
 COSTS = ("parameters/total", "flops_per_target_token/train", "cache_per_token/self")
-LOGGED = "logged_steps"
-"""Config key of a run that a report logged: how far it had come then."""
 
 
 def publish(target: str, comparison: Comparison, folder: Path) -> None:
     """Send runs that W&B does not have, label all for this comparison, and save its report.
 
     A run that is there already, live or from an earlier report, stays as it is; one that W&B kept
-    on this machine is synced; the others are logged from their curves. Labels stand under config
+    in its folder is synced; the others are logged from their curves. Labels stand under config
     keys and a tag of this comparison's own, so that reports can share a run.
 
     Args:
@@ -52,28 +50,27 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
         ) from error
     api = _connect(target, entity)
     if isinstance(api, str):
-        _keep_offline(api, project, entity, comparison.runs)
+        print(f"W&B      {api}: nothing was sent; give this command again online")
         return
     entity = entity or api.default_entity
     path, suite = f"{entity}/{project}", _suite(comparison, folder)
+    own = f"qvbench report: {suite}"
     with _one_line("the project cannot be read"):
-        there = {run.id: run for run in _listed(lambda: api.runs(path, lazy=False))}
+        ids = {"name": {"$in": [wandb_id(run) for run in comparison.runs]}}
+        there = {run.id for run in _listed(lambda: api.runs(path, filters=ids))}
         saved = {r.description: r.url for r in _listed(lambda: api.reports(path))}
-    done = Counter(_send(run, there.get(wandb_id(run)), project, entity) for run in comparison.runs)
+    done = Counter(
+        "there already" if wandb_id(run) in there else _send(run, project, entity)
+        for run in comparison.runs
+    )
     print("W&B      " + ", ".join(f"{count} {word}" for word, count in done.items()), flush=True)
     with _one_line("the runs are there, the report fails"):
         for variant in comparison.variants:
-            base = {} if comparison.baseline is None else comparison.baseline.scores
-            base = {} if variant is comparison.baseline else base
-            gaps = {k: value - base[k] for k, value in variant.scores.items() if k in base}
             for run in variant.runs:
-                on_server = api.run(f"{path}/{wandb_id(run)}")
-                _label(on_server, run, suite, variant.label, gaps.get(run.seed))
-        own = f"qvbench report: {suite}"
-        title = comparison.title[:128]
-        report = reports.Report(project, entity, title, own, width="fluid")
+                _label(api.run(f"{path}/{wandb_id(run)}"), run, suite, variant, comparison)
+        report = reports.Report(project, entity, comparison.title[:128], own, width="fluid")
         report = reports.Report.from_url(saved[own]) if own in saved else report
-        report.title = title
+        report.title = comparison.title[:128]
         page = (folder / "README.md").read_text(encoding="utf-8")
         report.blocks = blocks(page, comparison, suite, entity, project)
         report.save()
@@ -96,13 +93,6 @@ def wandb_id(run: Run) -> str:
     return str(run.record.get("wandb_id") or hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def _kept_of(run: Run) -> list[Path]:
-    """What training kept of a run, or else the latest that a report kept of it."""
-    own = kept_by_wandb(run.folder) if run.folder is not None else []
-    here = kept_by_wandb(Path(os.environ.get("WANDB_DIR") or "."))
-    return own or [folder for folder in here if wandb_id_of(folder) == wandb_id(run)][-1:]
-
-
 def config_of(run: Run) -> dict[str, Any]:
     """The resolved config under its own keys, and labels."""
     return run.config | {key: run.record[key] for key in LABELS if key in run.record}
@@ -110,62 +100,55 @@ def config_of(run: Run) -> dict[str, Any]:
 
 def summary_of(run: Run) -> dict[str, Any]:
     """Final metrics and costs."""
-    record = run.record
     costs = {cost: run.cost(*cost.split("/")) for cost in (*COSTS, "steps", "wall_seconds")}
-    return {k: v for k, v in (record["metrics"] | costs).items() if v is not None}
+    return {k: v for k, v in (run.record["metrics"] | costs).items() if v is not None}
 
 
 def history_of(run: Run) -> dict[int, dict[str, float]]:
     """The curves' values by step, with both axes."""
     steps: dict[int, dict[str, float]] = {}
     for metric, points in run.curves.items():
-        for p in points:
-            axes = {"target_tokens": p.target_tokens, "seconds": p.seconds}
-            steps.setdefault(p.step, axes)[metric] = p.value
+        for step, tokens, seconds, value in points:
+            axes = {"target_tokens": tokens, "seconds": seconds}
+            steps.setdefault(step, axes)[metric] = value
     return dict(sorted(steps.items()))
 
 
-def _send(run: Run, there: Any, project: str, entity: str) -> str:
-    """Bring one run to the server; gives what was done."""
-    steps = run.record.get("steps") or 0
-    if there is not None and there.config.get(LOGGED, steps) >= steps:
-        return "there already"
-    folders = _kept_of(run)
-    if there is not None or not folders:
-        _log(run, project, entity, online=True)
+def _send(run: Run, project: str, entity: str) -> str:
+    """Bring a run to the server; gives what was done."""
+    kept = list(run.folder.glob("wandb/*run-*-*")) if run.folder is not None else []
+    kept.sort(key=lambda folder: folder.name.partition("run-")[2])  # the date
+    if not kept:
+        _log(run, project, entity)
         return "logged"
-    command = [sys.executable, "-m", "wandb", *sync_args(folders, wandb_id(run), project, entity)]
+    # All parts of one run, of which a restart makes several, under one id.
+    args = ["sync", "--include-online", "--include-synced", "--id", wandb_id(run)]
+    args += ["--project", project, "--entity", entity, *map(str, kept)]
+    command = [sys.executable, "-m", "wandb", *args]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise UserError(f"W&B: {folders[0]} cannot be synced: {lines[-1]}")
+        raise UserError(f"W&B: {kept[0]} cannot be synced: {lines[-1]}")
     return "synced"
 
 
-def sync_args(folders: Sequence[Path], run_id: str, project: str, entity: str) -> list[str]:
-    """The arguments after ``wandb`` that upload all parts of one run under one id."""
-    args = ["sync", "--include-online", "--include-synced", "--id", run_id, "--project", project]
-    return [*args, *(["--entity", entity] if entity else []), *map(str, folders)]
-
-
-def _log(run: Run, project: str, entity: str, online: bool) -> Path:
-    """Log a run from its curves; gives the folder that W&B wrote."""
+def _log(run: Run, project: str, entity: str) -> None:
+    """Log a run from its curves."""
     import wandb
 
-    quiet = ("silent", "disable_code", "disable_git")
-    not_of_the_run = ("x_disable_machine_info", "x_disable_meta", "x_disable_stats")
-    settings: dict[str, Any] = dict.fromkeys((*quiet, *not_of_the_run), True)
+    of_this_machine = ("x_disable_machine_info", "x_disable_meta", "x_disable_stats")
+    switches = ("silent", "disable_code", "disable_git", *of_this_machine)
+    settings: dict[str, Any] = dict.fromkeys(switches, True)
     with _one_line(f"{run.id} cannot be logged"):
         tracked = wandb.init(
             project=project,
-            entity=entity or None,
+            entity=entity,
             id=wandb_id(run),
             name=run.id,
             group=run.id.rpartition("/")[0],
             job_type="train",
-            config=config_of(run) | {LOGGED: run.record.get("steps") or 0},
-            mode="online" if online else "offline",
-            resume="allow" if online else None,
+            config=config_of(run),
+            resume="allow",
             reinit="finish_previous",
             settings=wandb.Settings(console="off", **settings),
         )
@@ -173,33 +156,21 @@ def _log(run: Run, project: str, entity: str, online: bool) -> Path:
         for step, values in history_of(run).items():
             tracked.log(values, step=step)
         tracked.summary.update(summary_of(run))
-        folder = Path(tracked.dir).parent
         tracked.finish()
-    return folder
 
 
-def _label(there: Any, run: Run, suite: str, label: str, gap: float | None) -> None:
+def _label(there: Any, run: Run, suite: str, variant: Variant, comparison: Comparison) -> None:
     """Add to a run on the server its place in this comparison, and what it was logged without."""
     config = {key: value for key, value in config_of(run).items() if key not in there.config}
-    config["variants"] = {**there.config.get("variants", {}), suite: label}
+    config["variants"] = {**there.config.get("variants", {}), suite: variant.label}
     summary = {key: value for key, value in summary_of(run).items() if key not in there.summary}
-    summary |= {} if gap is None else {f"minus_baseline/{suite}": gap}
+    base = {} if comparison.baseline in (None, variant) else comparison.baseline.scores
+    if run.seed in base:
+        summary[f"minus_baseline/{suite}"] = variant.scores[run.seed] - base[run.seed]
     there.config.update(config)
     there.summary.update(summary)
     there.tags = sorted({*there.tags, suite})
     there.update()
-
-
-def _keep_offline(reason: str, project: str, entity: str, runs: Sequence[Run]) -> None:
-    """Write what is not kept yet, and say what uploads it."""
-    folders = [f for run in runs for f in _kept_of(run) or [_log(run, project, entity, False)]]
-    places = sorted({f"{os.path.relpath(folder.parent)}/*run-*" for folder in folders})
-    several = f" (and {len(places) - 1} more folders)" if len(places) > 1 else ""
-    print(
-        f"W&B      {reason}: {len(runs)} runs are kept offline; to upload them and make the "
-        "report, give this command again online; the runs alone: "
-        f"wandb sync --project {project} {places[0]}{several}"
-    )
 
 
 # Server
@@ -207,10 +178,8 @@ def _keep_offline(reason: str, project: str, entity: str, runs: Sequence[Run]) -
 
 def _connect(target: str, entity: str) -> Any:
     """W&B's public API, or in words why nothing can be sent now."""
-    mode = os.environ.get("WANDB_MODE", "")
-    if mode == "disabled":
-        raise UserError("--wandb: WANDB_MODE=disabled switches W&B off; unset it")
-    if mode in ("offline", "dryrun"):
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode != "online":
         return f"WANDB_MODE={mode}"
     if not has_wandb_key():
         return "no API key found (WANDB_API_KEY or `wandb login`)"
@@ -270,7 +239,7 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
     from wandb_workspaces import expr
 
     metric, key, ids = comparison.metric, f"variants.{suite}", list(map(wandb_id, comparison.runs))
-    look, group = looks(comparison.variants), reports.Config(key)
+    label, group = metric.label, reports.Config(key)
     runset = reports.Runset(
         entity=entity,
         project=project,
@@ -282,23 +251,24 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
     by: dict[str, Any] = {"groupby": group, "groupby_aggfunc": "mean", "max_runs_to_show": len(ids)}
     by |= {"groupby_rangefunc": "minmax"}
     line: dict[str, Any] = by | {"smoothing_type": "none", "title_y": comparison.axis}
-    bar: dict[str, Any] = by | {"max_bars_to_show": len(ids)}
     plots: list[Any] = [
-        reports.LinePlot(title=f"{metric.label} by {x}", x=x, y=[metric.name], title_x=x, **line)
+        reports.LinePlot(title=f"{label} by {x}", x=x, y=[metric.name], title_x=x, **line)
         for x in ("target_tokens", "seconds")
     ]
-    shown = {f"{metric.label}, mean and range of the seeds": metric.name}
+    bars = {f"{label}, mean and range of the seeds": metric.name}
     if comparison.baseline is not None:
-        shown[f"{metric.label} minus that of {comparison.baseline.label}"] = (
-            f"minus_baseline/{suite}"
-        )
-    plots += [reports.BarPlot(title=title, metrics=[name], **bar) for title, name in shown.items()]
-    for cost in COSTS:
-        if any(cost in summary_of(run) for run in comparison.runs):
-            x, y = reports.SummaryMetric(cost), reports.SummaryMetric(metric.name)
-            plots.append(reports.ScatterPlot(title=f"{metric.label} by {cost}", x=x, y=y))
+        bars[f"{label} minus that of {comparison.baseline.label}"] = f"minus_baseline/{suite}"
+    bar: dict[str, Any] = by | {"max_bars_to_show": len(ids)}
+    plots += [reports.BarPlot(title=title, metrics=[name], **bar) for title, name in bars.items()]
+    y = reports.SummaryMetric(metric.name)
+    plots += [
+        reports.ScatterPlot(title=f"{label} by {cost}", x=reports.SummaryMetric(cost), y=y)
+        for cost in COSTS
+        if any(cost in summary_of(run) for run in comparison.runs)
+    ]
     for place, plot in enumerate(plots):
         plot.layout = reports.Layout(x=12 * (place % 2), y=10 * (place // 2), w=12, h=10)
+    look = looks(comparison.variants)
     colors: dict[Any, Any] = {
         reports.RunsetGroup("runs", (reports.RunsetGroupKey(group, v.label),)): look[v.name].color
         for v in comparison.variants
