@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from qvbench.cli.arguments import part_overrides
 from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.runs import load, runs_of_suite, with_profile
 from qvbench.report.statistics import crossed
-from qvbench.runs.identity import difference, identity
-from qvbench.sweep.plan import plan, resolve_variant
-from qvbench.sweep.suite import find_suite, read_suite
+from qvbench.sweep.plan import plan
+from qvbench.sweep.suite import read_suite
 from tests.report.helpers import (
     add_counts,
     add_lines,
@@ -179,18 +177,6 @@ def test_runs_are_found_by_what_they_are(below: str, swept: Path) -> None:
     assert len(runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve, seeds=[2])) == 1
 
 
-@pytest.mark.parametrize("name", ["multi30k/table4", "grammar/table4", "precision"])
-def test_published_runs_are_those_of_their_suites(name: str) -> None:
-    """Catches an option added with a default that is not off: no run would be found again."""
-    folder = Path(__file__).parents[2] / "results" / name
-    run = load([folder])[0]
-    suite = read_suite(find_suite(run.record["suite"]))
-    variant = suite.variants[run.record["variant"]]
-    today = resolve_variant(suite, variant, (), resolve)
-    assert difference(run.config, today) is None
-    assert identity(today, code_version=1) == run.identity
-
-
 @pytest.mark.usefixtures("no_figures")
 def test_results_serve_another_suite(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a folder of which no second table can be made, or one with the first's title."""
@@ -216,13 +202,3 @@ def test_nothing_found_says_how_to_make_it(swept: Path, monkeypatch: pytest.Monk
     ):
         with pytest.raises(UserError, match=words):
             main([*args, "--output", "out"])
-
-
-def test_options_of_fit_are_told_from_the_reports() -> None:
-    """Catches the value of an option taken for a folder of runs."""
-    words = ["runs", "--trainer.max_steps", "3", "--suite", "x", "--data.merges=9", "--output", "o"]
-    own, overrides = part_overrides(words)
-    assert own == ["runs", "--suite", "x", "--output", "o"]
-    assert overrides == (("trainer.max_steps", "3"), ("data.merges", "9"))
-    with pytest.raises(UserError, match="needs a value"):
-        part_overrides(["--trainer.max_steps"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,3 +80,38 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(PlannedRun, "command", command)
 
     return install
+
+
+FAKES = {
+    "sbatch": 'cat "$1" > {folder}/submitted.sh; echo "Submitted batch job 12"; {then}',
+    "srun": 'while [ "${{1#-}}" != "$1" ]; do [ "$1" = --unbuffered ] || shift; shift; done; "$@"',
+    "squeue": "cat {folder}/state 2>/dev/null; true",
+    "scontrol": 'echo "$@" >> {folder}/asked',
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Slurm's commands that note what they were asked; ``state`` is what squeue answers."""
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+    def install(then: str = "") -> Path:
+        commands = tmp_path / "bin"
+        commands.mkdir()
+        for name, text in FAKES.items():
+            (commands / name).write_text("#!/bin/bash\n" + text.format(folder=tmp_path, then=then))
+            (commands / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+        return tmp_path
+
+    return install
+
+
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    """Signals given back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

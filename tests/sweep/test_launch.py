@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -239,41 +239,6 @@ def test_what_was_cut_off_resumes_from_its_checkpoint(
 # Slurm
 
 
-FAKES = {
-    "sbatch": 'cat "$1" > {folder}/submitted.sh; echo "Submitted batch job 12"; {then}',
-    "srun": 'while [ "${{1#-}}" != "$1" ]; do [ "$1" = --unbuffered ] || shift; shift; done; "$@"',
-    "squeue": "cat {folder}/state 2>/dev/null; true",
-    "scontrol": 'echo "$@" >> {folder}/asked',
-}
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Slurm's commands that note what they were asked; ``state`` is what squeue answers."""
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
-        monkeypatch.delenv(name)
-
-    def install(then: str = "") -> Path:
-        commands = tmp_path / "bin"
-        commands.mkdir()
-        for name, text in FAKES.items():
-            (commands / name).write_text("#!/bin/bash\n" + text.format(folder=tmp_path, then=then))
-            (commands / name).chmod(0o755)
-        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-        return tmp_path
-
-    return install
-
-
-@pytest.fixture
-def _handlers() -> Iterator[None]:
-    """Signals given back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_the_job_script(
     runs: list[PlannedRun], slurm: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,31 +336,6 @@ def test_a_job_whose_time_is_up_passes_the_signal_on(
     assert runs[0].outcome() == {}
     (folder / "state").write_text("REQUEUED\n")
     assert runs_elsewhere(runs[0])
-
-
-@pytest.mark.integration
-@pytest.mark.slow
-def test_a_submitted_script_trains(slurm: Callable[..., Path], tmp_path: Path) -> None:
-    """Catches a script that looks right and whose job cannot load or do its run."""
-    environment = "SLURM_JOB_ID=12 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0"
-    slurm(f'(sleep 1; {environment} SLURM_JOB_NAME=pair bash "$1") > /dev/null 2>&1 &')
-    (tmp_path / "state").write_text("PENDING\n")
-    write_suite(tmp_path)
-    words = ["--suite", "pair.yaml", "--only", "qv", "--seeds", "1", "--launcher", "slurm"]
-    done = subprocess.run(
-        [sys.executable, "-m", "qvbench", "sweep", *words],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1 runs submitted as Slurm job 12" in done.stderr
-    deadline = time.monotonic() + 120
-    while not any('"finished"' in file.read_text() for file in tmp_path.glob("runs/*/*/run.json")):
-        assert time.monotonic() < deadline, list(tmp_path.rglob("*_log.err"))
-        time.sleep(0.2)
 
 
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,45 +25,49 @@ from qvbench.sweep.suite import find_suite, read_suite
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.sweep.conftest import SUITE, write_suite
 
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@cache
+def resolved(args: tuple[str, ...]) -> dict[str, Any]:
+    """What several suites ask for, once."""
+    return resolve(list(args))
+
 
 @cache
 def planned(suite: str) -> list[PlannedRun]:
     """The runs of a shipped suite with its first seed."""
     read = read_suite(find_suite(suite))
-    return plan(read, Path("none"), resolve, seeds=read.seeds[:1])
+    return plan(read, Path("none"), lambda args: resolved(tuple(args)), seeds=read.seeds[:1])
 
 
-def build(resolved: dict[str, Any]) -> None:
-    """Build task, network and optimizer of a resolved config, without memory."""
-    task = task_from_config(yaml.safe_dump(resolved["model"]))
+@cache
+def build(model: str) -> None:
+    """Build task, network and optimizer of a resolved config's model, without memory."""
+    task = task_from_config(model)
     with torch.device("meta"):
         task.optimizer(task.build_network(36_000).parameters())
 
 
-BUILT: set[str] = set()
-
-
-@pytest.mark.parametrize("suite", shipped_suites())
-def test_a_shipped_suite_plans_and_builds(suite: str) -> None:
+def test_every_shipped_suite_plans_and_builds() -> None:
     """Catches a variant that fails after the hours of those before it, one that is not what it
     says, two rows that are one and the same run, a budget without a validation at its end."""
-    runs = planned(suite)
-    read = runs[0].suite
-    assert len({run.id for run in runs}) == len(read.variants) == len(runs)
-    for run in runs:
-        if run.identity not in BUILT:
-            build(run.resolved)
-            BUILT.add(run.identity)
-        for key, value in run.variant.settings:
-            if key in ("model.attention", "model.position") and value.endswith(".yaml"):
-                assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
-        trainer = run.resolved["trainer"]
-        if trainer["check_val_every_n_epoch"] is None:
-            batches = trainer["max_steps"] * trainer["accumulate_grad_batches"]
-            assert batches % trainer["val_check_interval"] == 0, run.id
-    if suite != "rates":  # a search, not a comparison
-        assert len(read.seeds) >= 5
-        assert len({run.resolved["trainer"]["max_steps"] for run in runs}) == 1
+    for suite in shipped_suites():
+        runs = planned(suite)
+        read = runs[0].suite
+        assert len({run.id for run in runs}) == len(read.variants) == len(runs), suite
+        for run in runs:
+            build(yaml.safe_dump(run.resolved["model"]))
+            for key, value in run.variant.settings:
+                if key in ("model.attention", "model.position") and value.endswith(".yaml"):
+                    assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
+            trainer = run.resolved["trainer"]
+            if trainer["check_val_every_n_epoch"] is None:
+                batches = trainer["max_steps"] * trainer["accumulate_grad_batches"]
+                assert batches % trainer["val_check_interval"] == 0, f"{suite}: {run.id}"
+        if suite != "rates":  # a search, not a comparison
+            assert len(read.seeds) >= 5, suite
+            assert len({run.resolved["trainer"]["max_steps"] for run in runs}) == 1, suite
 
 
 TABLES = ("table2", "table3", "table4", "figure7", "sharing")
@@ -78,6 +82,15 @@ def test_suites_of_one_corpus_share_their_rows(prefix: str, more: list[str]) -> 
     rows = {(run.variant.name, run.identity) for suite in suites for run in planned(suite)}
     assert len(rows) == len({name for name, _ in rows}) == len({found for _, found in rows})
     assert len(planned(prefix + "table4")) == 6
+
+
+@pytest.mark.parametrize("suite", ["multi30k_table4", "grammar_table4", "mechanisms", "precision"])
+def test_published_runs_are_still_those_of_their_suite(suite: str) -> None:
+    """Catches a change after which no suite finds what was trained for it before."""
+    files = (RESULTS / suite.replace("_", "/") / "runs").glob("*.yaml")
+    kept = {identity(yaml.safe_load(file.read_text())) for file in files}
+    assert kept
+    assert kept <= {run.identity for run in planned(suite)}
 
 
 def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
@@ -301,4 +314,4 @@ def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     runs = plan(read_suite(tmp_path / "mine.yaml"), tmp_path, resolve)
     assert len(runs) == 15
     for run in runs[:3]:
-        build(run.resolved)
+        build(yaml.safe_dump(run.resolved["model"]))

@@ -1,174 +1,130 @@
-"""A suite through the real command: killed, taken up by two sweeps at once, edited, failing."""
+"""A suite through the command: what it prints, and one real training that is killed and resumed."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Answer
 from tests.sweep.conftest import SUITE, write_suite
 
-pytestmark = pytest.mark.slow
+Command = Callable[..., Answer]
+Pretend = Callable[[str], None]
 
-SWEEP = [sys.executable, "-m", "qvbench", "sweep", "--suite", "pair.yaml"]
-IDS = {f"{variant}/seed-{seed}" for variant in ("qv", "one") for seed in (1, 2)}
 HASH = re.compile(r"-[0-9a-f]{8}(?=/)")
 
 
-def without_hash(run: str) -> str:
-    return HASH.sub("", run)
+@pytest.fixture
+def sweep(
+    here: Path, qvbench: Command, capfd: pytest.CaptureFixture[str], _handlers: None
+) -> Callable[..., tuple[int, str]]:
+    """Status of a sweep of the suite here, and what it printed, without hashes."""
+
+    def run(*words: str) -> tuple[int, str]:
+        answer = qvbench("sweep", "--suite", "pair.yaml", *words)
+        return answer.status, HASH.sub("", answer.err)
+
+    return run
 
 
-class Sweeps:
-    """A folder with the suite, in which sweeps run as processes of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = os.environ | {
-            "QVBENCH_CACHE": str(folder / "cache"),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*SWEEP, *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def records(self, steps: int = 2) -> dict[str, dict[str, Any]]:
-        """Records of the runs of so many steps, by variant and seed."""
-        files = self.folder.glob("runs/*/*/run.json")
-        contents = [json.loads(file.read_text()) for file in files]
-        found = [record for record in contents if record["steps"] in (0, steps)]
-        return {without_hash(record["id"]): record for record in found}
-
-    def kill_in_flight(self, sign: str, *words: str) -> None:
-        """Kill a sweep and its run once there is a file of a pattern under runs/."""
-        sweeping = self.start(*words)
-        deadline = time.monotonic() + 120
-        while not list(self.folder.glob(f"runs/{sign}")):
-            assert time.monotonic() < deadline, "no run was started"
-            time.sleep(0.01)
-        os.killpg(sweeping.pid, signal.SIGKILL)
-        sweeping.communicate()
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    """Records by variant and seed; several of one name by the last."""
+    files = sorted(folder.glob("runs/*/*/run.json"), key=lambda file: file.stat().st_mtime_ns)
+    found = {file.parent.relative_to(folder / "runs").as_posix(): file for file in files}
+    return {HASH.sub("", run): json.loads(file.read_text()) for run, file in found.items()}
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweeps, list[str], set[str]]:
-    """A sweep killed in flight, then finished by two at once: what they said, what was left."""
-    sweeps = Sweeps(tmp_path_factory.mktemp("sweep"))
-    write_suite(sweeps.folder)
-    sweeps.kill_in_flight("*/*")
-    left = {key for key, record in sweeps.records().items() if record["status"] == "finished"}
-    both = [sweeps.start(), sweeps.start()]
-    said = [sweeping.communicate()[0] for sweeping in both]
-    assert [sweeping.returncode for sweeping in both] == [0, 0], said
-    return sweeps, said, left
-
-
-Swept = tuple[Sweeps, list[str], set[str]]
-
-
-def test_a_killed_sweep_goes_on_and_two_run_everything_once(swept: Swept) -> None:
-    """Catches a run left half, begun in a folder beside its own, done twice, or never."""
-    sweeps, said, finished_before = swept
-    assert finished_before == set()
-    records = sweeps.records()
-    assert records.keys() == IDS
-    assert {record["status"] for record in records.values()} == {"finished"}
-    started = [line for text in said for line in text.splitlines() if ": started" in line]
-    assert sorted(without_hash(line.split()[1].rstrip(":")) for line in started) == sorted(IDS)
-    assert all(": started" in text for text in said), "one sweep left all the work to the other"
-    folders = {path.relative_to(sweeps.folder / "runs") for path in sweeps.folder.glob("runs/*/*")}
-    assert {without_hash(folder.as_posix()) for folder in folders} == IDS
-    report = "compare: qvbench report --suite pair.yaml --output results/pair"
-    assert all(report in text for text in said)
-
-
-def test_a_record_says_what_a_comparison_needs(swept: Swept) -> None:
-    """Catches settings of the suite that never reach the run; a row without cache or variant."""
-    record = swept[0].records()["one/seed-2"]
-    assert (record["variant"], record["seed"]) == ("one", 2)
-    assert (record["mechanism"], record["steps"]) == ("single", 2)
-    assert record["cache_per_token"] == {"self": 16, "cross": 16}
-    assert len(record["identity"]) == 16
-
-
-def test_a_second_call_runs_nothing(swept: Swept) -> None:
-    sweeps = swept[0]
-    before = {file: file.stat().st_mtime_ns for file in sweeps.folder.rglob("*") if file.is_file()}
-    again = sweeps.start()
-    said = again.communicate()[0]
-    assert again.returncode == 0
+def test_a_second_call_runs_nothing(
+    here: Path, sweep: Callable[..., tuple[int, str]], pretend: Pretend
+) -> None:
+    """Catches a run left out, one done twice, and a file of a finished run that is touched."""
+    pretend("")
+    write_suite(here)
+    status, said = sweep()
+    assert status == 0
+    assert records(here).keys() == {f"{name}/seed-{n}" for name in ("qv", "one") for n in (1, 2)}
+    assert said.count(": started") == 4
+    assert "\n4 of 4 runs finished\n" in said
+    assert "compare: qvbench report --suite pair.yaml --output results/pair" in said
+    before = {file: file.stat().st_mtime_ns for file in here.rglob("*") if file.is_file()}
+    status, said = sweep()
+    assert status == 0
     assert "4 runs, 4 of them finished" in said
-    assert before == {
-        file: file.stat().st_mtime_ns for file in sweeps.folder.rglob("*") if file.is_file()
-    }
+    assert {f: f.stat().st_mtime_ns for f in here.rglob("*") if f.is_file()} == before
 
 
-def test_a_run_that_was_killed_goes_on_from_its_checkpoint(swept: Swept, tmp_path: Path) -> None:
-    """Catches a kill of a sweep that costs its run everything from the first step on."""
-    sweeps = Sweeps(tmp_path)
-    sweeps.environment["QVBENCH_CACHE"] = str(swept[0].folder / "cache")
-    write_suite(tmp_path)
-    words = ("--only", "qv", "--seeds", "1", "--trainer.max_steps", "400")
-    sweeps.kill_in_flight("*/*/checkpoints/last.ckpt", *words)
-    sweeping = sweeps.start(*words)
-    said = sweeping.communicate()[0]
-    assert sweeping.returncode == 0, said
-    assert "qv/seed-1: resumed from its last checkpoint" in without_hash(said)
-    record = sweeps.records(400)["qv/seed-1"]
-    assert record["status"] == "finished"
-    rows = [row.split(",") for row in next(tmp_path.glob("runs/*/*/curves.csv")).open()]
+def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(
+    here: Path, sweep: Callable[..., tuple[int, str]], pretend: Pretend
+) -> None:
+    """Catches results of the old variant kept for the edited one; a sweep that ends at an error."""
+    pretend("folder.parent.name.startswith('broken') and sys.exit('no such head')")
+    write_suite(here)
+    assert sweep("--seeds", "1")[0] == 0
+    before = records(here)
+    edited = {"model.attention": "single.yaml", "trainer.max_steps": 3}
+    write_suite(here, variants={"broken": {"data.merges": 9}, **SUITE["variants"], "one": edited})
+    status, said = sweep("--seeds", "1")
+    assert status == 1
+    assert "broken/seed-1: failed with status 1; the end of sweeps/broken/seed-1.log" in said
+    assert "  no such head\n" in said
+    assert "2 of 3 runs finished, 1 failed" in said
+    assert records(here)["qv/seed-1"] == before["qv/seed-1"]
+    assert records(here)["one/seed-1"]["identity"] != before["one/seed-1"]["identity"]
+
+
+KILL = """
+import os, pathlib
+from lightning.pytorch import Callback
+
+class KillOnce(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 5 and not pathlib.Path("killed").exists():
+            pathlib.Path("killed").touch()
+            os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_by_a_slurm_job(
+    here: Path,
+    sweep: Callable[..., tuple[int, str]],
+    slurm: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a kill that costs a run everything from the first step on; a job's script that looks
+    right and cannot load or do its run; settings of the suite that never reach the run."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (here / "killer.py").write_text(KILL)
+    write_suite(here)
+    words = ("--only", "one", "--seeds", "2", "--trainer.max_steps", "6")
+    words += ("--trainer.callbacks+", "killer.KillOnce")
+    status, said = sweep(*words)
+    assert status == 1
+    assert "one/seed-2: ended by signal 9" in said
+    assert records(here)["one/seed-2"]["status"] == "running"
+
+    environment = "SLURM_JOB_ID=12 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0"
+    slurm(f'(sleep 1; {environment} SLURM_JOB_NAME=pair bash "$1") > /dev/null 2>&1 &')
+    (here / "state").write_text("PENDING\n")
+    status, said = sweep(*words, "--launcher", "slurm")
+    assert status == 0, said
+    assert "1 runs submitted as Slurm job 12" in said
+    deadline = time.monotonic() + 240
+    while records(here)["one/seed-2"]["status"] != "finished":
+        assert time.monotonic() < deadline, list(here.rglob("*_log.err"))
+        time.sleep(0.2)
+
+    record = records(here)["one/seed-2"]
+    assert (record["variant"], record["seed"], record["mechanism"]) == ("one", 2, "single")
+    assert (record["steps"], record["cache_per_token"]) == (6, {"self": 16, "cross": 16})
+    assert len(record["identity"]) == 16
+    rows = [row.split(",") for row in next(here.glob("runs/*/*/curves.csv")).open()]
     first = [row for row in rows if (row[0], row[4]) == ("2", "val/accuracy")]
     assert len(first) == 1, "the first validation, once"
-
-
-def test_a_report_finds_the_runs_of_a_suite(swept: Swept) -> None:
-    """Catches labels of the suite that had a run made, not of the one that compares it."""
-    sweeps = swept[0]
-    write_suite(sweeps.folder, title="Others", baseline="one", margin=0.3).rename(
-        sweeps.folder / "others.yaml"
-    )
-    write_suite(sweeps.folder)
-    command = [sys.executable, "-m", "qvbench", "report", "--suite", "others.yaml"]
-    for place, output in ((), "results/a"), (("results/a",), "results/b"):
-        words = [*command, *place, "--output", output]
-        subprocess.run(words, cwd=sweeps.folder, env=sweeps.environment, check=True)
-        page = (sweeps.folder / output / "README.md").read_text(encoding="utf-8")
-        assert page.startswith("# Others")
-        assert "Baseline: Q = K = V" in page
-        kept = [json.loads(f.read_text()) for f in (sweeps.folder / output).glob("runs/*.json")]
-        assert {record["sweep"]["margin"] for record in kept} == {0.3}
-        assert "qvbench report --suite others.yaml" in page
-
-
-def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(swept: Swept) -> None:
-    """Catches results of the old variant kept for the edited one; a sweep that ends at an error."""
-    sweeps = swept[0]
-    before = sweeps.records()
-    edited = {"model.attention": "single.yaml", "trainer.max_steps": 3}
-    broken = {"model.network.num_heads": 3}
-    write_suite(sweeps.folder, variants={"broken": broken, **SUITE["variants"], "one": edited})
-    sweeping = sweeps.start("--seeds", "1")
-    said = sweeping.communicate()[0]
-    assert sweeping.returncode == 1
-    assert sweeps.records() == before
-    assert sweeps.records(3)["one/seed-1"]["status"] == "finished"
-    failed = "broken/seed-1: failed with status 2; the end of sweeps/broken/seed-1.log"
-    assert failed in without_hash(said)
-    assert "d_model 16 is not divisible by num_heads 3" in said
-    assert "2 of 3 runs finished, 1 failed" in said
