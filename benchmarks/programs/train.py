@@ -19,7 +19,7 @@ from benchmarks.programs import PACKAGES, as_fit_does, load_weights, synchronize
 from qvbench.cli.profile import build
 from qvbench.data.batching import Batch
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.flops import Size, training
+from qvbench.models.facts import Size, count
 from qvbench.models.loss import validation_scores
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.schedules import Constant
@@ -164,7 +164,7 @@ class Training:
 def flops(network: EncoderDecoder, batches: Sequence[work.Pair]) -> int:
     """Of a step per batch, padding counted: the network computes it."""
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in batches]
-    return sum(training(network, size).total for size in sizes)
+    return sum(count(network, size)["train"].total for size in sizes)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from benchmarks.peers.protocol import SAME_FUNCTION, Work, serve
 from benchmarks.programs import PACKAGES, as_fit_does, load_weights, values_of
 from qvbench.cli.profile import build
 from qvbench.decoding.translator import Translator
-from qvbench.models.flops import counter
+from qvbench.models.facts import counter
 
 REFERENCE_TOKENS = 256
 """Per batch of the reference, so that other sentences share a batch than in any program."""

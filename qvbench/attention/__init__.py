@@ -1,17 +1,15 @@
-"""Attention mechanisms by name. A new mechanism is one file and one line here."""
+"""Attention mechanisms by name. A new mechanism is one class and one line here."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from qvbench.attention.grouped import GQA, GQAQV, VShared
+from qvbench.attention.grouped import GQA, GQAQV, SharedKey, VShared
 from qvbench.attention.interface import Attention, AttentionFactory, precomputed
 from qvbench.attention.keyless import Keyless
 from qvbench.attention.mla import MLA, MLAQV
-from qvbench.attention.qkv import QKV
-from qvbench.attention.qv import QV
+from qvbench.attention.qkv import QKV, QV
 from qvbench.attention.qvka import QVKa
-from qvbench.attention.shared_key import SharedKey
 from qvbench.attention.tied import QKTied, Single
 from qvbench.registry import Registry
 

@@ -3,8 +3,7 @@
 A key that is a matrix times a latent, ``k = W c``, need not be made: ``q . (W c) = (W^T q) . c``.
 The matrix moves to the query's side and the cache holds ``c``. A scheme that rotates the key
 stands between matrix and query, ``q . (R_n W c_n)``, with another rotation for every key: then
-keys are made once, when a token enters the cache, and kept. (Latents would determine them still,
-but every step would have to make all past keys again.)
+keys are made once, when a token enters the cache, and kept.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from qvbench.attention.interface import Attention
 class AbsorbedAttention(Attention):
     """Base of mechanisms that cache latents, from which keys and values can be up-projected.
 
-    A mechanism defines :meth:`latents`, :meth:`up_project`, :meth:`scores`, :meth:`value_input`
-    and, where that is not the value itself, :meth:`values_from`. Arguments as for
-    :class:`Attention`.
+    A mechanism defines three methods in place of :meth:`project_kv`: :meth:`latents`,
+    :meth:`up_project` and :meth:`attend_latents`, which gives what attention over the up-projected
+    keys and values would. Arguments as for :class:`Attention`.
     """
 
     def latents(self, m: Tensor) -> KV:
@@ -32,17 +31,9 @@ class AbsorbedAttention(Attention):
         """Keys and values from latents, as :meth:`keys_values` takes them."""
         raise NotImplementedError
 
-    def scores(self, q: Tensor, latents: KV) -> Tensor:
-        """Logits (B, H, Lq, Lk) of scaled queries (B, H, Lq, Dk) against latents."""
+    def attend_latents(self, q: Tensor, latents: KV, terms: core.Terms) -> Tensor:
+        """Attention of rotated and scaled queries (B, H, Lq, Dk) over latents: (B, H, Lq, Dv)."""
         raise NotImplementedError
-
-    def value_input(self, latents: KV) -> Tensor:
-        """What the weights sum: values, or what they are made from, (B, heads, Lk, width)."""
-        raise NotImplementedError
-
-    def values_from(self, sums: Tensor) -> Tensor:
-        """Sums of :meth:`value_input` (B, H, Lq, width) to sums of values (B, H, Lq, Dv)."""
-        return sums
 
     @property
     def absorbs(self) -> bool:
@@ -59,16 +50,12 @@ class AbsorbedAttention(Attention):
     def attend_cached(
         self, x: Tensor, kv: KV, *, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """As the base class says, with the key's matrix on the query's side."""
         if not self.absorbs:
             return super().attend_cached(x, kv, mask=mask, causal=causal)
         q = self.queries(x)
         q_len, k_len = q.shape[2], kv[0].shape[2]
-        mask = self.check_mask(mask, q.shape[0], q_len, k_len)
-        q = self.rotate(q, k_len - q_len) * q.shape[-1] ** -0.5
-        terms = self.terms(q_len, k_len, mask, causal, k_len - q_len)
-        return self.merge(self.values_from(self.attend_latents(q, kv, terms)))
-
-    def attend_latents(self, q: Tensor, latents: KV, terms: core.Terms) -> Tensor:
-        """Scaled queries (B, H, Lq, Dk) to sums of :meth:`value_input` (B, H, Lq, width)."""
-        return core.weigh(self.scores(q, latents), self.value_input(latents), terms)
+        past = k_len - q_len
+        mask = core.with_four_axes(mask, (*q.shape[:3], k_len))
+        q = self.rotate(q, past) * q.shape[-1] ** -0.5
+        terms = self.terms(q_len, k_len, mask, causal, past)
+        return self.merge(self.attend_latents(q, kv, terms))

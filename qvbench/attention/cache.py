@@ -16,9 +16,8 @@ SPARE_TOKENS = 8
 class KVCache:
     """The cache of one attention layer: (N, heads, length, width) tensors that grow.
 
-    A step reads views of the filled part. Room grows by a quarter when it runs out, so that a
-    sentence of T tokens costs O(T) copies; twice as much would be read no faster, since what lies
-    between the rows is fetched with them.
+    A step reads views of the filled part. Room grows by a quarter when it runs out: O(T) copies for
+    T tokens. Twice as much would be slower to read, since what lies between rows is fetched too.
     """
 
     def __init__(self) -> None:
@@ -35,13 +34,15 @@ class KVCache:
 
     def append(self, new: Sequence[Tensor]) -> KV:
         """Add the entries of new tokens (N, heads, new, width); returns those of all tokens."""
-        end = self.length + new[0].shape[2]
-        if not self._buffers:
-            self._buffers = [entry[:, :, :0] for entry in new]
-        if end > self._buffers[0].shape[2]:
-            self._grow(end + end // 4 + SPARE_TOKENS)
+        start, end = self.length, self.length + new[0].shape[2]
+        if not self._buffers or end > self._buffers[0].shape[2]:
+            room = end + end // 4 + SPARE_TOKENS
+            old = self.kv() or tuple(entry[:, :, :0] for entry in new)
+            self._buffers = [b.new_empty(*b.shape[:2], room, b.shape[3]) for b in old]
+            for buffer, filled in zip(self._buffers, old, strict=True):
+                buffer[:, :, :start] = filled
         for buffer, entry in zip(self._buffers, new, strict=True):
-            buffer[:, :, self.length : end] = entry
+            buffer[:, :, start:end] = entry
         self.length = end
         return self.kv()
 
@@ -49,33 +50,16 @@ class KVCache:
         """The entries of all tokens, as views."""
         return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
 
-    def reorder(self, rows: Tensor, moved: Tensor | None = None) -> None:
-        """Row n continues old row ``rows[n]``; fewer rows than before drop the others.
 
-        A row that stays in its place is not copied.
+def reorder(caches: list[KVCache], rows: Tensor) -> None:
+    """Row n continues old row ``rows[n]`` (N',); fewer rows than before drop the others.
 
-        Args:
-            rows: (N',), at most as many as there are.
-            moved: :func:`moved_rows` of ``rows``, for a caller that reorders many caches.
-        """
-        moved = moved_rows(rows) if moved is None else moved
+    A row that stays in its place is not copied.
+    """
+    moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    came_from = rows[moved]
+    for cache in caches:
         if len(moved):
-            came_from = rows[moved]
-            for filled in self.kv():
+            for filled in cache.kv():
                 filled.index_copy_(0, moved, filled.index_select(0, came_from))
-        self._buffers = [buffer[: len(rows)] for buffer in self._buffers]
-
-    def elements_per_token(self) -> int:
-        """Elements per token, read off the tensors."""
-        return sum(buffer.shape[1] * buffer.shape[3] for buffer in self._buffers)
-
-    def _grow(self, room: int) -> None:
-        new = [b.new_empty(*b.shape[:2], room, b.shape[3]) for b in self._buffers]
-        for buffer, filled in zip(new, self.kv(), strict=True):
-            buffer[:, :, : self.length] = filled
-        self._buffers = new
-
-
-def moved_rows(rows: Tensor) -> Tensor:
-    """Those n (M,) for which ``rows[n]`` is not n."""
-    return (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        cache._buffers = [buffer[: len(rows)] for buffer in cache._buffers]

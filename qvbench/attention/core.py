@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from qvbench.attention.dropout import dropout
+from qvbench.errors import UserError
 
-MAX_LOGITS = 2**24
-"""Logits that are held at once, over batch and heads; 64 MB in float32."""
+MAX_LOGITS = 2**24  # held at once, over batch and heads; 64 MB in float32
 
 
 class Terms(NamedTuple):
@@ -46,19 +46,12 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """``softmax(q k^T / sqrt(Dk))  v``, with whatever a position scheme adds to it.
 
     PyTorch's ``scaled_dot_product_attention`` does the work where nothing multiplies the logits;
-    its mask is additive, so a coefficient needs :func:`weigh`. So does dropout on a CPU, where
-    PyTorch has no kernel for it.
+    its mask is additive, so a coefficient needs :func:`weigh`. So does dropout on a CPU.
 
-    Args:
-        q: (B, H, Lq, Dk).
-        k: (B, Hk, Lk, Dk).
-        v: (B, Hv, Lk, Dv).
-        terms: masks, position, dropout.
-
-    Returns:
-        (B, H, Lq, Dv), in the dtype of the values.
+    Queries (B, H, Lq, Dk), keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) to (B, H, Lq, Dv), in
+    the dtype of the values.
     """
-    if terms.coefficient is None and not _own_dropout(q, terms.dropout_p):
+    if terms.coefficient is None and not own_dropout(q, terms.dropout_p):
         return _sdpa(q, k, v, terms)
     # Scaled before the product: the sum of Dk products of fp16 numbers overflows sooner.
     return weigh(grouped_product(q * q.shape[-1] ** -0.5, k.mT), v, terms)
@@ -83,15 +76,8 @@ def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
     return grouped_product(weights.to(v.dtype), v)
 
 
-def keeps_logits(q: Tensor, on_logits: bool, dropout_p: float) -> bool:
-    """Whether attention holds something for every pair of query and key: logits, a bias.
-
-    PyTorch's own kernels go through the keys in blocks.
-    """
-    return on_logits or _own_dropout(q, dropout_p)
-
-
-def _own_dropout(q: Tensor, dropout_p: float) -> bool:
+def own_dropout(q: Tensor, dropout_p: float) -> bool:
+    """Whether dropout is ours, on weights that are held: PyTorch has no kernel for it on a CPU."""
     return dropout_p > 0.0 and q.device.type == "cpu"
 
 
@@ -100,26 +86,24 @@ def in_query_blocks(
 ) -> Tensor:
     """Attention a block of queries at a time, where all logits at once would fill the memory.
 
-    Logits, weights and what a position scheme puts on them grow with the square of the length.
-    Queries do not need one another: a block of them attends on its own, and its logits are
-    computed anew for the backward pass rather than kept. What is kept grows with the length
-    alone; another product in the backward pass is the price, which short sequences do not pay.
+    A block's logits are computed anew for the backward pass rather than kept: memory grows with the
+    length, not its square, at the price of another product, which short sequences do not pay.
 
     Args:
         weighted_sum: (start, stop) to the values' sums of these queries, (B, H, stop - start, Dv).
         q_len: number of queries, Lq.
-        logits_per_query: over batch, heads and keys.
+        logits_per_query: held for a query, over batch, heads and keys; 0 if none are, as by
+            PyTorch's own kernels, which go through the keys in blocks.
 
     Returns:
         (B, H, Lq, Dv).
     """
-    size = max(1, MAX_LOGITS // max(1, logits_per_query))
-    if size >= q_len:
+    if logits_per_query * q_len <= MAX_LOGITS:
         return weighted_sum(0, q_len)
+    size = max(1, MAX_LOGITS // logits_per_query)
     edges = [*range(0, q_len, size), q_len]
     # The last block first: with a causal mask it needs most, and all others fit into what it frees.
-    # The other way round every block needs a little more than the one before, and an allocator that
-    # keeps what is freed keeps it all.
+    # The other way round each needs a little more than an allocator has kept of those before.
     blocks = [
         checkpoint(weighted_sum, start, stop, use_reentrant=False)
         for start, stop in reversed(list(pairwise(edges)))
@@ -130,6 +114,26 @@ def in_query_blocks(
 def without_autocast(x: Tensor) -> AbstractContextManager[None]:
     """Products in the dtype of their operands. The meta device knows no autocast."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def with_four_axes(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    """A mask (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) as the latter, for a ``shape`` B, H, Lq, Lk.
+
+    Raises UserError if it is not boolean, or of another shape.
+    """
+    if mask is None:
+        return None
+    if mask.dtype != torch.bool:
+        raise UserError(f"attention: a mask is boolean, got {mask.dtype}")
+    if mask.shape == (shape[0], shape[3]):
+        return mask[:, None, None, :]
+    fits = mask.dim() == 4 and mask.shape[3] == shape[3]
+    if not fits or any(n not in (1, full) for n, full in zip(mask.shape, shape, strict=True)):
+        raise UserError(
+            "attention: a mask is (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with B, H, Lq, Lk = "
+            f"{shape}; got {tuple(mask.shape)}"
+        )
+    return mask
 
 
 def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -151,8 +155,7 @@ def combine_masks(
 
 
 def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(B, G, L, D) to (B, H, L, D), each head of a group repeated H / G times, without a copy
-    where G is H or 1 (a single head broadcasts)."""
+    """(B, G, L, D) to (B, H, L, D), each head H / G times; as it is where G is H or broadcasts."""
     if x.shape[1] in (1, num_heads):
         return x
     return x.repeat_interleave(num_heads // x.shape[1], dim=1)
@@ -161,8 +164,7 @@ def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
 def grouped_product(x: Tensor, y: Tensor) -> Tensor:
     """(B, H, L, W) times (B, G, W, N), of which H / G heads share each: (B, H, L, N).
 
-    What the heads of a group share takes part in one product with the rows of all of them, so that
-    it is read once; broadcasting would copy it for every head.
+    One product per group, so that what is shared is read once; broadcasting would copy it.
     """
     groups, length = y.shape[1], x.shape[2]
     if groups == x.shape[1]:
@@ -174,8 +176,7 @@ def grouped_product(x: Tensor, y: Tensor) -> Tensor:
 def per_head_product(x: Tensor, weight: Tensor) -> Tensor:
     """(B, H, L, D) times each head's matrix (H, D, E): (B, H, L, E).
 
-    One product per head over all B * L tokens; broadcasting over the batch would make B * H small
-    ones, at several times the cost on a CPU.
+    One product per head over all B * L tokens; broadcasting would make B * H small ones.
     """
     rows = x.transpose(0, 1).flatten(1, 2)
     return (rows @ weight).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
@@ -188,8 +189,7 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             return _sdpa(q.float(), k.float(), v.float(), terms).to(v.dtype)
     q_len, k_len = q.shape[-2], k.shape[-2]
-    plain = terms.mask is None and terms.bias is None
-    flag = terms.causal and plain and q_len == k_len and q_len > 1
+    flag = terms.causal and terms.mask is None and terms.bias is None and q_len == k_len > 1
     allowed = None if flag else combine_masks(terms.mask, terms.causal, q_len, k_len, q.device)
     if terms.bias is not None:
         bias = terms.bias.to(q.dtype)

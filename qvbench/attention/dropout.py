@@ -43,7 +43,7 @@ def _kept(x: Tensor, keep: Tensor) -> Tensor:
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``."""
+    """Zero each element with probability ``p`` in [0, 1) and scale the rest by ``1 / (1 - p)``."""
     if p == 0.0:
         return x
     coarse = p > 1 - 1 / _LEVELS  # 16 bits would round it to one
@@ -54,11 +54,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """:func:`dropout` in training, the identity in evaluation.
-
-    Args:
-        p: probability of an element's being zeroed, in [0, 1).
-    """
+    """:func:`dropout` in training, the identity in evaluation."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -66,6 +62,3 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return dropout(x, self.p) if self.training else x
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

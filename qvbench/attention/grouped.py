@@ -1,4 +1,4 @@
-"""Keys, values or both shared by groups of query heads: GQA, GQA-QvVv and V-shared."""
+"""Keys, values or both shared by query heads: GQA, GQA-QvVv, V-shared and the shared key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ class GQA(Attention):
     ``Q_v . K_v V_v`` (arXiv:2603.15665, section 9, equation 5).
 
     Args:
-        d_model: model width, d.
-        num_heads: number of query heads, H.
         num_kv_heads: G, a divisor of H; 1 is multi-query attention (MQA), H is QKV.
-        settings: as for :class:`Attention`.
     """
 
     def __init__(
@@ -46,10 +43,7 @@ class GQAQV(Attention):
     width; caches ``G D`` elements per token. With as many values as query heads it is QV.
 
     Args:
-        d_model: model width, d.
-        num_heads: number of query heads, H.
         num_kv_heads: G, a divisor of H.
-        settings: as for :class:`Attention`.
     """
 
     def __init__(
@@ -72,10 +66,7 @@ class VShared(Attention):
     ``3 d^2 + d G D`` parameters for G values of width D; caches ``d + G D`` elements per token.
 
     Args:
-        d_model: model width, d.
-        num_heads: number of query heads, H.
         num_value_heads: G, a divisor of H; H is QKV.
-        settings: as for :class:`Attention`.
     """
 
     def __init__(
@@ -91,3 +82,28 @@ class VShared(Attention):
     def project_kv(self, m: Tensor) -> KV:
         k, v = self.key(m), self.value(m)
         return self.split(k, self.num_heads), self.split(v, self.num_value_heads)
+
+
+class SharedKey(Attention):
+    """``K = m W_shared``: one key of a head's width for all heads, learned or frozen.
+
+    The "key approximation" reading of QV-Ka, a popular account of arXiv:2603.15665 that is not its
+    equation 8: no ``W^K``, scores from a fixed or shared transformation of the tokens. It stands
+    here so that the two can be compared. ``3 d^2 + d D`` parameters, with D the head width; caches
+    ``d + D`` elements per token.
+
+    Args:
+        frozen: keep the shared projection at its initial value.
+    """
+
+    def __init__(
+        self, d_model: int, num_heads: int, *, frozen: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.label = "shared key, frozen" if frozen else "shared key"
+        self.query = self.linear(d_model, num_heads * self.head_dim)
+        self.key = self.linear(d_model, self.head_dim).requires_grad_(not frozen)
+        self.value = self.linear(d_model, num_heads * self.head_dim)
+
+    def project_kv(self, m: Tensor) -> KV:
+        return self.split(self.key(m), 1), self.split(self.value(m), self.num_heads)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from qvbench.attention import core
 from qvbench.attention.cache import KV, KVCache
-from qvbench.attention.triton import fused
-from qvbench.attention.triton.backend import FUSED, Backend, choose
+from qvbench.attention.triton import FUSED, Backend, choose, fused
 from qvbench.errors import UserError
 from qvbench.positions.interface import NoPosition, Position
 
@@ -26,8 +25,8 @@ class Attention(nn.Module):
 
     A mechanism defines :meth:`project_kv` (what a token leaves in the decoding cache), and
     :meth:`queries` and :meth:`keys_values` (keys and values from what is cached) where they are
-    not the usual ones. Everything else is common. One that can decode without building its keys
-    is an :class:`~qvbench.attention.absorbed.AbsorbedAttention`.
+    not the usual ones. One that can decode without building its keys is an
+    :class:`~qvbench.attention.absorbed.AbsorbedAttention`.
 
     Args:
         d_model: model width, d.
@@ -40,10 +39,10 @@ class Attention(nn.Module):
     Attributes:
         label: display name, for tables and figures.
         backend: which kernel computed the last pass, and why.
+        products: what :meth:`precompute` made; none outside :func:`precomputed`.
 
     Raises:
-        UserError: the width is no multiple of the heads and no head width is given, a setting is
-            out of its range, or the position scheme makes no sense with the mechanism.
+        UserError: a setting is out of its range, or makes no sense with another.
     """
 
     query: nn.Module
@@ -60,16 +59,14 @@ class Attention(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
-        if head_dim is None and d_model % num_heads:
-            raise UserError(
-                f"{name}: d_model {d_model} is not divisible by num_heads {num_heads}; change "
-                "either or give head_dim"
-            )
-        if not 0 <= dropout < 1:
-            raise UserError(f"{name}: dropout must be in [0, 1), got {dropout}")
+        self.check(
+            head_dim is not None or d_model % num_heads == 0,
+            f"d_model {d_model} is not divisible by num_heads {num_heads}; change either or give "
+            "head_dim",
+        )
+        self.check(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         self.check_positive(head_dim=head_dim)
-        self.label = name
+        self.label = type(self).__name__
         self.d_model = d_model
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
@@ -78,6 +75,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         self.bias = bias
         self.backend: Backend | None = None
+        self.products: tuple[Tensor, Tensor | None] | None = None
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
 
     # What a mechanism defines
@@ -91,10 +89,8 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def keys_values(self, kv: KV) -> tuple[Tensor, Tensor]:
-        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what is cached.
-
-        Unless overridden: the first tensor and the last, so one tensor alone is both.
-        """
+        """Keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) from what is cached: the first tensor
+        and the last unless overridden, so one tensor alone is both."""
         return kv[0], kv[-1]
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
@@ -105,24 +101,15 @@ class Attention(nn.Module):
         """Why the mechanism makes no sense with a position scheme; ``None`` if it does."""
         return position.incompatible_with(self.head_dim)
 
-    def precompute(self) -> None:
-        """Multiply consecutive weights once; see :func:`precomputed`."""
-
-    def discard_precomputed(self) -> None:
-        """Drop what :meth:`precompute` has made."""
+    def precompute(self) -> tuple[Tensor, Tensor | None] | None:
+        """A product of consecutive weights, and its bias, that :func:`precomputed` keeps."""
+        return None
 
     # What all have in common
 
     def project(self, x: Tensor, m: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values before any position scheme acts on them.
-
-        Args:
-            x: query side, (B, Lq, d).
-            m: key side, (B, Lk, d); ``x`` if not given.
-
-        Returns:
-            (B, H, Lq, Dk), (B, Hk, Lk, Dk), (B, Hv, Lk, Dv).
-        """
+        """Queries (B, H, Lq, Dk), keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) of ``x`` over
+        ``m``, before any position scheme acts on them."""
         return self.queries(x), *self.keys_values(self.project_kv(x if m is None else m))
 
     def forward(
@@ -133,16 +120,13 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """Attention of ``x`` over ``m``.
+        """Attention of ``x`` (B, Lq, d) over ``m`` (B, Lk, d), ``x`` if not given: (B, Lq, d).
 
         Args:
-            x: query side, (B, Lq, d).
-            m: key side, (B, Lk, d); ``x`` if not given.
+            x: query side.
+            m: key side.
             mask: boolean (B, Lk) or (B or 1, H or 1, Lq or 1, Lk), true where a query may look.
             causal: a query, one of the last Lq of Lk positions, sees no later key.
-
-        Returns:
-            (B, Lq, d).
 
         Raises:
             UserError: the mask is not boolean or of another shape.
@@ -166,29 +150,29 @@ class Attention(nn.Module):
         batch, heads, q_len = q.shape[:3]
         k_len = k.shape[2]
         past = k_len - q_len
-        mask = self.check_mask(mask, batch, q_len, k_len)
+        mask = core.with_four_axes(mask, (batch, heads, q_len, k_len))
         q, k = self.rotate(q, past), self.rotate(k)
         self.backend = choose(self.position, q, k, v, mask)
         if self.backend.name == FUSED:
             table = self.position.coefficient_table(q_len, k_len)
             assert table is not None, "a scheme with by_table has one"
-            visible = None if mask is None else mask[:, 0, 0].expand(batch, k_len)
             settings = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
-            return self.merge(fused.fused_attention(q, k, v, table, visible, settings))
+            return self.merge(fused.fused_attention(q, k, v, table, mask, settings))
 
         def weighted_sum(start: int, stop: int) -> Tensor:
-            """That of queries ``start`` to ``stop``; a causal one needs no keys after them."""
+            """Of queries ``start`` to ``stop``; causal ones need no keys after them."""
             seen = max(past + stop, 0) if causal else k_len
-            part = mask if mask is None or mask.shape[2] == 1 else mask[:, :, start:stop]
-            part = part if part is None else part[..., :seen]
+            part = mask
+            if mask is not None:
+                part = mask[:, :, start:stop, :seen] if mask.shape[2] > 1 else mask[..., :seen]
             terms = self.terms(stop - start, seen, part, causal, past + start)
-            return core.softmax_attention(
-                q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen], terms
-            )
+            rows, k_seen, v_seen = q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen]
+            return core.softmax_attention(rows, k_seen, v_seen, terms)
 
-        if core.keeps_logits(q, self.position.multiplies or self.position.adds, self.dropout_now):
-            return self.merge(core.in_query_blocks(weighted_sum, q_len, batch * heads * k_len))
-        return self.merge(weighted_sum(0, q_len))
+        on_logits = self.position.multiplies or self.position.adds
+        keeps_logits = on_logits or core.own_dropout(q, self.dropout_now)
+        logits_per_query = batch * heads * k_len if keeps_logits else 0
+        return self.merge(core.in_query_blocks(weighted_sum, q_len, logits_per_query))
 
     def terms(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int
@@ -206,8 +190,8 @@ class Attention(nn.Module):
     @property
     def cache_size(self) -> int:
         """Elements per token in the smallest cache from which decoding is exact."""
+        token = self.output.weight.new_zeros(1, 1, self.d_model)
         with torch.no_grad():
-            token = self.output.weight.new_zeros(1, 1, self.d_model)
             return sum(entry.numel() for entry in self.project_kv(token))
 
     @property
@@ -215,50 +199,28 @@ class Attention(nn.Module):
         """Probability with which a weight is dropped: none in evaluation."""
         return self.dropout if self.training else 0.0
 
-    def check_mask(self, mask: Tensor | None, batch: int, q_len: int, k_len: int) -> Tensor | None:
-        """A mask as :meth:`forward` takes it, with four axes.
+    # What mechanisms are built with
 
-        Raises:
-            UserError: it is not boolean, or its shape fits none of those.
-        """
-        if mask is None:
-            return None
-        sizes = {"B": batch, "H": self.num_heads, "Lq": q_len, "Lk": k_len}
-        if mask.dtype != torch.bool:
-            raise UserError(f"{type(self).__name__}: a mask is boolean, got {mask.dtype}")
-        if mask.shape == (batch, k_len):
-            return mask[:, None, None, :]
-        fits = mask.dim() == 4 and mask.shape[3] == k_len
-        if not fits or any(n not in (1, full) for n, full in zip(mask.shape, sizes.values())):  # noqa: B905
-            raise UserError(
-                f"{type(self).__name__}: a mask is (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with "
-                f"{', '.join(f'{name} {size}' for name, size in sizes.items())}; "
-                f"got {tuple(mask.shape)}"
-            )
-        return mask
+    def check(self, ok: bool, message: str) -> None:
+        """Raise UserError that names the mechanism unless ``ok``."""
+        if not ok:
+            raise UserError(f"{type(self).__name__}: {message}")
+
+    def check_positive(self, **settings: int | None) -> None:
+        """Raise UserError if a setting that is given is below 1."""
+        for name, value in settings.items():
+            self.check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+
+    def check_divisor(self, name: str, heads: int) -> int:
+        """A number of heads that groups of query heads share: UserError unless it divides them."""
+        divides = heads >= 1 and self.num_heads % heads == 0
+        self.check(divides, f"{name} must divide num_heads {self.num_heads}, got {heads}")
+        return heads
 
     def refuse(self, reason: str | None) -> None:
         """Raise UserError that names mechanism and position scheme, if there is a reason."""
         if reason:
             raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
-
-    def check_positive(self, **settings: int | None) -> None:
-        """Raise UserError if a setting that is given is below 1."""
-        for name, value in settings.items():
-            if value is not None and value < 1:
-                raise UserError(f"{type(self).__name__}: {name} must be at least 1, got {value}")
-
-    def check_divisor(self, name: str, heads: int) -> int:
-        """A number of heads shared by groups of query heads, given as the setting ``name``.
-
-        Raises:
-            UserError: it does not divide the query heads.
-        """
-        if heads < 1 or self.num_heads % heads:
-            raise UserError(
-                f"{type(self).__name__}: {name} must divide num_heads {self.num_heads}, got {heads}"
-            )
-        return heads
 
     def linear(self, width_in: int, width_out: int) -> nn.Linear:
         """A projection with the mechanism's choice of bias."""
@@ -305,8 +267,8 @@ def precomputed(network: HasModules) -> Iterator[None]:
     with torch.no_grad():
         try:
             for layer in layers:
-                layer.precompute()
+                layer.products = layer.precompute()
             yield
         finally:
             for layer in layers:
-                layer.discard_precomputed()
+                layer.products = None

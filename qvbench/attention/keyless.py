@@ -25,32 +25,25 @@ class Keyless(Attention):
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
-        self.label = "Keyless"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, num_heads * self.head_dim)
         self.routing = self.per_head_weight(self.head_dim, self.head_dim)
-        self._product: tuple[Tensor, Tensor | None] | None = None
 
     def queries(self, x: Tensor) -> Tensor:
-        if self._product is None:
-            return core.per_head_product(self.split(self.query(x), self.num_heads), self.routing)
-        return self.split(nn.functional.linear(x, *self._product), self.num_heads)
+        if self.products is not None:
+            return self.split(nn.functional.linear(x, *self.products), self.num_heads)
+        return core.per_head_product(self.split(self.query(x), self.num_heads), self.routing)
 
-    def precompute(self) -> None:
-        with core.without_autocast(self.routing):
-            self._product = (self._multiply(self.query.weight.mT), self._bias_product())
+    def precompute(self) -> tuple[Tensor, Tensor | None]:
+        def multiply(rows: Tensor) -> Tensor:
+            """(n, H * D) times the maps, transposed: (H * D, n)."""
+            heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, n, D)
+            return (heads @ self.routing).mT.flatten(0, 1).contiguous()
 
-    def discard_precomputed(self) -> None:
-        self._product = None
-
-    def _multiply(self, rows: Tensor) -> Tensor:
-        """(n, H * D) times the maps, transposed: (H * D, n)."""
-        heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, n, D)
-        return (heads @ self.routing).mT.flatten(0, 1).contiguous()
-
-    def _bias_product(self) -> Tensor | None:
         bias = self.query.bias
-        return None if bias is None else self._multiply(bias[None])[:, 0]
+        with core.without_autocast(self.routing):
+            product = multiply(self.query.weight.mT)
+            return product, None if bias is None else multiply(bias[None])[:, 0]
 
     def project_kv(self, m: Tensor) -> KV:
         return (self.split(self.value(m), self.num_heads),)

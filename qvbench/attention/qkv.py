@@ -1,4 +1,4 @@
-"""QKV: attention with keys and values of their own (arXiv:2603.15665, equations 1 and 7)."""
+"""QKV and QV: keys of their own, and values for keys (arXiv:2603.15665, equations 1, 2 and 7)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ class QKV(Attention):
     Caches keys and values, ``2 d`` elements per token.
 
     Args:
-        d_model: model width, d.
-        num_heads: number of heads, H.
         head_dim_qk: width of a head's query and key, the width of its value if not given. A wider
             one is the paper's "feature splitting" (section 3, note). In QV the key is the value,
             so there ``head_dim`` widens both.
-        settings: as for :class:`Attention`.
     """
 
     def __init__(
@@ -38,3 +35,18 @@ class QKV(Attention):
 
     def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), self.num_heads), self.split(self.value(m), self.num_heads)
+
+
+class QV(Attention):
+    """``Q_i = x W_i^Q``, ``V_i = m W_i^V``, ``K_i = V_i``: ``3 d^2`` parameters.
+
+    Caches values alone, ``d`` elements per token. Arguments as for :class:`Attention`.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query = self.linear(d_model, self.num_heads * self.head_dim)
+        self.value = self.linear(d_model, self.num_heads * self.head_dim)
+
+    def project_kv(self, m: Tensor) -> KV:
+        return (self.split(self.value(m), self.num_heads),)

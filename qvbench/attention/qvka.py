@@ -18,22 +18,17 @@ from qvbench.attention.cache import KV
 class QVKa(AbsorbedAttention):
     """``V_i = m W_i^V``, ``G = m W_ctx``, ``K_i = [G; V_i] W_i^K``: key after value and context.
 
-    ``W_i^K`` is ``(C + D) x D``. With a shared context the mechanism has
-    ``3 d^2 + d C + H (C + D) D`` parameters; equation 8 gives ``G`` no head index, so shared is
-    the paper's form.
+    ``W_i^K`` is ``(C + D) x D``; ``3 d^2 + d C + H (C + D) D`` parameters with a shared context,
+    which is the paper's form: equation 8 gives ``G`` no head index.
 
-    The per-head matrix can be moved to the query's side,
-    ``q . ([G; V_i] W_i^K) = (q W_i^K^T) . [G; V_i]``, so decoding caches ``V`` and ``G`` alone:
-    ``d + C`` elements per token. A scheme that rotates the key forbids that: ``2 d``.
+    Absorbed, ``q . ([G; V_i] W_i^K) = (q W_i^K^T) . [G; V_i]``, so decoding caches ``V`` and ``G``
+    alone: ``d + C`` elements per token. A scheme that rotates the key forbids that: ``2 d``.
 
     Args:
-        d_model: model width, d.
-        num_heads: number of heads, H.
         context_dim: width C of the context; the head width (the paper's 1x) if not given.
         context: ``shared`` by all heads, or ``per_head`` (then it is larger than QKV).
         num_value_heads: values shared by groups of heads, a divisor of H; H if not given. With
             one value the cache holds ``D + C`` elements per token. Neither paper has it.
-        settings: as for :class:`Attention`.
     """
 
     def __init__(
@@ -51,12 +46,11 @@ class QVKa(AbsorbedAttention):
         self.context_dim = context_dim or self.head_dim
         self.context_heads = num_heads if context == "per_head" else 1
         self.num_value_heads = num_heads
-        if num_value_heads is not None:
-            self.num_value_heads = self.check_divisor("num_value_heads", num_value_heads)
         self.label = f"QV-Ka {self.context_dim / self.head_dim:g}×"  # noqa: RUF001 - multiplied
         if context == "per_head":
             self.label += ", context per head"
         if num_value_heads is not None:
+            self.num_value_heads = self.check_divisor("num_value_heads", num_value_heads)
             self.label += f", values of {num_value_heads}"
         self.query = self.linear(d_model, num_heads * self.head_dim)
         self.value = self.linear(d_model, self.num_value_heads * self.head_dim)
@@ -67,10 +61,8 @@ class QVKa(AbsorbedAttention):
             self.key_bias = nn.Parameter(torch.zeros(num_heads, 1, self.head_dim))
 
     def latents(self, m: Tensor) -> KV:
-        return (
-            self.split(self.context(m), self.context_heads),
-            self.split(self.value(m), self.num_value_heads),
-        )
+        g = self.split(self.context(m), self.context_heads)
+        return g, self.split(self.value(m), self.num_value_heads)
 
     def up_project(self, latents: KV) -> KV:
         g, v = latents
@@ -79,31 +71,17 @@ class QVKa(AbsorbedAttention):
         k = core.per_head_product(torch.cat(pair, -1), self.key_weight)  # [G; V_i] W_i^K
         return k if self.key_bias is None else k + self.key_bias, v
 
-    def scores(self, q: Tensor, latents: KV) -> Tensor:
-        of_context, q_value = self._split_scores(q, latents)
-        return of_context + core.grouped_product(q_value, latents[1].mT)
-
     def attend_latents(self, q: Tensor, latents: KV, terms: core.Terms) -> Tensor:
+        g, v = latents
+        moved = core.per_head_product(q, self.key_weight.mT)  # q W_i^K^T
+        q_context, q_value = moved.split([self.context_dim, self.head_dim], -1)
+        of_context = core.grouped_product(q_context, g.mT)
+        if self.key_bias is not None:  # constant over the keys, but a coefficient multiplies it
+            of_context = of_context + q @ self.key_bias.mT
         if terms.coefficient is not None:
-            return super().attend_latents(q, latents, terms)
+            return core.weigh(of_context + core.grouped_product(q_value, v.mT), v, terms)
         # The value is the key, and the context's part of the logits a bias, for a kernel that
         # reads the value once.
-        bias, q_value = self._split_scores(q, latents)
-        if terms.bias is not None:
-            bias = bias + terms.bias
+        bias = of_context if terms.bias is None else of_context + terms.bias
         unscaled = q_value * self.head_dim**0.5  # the kernel scales again
-        value = latents[1]
-        return core.softmax_attention(unscaled, value, value, terms._replace(bias=bias))
-
-    def _split_scores(self, q: Tensor, latents: KV) -> tuple[Tensor, Tensor]:
-        """The context's part of the logits (B, H, Lq, Lk), and queries for the value (B, H, Lq, D).
-
-        The key's bias is constant over the keys, but a coefficient multiplies it.
-        """
-        moved = core.per_head_product(q, self.key_weight.mT)
-        q_context, q_value = moved.split([self.context_dim, self.head_dim], -1)
-        logits = core.grouped_product(q_context, latents[0].mT)
-        return logits if self.key_bias is None else logits + q @ self.key_bias.mT, q_value
-
-    def value_input(self, latents: KV) -> Tensor:
-        return latents[1]
+        return core.softmax_attention(unscaled, v, v, terms._replace(bias=bias))

@@ -1,12 +1,10 @@
 """Queries tied to keys, Q = K and Q = K = V (arXiv:2606.04032, "Q=K-V" and "Q=K=V").
 
-In self-attention the logits are symmetric: what token m is to n, n is to m, and a token is most
-alike to itself. Positions added to the embeddings leave them symmetric, which is the source's
-plain form. The source breaks the symmetry by a 2-D positional encoding, a term for each pair of
-query and key; directional AGF or ALiBi and T5's buckets, which hold keys left and right of the
-query apart, are such terms. A coefficient or bias of the distance alone is refused: it is
-symmetric too, and nothing would tell left from right. (Rotations leave the logits symmetric, but
-know the order of the tokens.)
+In self-attention the logits are symmetric. Positions added to the embeddings leave them so, which
+is the source's plain form; it breaks the symmetry by a term for each pair of query and key, as
+directional AGF or ALiBi and T5's buckets are. A coefficient or bias of the distance alone is
+refused: nothing would tell left from right. (Rotations leave the logits symmetric, but know the
+order of the tokens.)
 """
 
 from __future__ import annotations
@@ -20,16 +18,19 @@ from qvbench.attention.interface import Attention
 from qvbench.positions.interface import Position
 
 
-def _no_direction(position: Position) -> str | None:
-    if not position.symmetric:
-        return None
-    return (
-        "query and key are the same vector, and the scheme acts alike to both sides of it, so "
-        "nothing tells left from right; take directional: true, rope or t5"
-    )
+class _Tied(Attention):
+    """Query and key are one vector."""
+
+    def incompatible_with(self, position: Position) -> str | None:
+        if not position.symmetric:
+            return super().incompatible_with(position)
+        return (
+            "query and key are the same vector, and the scheme acts alike to both sides of it, so "
+            "nothing tells left from right; take directional: true, rope or t5"
+        )
 
 
-class QKTied(Attention):
+class QKTied(_Tied):
     """``Q_i = x W_i``, ``K_i = m W_i``, ``V_i = m W_i^V``: ``3 d^2`` parameters.
 
     Caches keys and values, ``2 d`` elements per token. Arguments as for :class:`Attention`.
@@ -45,14 +46,10 @@ class QKTied(Attention):
         return self.split(self.query_key(x), self.num_heads)
 
     def project_kv(self, m: Tensor) -> KV:
-        k, v = self.query_key(m), self.value(m)
-        return self.split(k, self.num_heads), self.split(v, self.num_heads)
-
-    def incompatible_with(self, position: Position) -> str | None:
-        return _no_direction(position) or super().incompatible_with(position)
+        return self.queries(m), self.split(self.value(m), self.num_heads)
 
 
-class Single(Attention):
+class Single(_Tied):
     """``Q_i = x W_i``, ``K_i = V_i = m W_i``: ``2 d^2`` parameters.
 
     Caches one vector per head, ``d`` elements per token. Arguments as for :class:`Attention`.
@@ -67,7 +64,4 @@ class Single(Attention):
         return self.split(self.projection(x), self.num_heads)
 
     def project_kv(self, m: Tensor) -> KV:
-        return (self.split(self.projection(m), self.num_heads),)
-
-    def incompatible_with(self, position: Position) -> str | None:
-        return _no_direction(position) or super().incompatible_with(position)
+        return (self.queries(m),)

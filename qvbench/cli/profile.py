@@ -29,7 +29,7 @@ def main(args: list[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
-    from qvbench.models.flops import Size
+    from qvbench.models.facts import Size
     from qvbench.profile.count import count
     from qvbench.profile.measure import measure
     from qvbench.profile.render import FORMATS

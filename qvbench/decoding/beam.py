@@ -20,13 +20,13 @@ import math
 import torch
 from torch import Tensor
 
-from qvbench.decoding.likeliest import likeliest
 from qvbench.decoding.search import (
     Hypothesis,
     S,
     Step,
     check_max_lengths,
     finite,
+    likeliest,
     to_ids,
     unfinished,
 )
@@ -48,9 +48,6 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of every sentence, best first.
 
-    With ``beam_size`` 1 and ``length_penalty`` 0 this is greedy search. With a length penalty even
-    a beam of one goes on past its first end where a longer hypothesis may still score better.
-
     Args:
         step: see :data:`~qvbench.decoding.search.Step`.
         state: at the start of N = ``sentences * beam_size`` hypotheses.
@@ -60,8 +57,7 @@ def beam_search(
             ``</s>`` counted, at least 1. Hypotheses that reach it are closed as they are.
         length_penalty: exponent of the length that divides log-probabilities, at least 0.
         bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
-        n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Asking for fewer
-            stops earlier and changes none of those that are returned.
+        n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Fewer stop earlier.
         patience: a sentence is done once ``patience * K`` of its hypotheses have ended, but not
             with fewer than are asked for; infinite for all that the beam could find.
 
@@ -101,17 +97,11 @@ def beam_search(
 
 
 def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first.
+    """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first:
+    log-probabilities, parents in 0..K-1 and tokens, each (B, 2K).
 
-    At most K of them end (one per hypothesis), so that K are always left to continue.
-
-    Args:
-        logits: (N, V), overwritten.
-        scores: (B, K) log-probabilities of the hypotheses; -inf for one that does not exist.
-        banned: ids that may not be produced. Their probability is lost, not shared out.
-
-    Returns:
-        log-probabilities, parents in 0..K-1 and tokens, each (B, 2K).
+    At most K of them end (one per hypothesis), so that K are always left to continue. ``scores``
+    (B, K) are the hypotheses' log-probabilities, -inf for one that does not exist.
     """
     sentences, beam_size = scores.shape
     width = min(2 * beam_size, logits.shape[-1])
@@ -126,11 +116,8 @@ def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor,
 class _Beams:
     """The live and the finished hypotheses of every sentence that is not done yet.
 
-    Attributes:
-        scores: (B, K) log-probabilities of the live hypotheses, each where the one that it
-            continues was, as far as there is room.
-        tokens: (B, K) their newest tokens.
-        parents: (B, K) which hypothesis of the step before each one continues.
+    ``scores`` (B, K) are the live ones' log-probabilities, ``tokens`` their newest tokens,
+    ``parents`` which hypothesis of the step before each one continues.
     """
 
     def __init__(
@@ -194,11 +181,8 @@ class _Beams:
         return at_limit | bound | (self._ends >= self._enough)
 
     def _finish(self, scores: Tensor, words: Tensor) -> None:
-        """Let hypotheses (B, K) and their words (B, K, T) compete for a place among the ended.
-
-        ``scores`` are log-probabilities, -inf for what has not ended. Of equals, the one that
-        ended first stays.
-        """
+        """Let hypotheses (B, K), -inf for what has not ended, and their words (B, K, T) compete for
+        a place among the ended. Of equals, the one that ended first stays."""
         n_best = self._ended_scores.shape[1]
         ended = torch.cat([self._ended_scores, scores / self._step**self._length_penalty], 1)
         ended, order = ended.sort(dim=-1, descending=True, stable=True)
@@ -239,9 +223,8 @@ class _Beams:
 def _order_of_places(parents: Tensor) -> Tensor:
     """An order of hypotheses with these parents (B, K) in which most stand where the parent did.
 
-    The first child of a hypothesis takes its place, so that its cache need not be copied; the
-    others take the places of hypotheses that none continues. For parents 2 2 0 3 the places are
-    2 1 0 3: hypothesis 1, the second child of 2, takes the free place 1.
+    The first child of a hypothesis takes its place, so that its cache need not be copied; others
+    take places that are free. For parents 2 2 0 3 the places are 2 1 0 3.
     """
     # A hypothesis has an elder sibling if one before it (lower triangle) has the same parent.
     has_elder = (parents[:, :, None] == parents[:, None, :]).tril(-1).any(-1)

@@ -1,9 +1,9 @@
-"""What a search steps on, what it returns, and greedy search.
+"""What a search steps on, the likeliest next tokens, and greedy search.
 
 A search knows no model. It gets a function ``step(tokens, state)`` from the newest token of every
 hypothesis to the logits of the next, and a state whose ``select`` says which hypotheses continue.
-Shapes: B sentences, K hypotheses a sentence (beams), N = B*K rows with
-the hypotheses of a sentence adjacent, V entries of the vocabulary.
+Shapes: B sentences, K hypotheses per sentence (beams), N = B*K rows with the hypotheses of a
+sentence adjacent, V entries of the vocabulary, W tokens asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-
-from qvbench.decoding.likeliest import likeliest
 
 
 class Hypothesis(NamedTuple):
@@ -35,11 +33,8 @@ class State(Protocol):
     """What a search asks of the cache behind a step function."""
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
-        """Let hypothesis n continue old hypothesis ``rows[n]`` (N',).
-
-        ``sentences`` (B',) are the present positions of those that continue, if some do not; their
-        hypotheses are what ``rows`` names.
-        """
+        """Let hypothesis n continue old hypothesis ``rows[n]`` (N',), of one of ``sentences`` (B',)
+        if not all of them continue."""
 
 
 S = TypeVar("S", bound=State)
@@ -60,13 +55,7 @@ def greedy(
 ) -> list[Hypothesis]:
     """Take the likeliest token until it is ``</s>``: a beam of one that stops at its first end.
 
-    Args:
-        step: see :data:`Step`.
-        state: at the start of B = ``sentences`` hypotheses, one per sentence.
-        sentences: B.
-        max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
-            ``</s>`` counted, at least 1. A hypothesis that reaches it is closed as it is.
-        bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
+    Args as of :func:`~qvbench.decoding.beam.beam_search`.
 
     Returns:
         B hypotheses in the order of the sentences, with their plain log-probability as score.
@@ -96,11 +85,7 @@ def greedy(
 
 
 def check_max_lengths(max_lengths: Tensor, sentences: int) -> int:
-    """The longest of ``max_lengths`` (B,), once they are known to be one positive length each.
-
-    Raises:
-        ValueError: another shape, or a length below 1.
-    """
+    """The longest of ``max_lengths`` (B,); ValueError unless they are one positive length each."""
     if max_lengths.shape != (sentences,):
         raise ValueError(f"max_lengths is {tuple(max_lengths.shape)}, not ({sentences},)")
     lengths: list[int] = max_lengths.tolist()
@@ -130,12 +115,67 @@ def to_ids(words: Tensor, pad: int) -> list[list[int]]:
 
 
 def finite(scores: Tensor) -> list[float]:
-    """``scores`` as numbers.
-
-    Raises:
-        FloatingPointError: one is NaN. The network has diverged, and its translations mean nothing.
-    """
+    """``scores`` as numbers; FloatingPointError if one is NaN: the network has diverged."""
     values: list[float] = scores.tolist()
     if any(map(math.isnan, values)):
         raise FloatingPointError("the network gives NaN for its logits: it cannot be decoded from")
     return values
+
+
+IN_CACHE = 1 << 20  # logits that a processor's own cache holds: taken at once
+
+
+def likeliest(logits: Tensor, banned: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` likeliest tokens of every row, best first, without all log-probabilities.
+
+    Only these are normalized: the softmax's denominator is taken over the whole vocabulary, in
+    float32 at least.
+
+    Args:
+        logits: (N, V), overwritten.
+        banned: ids that may not be produced. Their probability is lost, not shared out.
+        count: W, at most V.
+
+    Returns:
+        log-probabilities and tokens, (N, W) each.
+    """
+    rows = len(logits)
+    if logits.device.type == "cpu":
+        rows = max(1, IN_CACHE // logits.shape[1])
+    # A log-softmax in 16 bits would lose the ranking.
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    parts = [_likeliest(part.to(dtype), banned, count) for part in logits.split(rows)]
+    best, tokens = zip(*parts, strict=True)
+    return torch.cat(best), torch.cat(tokens)
+
+
+def _likeliest(logits: Tensor, banned: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    lost = logits.index_select(1, banned).logsumexp(-1, keepdim=True)
+    logits.index_fill_(1, banned, -torch.inf)
+    best, tokens = _top(logits, count)
+    highest = best[:, :1]  # subtracted before the exponential, as in any log-sum-exp
+    rest = logits.sub_(highest).exp_().sum(-1, keepdim=True).log() + highest
+    return best - torch.logaddexp(rest, lost), tokens
+
+
+def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest of each row of (N, V), best first, and their columns.
+
+    The same as ``logits.topk(count)``, which on a CPU costs as much as the output layer. Seen as
+    eight layers of V / 8 columns, the highest lie in the ``count`` columns with the highest maxima:
+    an entry of any other column has at least those maxima above it.
+    """
+    layers = 8
+    rows, vocab = logits.shape
+    if count == 1:
+        highest, column = logits.max(-1, keepdim=True)
+        return highest, column
+    if vocab % layers or vocab // layers < count:
+        best, columns = logits.topk(count)
+        return best, columns
+    fold = logits.view(rows, layers, -1)  # entry v at layer v // (V / 8), column v % (V / 8)
+    columns = fold.amax(1).topk(count).indices  # (N, W)
+    within = fold.gather(2, columns[:, None].expand(-1, layers, -1)).flatten(1)  # (N, 8 W)
+    best, order = within.topk(count)
+    layer, place = order // count, order % count
+    return best, layer * (vocab // layers) + columns.gather(1, place)

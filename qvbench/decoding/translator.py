@@ -43,9 +43,8 @@ class Vocabulary(Protocol):
 class Translator:
     """Translates by beam search, or by greedy search if the beam is one wide.
 
-    It works on the device and in the precision of the network, switches dropout off while it
-    works, and leaves the network as it found it. What is translated together changes nothing but
-    rounding.
+    It works on the device and in the precision of the network, which it leaves as it found it. What
+    is translated together changes nothing but rounding.
 
     Args:
         network: see :class:`Network`.
@@ -94,7 +93,6 @@ class Translator:
         """One translation for each line, in order; an empty line gives an empty line.
 
         Lines are text as the vocabulary takes it: preprocessed, and so are the translations.
-        Characters that the vocabulary does not know become ``<unk>`` and do no harm.
         """
         ids = self.vocabulary.encode_batch([line.strip() for line in lines])
         translations = [""] * len(ids)
@@ -108,34 +106,19 @@ class Translator:
         return translations
 
     def translate_ids(self, source: Tensor) -> list[list[int]]:
-        """Translate one batch.
-
-        Args:
-            source: (B, S) int64 ids, each row tokens and ``</s>``, padded on the right.
-
-        Returns:
-            B lists of ids without ``<s>`` and ``</s>``.
-        """
+        """Ids (B, S), each row tokens and ``</s>`` padded on the right, to B lists of ids without
+        ``<s>`` and ``</s>``."""
         source = source.to(next(self.network.parameters()).device)
         lengths = (source != self.vocabulary.pad).sum(1)
         limits = (lengths * self.max_length_ratio).long() + self.max_length_offset
         special = (self.vocabulary.bos, self.vocabulary.eos, self.vocabulary.pad)
         with _evaluating(self.network):
             state = self.network.start(source)
+            start = self.network.step, state, len(source)
             if self.beam_size == 1:
-                found = greedy(self.network.step, state, len(source), limits, *special)
-                return [hypothesis.tokens for hypothesis in found]
-            ranked = beam_search(
-                self.network.step,
-                state,
-                len(source),
-                self.beam_size,
-                limits,
-                self.length_penalty,
-                *special,
-                n_best=1,
-                patience=self.patience,
-            )
+                return [each.tokens for each in greedy(*start, limits, *special)]
+            size, penalty, patience = self.beam_size, self.length_penalty, self.patience
+            ranked = beam_search(*start, size, limits, penalty, *special, 1, patience)
         return [hypotheses[0].tokens for hypotheses in ranked]
 
 

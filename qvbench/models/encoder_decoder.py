@@ -5,15 +5,15 @@ Shape letters: B batch, S source length, T target length, N hypotheses, d model 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from qvbench.attention import Attention, AttentionFactory
-from qvbench.attention.cache import KVCache, moved_rows
+from qvbench.attention.cache import KVCache, reorder
 from qvbench.errors import UserError
 from qvbench.models.layers import (
     LAYER_NORM_EPS,
@@ -22,7 +22,6 @@ from qvbench.models.layers import (
     Embeddings,
     EncoderLayer,
     FeedForward,
-    PreNorm,
     in_compute_dtype,
     initialize,
 )
@@ -35,40 +34,22 @@ class DecoderState:
     """What decoding carries from one token to the next: N hypotheses for B sentences.
 
     The N / B hypotheses of a sentence are adjacent rows.
-
-    Attributes:
-        caches: one per layer, the past of each hypothesis.
-        sources: one per layer, the keys and values of each sentence, (B, heads, S, width).
-        mask: (B, S), true at source tokens.
-        length: tokens decoded so far.
     """
 
-    caches: list[KVCache]
-    sources: list[KVCache]
-    mask: Tensor
-    length: int = 0
+    caches: list[KVCache]  # one per layer, the past of each hypothesis
+    sources: list[KVCache]  # one per layer, keys and values of each sentence
+    mask: Tensor  # (B, S), true at source tokens
+    length: int = 0  # tokens decoded so far
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
         """Hypothesis n continues old hypothesis ``rows[n]`` (N',) of one of ``sentences`` (B',).
 
         All sentences continue unless given. What continues in its place is not copied.
         """
-        _reorder(self.caches, rows)
+        reorder(self.caches, rows)
         if sentences is not None:
-            _reorder(self.sources, sentences)
+            reorder(self.sources, sentences)
             self.mask = self.mask.index_select(0, sentences)
-
-
-def _reorder(caches: list[KVCache], rows: Tensor) -> None:
-    moved = moved_rows(rows)  # once for all: on a GPU the host waits for it
-    for cache in caches:
-        cache.reorder(rows, moved)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f"network: {name} must be at least 1, got {size}")
 
 
 class EncoderDecoder(nn.Module):
@@ -77,13 +58,13 @@ class EncoderDecoder(nn.Module):
     Pre-norm with a final layer norm, embeddings times sqrt(d), ReLU feed-forward, no biases but
     the output layer's, Glorot initialization: OpenNMT-py's Transformer. The mechanism serves
     self-attention of encoder and decoder and cross-attention; the position scheme acts on the
-    embeddings or, one module a layer, in self-attention.
+    embeddings or, one module per layer, in self-attention.
 
     Args:
         vocab_size: entries of the joint vocabulary, V.
         padding_id: the id that stands for no token.
-        attention: recipe for one mechanism a layer.
-        position: recipe for the position scheme.
+        attention: builds the mechanism of a layer.
+        position: builds the position scheme.
         d_model: model width, d.
         num_heads: heads of every attention.
         ffn_dim: width between the two feed-forward matrices.
@@ -115,35 +96,28 @@ class EncoderDecoder(nn.Module):
         activation: Literal["relu", "gelu", "silu"] = "relu",
     ) -> None:
         super().__init__()
-        _check_sizes(
-            vocab_size=vocab_size,
-            d_model=d_model,
-            num_heads=num_heads,
-            ffn_dim=ffn_dim,
-            encoder_layers=encoder_layers,
-            decoder_layers=decoder_layers,
-        )
+        sizes = {"vocab_size": vocab_size, "d_model": d_model, "num_heads": num_heads}
+        sizes |= {"ffn_dim": ffn_dim, "encoder_layers": encoder_layers}
+        for name, size in (sizes | {"decoder_layers": decoder_layers}).items():
+            if size < 1:
+                raise UserError(f"network: {name} must be at least 1, got {size}")
         if not all(0 <= p < 1 for p in (dropout, attention_dropout, ffn_dropout)):
             raise UserError("network: dropout probabilities must be in [0, 1)")
         self.padding_id = padding_id
         self.d_model = d_model
 
-        def build_position() -> Position:
-            return position(num_heads=num_heads, d_model=d_model)
-
-        def build_attention(scheme: Position | None) -> Attention:
-            return attention(
-                d_model=d_model, num_heads=num_heads, position=scheme, dropout=attention_dropout
-            )
+        feed_forward = partial(FeedForward, d_model, ffn_dim, ffn_dropout, activation)
+        residual = partial(NORM_PLACEMENTS[norm], d_model, dropout)
+        build_position = partial(position, num_heads=num_heads, d_model=d_model)
+        build_attention = partial(
+            attention, d_model=d_model, num_heads=num_heads, dropout=attention_dropout
+        )
 
         def self_attentions(layers: int) -> list[Attention]:
-            return [build_attention(scheme) for scheme in _inside(build_position, layers)]
-
-        def feed_forward() -> FeedForward:
-            return FeedForward(d_model, ffn_dim, ffn_dropout, activation)
-
-        def residual() -> PreNorm:
-            return NORM_PLACEMENTS[norm](d_model, dropout)
+            schemes = [build_position() for _ in range(layers)]
+            if schemes[0].shared:
+                schemes = schemes[:1] * layers
+            return [build_attention(position=None if s.absolute else s) for s in schemes]
 
         def final_norm() -> nn.Module:
             return nn.LayerNorm(d_model, eps=LAYER_NORM_EPS) if norm == "pre" else nn.Identity()
@@ -156,12 +130,11 @@ class EncoderDecoder(nn.Module):
         self.source_embeddings = embeddings()
         self.target_embeddings = embeddings()
         self.encoder = nn.ModuleList(
-            EncoderLayer(attention, feed_forward(), residual)
-            for attention in self_attentions(encoder_layers)
+            EncoderLayer(own, feed_forward(), residual) for own in self_attentions(encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderLayer(attention, build_attention(None), feed_forward(), residual)
-            for attention in self_attentions(decoder_layers)
+            DecoderLayer(own, build_attention(position=None), feed_forward(), residual)
+            for own in self_attentions(decoder_layers)
         )
         self.encoder_norm = final_norm()
         self.decoder_norm = final_norm()
@@ -199,32 +172,24 @@ class EncoderDecoder(nn.Module):
         return in_compute_dtype(self.encoder_norm(x))
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Source ids (B, S) and target ids without their last (B, T) to hidden states (B, T, d).
-
-        The hidden state at t predicts target token t + 1; :meth:`project` gives its logits.
-        """
+        """Source ids (B, S) and target ids without their last (B, T) to hidden states (B, T, d), of
+        which that at t predicts target token t + 1."""
         memory, mask = self.encode(source), self.source_mask(source)
         x = self.target_embeddings(target)
         for layer in self.decoder:
             x = layer(x, memory, mask)
-        x = self.decoder_norm(x)
-        return x
+        return self.decoder_norm(x)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., d) to logits (..., V)."""
         return nn.functional.linear(hidden, self.output_weight, self.output_bias)
 
     def start(self, source: Tensor) -> DecoderState:
-        """Prefill: encode (B, S) and remember it, for any number of hypotheses a sentence."""
+        """Prefill: encode (B, S) and cache it, for any number of hypotheses per sentence."""
         memory = self.encode(source)
-        return DecoderState(
-            caches=[KVCache() for _ in self.decoder],
-            sources=[
-                KVCache.of(layer.cross_attention.project_kv(memory))
-                for layer in self._decoder_layers()
-            ],
-            mask=self.source_mask(source),
-        )
+        projected = [layer.cross_attention.project_kv(memory) for layer in self._decoder_layers()]
+        caches, sources = [KVCache() for _ in projected], [KVCache.of(kv) for kv in projected]
+        return DecoderState(caches, sources, self.source_mask(source))
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
         """Last tokens (N,) of all hypotheses to logits (N, V) of their next, in float32."""
@@ -241,14 +206,6 @@ class EncoderDecoder(nn.Module):
     def source_mask(self, source: Tensor) -> Tensor:
         """(B, S), true at tokens."""
         return source != self.padding_id
-
-
-def _inside(build: Callable[[], Position], layers: int) -> list[Position | None]:
-    """The schemes that act inside the layers of a stack: one a layer, or one for all."""
-    schemes = [build() for _ in range(layers)]
-    if schemes[0].shared:
-        schemes = schemes[:1] * layers
-    return [None if scheme.absolute else scheme for scheme in schemes]
 
 
 class NetworkFactory(Protocol):

@@ -1,41 +1,38 @@
-"""What records and profiles say of a network: parameters, FLOPs, attention kernels."""
+"""What records and profiles say of a network: parameters, FLOPs, attention kernels.
+
+FLOPs are counted by :class:`torch.utils.flop_counter.FlopCounterMode` on a copy of the network on
+the meta device, where tensors have shapes and no values. Counted are matrix products, 2 FLOPs per
+multiply-add, over all pairs of query and key, masked or not, as dense kernels compute them.
+Embeddings (a lookup), norms, softmax, dropout and position schemes are no matrix products.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from qvbench.attention import Attention
-from qvbench.attention.triton.backend import FUSED, REFERENCE, SDPA
+from qvbench.attention import Attention, precomputed
+from qvbench.attention.triton import FUSED, REFERENCE, SDPA
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.flops import flops_per_target_token
+from qvbench.models.layers import FeedForward
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
     """Parameters of a network, and those of its attention layers; shared ones count once."""
-    attention = {
-        id(parameter): parameter.numel()
-        for module in network.modules()
-        if isinstance(module, Attention)
-        for parameter in module.parameters()
+    layers = nn.ModuleList(m for m in network.modules() if isinstance(m, Attention))
+    return {
+        name: sum(parameter.numel() for parameter in module.parameters())
+        for name, module in (("total", network), ("attention", layers))
     }
-    total = sum(parameter.numel() for parameter in network.parameters())
-    return {"total": total, "attention": sum(attention.values())}
-
-
-def flops(network: Any) -> dict[str, dict[str, float]]:
-    """FLOPs by phase, at sentences of 32 tokens, under their key of the record.
-
-    Empty for another network than these are counted of, and for a mechanism that does not run on
-    shapes alone, which one of a user's own need not.
-    """
-    if not isinstance(network, EncoderDecoder):
-        return {}
-    try:
-        return {"flops_per_target_token": flops_per_target_token(network)}
-    except (NotImplementedError, RuntimeError):
-        return {}
 
 
 def attention_backend(network: nn.Module) -> dict[str, str] | None:
@@ -50,3 +47,111 @@ def attention_backend(network: nn.Module) -> dict[str, str] | None:
             if backend is not None and backend.name == name:
                 return backend._asdict()
     return None
+
+
+class Size(NamedTuple):
+    """A batch without padding.
+
+    Attributes:
+        batch: sentences, B.
+        source: source tokens of each, S.
+        target: target tokens of each, T; as many are predicted.
+    """
+
+    batch: int = 1
+    source: int = 32
+    target: int = 32
+
+    def per_target_token(self, flops: int) -> float:
+        """The batch's FLOPs per target token; a whole number as such."""
+        tokens = self.batch * self.target
+        return flops / tokens if flops % tokens else flops // tokens
+
+
+def recorded_flops(network: Any) -> dict[str, dict[str, float]]:
+    """FLOPs per target token by phase, of a batch of the default size, under the record's key.
+
+    Empty for another network than these are counted of, and for a mechanism that does not run on
+    shapes alone, which one of a user's own need not.
+    """
+    if not isinstance(network, EncoderDecoder):
+        return {}
+    size = Size()
+    try:
+        flops = {name: size.per_target_token(n.total) for name, n in count(network, size).items()}
+    except (NotImplementedError, RuntimeError):
+        return {}
+    return {"flops_per_target_token": flops}
+
+
+class Flops(NamedTuple):
+    """FLOPs of a batch: of the whole network, and of its attention layers."""
+
+    total: int
+    attention: int
+
+
+def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
+    """FLOPs of a batch by phase.
+
+    * ``train``: forward and backward through network and output layer. The gradient of a product is
+      two products of its size; a frozen matrix needs one of them only.
+    * ``prefill``: encode the source and fill the caches of cross-attention.
+    * ``decode``: T steps from caches alone, one hypothesis per sentence. Step t attends to t tokens
+      of the target and S of the source: linear in t, so two steps determine them all.
+    """
+    network = on_meta(network)
+    ids = torch.empty(size.batch, size.source + size.target, dtype=torch.int64, device="meta")
+    source, target = ids.split([size.source, size.target], 1)
+    with counter() as train:
+        logits = network.project(network(source, target))
+        F.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
+    steps = []
+    with precomputed(network):
+        with counter() as prefill:
+            state = network.start(source)
+        for _ in range(2):
+            with counter() as counted:
+                network.step(target[:, 0], state)
+            steps.append(counted.get_total_flops())
+    first, second = steps
+    decode = size.target * first + size.target * (size.target - 1) // 2 * (second - first)
+    encoder = _feed_forward(network.encoder) * size.source
+    decoder = (_feed_forward(network.decoder) + network.output_weight.numel()) * size.target
+    totals = {
+        "train": (train.get_total_flops(), 3 * (encoder + decoder)),
+        "prefill": (prefill.get_total_flops(), encoder),
+        "decode": (decode, decoder),
+    }
+    # What is neither feed-forward nor output layer is attention's.
+    return {
+        phase: Flops(total, total - 2 * size.batch * others)
+        for phase, (total, others) in totals.items()
+    }
+
+
+@contextmanager
+def counter() -> Iterator[FlopCounterMode]:
+    """PyTorch's flop counter, with attention computed as the products that define it.
+
+    Fused kernels compute the scores again in their backward pass, which saves memory and is no
+    part of what a model costs; and the counter does not know all of them.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as mode:
+        yield mode
+
+
+def on_meta(network: EncoderDecoder) -> EncoderDecoder:
+    """A copy in evaluation mode whose tensors take no memory."""
+    shapes: dict[int, Tensor] = {}
+    for tensor in chain(network.parameters(), network.buffers()):
+        shape = tensor.detach().to("meta")
+        trained = isinstance(tensor, nn.Parameter)
+        shapes[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if trained else shape
+    return copy.deepcopy(network, memo=shapes).eval()
+
+
+def _feed_forward(layers: nn.Module) -> int:
+    """Multiply-adds per token in the feed-forward networks of layers: one per weight."""
+    networks = (module for module in layers.modules() if isinstance(module, FeedForward))
+    return sum(weight.numel() for network in networks for weight in network.parameters())

@@ -37,10 +37,7 @@ def in_compute_dtype(x: Tensor) -> Tensor:
 class Embeddings(nn.Module):
     """Token vectors times the square root of the width, plus an absolute position scheme.
 
-    Args:
-        tokens: the table, shared by encoder, decoder and output layer.
-        position: scheme that acts on embeddings; one that does not is the identity here.
-        dropout: applied to the sum.
+    The table ``tokens`` may be shared; a scheme that does not act on embeddings is the identity.
     """
 
     def __init__(self, tokens: nn.Embedding, position: Position, dropout: float) -> None:
@@ -52,8 +49,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
         """Ids (B, L), the first of which stands at position ``start``, to (B, L, d)."""
-        x: Tensor = self.dropout(self.position.embed(self.tokens(ids) * self.scale, start))
-        return x
+        return self.dropout(self.position.embed(self.tokens(ids) * self.scale, start))
 
 
 class PreNorm(nn.Module):
@@ -65,30 +61,21 @@ class PreNorm(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        normed: Tensor = x + self.dropout(sublayer(in_compute_dtype(self.norm(x))))
-        return normed
+        return x + self.dropout(sublayer(in_compute_dtype(self.norm(x))))
 
 
 class PostNorm(PreNorm):
     """``norm(x + dropout(f(x)))``: the original Transformer's placement."""
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        normed: Tensor = self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
-        return normed
+        return self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
 
 
 NORM_PLACEMENTS: dict[str, type[PreNorm]] = {"pre": PreNorm, "post": PostNorm}
 
 
 class FeedForward(nn.Module):
-    """``W_2 dropout(activation(W_1 x))``, without bias as in the recipe.
-
-    Args:
-        d_model: width in and out.
-        width: width between.
-        dropout: applied to the activations.
-        activation: a name in ``ACTIVATIONS``.
-    """
+    """``W_2 dropout(activation(W_1 x))``, without bias as in the recipe."""
 
     def __init__(self, d_model: int, width: int, dropout: float, activation: str) -> None:
         super().__init__()
@@ -98,18 +85,11 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.narrow(self.dropout(self.activation(self.widen(x))))
-        return y
+        return self.narrow(self.dropout(self.activation(self.widen(x))))
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward.
-
-    Args:
-        attention: the layer's mechanism with its position scheme.
-        feed_forward: the position-wise network.
-        residual: builds the wrapper of one sublayer (norm, dropout, sum).
-    """
+    """Self-attention and feed-forward, each in a wrapper (norm, dropout, sum) by ``residual``."""
 
     def __init__(
         self, attention: Attention, feed_forward: FeedForward, residual: Callable[[], PreNorm]
@@ -123,19 +103,13 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, S, d) with a mask (B, S), true at tokens, to (B, S, d)."""
         x = self.attention_residual(x, lambda y: self.attention(y, mask=mask))
-        x = self.feed_forward_residual(x, self.feed_forward)
-        return x
+        return self.feed_forward_residual(x, self.feed_forward)
 
 
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention over the encoder's output, feed-forward.
 
-    Args:
-        attention: causal self-attention.
-        cross_attention: attention over the source; has no position scheme, since source and
-            target have no common axis of positions.
-        feed_forward: the position-wise network.
-        residual: builds the wrapper of one sublayer.
+    Cross-attention has no position scheme: source and target have no common axis of positions.
     """
 
     def __init__(
@@ -161,14 +135,13 @@ class DecoderLayer(nn.Module):
         """
         x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
         x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, mask=mask))
-        x = self.feed_forward_residual(x, self.feed_forward)
-        return x
+        return self.feed_forward_residual(x, self.feed_forward)
 
     def step(self, x: Tensor, cache: KVCache, source: KV, mask: Tensor) -> Tensor:
         """The next token of N hypotheses, (N, 1, d) to (N, 1, d), from caches alone.
 
         The N / B hypotheses of a sentence stand together, and are queries of one cross-attention:
-        what is remembered of the source is kept once a sentence, not once a hypothesis.
+        the source is cached once per sentence, not once per hypothesis.
         """
 
         def over_source(y: Tensor) -> Tensor:
@@ -177,8 +150,7 @@ class DecoderLayer(nn.Module):
 
         x = self.attention_residual(x, lambda y: self.attention.step(y, cache))
         x = self.cross_attention_residual(x, over_source)
-        x = self.feed_forward_residual(x, self.feed_forward)
-        return x
+        return self.feed_forward_residual(x, self.feed_forward)
 
 
 def initialize(module: nn.Module) -> None:

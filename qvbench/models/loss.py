@@ -1,6 +1,6 @@
 """The output layer, softmax and loss in one, without ever holding all logits.
 
-On small models the vocabulary's projection is most of a step. Rows are taken in chunks: a chunk's
+On small models the vocabulary's projection is most of a step. Rows are taken in chunks, whose
 logits, probabilities and gradients come and go while they are in the processor's cache.
 
 Shape letters: N target tokens, V vocabulary, d model width, C rows of a chunk.
@@ -17,16 +17,11 @@ from torch import Tensor
 from qvbench.attention.core import without_autocast
 
 LOSS_UNIT = 4096.0
-"""Tokens by which a micro-batch's loss is divided before its backward pass.
-
-The true divisor, the tokens of the whole step, is known only after the last micro-batch. A fixed
-power of two keeps fp16 gradients in range until then, and is taken out again exactly.
-"""
+"""Tokens by which a micro-batch's loss is divided before its backward pass: a power of two, which
+keeps fp16 gradients in range until the tokens of the whole step are known."""
 
 CHUNK_ROWS = 1024
-SAMPLED_ROWS = 256
-"""Tokens per batch from which training's accuracy is taken: an arg-max over all would take a tenth
-of a small model's step."""
+SAMPLED_ROWS = 256  # of a batch, for training's accuracy: all would take a tenth of a small step
 
 
 class TokenTotals(NamedTuple):
@@ -59,17 +54,12 @@ def training_totals(
     rows, ids = hidden[:SAMPLED_ROWS].detach(), targets[:SAMPLED_ROWS]
     with torch.no_grad():
         correct = (F.linear(rows, weight, bias).max(-1).indices == ids).sum()
-    return TokenTotals(smoothed, nll, _count(targets), correct, _count(ids))
+    tokens, sampled = (torch.tensor(len(x), device=x.device) for x in (targets, ids))
+    return TokenTotals(smoothed, nll, tokens, correct, sampled)
 
 
 class TokenScores(NamedTuple):
-    """What each of N target tokens adds to the sums of a validation, float64.
-
-    Attributes:
-        smoothed: label-smoothed cross entropy, nats.
-        nll: negative log-likelihood, nats.
-        correct: 1 where the arg-max is right, else 0.
-    """
+    """Of N target tokens: losses in nats, and 1 where the arg-max is right, else 0; float64."""
 
     smoothed: Tensor
     nll: Tensor
@@ -80,7 +70,7 @@ class TokenScores(NamedTuple):
 def validation_scores(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
 ) -> TokenScores:
-    """The same measures token by token, the logits in float32 and the arg-max exact."""
+    """The same measures token by token, the logits in float32 and no token left out."""
     chunks = [torch.zeros(3, 0, dtype=torch.float64, device=hidden.device)]
     for rows, ids in zip(hidden.split(CHUNK_ROWS), targets.split(CHUNK_ROWS), strict=True):
         logits = float32_logits(rows, weight, bias)
@@ -102,16 +92,11 @@ def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
-def _count(targets: Tensor) -> Tensor:
-    return torch.tensor(len(targets), device=targets.device)
-
-
 class _ProjectedCrossEntropy(torch.autograd.Function):
     """Linear layer and smoothed cross entropy whose gradients are made in the forward pass.
 
     With ``p`` the softmax, ``y`` the target and ``e`` the smoothing, the gradient at a logit is
-    ``p - (1 - e) [v = y] - e / V``. The last term is the same for every row, so its part of the
-    products is added in closed form.
+    ``p - (1 - e) [v = y] - e / V``. The last term's part of the products is added in closed form.
     """
 
     @staticmethod
@@ -126,9 +111,8 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             grads, totals = _gradients(
                 hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets, smoothing
             )
-        ctx.save_for_backward(
-            grads[0].to(hidden.dtype), grads[1].to(weight.dtype), grads[2].to(bias.dtype)
-        )
+        inputs = hidden, weight, bias
+        ctx.save_for_backward(*(g.to(x.dtype) for g, x in zip(grads, inputs, strict=True)))
         ctx.mark_non_differentiable(totals[1])
         return totals
 
@@ -183,11 +167,10 @@ def _gradients(
 def _log_normalizer(logits: Tensor, p: Tensor, ids: Tensor) -> Tensor:
     """Log of the softmax's denominator (C, 1): any token's logit minus its log-probability.
 
-    The targets' own (C, 1) cost no further pass over the logits, but where a network is very
-    wrong their probabilities underflow. The likeliest token's cannot.
+    The targets' cost no further pass, but may underflow; the likeliest token's cannot.
     """
     wide = torch.promote_types(p.dtype, torch.float32)
-    # A GPU would have to be waited for to know whether one underflows, and has the pass to spare.
+    # A GPU would have to be waited for to know whether one underflows.
     if p.device.type != "cpu" or p.gather(1, ids).amin() < torch.finfo(p.dtype).tiny:
         ids = p.argmax(-1, keepdim=True)
     return logits.gather(1, ids).to(wide) - p.gather(1, ids).to(wide).log()

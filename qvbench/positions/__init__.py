@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qvbench.positions.absolute import Learned, Sinusoidal
 from qvbench.positions.agf import AGF
 from qvbench.positions.alibi import ALiBi
 from qvbench.positions.interface import NoPosition, Position, PositionFactory
-from qvbench.positions.learned import Learned
 from qvbench.positions.rope import RoPE
-from qvbench.positions.sinusoidal import Sinusoidal
 from qvbench.positions.t5 import T5
 from qvbench.registry import Registry
 

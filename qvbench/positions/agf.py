@@ -34,8 +34,6 @@ class AGF(Position):
     a bidirectional encoder blind to reversal, hence two directions by default.
 
     Args:
-        num_heads: number of query heads, H.
-        d_model: unused; a scheme inside attention holds no vector per position.
         value_scaling: multiply the values too (PCM-V).
         kernel: the decay function; ``power_law`` is the suite's reading, the others are ablations.
         directional: keys left and right of the query have parameters of their own.

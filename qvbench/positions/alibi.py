@@ -26,15 +26,12 @@ class ALiBi(Position):
     """A fixed penalty on each logit, linear in the distance, steeper in some heads than others.
 
     The source has it for causal models, where only keys to the left count. For encoders its
-    authors propose (attention_with_linear_biases, issue 5) the distance alone, heads that look to
-    one side only, or slopes that differ to both sides. ``directional`` is the last of these with
-    fixed slopes: keys to the right of the query are penalized as by the head next in order (the
-    last head's by the first), so left and right differ in every head. Which slope goes to the
-    right is this suite's choice. A causal decoder sees the published bias.
+    authors propose (attention_with_linear_biases, issue 5), among others, slopes that differ to
+    both sides. ``directional`` is that: keys to the right are penalized as by the head next in
+    order (the last head's by the first), which is this suite's choice. A causal decoder sees the
+    published bias.
 
     Args:
-        num_heads: number of query heads, H.
-        d_model: unused.
         directional: keys to the right have slopes of their own; else the distance alone counts,
             and an encoder is blind to reversal.
     """

@@ -20,31 +20,24 @@ class Position(nn.Module):
     Where it acts is read off the hooks that it overrides.
 
     Unless ``first``, the position of the first query, is given, the queries are the *last*
-    ``q_len`` of ``k_len`` positions: one decoding step (one query, the whole past as keys) needs
-    no offset.
+    ``q_len`` of ``k_len`` positions, as in a decoding step.
 
     Args:
         num_heads: number of query heads, H.
         d_model: model width, for schemes that hold one vector per position.
 
-    Attributes:
-        label: display name, for tables and figures.
     """
+
+    label: str = ""
+    """Display name, for tables and figures; the class's name unless set."""
 
     absolute: ClassVar[bool] = False
     """Acts on the embeddings, once per stack; otherwise inside self-attention, once per layer."""
 
-    rotates: ClassVar[bool] = False
-    """Changes queries and keys: a rotated key cannot be absorbed into the query."""
-
-    multiplies: ClassVar[bool] = False
-    """Multiplies the logits."""
-
-    by_table: ClassVar[bool] = False
-    """Multiplies by a function of the signed distance alone: :meth:`coefficient_table` has it."""
-
-    adds: ClassVar[bool] = False
-    """Adds to the logits."""
+    rotates: ClassVar[bool] = False  # queries and keys
+    multiplies: ClassVar[bool] = False  # the logits
+    by_table: ClassVar[bool] = False  # and by a function of the signed distance alone
+    adds: ClassVar[bool] = False  # to the logits
 
     shared: bool = False
     """One module serves all layers of a stack, as T5's buckets do; otherwise one per layer."""
@@ -58,6 +51,7 @@ class Position(nn.Module):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        cls.label = cls.__dict__.get("label", cls.__name__)
 
         def overrides(hook: str) -> bool:
             return getattr(cls, hook) is not getattr(Position, hook)
@@ -70,7 +64,6 @@ class Position(nn.Module):
 
     def __init__(self, num_heads: int, d_model: int | None = None) -> None:
         super().__init__()
-        self.label = type(self).__name__
         self.num_heads = num_heads
         self.d_model = d_model
 
@@ -87,10 +80,8 @@ class Position(nn.Module):
         return x
 
     def coefficient_table(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """The coefficient by distance, (H, Lq + Lk - 1), float32; ``None`` without ``by_table``.
-
-        Entry ``n - m + Lq - 1`` is for query m and key n, counted among those that are given.
-        """
+        """The coefficient by distance, (H, Lq + Lk - 1), float32, of which entry ``n - m + Lq - 1``
+        is for query m and key n; ``None`` without ``by_table``."""
         return None
 
     def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
@@ -110,9 +101,7 @@ class Position(nn.Module):
 class NoPosition(Position):
     """None: attention sees a bag of tokens (and, in a decoder, how many came before)."""
 
-    def __init__(self, num_heads: int, d_model: int | None = None) -> None:
-        super().__init__(num_heads, d_model)
-        self.label = "none"
+    label = "none"
 
 
 def offsets(q_len: int, k_len: int, first: int | None, device: torch.device) -> Tensor:

@@ -16,14 +16,10 @@ class RoPE(Position):
     ``p * base^(-2 i / D)``. (Much code pairs column i with ``i + D / 2``: the same up to the order
     of the projections' rows.) In QV the value itself is not rotated.
 
-    Where query and key are one vector, the matrix of logits stays symmetric,
-    ``(R_m x_m) . (R_n x_n) = (R_n x_n) . (R_m x_m)``, and yet a reversed sentence has other logits,
-    since the angle between m and n changes its sign: unlike a law of distance, rotations know the
-    order, and go with tied queries and keys.
+    Where query and key are one vector, logits stay symmetric, and yet a reversed sentence has other
+    ones: unlike a law of distance, rotations know the order, and go with tied queries and keys.
 
     Args:
-        num_heads: unused.
-        d_model: unused.
         base: of the angles' geometric series.
     """
 
@@ -39,11 +35,7 @@ class RoPE(Position):
         return f"it rotates pairs of columns, but a head's width is {head_dim}; make it even"
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, L, D), the first at position ``start``; D is even. Keeps the dtype.
-
-        Raises:
-            UserError: D is odd.
-        """
+        """(B, H, L, D), the first at position ``start``; UserError if D is odd. Keeps the dtype."""
         length, width = x.shape[-2:]
         reason = self.incompatible_with(width)
         if reason:

@@ -14,9 +14,8 @@ from qvbench.positions.interface import Position, distances, offsets
 def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
     """The bucket of each offset (key minus query), an integer tensor of any shape.
 
-    Half of the buckets are for keys to the right of the query. Of each half the first part holds a
-    distance each; the rest grow in the logarithm up to ``max_distance``, beyond which all share
-    the last.
+    Half of the buckets are for keys to the right. Of each half the first hold a distance each;
+    the rest grow in the logarithm up to ``max_distance``, beyond which all share the last.
     """
     half = num_buckets // 2
     exact = half // 2
@@ -29,14 +28,10 @@ def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
 class T5(Position):
     """A learned bias on each logit, by head and by the bucket of the offset of key from query.
 
-    Buckets to the left and right of the query are apart in encoder and decoder alike; T5's decoder,
-    which never looks right, has all of its buckets to the left. T5 does not divide logits by
-    the root of the head's width; here all schemes are compared on the common, scaled logits. T5
-    draws its table at random; here it starts at zero, as no position at all.
+    Unlike in T5, left and right have buckets of their own in the decoder too, logits are divided by
+    the root of the head's width as for all schemes, and the table starts at zero, as no position.
 
     Args:
-        num_heads: number of query heads, H.
-        d_model: unused.
         num_buckets: rows of the table, even; half of them for each side.
         max_distance: from which on all keys of a side share a bucket.
         shared: one table for all layers of a stack, as T5 has it, or one per layer.

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from qvbench.models.facts import count_parameters
-from qvbench.models.flops import Size
-from qvbench.models.flops import count as count_flops
+from qvbench.models.facts import Size, count_parameters
+from qvbench.models.facts import count as count_flops
 
 
 class Model(NamedTuple):

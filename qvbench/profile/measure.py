@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.flops import Size
+from qvbench.models.facts import Size
 from qvbench.models.loss import training_totals
 from qvbench.profile.count import Model, Precision, precision_of
 

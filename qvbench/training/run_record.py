@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from qvbench.data.corpora import CORPORA
-from qvbench.models.facts import attention_backend, count_parameters, flops
+from qvbench.models.facts import attention_backend, count_parameters, recorded_flops
 from qvbench.runs.folder import CONFIG, RECORD, write_text
 from qvbench.runs.identity import identity
 from qvbench.runs.record import git_revision, now, read_json, sweep_labels, versions, write_record
@@ -154,7 +154,7 @@ class RunRecord(Callback):
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
             "cache_per_token": module.network.cache_per_token,
-            **flops(module.network),
+            **recorded_flops(module.network),
             "steps": 0,
             "target_tokens": 0,
             "started": now(),

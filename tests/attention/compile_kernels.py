@@ -63,9 +63,8 @@ def step(length: int) -> None:
         for _ in range(3)
     )
     table = torch.rand(3, 2 * length - 1, requires_grad=True)
-    visible = torch.ones(2, length, dtype=torch.bool)
-    keys = fused.draw_keys(2, 3, length, length, table.device)
-    y = fused.attention_with_keys(q, k, v, table, visible, keys, fused.Settings(True, True, 0.1))
+    mask = torch.ones(2, 1, 1, length, dtype=torch.bool)
+    y = fused.fused_attention(q, k, v, table, mask, fused.Settings(True, True, 0.1))
     y.sum().backward()
 
 

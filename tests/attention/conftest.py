@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from qvbench.attention.triton import backend
+from qvbench.attention import triton
 from tests.triton_kernels import DEVICE
 
 
@@ -15,10 +15,13 @@ from tests.triton_kernels import DEVICE
 def kernels_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Kernels run on the device that there is; verdicts of one test are not another's; memory
     that nobody writes to is NaN."""
-    monkeypatch.setattr(backend, "DEVICES", (DEVICE.type,))
-    monkeypatch.delenv(backend.SWITCH, raising=False)
-    backend.forget()
+    monkeypatch.setattr(triton, "DEVICES", (DEVICE.type,))
+    monkeypatch.delenv(triton.SWITCH, raising=False)
+    verdicts = (triton.why_not, triton.warn)
+    for verdict in verdicts:
+        verdict.cache_clear()
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
-    backend.forget()
+    for verdict in verdicts:
+        verdict.cache_clear()

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from qvbench.attention import Attention, build_attention
-from qvbench.attention.triton import backend, fused
+from qvbench.attention import triton as backend
+from qvbench.attention.triton import fused
 from qvbench.models.facts import attention_backend
 from qvbench.positions import build_position
 from qvbench.positions.agf import AGF
@@ -122,14 +123,14 @@ def test_an_old_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products without tensor cores, far slower than the reference's, on a V100."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
     monkeypatch.setattr(torch.version, "hip", None)
-    reason = backend._why_not(torch.device("cuda"), torch.float16, 64, 64)
+    reason = backend.why_not(torch.device("cuda"), torch.float16, 64, 64, "highest")
     assert reason == "this GPU's compute capability is 7.0, and Triton needs 8.0"
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"mask": torch.ones(2, 1, 5, 5, dtype=torch.bool)}, "from query to query"),
+        ({"mask": torch.ones(2, 1, 5, 5, dtype=torch.bool)}, "not by query or head"),
         ({"dtype": torch.float64}, "does not take torch.float64"),
         ({"width": 300}, "up to 256 wide"),
     ],
@@ -147,7 +148,7 @@ def test_what_the_kernel_does_not_take_is_the_references(
 
 def test_other_schemes_need_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds of compiling at the start of every run with sinusoidal positions."""
-    monkeypatch.setattr(backend, "_why_not", lambda *_: pytest.fail("checked"))
+    monkeypatch.setattr(backend, "why_not", lambda *_: pytest.fail("checked"))
     for scheme in ("none", "t5", "alibi", "rope"):
         built = layer(scheme=scheme)
         built(torch.randn(1, 5, 16, device=DEVICE))

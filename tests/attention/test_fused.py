@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qvbench.attention import core
-from qvbench.attention.triton import backend, fused
+from qvbench.attention import core, triton
+from qvbench.attention.triton import fused
 from qvbench.positions import Position, build_position
 from tests.triton_kernels import DEVICE, GPU, needs_triton
 
@@ -77,23 +77,23 @@ def inputs(problem: Problem) -> tuple[list[Tensor], Tensor | None, fused.Keys | 
     ):
         x = torch.randn(2, length, heads, width, generator=generator).to(DEVICE, problem.dtype)
         tensors.append(x.transpose(1, 2).detach().requires_grad_())
-    visible = None
+    mask = None
     if problem.padded:
-        visible = torch.ones(2, problem.k_len, dtype=torch.bool, device=DEVICE)
-        visible[1, problem.k_len // 2 :] = False
+        mask = torch.ones(2, 1, 1, problem.k_len, dtype=torch.bool, device=DEVICE)
+        mask[1, ..., problem.k_len // 2 :] = False
     keys = None
     if problem.dropout:
         generator = torch.Generator(DEVICE).manual_seed(6)
         lengths = problem.q_len, problem.k_len
-        keys = fused.draw_keys(2, HEADS, *lengths, DEVICE, generator)
-    return tensors, visible, keys
+        keys = fused.draw_keys((2, HEADS, *lengths), DEVICE, generator)
+    return tensors, mask, keys
 
 
 def expected(
     problem: Problem,
     tensors: list[Tensor],
     position: Position,
-    visible: Tensor | None,
+    mask: Tensor | None,
     keys: fused.Keys | None,
 ) -> Tensor:
     """By the reference; with dropout, by the definition and the kernels' own mask."""
@@ -101,10 +101,9 @@ def expected(
         table = position.coefficient_table(problem.q_len, problem.k_len)
         assert table is not None
         settings = fused.Settings(problem.causal, problem.value_scaling, problem.dropout)
-        trial = backend.Trial(*tensors, table, visible, keys, settings)
-        return backend.by_definition(trial)
+        return triton.by_definition(*tensors, table, mask, settings, keys)
     terms = core.Terms(
-        None if visible is None else visible[:, None, None],
+        mask,
         problem.causal,
         position.coefficient(problem.q_len, problem.k_len),
         value_scaling=problem.value_scaling,
@@ -115,21 +114,21 @@ def expected(
 
 def by_kernel(problem: Problem) -> tuple[Tensor, list[Tensor]]:
     """Output and gradients to queries, keys, values and the law's parameters."""
-    tensors, visible, keys = inputs(problem)
+    tensors, mask, keys = inputs(problem)
     position = agf(problem.value_scaling, kernel=problem.kernel)
     table = position.coefficient_table(problem.q_len, problem.k_len)
     assert table is not None
     settings = fused.Settings(problem.causal, problem.value_scaling, problem.dropout)
-    y = fused.attention_with_keys(*tensors, table, visible, keys, settings)
+    y = fused.fused_attention(*tensors, table, mask, settings, keys)
     return y, list(torch.autograd.grad(y, [*tensors, *position.parameters()], cotangent_of(y)))
 
 
 def by_reference(problem: Problem) -> tuple[Tensor, list[Tensor]]:
     """The same in float64."""
-    tensors, visible, keys = inputs(problem)
+    tensors, mask, keys = inputs(problem)
     tensors = [x.detach().double().requires_grad_() for x in tensors]
     position = agf(problem.value_scaling, kernel=problem.kernel).double()
-    y = expected(problem, tensors, position, visible, keys)
+    y = expected(problem, tensors, position, mask, keys)
     cotangent = cotangent_of(y.to(problem.dtype)).double()
     return y, list(torch.autograd.grad(y, [*tensors, *position.parameters()], cotangent))
 
@@ -171,9 +170,9 @@ def test_a_query_that_may_look_nowhere_gets_zeros() -> None:
     """NaN from a softmax over nothing, in the output or in a gradient."""
     tensors, _, _ = inputs(Problem(7, 7))
     table = torch.ones(HEADS, 13, device=DEVICE, requires_grad=True)
-    visible = torch.ones(2, 7, dtype=torch.bool, device=DEVICE)
-    visible[0] = False
-    y = fused.attention_with_keys(*tensors, table, visible, None, fused.Settings(False, True, 0.0))
+    mask = torch.ones(2, 1, 1, 7, dtype=torch.bool, device=DEVICE)
+    mask[0] = False
+    y = fused.fused_attention(*tensors, table, mask, fused.Settings(False, True, 0.0))
     assert (y[0] == 0).all()
     assert (y[1] != 0).any()
     for gradient in torch.autograd.grad(y.sum(), [*tensors, table]):
@@ -184,7 +183,7 @@ def test_a_query_that_may_look_nowhere_gets_zeros() -> None:
 def test_dropout_is_no_pattern(p: float) -> None:
     """A share of kept weights that is off, or weights that a simple hash of rows and columns ties
     to one another: two of them, or the four corners of a rectangle."""
-    keys = fused.draw_keys(1, 1, 600, 601, torch.device("cpu"), torch.Generator().manual_seed(1))
+    keys = fused.draw_keys((1, 1, 600, 601), torch.device("cpu"), torch.Generator().manual_seed(1))
     x = fused.keep_mask(keys, p)[0, 0].double() - (1 - p)
     variance = p * (1 - p)
     assert abs(x.mean()) < 5 * (variance / x.numel()) ** 0.5
@@ -245,7 +244,7 @@ def test_memory_grows_with_the_length_not_its_square() -> None:
 
         settings = fused.Settings(True, True, 0.1)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            fused.attention_with_keys(*tensors, table, None, keys, settings)
+            fused.fused_attention(*tensors, table, None, settings, keys)
         return sum(storages.values())
 
     assert kept(96) < 2.05 * kept(48)

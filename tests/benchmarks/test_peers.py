@@ -21,7 +21,7 @@ from qvbench.attention.qkv import QKV
 from qvbench.decoding.translator import Translator
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.loss import training_totals, validation_scores
-from qvbench.positions.sinusoidal import Sinusoidal
+from qvbench.positions.absolute import Sinusoidal
 
 PAD, UNK, BOS, EOS = range(4)
 SHAPE = Shape(

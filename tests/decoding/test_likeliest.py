@@ -7,11 +7,10 @@ from itertools import product
 import pytest
 import torch
 
-from qvbench.attention.cache import KVCache
-from qvbench.decoding import likeliest as module
+from qvbench.attention.cache import KVCache, reorder
+from qvbench.decoding import search
 from qvbench.decoding.beam import _order_of_places
-from qvbench.decoding.likeliest import _top, likeliest
-from qvbench.decoding.search import unfinished
+from qvbench.decoding.search import _top, likeliest, unfinished
 
 BANNED = torch.tensor([0, 2])
 
@@ -21,7 +20,7 @@ def test_likeliest_is_the_top_of_the_log_softmax(
     monkeypatch: pytest.MonkeyPatch, in_cache: int
 ) -> None:
     """Catches rows mixed up between parts, a denominator without the banned, a wrong column."""
-    monkeypatch.setattr(module, "IN_CACHE", in_cache)
+    monkeypatch.setattr(search, "IN_CACHE", in_cache)
     folded, no_multiple_of_eight, too_small = 64, 50, 16
     for vocab, count in product((folded, no_multiple_of_eight, too_small), (1, 4, 10)):
         generator = torch.Generator().manual_seed(vocab + count)
@@ -79,7 +78,7 @@ def test_reordering_in_place_is_taking_rows(left: int) -> None:
     for chosen in (rows, torch.arange(left), torch.arange(6).flip(0)[:left]):
         cache = KVCache.of([first])
         cache.append([later])
-        cache.reorder(chosen)
+        reorder([cache], chosen)
         (found,) = cache.append([later[:left]])
         expected = torch.cat([first[chosen], later[chosen], later[:left]], 2)
         assert torch.equal(found, expected)
@@ -89,5 +88,5 @@ def test_a_cache_of_something_leaves_it_alone() -> None:
     """Catches what one layer caches moved under another that shares it."""
     shared = torch.randn(4, 1, 3, 2)
     before = shared.clone()
-    KVCache.of([shared]).reorder(torch.tensor([3, 2]))
+    reorder([KVCache.of([shared])], torch.tensor([3, 2]))
     assert torch.equal(shared, before)

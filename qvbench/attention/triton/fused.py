@@ -14,14 +14,11 @@ row. With ``a_mn = do_m . v_n`` and ``delta_m = do_m . o_m``:
     dq_m = sum_n dz_mn c_mn k_n / sqrt(Dk),   dk_n = sum_m dz_mn c_mn q_m / sqrt(Dk)
     dc_mn = dz_mn s_mn [+ p_mn g_mn a_mn with PCM-V],   dtable_j = sum of dc along a diagonal
 
-A diagonal of tiles has the same distances in each of its tiles, so a program adds up the tiles of
-one diagonal, and the diagonals *within* the sum are added up last. Nothing is added atomically:
-gradients are the same bits in every run. The kernels see a table, not the function that it
-comes from; autograd takes its gradient on to whatever parameters made it.
+Tiles on one diagonal hold the same distances: one program adds them up, and the diagonals *within*
+that sum are added last. Nothing is added atomically: gradients are the same bits in every run.
 
 Dropout draws a random int32 per query and per key from PyTorch's generator; a hash of the two
-decides on a weight, so that the backward pass finds the decision again. Any three weights are
-independent.
+decides on a weight, in both passes alike. Any three weights are independent.
 """
 
 from __future__ import annotations
@@ -37,13 +34,7 @@ _PROGRAMS = 512  # that share the gradient to a table where the batch is large e
 
 
 class Settings(NamedTuple):
-    """Settings of a pass; names as for :func:`qvbench.attention.core.softmax_attention`.
-
-    Attributes:
-        causal: queries, the last Lq of Lk positions, see no later key.
-        value_scaling: the coefficient multiplies the values too (PCM-V).
-        dropout_p: probability with which a weight is dropped.
-    """
+    """Settings of a pass; names as for :class:`qvbench.attention.core.Terms`."""
 
     causal: bool
     value_scaling: bool
@@ -57,8 +48,18 @@ class Keys(NamedTuple):
     columns: Tensor
 
 
+Masks = tuple[Tensor | None, ...]
+"""Keys that are no padding, as bytes (B, Lk), and dropout's keys."""
+
+
 def fused_attention(
-    q: Tensor, k: Tensor, v: Tensor, table: Tensor, visible: Tensor | None, settings: Settings
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Tensor,
+    mask: Tensor | None,
+    settings: Settings,
+    keys: Keys | None = None,
 ) -> Tensor:
     """:func:`qvbench.attention.core.softmax_attention` with a coefficient, in one pass.
 
@@ -67,8 +68,9 @@ def fused_attention(
         k: (B, Hk, Lk, Dk).
         v: (B, Hv, Lk, Dv).
         table: (H, Lq + Lk - 1) float32; entry ``n - m + Lq - 1`` is for query m and key n.
-        visible: boolean (B, Lk), true where a key is no padding.
+        mask: boolean (B or 1, 1, 1, Lk), true where a key is no padding.
         settings: the rest.
+        keys: of dropout, drawn unless given.
 
     Returns:
         (B, H, Lq, Dv), in the dtype of the values.
@@ -76,36 +78,20 @@ def fused_attention(
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    keys = None
-    if settings.dropout_p:
-        keys = draw_keys(q.shape[0], q.shape[1], q.shape[2], k.shape[2], q.device)
-    return attention_with_keys(q, k, v, table, visible, keys, settings)
-
-
-def attention_with_keys(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    table: Tensor,
-    visible: Tensor | None,
-    keys: Keys | None,
-    settings: Settings,
-) -> Tensor:
-    """`fused_attention` with given keys of dropout, none if nothing is dropped."""
-    rows, columns = keys or (None, None)
-    y: Tensor = _Fused.apply(q, k, v, table, visible, rows, columns, settings)
+    if settings.dropout_p and keys is None:
+        keys = draw_keys((*q.shape[:3], k.shape[2]), q.device)
+    visible = None
+    if mask is not None:
+        visible = mask[:, 0, 0].expand(len(q), -1).contiguous().view(torch.uint8)
+    y: Tensor = _Fused.apply(q, k, v, table, (visible, *(keys or (None, None))), settings)
     return y
 
 
 def draw_keys(
-    batch: int,
-    heads: int,
-    q_len: int,
-    k_len: int,
-    device: torch.device,
-    generator: torch.Generator | None = None,
+    shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None = None
 ) -> Keys:
-    """Random keys of dropout, from PyTorch's generator unless another is given."""
+    """Random keys of dropout for B, H, Lq, Lk, from PyTorch's generator unless another is given."""
+    batch, heads, q_len, k_len = shape
     rows, columns = batch * heads * q_len, batch * heads * k_len
     aligned = -(-rows // 4) * 4  # a kernel is compiled anew for memory that is not
     drawn = torch.empty(aligned + columns, dtype=torch.int32, device=device)
@@ -130,37 +116,53 @@ def keep_mask(keys: Keys, dropout_p: float) -> Tensor:
 
 
 class Pass(NamedTuple):
-    """Arguments that all kernels of a pass have in common."""
+    """What all kernels of a pass have in common."""
 
     shape: tuple[int, ...]  # B, H, Lq, Lk, Dk, Dv
     groups: tuple[int, int]  # query heads that share a key head, a value head
     block: int
     warps: int  # of the forward pass; the backward pass holds more, and takes 8
-    launch: dict[str, Any]
+    numbers: tuple[float, ...]  # length of the padded table, scale, dropout's threshold and scale
+    options: dict[str, Any]
 
     def blocks(self, length: int) -> int:
         return -(-length // self.block)
 
+    def launch(
+        self,
+        kernel: Any,
+        length: int,
+        tensors: list[Tensor | None],
+        strided: list[Tensor],
+        warps: int,
+    ) -> None:
+        """A program for each block of ``length`` queries or keys, of each head and sentence."""
+        batch, heads, q_len, k_len, _, _ = self.shape
+        blocks = self.blocks(length)
+        sizes = heads, *self.groups, q_len, k_len, blocks
+        arguments = *tensors, *_strides(*strided), *sizes, *self.numbers
+        kernel[(blocks * batch * heads,)](*arguments, **self.options, num_warps=warps)
 
-def plan_of(
-    q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, dropped: bool, settings: Settings
-) -> Pass:
+
+def plan_of(q: Tensor, k: Tensor, v: Tensor, masks: Masks, settings: Settings) -> Pass:
     batch, heads, q_len, width = q.shape
     k_len, value_width = v.shape[-2:]
     full = q.dtype == torch.float32
     exact = torch.get_float32_matmul_precision() == "highest"
     widest = max(width, value_width)
     block = 64 if widest <= (32 if full else 128) else 16 if full and widest > 128 else 32
+    p = settings.dropout_p
     return Pass(
         (batch, heads, q_len, k_len, width, value_width),
         (heads // k.shape[1], heads // v.shape[1]),
         block,
         8 if widest > 64 else 4,
+        (q_len + k_len - 1 + 2 * block, width**-0.5, threshold(p), 1.0 / (1.0 - p)),
         {
             "CAUSAL": settings.causal,
             "SCALED": settings.value_scaling,
-            "MASKED": visible is not None,
-            "DROPPED": dropped,
+            "MASKED": masks[0] is not None,
+            "DROPPED": p > 0,
             "DK": width,
             "DV": value_width,
             "PADDED_DK": _padded(width),
@@ -198,37 +200,23 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        table: Tensor,
-        visible: Tensor | None,
-        rows: Tensor | None,
-        columns: Tensor | None,
-        settings: Settings,
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor, masks: Masks, settings: Settings
     ) -> Tensor:
         from qvbench.attention.triton import fused_kernels
 
         q, k, v = _dense(q), _dense(k), _dense(v)
-        seen = None if visible is None else visible.contiguous().view(torch.uint8)
-        plan = plan_of(q, k, v, visible, rows is not None, settings)
-        batch, heads, q_len, k_len, _, value_width = plan.shape
+        plan = plan_of(q, k, v, masks, settings)
+        batch, heads, q_len, _, _, value_width = plan.shape
         padded = F.pad(table.detach().float(), (plan.block, plan.block))  # tiles may overhang it
         out = _new(v, heads, q_len, value_width, v.dtype)
         lse = torch.empty(batch, heads, q_len, dtype=torch.float32, device=q.device)
-        q_blocks = plan.blocks(q_len)
-        numbers = _numbers(plan, padded, settings)
+        given = [q, k, v, padded, *masks]
         with torch.cuda.device_of(q):  # Triton launches on the current device, whatever it is given
-            fused_kernels.forward[(q_blocks * batch * heads,)](
-                *(q, k, v, padded, seen, rows, columns, out, lse),
-                *_strides(q, k, v, out),
-                *(heads, *plan.groups, q_len, k_len, q_blocks, *numbers),
-                **plan.launch,
-                num_warps=plan.warps,
+            plan.launch(
+                fused_kernels.forward, q_len, [*given, out, lse], [q, k, v, out], plan.warps
             )
-        ctx.save_for_backward(q, k, v, padded, seen, rows, columns, out, lse)
-        ctx.plan, ctx.numbers = plan, numbers
+        ctx.save_for_backward(*given, out, lse)
+        ctx.plan = plan
         return out
 
     @staticmethod
@@ -236,42 +224,27 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         from qvbench.attention.triton import fused_kernels
 
-        q, k, v, table, seen, rows, columns, out, lse = ctx.saved_tensors
+        *given, out, lse = ctx.saved_tensors
+        q, k, v = given[:3]
         plan: Pass = ctx.plan
-        batch, heads, q_len, k_len, width, _ = plan.shape
+        _, heads, q_len, k_len, width, _ = plan.shape
         dout = _dense(grads[0])
         delta = torch.empty_like(lse)
-        q_blocks, k_blocks = plan.blocks(q_len), plan.blocks(k_len)
-        given = q, k, v, table, seen, rows, columns
         dq = _new(q, heads, q_len, width, q.dtype)
-        fused_kernels.gradient_to_queries[(q_blocks * batch * heads,)](
-            *(*given, out, lse, dout, delta, dq),
-            *_strides(q, k, v, out, dout, dq),
-            *(heads, *plan.groups, q_len, k_len, q_blocks, *ctx.numbers),
-            **plan.launch,
-            num_warps=8,
-        )
+        tensors = [*given, out, lse, dout, delta, dq]
+        strided = [q, k, v, out, dout, dq]
+        plan.launch(fused_kernels.gradient_to_queries, q_len, tensors, strided, 8)
         # A group's heads each have a gradient of their own, added up in float32 afterwards.
         dk, dv = (
             _new(x, heads, k_len, x.shape[-1], x.dtype if group == 1 else torch.float32)
             for x, group in zip((k, v), plan.groups, strict=True)
         )
-        fused_kernels.gradient_to_keys_and_values[(k_blocks * batch * heads,)](
-            *(*given, lse, dout, delta, dk, dv),
-            *_strides(q, k, v, dout, dk, dv),
-            *(heads, *plan.groups, q_len, k_len, k_blocks, *ctx.numbers),
-            **plan.launch,
-            num_warps=8,
-        )
+        tensors, strided = [*given, lse, dout, delta, dk, dv], [q, k, v, dout, dk, dv]
+        plan.launch(fused_kernels.gradient_to_keys_and_values, k_len, tensors, strided, 8)
         dtable = None
         if ctx.needs_input_grad[3]:
-            dtable = _gradient_to_table(plan, ctx.numbers, given, lse, dout, delta)
-        return dq, _sum_groups(dk, k), _sum_groups(dv, v), dtable, None, None, None, None
-
-
-def _numbers(plan: Pass, table: Tensor, settings: Settings) -> tuple[float, ...]:
-    p = settings.dropout_p if plan.launch["DROPPED"] else 0.0
-    return table.shape[1], plan.shape[4] ** -0.5, threshold(p), 1.0 / (1.0 - p)
+            dtable = _gradient_to_table(plan, given, lse, dout, delta)
+        return dq, _sum_groups(dk, k), _sum_groups(dv, v), dtable, None, None
 
 
 def _sum_groups(gradient: Tensor, like: Tensor) -> Tensor:
@@ -283,12 +256,7 @@ def _sum_groups(gradient: Tensor, like: Tensor) -> Tensor:
 
 
 def _gradient_to_table(
-    plan: Pass,
-    numbers: tuple[float, ...],
-    given: tuple[Tensor, ...],
-    lse: Tensor,
-    dout: Tensor,
-    delta: Tensor,
+    plan: Pass, given: list[Any], lse: Tensor, dout: Tensor, delta: Tensor
 ) -> Tensor:
     """(H, Lq + Lk - 1): diagonals of tiles by the kernel, their own diagonals here."""
     from qvbench.attention.triton import fused_kernels
@@ -296,17 +264,16 @@ def _gradient_to_table(
     batch, heads, q_len, k_len, _, _ = plan.shape
     block, q_blocks, k_blocks = plan.block, plan.blocks(q_len), plan.blocks(k_len)
     last = k_blocks - 1
-    if plan.launch["CAUSAL"]:  # tiles beyond are hidden whole
+    if plan.options["CAUSAL"]:  # tiles beyond are hidden whole
         last = min(last, (block - 1 + k_len - q_len) // block)
     diagonals = max(1, q_blocks + last)
     shares = max(1, min(batch, _PROGRAMS // (diagonals * heads)))
     parts = lse.new_empty(shares, heads, diagonals, block, block)
     fused_kernels.gradient_to_coefficients[(diagonals * heads * shares,)](
-        *(*given, lse, dout, delta, parts),
-        *_strides(*given[:3], dout),
+        *(*given, lse, dout, delta, parts, *_strides(*given[:3], dout)),
         *(batch, heads, *plan.groups, q_len, k_len, q_blocks, k_blocks, diagonals, shares),
-        *numbers,
-        **plan.launch,
+        *plan.numbers,
+        **plan.options,
         num_warps=8,
     )
     return sum_diagonals(parts.sum(0), q_len, q_len + k_len - 1)
@@ -315,8 +282,8 @@ def _gradient_to_table(
 def sum_diagonals(tiles: Tensor, q_len: int, entries: int) -> Tensor:
     """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries).
 
-    Tile d, row i, column j stands for the distance ``(d + 1) B - Q B + j - i`` with Q block rows;
-    entry 0 is the distance ``1 - Lq``.
+    Tile d, row i, column j is at distance ``(d + 1) B - Q B + j - i`` with Q block rows; entry 0 at
+    ``1 - Lq``.
     """
     block = tiles.shape[-1]
     # With the rows turned over and padded by B, entry i + j of a row of 2 B - 1 is column j of row

@@ -1,6 +1,8 @@
-"""Learned absolute positions (Gehring et al. 2017; Devlin et al. 2019)."""
+"""Absolute positions added to the scaled embeddings: sinusoidal and learned."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -9,32 +11,54 @@ from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 
 
+def sinusoids(
+    length: int, width: int, start: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """The table of Vaswani et al. 2017, section 3.5: (length, width), float32.
+
+    Even columns hold ``sin(p / 10000^(2i/width))``, odd columns the cosine of the same angle.
+    """
+    positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    pairs = (width + 1) // 2
+    columns = torch.arange(pairs, device=device, dtype=torch.float32)
+    frequencies = torch.exp(columns * (-2.0 * math.log(10000.0) / width))
+    angles = positions[:, None] * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
+
+
+class Sinusoidal(Position):
+    """Sines and cosines of the position ("default" in the paper's tables 2 to 4)."""
+
+    label = "sinusoidal"
+
+    def embed(self, x: Tensor, start: int = 0) -> Tensor:
+        return x + sinusoids(x.shape[1], x.shape[2], start, x.device).to(x.dtype)
+
+
 class Learned(Position):
-    """A learned vector per position, added to the scaled embeddings.
+    """A learned vector per position (Gehring et al. 2017; Devlin et al. 2019).
 
     Encoder and decoder have a table each. Its entries start with a deviation of ``d^-0.5``, as
     fairseq's do: smaller than the scaled embeddings, which an untrained table must not drown.
 
     Args:
-        num_heads: unused.
-        d_model: width of the vectors, d.
         max_length: positions there are; nothing is known of a later one.
 
     Raises:
         UserError: ``d_model`` is not given, or a sequence is longer than the table.
     """
 
+    label = "learned"
+
     def __init__(self, num_heads: int, d_model: int | None = None, max_length: int = 512) -> None:
         super().__init__(num_heads, d_model)
         if d_model is None or max_length < 1:
             raise UserError("Learned: needs d_model, and max_length from 1 on")
-        self.label = "learned"
         self.max_length = max_length
         self.table = nn.Parameter(torch.empty(max_length, d_model))
         nn.init.normal_(self.table, std=d_model**-0.5)
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
-        """Embeddings (B, L, d) plus the table's rows ``start`` to ``start + L``."""
         end = start + x.shape[1]
         if end > self.max_length:
             raise UserError(
