@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.corpora.grammar.sentences import Sentences
-from qvbench.data.corpora.grammar.tree import AnnotatedPair, Rng, Side
+from qvbench.data.corpora.grammar.phrases import Rng
+from qvbench.data.corpora.grammar.sentences import sentence
+from qvbench.data.corpora.grammar.syntax import AnnotatedPair, Side
 from qvbench.errors import UserError
 
 __all__ = ["AnnotatedPair", "Grammar", "Side", "split_of"]
@@ -76,11 +77,11 @@ class Grammar(Corpus):
         return self._draw(split)
 
     def _draw(self, split: str) -> Iterator[AnnotatedPair]:
-        draw = Sentences(Rng(f"{self.seed}/{split}")).sentence
+        rng = Rng(f"{self.seed}/{split}")
         left = self.sizes[split]
         seen: set[str] = set()
         while left:
-            pair = draw()
+            pair = sentence(rng)
             source = pair.source.text
             if split_of(source) != split or source in seen:
                 continue

@@ -9,74 +9,44 @@ the German second person plural is not generated.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 NOM, ACC, DAT, GEN = range(4)
 MASCULINE, FEMININE, NEUTER, PLURAL = range(4)
-GENDERS = {"m": MASCULINE, "f": FEMININE, "n": NEUTER}
-CASES = "nadg"
+CASES, GENDERS = "nadg", "mfn"
 Table = tuple[tuple[str, ...], ...]
 
 
-def _read_sections() -> dict[str, list[str]]:
-    sections: dict[str, list[str]] = {}
+def _read_entries() -> dict[str, Table]:
+    """The entries of each section, cut at the bars."""
+    sections: dict[str, list[tuple[str, ...]]] = {}
     text = Path(__file__).with_name("lexicon.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if line.startswith("["):
             entries = sections.setdefault(line.strip("[]"), [])
         elif line and not line.startswith("#"):
-            entries.append(line)
-    return sections
+            entries.append(tuple(cell.strip() for cell in line.split("|")))
+    return {name: tuple(rows) for name, rows in sections.items()}
 
 
-_SECTIONS = _read_sections()
-
-
-def _rows(section: str) -> Table:
-    """Entries of a section, cut at the bars."""
-    return tuple(tuple(cell.strip() for cell in line.split("|")) for line in _SECTIONS[section])
-
-
-def _pairs(section: str) -> tuple[tuple[str, str], ...]:
-    """Entries of a section with one bar."""
-    return tuple((first, second) for first, second in _rows(section))
+ENTRIES = _read_entries()
 
 
 # Inflection
 
 
-def _table(text: str) -> Table:
-    """Rows are cases, columns are genders and the plural; a dot is the empty ending."""
-    return tuple(tuple(cell.strip(".") for cell in row.split()) for row in text.split("/"))
+def _english_s(word: str) -> str:
+    """A noun in the plural, a verb in the third person."""
+    if re.search(r"(s|sh|ch|x|z|^go)$", word):
+        return word + "es"
+    return re.sub(r"(?<![aeiou])y$", "ie", word) + "s"
 
 
-DEFINITE = _table("der die das die / den die das die / dem der dem den / des der des der")
-RELATIVE = _table(
-    "der die das die / den die das die / dem der dem denen / dessen deren dessen deren"
-)
-# Endings of dieser, jener, jeder, welcher, alle; of ein, kein, mein; of adjectives.
-DER_ENDINGS = _table("er e es e / en e es e / em er em en / es er es er")
-EIN_ENDINGS = _table(". e . e / en e . e / em er em en / es er es er")
-WEAK = _table("e e e en / en e e en / en en en en / en en en en")
-MIXED = _table("er e es en / en e es en / en en en en / en en en en")
-STRONG = _table("er e es e / en e es e / em er em en / en er en er")
-
-# Auxiliaries and linking verbs: (agreement 1sg, 2sg, 3sg, plural) in present and past.
-SEIN = _table("bin bist ist sind / war warst war waren")
-HABEN = _table("habe hast hat haben / hatte hattest hatte hatten")
-WERDEN = _table("werde wirst wird werden / wurde wurdest wurde wurden")
-BE = _table("am are is are / was were was were")
-HAVE = _table("have have has have / had had had had")
-DO = _table("do do does do / did did did did")
-
-_SUPERLATIVES = {"groß": "größt", "gut": "best", "hoch": "höchst", "dunkel": "dunkelst"}
-_ARTICLES = {"honest": "an", "useful": "a", "university": "a"}
-
-
-def indefinite_article(word: str) -> str:
-    """``a`` or ``an`` before ``word``."""
-    return _ARTICLES.get(word, "an" if word[0] in "aeiouAEIOU" else "a")
+def _english_past(verb: str) -> str:
+    """The regular past; verbs that double a consonant give theirs in the lexicon."""
+    return re.sub(r"(?<![aeiou])y$", "i", verb).removesuffix("e") + "ed"
 
 
 def _decline_noun(nominative: str, gender: int, genitive: str, plural: str) -> Table:
@@ -91,28 +61,9 @@ def _decline_noun(nominative: str, gender: int, genitive: str, plural: str) -> T
     return (nominative, plural), (oblique, plural), (oblique, dative_plural), (genitive, plural)
 
 
-def _english_plural(noun: str) -> str:
-    if re.search(r"(s|sh|ch|x|z)$", noun):
-        return noun + "es"
-    if re.search(r"[^aeiou]y$", noun):
-        return noun[:-1] + "ies"
-    return noun + "s"
-
-
-def _english_past(verb: str) -> str:
-    """The regular past; verbs that double a consonant give theirs in the lexicon."""
-    if verb.endswith("e"):
-        return verb + "d"
-    return verb[:-1] + "ied" if re.search(r"[^aeiou]y$", verb) else verb + "ed"
-
-
 def _german_stem(infinitive: str) -> str:
     """The infinitive without -en, or without -n after -el and -er."""
     return infinitive[:-1] if infinitive.endswith(("eln", "ern")) else infinitive[:-2]
-
-
-def _hisses(stem: str) -> bool:
-    return stem.endswith(("s", "ß", "z", "x"))
 
 
 def _weak_forms(infinitive: str) -> tuple[str, str, str]:
@@ -120,47 +71,34 @@ def _weak_forms(infinitive: str) -> tuple[str, str, str]:
     stem = _german_stem(infinitive)
     # Where -t and -st could not be spoken: arbeit-et, öffn-et, but wohn-t, lern-t.
     e = "e" if re.search(r"([dt]|ch[mn]|[bdfgkpsz][mn])$", stem) else ""
-    inseparable = re.match(r"(be|ge|er|ver|zer|ent|miss)", infinitive)
-    augment = "" if inseparable or infinitive.endswith("ieren") else "ge"
+    augment = "" if re.match(r"(be|ge|er|ver|zer|ent|miss)|.*ieren$", infinitive) else "ge"
     return f"{stem}{e}t", f"{stem}{e}te", f"{augment}{stem}{e}t"
 
 
-def _german_present(infinitive: str, third: str, second: str | None) -> tuple[str, ...]:
-    """The four forms of the present from the infinitive and the third person."""
+def _german_present(infinitive: str, third: str, second: str = "") -> tuple[str, ...]:
+    """The four forms of the present; ``second`` is empty unless irregular ("du lädst")."""
     stem = _german_stem(infinitive)
+    first = stem + "e"
     if not third.endswith("t"):  # weiß
         first = third
     elif infinitive.endswith("eln"):  # ich lächle
         first = stem[:-2] + "le"
-    else:
-        first = stem + "e"
-    return first, second or (third if _hisses(stem) else third[:-1] + "st"), third, infinitive
+    hisses = stem.endswith(("s", "ß", "z", "x"))
+    return first, second or (third if hisses else third[:-1] + "st"), third, infinitive
 
 
 def _german_past(first: str) -> tuple[str, ...]:
     """The four forms of the past from the first person singular."""
     if first.endswith("e"):
         return first, first + "st", first, first + "n"
-    e = "e" if _hisses(first) or first.endswith(("d", "t")) else ""
+    e = "e" if first.endswith(("s", "ß", "z", "x", "d", "t")) else ""
     return first, f"{first}{e}st", first, first + "en"
-
-
-def _superlative_stem(stem: str, comparative: str) -> str:
-    """The stem of "der älteste": the comparative's umlaut, -est after a dental or a hiss."""
-    if stem in _SUPERLATIVES:
-        return _SUPERLATIVES[stem]
-    base = comparative[:-2] if comparative.endswith("er") else stem
-    if base.endswith("r") and stem.endswith("er"):  # teurer, saurer
-        base = stem
-    dental = re.search(r"([dtszßx]|sch)$", base) and not base.endswith("end")
-    return base + ("est" if dental else "st")
 
 
 # Entries
 
 
-@dataclass(frozen=True)
-class Noun:
+class Noun(NamedTuple):
     """A noun or a name with its forms; ``classes[0]`` is the class that matters most."""
 
     english: tuple[str, str]
@@ -170,182 +108,190 @@ class Noun:
     countable: bool = True
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(NamedTuple):
     """A verb of both languages: forms by tense and agreement, and what it takes.
 
     ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
-    German separable prefix. ``past_is_clear`` is false where an English past is spelled like the
-    present ("put"), so that the tense of the translation could not be told.
+    German separable prefix, ``sein`` the auxiliary of its perfect, ``preposition`` the English and
+    German one that it governs, with its case.
     """
 
     base: str
-    particle: tuple[str, ...]
     english: Table
     participle: str
     infinitive: str
-    prefix: str
     german: Table
     german_participle: str
-    sein: bool
-    reflexive: bool
     frame: str
-    subjects: str
-    objects: str
-    preposition: tuple[str, str, int]
-    past_is_clear: bool
+    subjects: str = ""
+    objects: str = ""
+    particle: tuple[str, ...] = ()
+    prefix: str = ""
+    sein: bool = False
+    reflexive: bool = False
+    preposition: tuple[str, str, int] = ("", "", 0)
 
 
-@dataclass(frozen=True)
-class Adjective:
-    """An adjective: plain and comparative; ``stem`` and ``superlative`` take endings."""
+class Adjective(NamedTuple):
+    """An adjective: plain form, comparative and superlative, of which German stems take endings."""
 
-    english: str
-    english_comparative: tuple[str, ...]
-    english_superlative: tuple[str, ...]
-    german: str
+    english: tuple[str, str, str]
+    german: tuple[str, str, str]
     stem: str
-    comparative: str
-    superlative: str
     classes: str
     graded: bool
 
 
-def _read_noun(line: str) -> Noun:
-    english, german, gender, genitive, plural, classes = line.split()
-    singular, _, irregular = english.partition("/")
-    genitive = german if genitive == "=" else genitive
-    forms = _decline_noun(german, GENDERS[gender], genitive, plural.strip("-"))
-    many = irregular or _english_plural(singular)
-    return Noun((singular, many), forms, GENDERS[gender], classes, plural != "-")
-
-
-def _read_name(name: str, gender: str) -> Noun:
-    forms = ((name, name),) * 3 + ((name + "s", name + "s"),)
-    return Noun((name, name), forms, GENDERS[gender], "H", False)
-
-
-def _read_verb(english: list[str], german: list[str], frame: list[str]) -> Verb:
-    base, *particle = english[0].split("+")
-    past = english[1] if len(english) > 1 else _english_past(base)
-    third = base + "es" if base.endswith("o") else _english_plural(base)
-    second = next((item[3:] for item in german if item.startswith("du:")), None)
-    parts = [item for item in german if item not in ("ist", "sich") and not item.startswith("du:")]
-    prefix, _, infinitive = parts[0].rpartition("+")
-    german_third, first_past, german_participle = parts[1:] or _weak_forms(infinitive)
-    governed = frame[0] == "P"
-    return Verb(
-        base=base,
-        particle=tuple(particle),
-        english=((base, base, third, base), (past,) * 4),
-        participle=english[2] if len(english) > 2 else past,
-        infinitive=infinitive,
-        prefix=prefix,
-        german=(_german_present(infinitive, german_third, second), _german_past(first_past)),
-        german_participle=prefix + german_participle,
-        sein="ist" in german,
-        reflexive="sich" in german,
-        frame=frame[0],
-        subjects=frame[1],
-        objects=frame[2] if len(frame) > 2 else "",
-        preposition=(frame[3].strip("-"), frame[4], CASES.index(frame[5]))
-        if governed
-        else ("", "", 0),
-        past_is_clear=past != base,
-    )
-
-
-def _read_adjective(english: list[str], german: list[str], classes: list[str]) -> Adjective:
-    plain = german[0]
-    comparative = german[1] if len(german) > 1 else plain + "er"
-    regular = len(english) > 1
-    superlative = {"better": "best"}.get(english[-1], english[-1][:-1] + "st")
-    return Adjective(
-        english=english[0],
-        english_comparative=(english[1],) if regular else ("more", english[0]),
-        english_superlative=(superlative,) if regular else ("most", english[0]),
-        german=plain,
-        stem=german[2] if len(german) > 2 else plain,
-        comparative=comparative,
-        superlative=_superlative_stem(plain, comparative),
-        classes=classes[0],
-        graded=english[0] not in _SECTIONS["ungraded"],
-    )
-
-
-NOUNS = tuple(map(_read_noun, _SECTIONS["nouns"]))
-NAMES = tuple(
-    _read_name(name, gender) for gender, names in _rows("names") for name in names.split()
-)
-VERBS = tuple(_read_verb(*map(str.split, row)) for row in _rows("verbs"))
-ADJECTIVES = tuple(_read_adjective(*map(str.split, row)) for row in _rows("adjectives"))
-COPULA = Verb(
-    base="be",
-    particle=(),
-    english=BE,
-    participle="been",
-    infinitive="sein",
-    prefix="",
-    german=SEIN,
-    german_participle="gewesen",
-    sein=True,
-    reflexive=False,
-    frame="K",
-    subjects="",
-    objects="",
-    preposition=("", "", 0),
-    past_is_clear=True,
-)
-# English modal -> German forms.
-MODALS = {english: tuple(german.split()) for english, german in _pairs("modals")}
-
-# Words of other kinds
-
-FREQUENCY, MANNER = _pairs("frequency"), _pairs("manner")
-TWO_WAY, PATHS, CIRCUMSTANCES = _rows("two_way"), _rows("paths"), _rows("circumstances")
-CONTRACTIONS = {
-    (preposition, article): form for preposition, article, form in _rows("contractions")
-}
-WO_COMPOUNDS = dict(_pairs("wo_compounds"))
-POSSESSIVES, NUMERALS, QUANTIFIERS = map(_pairs, ("possessives", "numerals", "quantifiers"))
-SUBORDINATORS, COORDINATORS = _rows("subordinators"), _pairs("coordinators")
-
-
-@dataclass(frozen=True)
-class Pronoun:
+class Pronoun(NamedTuple):
     """A personal pronoun: English subject and object form, German forms by case."""
 
-    subject: str
-    object: str
+    english: tuple[str, str]
     german: tuple[str, ...]
     reflexive: str
     agreement: int
 
 
-def _read_pronoun(english: list[str], german: list[str], agreement: list[str]) -> Pronoun:
-    return Pronoun(english[0], english[1], tuple(german[:3]), german[3], int(agreement[0]))
+def _read_noun(entry: str) -> Noun:
+    english, german, letter, genitive, plural, classes = entry.split()
+    singular, _, irregular = english.partition("/")
+    gender = GENDERS.index(letter)
+    genitive = german if genitive == "=" else genitive
+    forms = _decline_noun(german, gender, genitive, plural.strip("-"))
+    return Noun(
+        (singular, irregular or _english_s(singular)), forms, gender, classes, plural != "-"
+    )
 
 
-PRONOUNS = tuple(_read_pronoun(*map(str.split, row)) for row in _rows("pronouns"))
+def _read_names(gender: str, names: str) -> list[Noun]:
+    forms = [((name,) * 2, ((name,) * 2,) * 3 + ((name + "s",) * 2,)) for name in names.split()]
+    return [Noun(*form, GENDERS.index(gender), "H", False) for form in forms]
 
 
-@dataclass(frozen=True)
-class Time:
-    """When something happens: (form, tag) of both languages, tense group, alignment."""
+def _read_verb(english: str, german: str, frame: str) -> Verb:
+    (base, *particle), *irregular = (form.split("+") for form in english.split())
+    past = irregular[0][0] if irregular else _english_past(base)
+    marks = german.split()
+    parts = [form for form in marks if form not in ("sich", "ist")]
+    prefix, _, infinitive = parts[0].rpartition("+")
+    third, first_past, participle, *second = parts[1:] or _weak_forms(infinitive)
+    kind, subjects, *governed = frame.split()
+    return Verb(
+        base,
+        ((base, base, _english_s(base), base), (past,) * 4),
+        irregular[-1][0] if irregular else past,
+        infinitive,
+        (_german_present(infinitive, third, *second), _german_past(first_past)),
+        prefix + participle,
+        kind,
+        subjects,
+        governed[0] if governed else "",
+        tuple(particle),
+        prefix,
+        sein="ist" in marks,
+        reflexive="sich" in marks,
+        preposition=_preposition(*governed[1:]) if kind == "P" else ("", "", 0),
+    )
 
-    english: tuple[tuple[str, str], ...]
-    german: tuple[tuple[str, str], ...]
-    group: str
-    alignment: tuple[tuple[int, int], ...]
+
+def _preposition(english: str, german: str, case: str) -> tuple[str, str, int]:
+    return english.strip("-"), german, CASES.index(case)
 
 
-def _read_time(english: str, german: str, group: str, alignment: str) -> Time:
-    def tagged(text: str) -> tuple[tuple[str, str], ...]:
-        parts = (item.partition(":") for item in text.split())
-        return tuple((form, tag or "ADV") for form, _, tag in parts)
+def _read_adjective(english: str, german: str, classes: str) -> Adjective:
+    plain, *degrees = english.split()
+    if degrees in ([], ["-"]):
+        comparative, superlative = f"more {plain}", f"most {plain}"
+    else:
+        comparative, superlative = degrees[0], (*degrees, degrees[0][:-1] + "st")[1]
+    base, *forms = german.split()
+    higher = forms[0] if forms else base + "er"
+    stem = higher.removesuffix("er")
+    dental = re.search(r"([dtszßx]|sch)$", stem) and not stem.endswith("end")
+    highest = forms[2] if len(forms) > 2 else stem + ("est" if dental else "st")
+    return Adjective(
+        (plain, comparative, superlative),
+        (base, higher, highest),
+        forms[1] if len(forms) > 1 else base,
+        classes,
+        degrees != ["-"],
+    )
 
-    links = tuple((int(link[0]), int(link[2])) for link in alignment.split())
-    return Time(tagged(english), tagged(german), group, links)
+
+def _read_pronoun(english: str, german: str, agreement: str) -> Pronoun:
+    subject, other = english.split()
+    *forms, reflexive = german.split()
+    return Pronoun((subject, other), tuple(forms), reflexive, int(agreement))
 
 
-TIMES = tuple(_read_time(*row) for row in _rows("times"))
+def _read_table(text: str) -> Table:
+    return tuple(tuple(cell.strip(".") for cell in row.split()) for row in text.split("/"))
+
+
+def _four(forms: str) -> tuple[str, ...]:
+    """The forms by agreement, of which one may stand for all."""
+    return tuple((forms.split() * 4)[:4])
+
+
+PARADIGMS = {name: _read_table(text) for name, text in ENTRIES["paradigms"]}
+NOUNS = tuple(_read_noun(entry) for (entry,) in ENTRIES["nouns"])
+NAMES = tuple(noun for row in ENTRIES["names"] for noun in _read_names(*row))
+VERBS = tuple(_read_verb(*row) for row in ENTRIES["verbs"])
+ADJECTIVES = tuple(_read_adjective(*row) for row in ENTRIES["adjectives"])
+PRONOUNS = {row[0].split()[0]: _read_pronoun(*row) for row in ENTRIES["pronouns"]}
+COPULA = Verb("be", PARADIGMS["be"], "been", "sein", PARADIGMS["sein"], "gewesen", "K", sein=True)
+# Name -> (English forms, German forms).
+TENSES = {name: (_four(english), _four(german)) for name, english, german in ENTRIES["tenses"]}
+# Kind -> (English, German stem, its paradigm, the paradigm of the adjectives that follow).
+DETERMINERS: dict[str, list[tuple[str, ...]]] = {}
+for _kind, *_entry in ENTRIES["determiners"]:
+    DETERMINERS.setdefault(_kind, []).append(tuple(_entry))
+# Name -> what one is drawn of, each as often as it should come up.
+CHOICES = {
+    name: tuple(
+        item.strip("-")
+        for item, _, times in (part.partition("*") for part in parts.split())
+        for _ in range(int(times or 1))
+    )
+    for name, parts in ENTRIES["choices"]
+}
+CONTRACTIONS = {
+    (preposition, article): form for preposition, article, form in ENTRIES["contractions"]
+}
+
+
+# Selection by semantic class
+
+
+def sharing(classes: str, others: str) -> bool:
+    """Whether two sets of semantic classes have one in common."""
+    return not set(classes).isdisjoint(others)
+
+
+@cache
+def nouns_of(classes: str) -> tuple[Noun, ...]:
+    """Nouns of any of these classes, those first that come first in their own class."""
+    rank: dict[str, int] = {}
+    ranked = []
+    for noun in NOUNS:
+        if sharing(noun.classes, classes):
+            rank[noun.classes[0]] = rank.get(noun.classes[0], 0) + 1
+            ranked.append((rank[noun.classes[0]], noun))
+    return tuple(noun for _, noun in sorted(ranked, key=lambda pair: pair[0]))
+
+
+@cache
+def adjectives_for(classes: str) -> tuple[Adjective, ...]:
+    """Adjectives that go with a noun of these classes."""
+    return tuple(one for one in ADJECTIVES if sharing(one.classes, classes))
+
+
+@cache
+def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...]:
+    """Verbs of a frame that allow one of these subject and one of these object classes."""
+    return tuple(
+        verb
+        for verb in VERBS
+        if verb.frame == frame
+        and (not subject or sharing(subject, verb.subjects))
+        and (not taking or sharing(taking, verb.objects))
+    )

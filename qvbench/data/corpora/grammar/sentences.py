@@ -2,328 +2,305 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qvbench.data.corpora.grammar import lexicon as lex
-from qvbench.data.corpora.grammar.clauses import PAST_TENSES, Clauses, empty, verbs_of
-from qvbench.data.corpora.grammar.lexicon import ACC, BE, DAT, NEUTER, NOM, Verb
-from qvbench.data.corpora.grammar.tree import (
-    AnnotatedPair,
-    Phrase,
-    Rng,
-    Token,
-    finish,
-    governed,
-    joined,
-    pronoun,
-    word,
+from qvbench.data.corpora.grammar.lexicon import (
+    ACC,
+    CHOICES,
+    DAT,
+    ENTRIES,
+    NEUTER,
+    NOM,
+    PARADIGMS,
+    Verb,
 )
-from qvbench.data.corpora.grammar.word_order import (
+from qvbench.data.corpora.grammar.phrases import (
+    PAST_TENSES,
+    Rng,
+    add_time,
+    draw_clause,
+    draw_subject,
+    draw_verb,
+    noun_phrase,
+    place,
+    preposition,
+)
+from qvbench.data.corpora.grammar.syntax import (
     INFINITIVE,
     MAIN,
     QUESTION,
     VERB_LAST,
+    AnnotatedPair,
     Clause,
+    Phrase,
+    Token,
+    conjunction,
+    finish,
+    governed,
+    joined,
+    pronoun,
     realize,
+    sequence,
+    word,
 )
 
-# Tenses of a clause beside one in the present or in the past.
-BESIDE_PRESENT = ("present",) * 5 + ("perfect", "can", "must", "want")
-BESIDE_PAST = ("past",) * 6 + ("could", "had", "wanted", "pluperfect")
-THAT_PRESENT = ("present",) * 4 + ("past",) * 2 + ("perfect", "future", "can")
-THAT_PAST = ("past",) * 3 + ("pluperfect", "could")
 # Verbs of which nobody says "is ...-ed by".
 NO_PASSIVE = frozenset({"receive", "know", "need", "lose", "look", "put", "call"})
-PERSON = {entry.subject: entry for entry in lex.PRONOUNS}
 
 
-class Sentences:
-    """Draws whole sentences."""
-
-    def __init__(self, rng: Rng) -> None:
-        self.rng = rng
-        self.clauses = Clauses(rng)
-        self.nouns = self.clauses.nouns
-
-    def sentence(self) -> AnnotatedPair:
-        """A random sentence of a random kind."""
-        phrase, mark = self.rng.pick(KINDS)(self)
-        return finish(phrase, mark)
-
-    def statement(self) -> tuple[Phrase, str]:
-        """A main clause, often opened by a time or a place."""
-        return self._main(self.clauses.clause(self.clauses.verb())), "."
-
-    def _main(self, clause: Clause) -> Phrase:
-        front = None
-        movable = clause.verb.frame in "IT" and not clause.passive
-        if clause.time is not None and self.rng.chance(0.5):
-            front, clause.time = clause.time, None
-        elif clause.complement is not None and movable and self.rng.chance(0.35):
-            front, clause.complement = clause.complement, None
-        return realize(clause, MAIN, front)
-
-    def passive(self) -> tuple[Phrase, str]:
-        """As in "the book is read by the man": wird ... gelesen."""
-        verbs = [v for v in verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
-        verb = self.rng.skewed(verbs)
-        tense = self.rng.pick(("present", "past", "past", "can", "must", "future"))
-        subject = self.nouns.noun_phrase(verb.objects, NOM)
-        clause = Clause(verb, tense, subject, passive=True)
-        if self.rng.chance(0.5):
-            clause.complement = self.nouns.preposition("by", "von", DAT, verb.subjects)
-        agent = clause.complement
-        if self.rng.chance(0.3) and (agent is None or not agent.heavy):
-            clause.time = self.clauses.time(tense)
-        return self._main(clause), "."
-
-    def there_is(self) -> tuple[Phrase, str]:
-        """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
-        past, kind = self.rng.chance(0.4), self.rng.pick(("indefinite", "indefinite", "no"))
-        thing = self.nouns.noun_phrase("HATRCVF", ACC, kind=kind, depth=1)
-        place = self.nouns.two_way(False)
-        be = Token(BE[past][thing.agreement], "VERB")
-        gibt = Token("gab" if past else "gibt", "VERB", None, (be,))
-        there = Token("there", "PRON", be)
-        es = Token("es", "PRON", gibt, (there,))
-        for phrase in (thing, place):
-            phrase.attach(be, gibt)
-        asked = self.rng.chance(0.2)
-        english, german = ([be, there], [gibt, es]) if asked else ([there, be], [es, gibt])
-        sentence = Phrase(
-            [*english, *thing.english, *place.english],
-            [*german, *thing.german, *place.german],
-            heads=Phrase([be], [gibt]),
-        )
-        return sentence, "?" if asked else "."
-
-    def yes_no_question(self) -> tuple[Phrase, str]:
-        """The verb first."""
-        verb = self.clauses.verb()
-        clause = self.clauses.clause(verb)
-        if clause.late is not None and clause.late.english[0].form == "not":
-            clause.late = None
-        return realize(clause, QUESTION, None, inverted=True), "?"
-
-    def adverb_question(self) -> tuple[Phrase, str]:
-        """where, where to, when, why, how."""
-        verb, front, gap = self._asked_adverb()
-        clause = self.clauses.clause(verb, gap=gap, adverbs=False)
-        return realize(clause, MAIN, front, inverted=True), "?"
-
-    def _asked_adverb(self) -> tuple[Verb, Phrase, str]:
-        english, german, frames, gap = self.rng.pick(
-            (
-                ("where", "wo", "L", "complement"),
-                ("where", "wo", "L", "complement"),
-                ("where", "wohin", "MS", "complement"),
-                ("when", "wann", "ITTDGP", ""),
-                ("why", "warum", "ITTDGPLK", ""),
-                ("how", "wie", "ITT", ""),
-            )
-        )
-        return self.clauses.verb(frames), word(english, german, "ADV"), gap
-
-    def subject_question(self) -> tuple[Phrase, str]:
-        """who, or which man: no do-support, the verb second."""
-        verb = self.clauses.verb("IITTTDGPLM", "H")
-        if self.rng.chance(0.6):
-            subject = word("who", "wer", "PRON")
-            subject.classes = "H"
-        else:
-            subject = self.nouns.noun_phrase(verb.subjects, NOM, kind="which", depth=1)
-        return realize(self.clauses.clause(verb, subject), MAIN), "?"
-
-    def object_question(self) -> tuple[Phrase, str]:
-        """what, whom or which book as an object of any case, and prepositions with it."""
-        frame = self.rng.pick("TTTDP")
-        verb = self.rng.skewed(verbs_of(frame))
-        if frame == "P" and not verb.preposition[0]:
-            verb = verbs_of("P")[0]
-        things = "X" in verb.objects or "Z" in verb.objects
-        if frame == "P" and things and self.rng.chance(0.4):
-            return self._wo_question(verb), "?"
-        gap = "complement" if frame == "P" else "object"
-        clause = self.clauses.clause(verb, gap=gap, adverbs=False)
-        case = {"T": ACC, "D": DAT}.get(frame, verb.preposition[2])
-        asked = self._asked(verb.objects, case, things=frame == "T")
-        if frame == "P":
-            asked = governed(verb.preposition[0], verb.preposition[1], asked)
-        return realize(clause, MAIN, asked, inverted=True), "?"
-
-    def _wo_question(self, verb: Verb) -> Phrase:
-        """As in "what do you wait for": worauf wartest du."""
-        english, german, _ = verb.preposition
-        what, preposition = Token("what", "PRON"), Token(english, "ADP")
-        compound = Token(lex.WO_COMPOUNDS[german], "ADV", None, (what, preposition))
-        clause = self.clauses.clause(verb, gap="complement", adverbs=False)
-        clause.complement = Phrase([preposition], [])
-        phrase = realize(clause, MAIN, Phrase([what], [compound]), inverted=True)
-        preposition.head = what
-        return phrase
-
-    def _asked(self, classes: str, case: int, things: bool) -> Phrase:
-        roll = self.rng.random()
-        if roll < 0.35:
-            return self.nouns.noun_phrase(classes, case, kind="which", depth=1)
-        if things and set(classes) - set("HA") and (roll < 0.65 or "H" not in classes):
-            return word("what", "was", "PRON")
-        if "H" not in classes:
-            return self.nouns.noun_phrase(classes, case, kind="which", depth=1)
-        return word("whom", ("wer", "wen", "wem", "wessen")[case], "PRON")
-
-    def that_clause(self) -> tuple[Phrase, str]:
-        """As in "the man knows that ...": the finite verb last."""
-        clause, tenses = self._reporting("C")
-        verb, adverbs = self.clauses.verb(), self.rng.chance(0.5)
-        inner = self.clauses.clause(verb, tenses=tenses, adverbs=adverbs)
-        clause.after = self._subordinate(inner, word("that", "dass", "SCONJ"))
-        return self._main(clause), "."
-
-    def whether_clause(self) -> tuple[Phrase, str]:
-        """As in "the man asks whether ..." and "... where ...": no inversion in English."""
-        clause, tenses = self._reporting("A")
-        if self.rng.chance(0.5):
-            inner = self.clauses.clause(self.clauses.verb(), tenses=tenses)
-            front = word("whether", "ob", "SCONJ")
-        else:
-            asked, front, gap = self._asked_adverb()
-            inner = self.clauses.clause(asked, gap=gap, adverbs=False, tenses=tenses)
-        clause.after = self._subordinate(inner, front)
-        return self._main(clause), "."
-
-    def _reporting(self, frame: str) -> tuple[Clause, tuple[str, ...]]:
-        """A clause that takes a clause, and the tenses that the inner one can have."""
-        clause = self.clauses.clause(self.rng.skewed(verbs_of(frame)))
-        return clause, THAT_PAST if clause.tense in PAST_TENSES else THAT_PRESENT
-
-    def _subordinate(self, clause: Clause, front: Phrase | None, mode: int = VERB_LAST) -> Phrase:
-        phrase = realize(clause, mode, front)
-        phrase.german = [
-            Token(",", "PUNCT", phrase.german_head),
-            *phrase.german,
-            Token(",", "PUNCT", phrase.german_head),
-        ]
-        return phrase
-
-    def infinitive(self) -> tuple[Phrase, str]:
-        """As in "tries to read the book": versucht , das Buch zu lesen."""
-        clause = self.clauses.clause(self.rng.skewed(verbs_of("Z")), depth=1)
-        clause.after = self._infinitive(clause.subject, None)
-        return self._main(clause), "."
-
-    def purpose(self) -> tuple[Phrase, str]:
-        """As in "in order to read": um ... zu lesen."""
-        subject = self.clauses.subject("H", definite=True, depth=1)
-        clause = self.clauses.clause(self.clauses.verb("IMMSTT", "H"), subject, depth=1)
-        um = self._conjunction("in order", "um")
-        um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
-        clause.after = self._infinitive(clause.subject, um)
-        return self._main(clause), "."
-
-    def _infinitive(self, subject: Phrase, front: Phrase | None) -> Phrase:
-        inner = self.clauses.clause(
-            self.clauses.verb("ITTTTDGPMS", "H"),
-            empty(subject),
-            tenses=("present",),
-            depth=1,
-            adverbs=False,
-        )
-        return self._subordinate(inner, front, INFINITIVE)
-
-    def adverbial_clause(self) -> tuple[Phrase, str]:
-        """weil, obwohl, wenn, als, ... after the main clause or before it."""
-        main = self.clauses.clause(self.clauses.verb(), depth=1)
-        past = main.tense in PAST_TENSES
-        if main.tense == "perfect":
-            main.tense = "present"
-        english, german, _ = self.rng.pick(SUBORDINATORS[past])
-        tenses: tuple[str, ...] = BESIDE_PAST if past else BESIDE_PRESENT
-        if english == "after":
-            tenses = ("pluperfect",)
-        back = self._back_reference(main.subject) if self.rng.chance(0.5) else None
-        verb = self.clauses.verb(subject=back.classes[:1] if back is not None else "")
-        adverbs = self.rng.chance(0.5)
-        inner = self.clauses.clause(verb, back, tenses=tenses, depth=1, adverbs=adverbs)
-        conjunction = self._conjunction(english, german)
-        if back is not None or self.rng.chance(0.5):
-            main.after = self._subordinate(inner, conjunction)
-            return self._main(main), "."
-        front = realize(inner, VERB_LAST, conjunction)
-        comma = Token(",", "PUNCT", front.english_head)
-        front.english = [*front.english, comma]
-        front.german = [*front.german, Token(",", "PUNCT", front.german_head, (comma,))]
-        return realize(main, MAIN, front), "."
-
-    def _conjunction(self, english: str, german: str) -> Phrase:
-        first, *others = tokens = [Token(form, "SCONJ") for form in english.split()]
-        for token in others:
-            token.head = first
-        phrase = Phrase(tokens, [Token(german, "SCONJ", None, tuple(tokens))])
-        phrase.english_head = first
-        return phrase
-
-    def _back_reference(self, subject: Phrase) -> Phrase | None:
-        """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
-        if subject.pronoun or ("H" in subject.classes and subject.gender == NEUTER):
-            return None
-        if subject.agreement == 3:
-            key = "they"
-        elif "H" in subject.classes:
-            key = ("he", "she")[subject.gender]
-        else:
-            it = word("it", ("er", "sie", "es")[subject.gender], "PRON")
-            it.pronoun, it.classes, it.gender = True, subject.classes, subject.gender
-            return it
-        phrase = pronoun(PERSON[key], NOM)
-        phrase.classes = subject.classes
-        return phrase
-
-    def coordination(self) -> tuple[Phrase, str]:
-        """Two main clauses: und, aber, oder, denn count for no place."""
-        first = realize(self.clauses.clause(self.clauses.verb(), depth=1), MAIN)
-        second = self._main(self.clauses.clause(self.clauses.verb(), depth=1))
-        english, german = self.rng.pick(lex.COORDINATORS)
-        return self._join(first, second, english, german, english in ("but", "for")), "."
-
-    def shared_subject(self) -> tuple[Phrase, str]:
-        """As in "the man reads the book and drinks the coffee"."""
-        tense = self.rng.pick((("present",), ("past",)))
-        verb = self.clauses.verb("ITTTDGPM", "H")
-        first = self.clauses.clause(
-            verb, self.clauses.subject("H", definite=True, depth=1), tenses=tense, depth=1
-        )
-        other = self.clauses.verb("ITTTDGPM", "H")
-        second = self.clauses.clause(other, empty(first.subject), tenses=tense, depth=1)
-        return self._join(realize(first, MAIN), realize(second, MAIN), "and", "und", False), "."
-
-    def _join(
-        self, first: Phrase, second: Phrase, english: str, german: str, comma: bool
-    ) -> Phrase:
-        conjunction = word(english, german, "CCONJ")
-        if comma:
-            mark = Token(",", "PUNCT", second.english_head)
-            conjunction.english.insert(0, mark)
-            conjunction.german.insert(0, Token(",", "PUNCT", second.german_head, (mark,)))
-        return joined(first, conjunction, second)
+def sentence(rng: Rng) -> AnnotatedPair:
+    """A random sentence of a random kind."""
+    phrase, mark = rng.pick(KINDS)(rng)
+    return finish(phrase, mark)
 
 
-SUBORDINATORS = tuple(
-    tuple(entry for entry in lex.SUBORDINATORS if entry[2] != skipped) for skipped in "vp"
-)
-# Kinds of sentences, and how often each should come up.
+def _statement(rng: Rng) -> tuple[Phrase, str]:
+    return _main(rng, draw_clause(rng, draw_verb(rng)))
+
+
+def _main(rng: Rng, clause: Clause) -> tuple[Phrase, str]:
+    """A main clause, often opened by a time or a place."""
+    front = None
+    movable = clause.verb.frame in "IT" and not clause.passive
+    if "time" in clause.slots and rng.chance(0.5):
+        front = clause.slots.pop("time")
+    elif "complement" in clause.slots and movable and rng.chance(0.35):
+        front = clause.slots.pop("complement")
+    return realize(clause, MAIN, front), "."
+
+
+def _passive(rng: Rng) -> tuple[Phrase, str]:
+    """As in "the book is read by the man": wird ... gelesen."""
+    verbs = [v for v in lex.verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
+    verb = rng.skewed(verbs)
+    tense = rng.pick(CHOICES["passive"])
+    clause = Clause(verb, tense, noun_phrase(rng, verb.objects, NOM), passive=True)
+    heavy = False
+    if rng.chance(0.5):
+        agent = preposition(rng, "by", "von", DAT, verb.subjects, depth=0)
+        clause.slots["complement"], heavy = agent, agent.heavy
+    if rng.chance(0.3) and not heavy:
+        add_time(rng, clause)
+    return _main(rng, clause)
+
+
+def _there_is(rng: Rng) -> tuple[Phrase, str]:
+    """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
+    past, kind = rng.chance(0.4), rng.pick(("indefinite", "indefinite", "no"))
+    thing = noun_phrase(rng, "HATRCVF", ACC, kind=kind, depth=1)
+    where = place(rng)
+    verb = word(PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
+    there = word("there", "es", "PRON")
+    asked = rng.chance(0.2)
+    for phrase in (there, thing, where):
+        phrase.attach(verb.heads)
+    opening = [verb, there] if asked else [there, verb]
+    return sequence(*opening, thing, where, head=verb), "?" if asked else "."
+
+
+def _yes_no_question(rng: Rng) -> tuple[Phrase, str]:
+    """The verb first."""
+    clause = draw_clause(rng, draw_verb(rng))
+    if clause.negated:
+        del clause.slots["late"]
+    return realize(clause, QUESTION, None, inverted=True), "?"
+
+
+def _adverb_question(rng: Rng) -> tuple[Phrase, str]:
+    """where, where to, when, why, how."""
+    verb, front, gap = _asked_adverb(rng)
+    clause = draw_clause(rng, verb, gap=gap, adverbs=False)
+    return realize(clause, MAIN, front, inverted=True), "?"
+
+
+def _asked_adverb(rng: Rng) -> tuple[Verb, Phrase, str]:
+    english, german, frames, gap = rng.pick(ENTRIES["questions"])
+    return draw_verb(rng, frames), word(english, german, "ADV"), gap
+
+
+def _subject_question(rng: Rng) -> tuple[Phrase, str]:
+    """who, or which man: no do-support, the verb second."""
+    verb = draw_verb(rng, "IITTTDGPLM", "H")
+    if rng.chance(0.6):
+        subject = word("who", "wer", "PRON", classes="H")
+    else:
+        subject = noun_phrase(rng, verb.subjects, NOM, kind="which", depth=1)
+    return realize(draw_clause(rng, verb, subject), MAIN), "?"
+
+
+def _object_question(rng: Rng) -> tuple[Phrase, str]:
+    """what, whom or which book as an object of any case, and prepositions with it."""
+    frame = rng.pick("TTTDP")
+    verb = rng.skewed(lex.verbs_of(frame))
+    if frame == "P" and not verb.preposition[0]:
+        verb = lex.verbs_of("P")[0]
+    if frame == "P" and lex.sharing("XZ", verb.objects) and rng.chance(0.4):
+        return _wo_question(rng, verb), "?"
+    clause = draw_clause(rng, verb, gap="complement" if frame == "P" else "object", adverbs=False)
+    case = {"T": ACC, "D": DAT}.get(frame, verb.preposition[2])
+    asked = _asked(rng, verb.objects, case, things=frame == "T")
+    if frame == "P":
+        asked = governed(*verb.preposition[:2], asked)
+    return realize(clause, MAIN, asked, inverted=True), "?"
+
+
+def _wo_question(rng: Rng, verb: Verb) -> Phrase:
+    """As in "what do you wait for": worauf wartest du."""
+    english, german, _ = verb.preposition
+    what, stranded = Token("what", "PRON"), Token(english, "ADP")
+    compound = Token(dict(ENTRIES["wo_compounds"])[german], "ADV", None, (what, stranded))
+    clause = draw_clause(rng, verb, gap="complement", adverbs=False)
+    clause.slots["complement"] = Phrase([stranded], [])
+    phrase = realize(clause, MAIN, Phrase([what], [compound]), inverted=True)
+    stranded.head = what
+    return phrase
+
+
+def _asked(rng: Rng, classes: str, case: int, things: bool) -> Phrase:
+    roll = rng.random()
+    human = "H" in classes
+    if roll >= 0.35 and things and set(classes) - set("HA") and (roll < 0.65 or not human):
+        return word("what", "was", "PRON")
+    if roll >= 0.35 and human:
+        return word("whom", ("wer", "wen", "wem")[case], "PRON")
+    return noun_phrase(rng, classes, case, kind="which", depth=1)
+
+
+def _that_clause(rng: Rng) -> tuple[Phrase, str]:
+    """As in "the man knows that ...": the finite verb last."""
+    clause, tenses = _reporting(rng, "C")
+    verb, adverbs = draw_verb(rng), rng.chance(0.5)
+    inner = draw_clause(rng, verb, tenses=tenses, adverbs=adverbs)
+    clause.slots["after"] = realize(inner, VERB_LAST, word("that", "dass", "SCONJ"))
+    return _main(rng, clause)
+
+
+def _whether_clause(rng: Rng) -> tuple[Phrase, str]:
+    """As in "the man asks whether ..." and "... where ...": no inversion in English."""
+    clause, tenses = _reporting(rng, "A")
+    if rng.chance(0.5):
+        inner = draw_clause(rng, draw_verb(rng), tenses=tenses)
+        front = word("whether", "ob", "SCONJ")
+    else:
+        asked, front, gap = _asked_adverb(rng)
+        inner = draw_clause(rng, asked, gap=gap, adverbs=False, tenses=tenses)
+    clause.slots["after"] = realize(inner, VERB_LAST, front)
+    return _main(rng, clause)
+
+
+def _reporting(rng: Rng, frame: str) -> tuple[Clause, tuple[str, ...]]:
+    """A clause that takes a clause, and the tenses that the inner one can have."""
+    clause = draw_clause(rng, rng.skewed(lex.verbs_of(frame)))
+    return clause, CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
+
+
+def _infinitive(rng: Rng) -> tuple[Phrase, str]:
+    """As in "tries to read the book": versucht , das Buch zu lesen."""
+    clause = draw_clause(rng, rng.skewed(lex.verbs_of("Z")), depth=1)
+    clause.slots["after"] = _to_do(rng, clause.subject, None)
+    return _main(rng, clause)
+
+
+def _purpose(rng: Rng) -> tuple[Phrase, str]:
+    """As in "in order to read": um ... zu lesen."""
+    subject = draw_subject(rng, "H", definite=True, depth=1)
+    clause = draw_clause(rng, draw_verb(rng, "IMMSTT", "H"), subject, depth=1)
+    um = conjunction("in order", "um")
+    um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
+    clause.slots["after"] = _to_do(rng, clause.subject, um)
+    return _main(rng, clause)
+
+
+def _to_do(rng: Rng, subject: Phrase, front: Phrase | None) -> Phrase:
+    verb = draw_verb(rng, "ITTTTDGPMS", "H")
+    tenses = ("present",)
+    inner = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1, adverbs=False)
+    return realize(inner, INFINITIVE, front)
+
+
+def _understood(subject: Phrase) -> Phrase:
+    """The same subject without words, with which a verb or a reflexive agrees nevertheless."""
+    return replace(subject, english=[], german=[], heads=(None, None))
+
+
+def _adverbial_clause(rng: Rng) -> tuple[Phrase, str]:
+    """weil, obwohl, wenn, als, ... after the main clause or before it."""
+    main = draw_clause(rng, draw_verb(rng), depth=1)
+    past = main.tense in PAST_TENSES
+    if main.tense == "perfect":
+        main.tense = "present"
+    unfit = "p" if past else "v"
+    entries = [entry for entry in ENTRIES["subordinators"] if entry[2] != unfit]
+    english, german, _ = rng.pick(entries)
+    tenses = CHOICES["beside past" if past else "beside present"]
+    if english == "after":
+        tenses = ("pluperfect",)
+    back = _back_reference(main.subject) if rng.chance(0.5) else None
+    verb = draw_verb(rng, subject=back.classes[:1] if back is not None else "")
+    adverbs = rng.chance(0.5)
+    inner = draw_clause(rng, verb, back, tenses=tenses, depth=1, adverbs=adverbs)
+    clause = realize(inner, VERB_LAST, conjunction(english, german))
+    if back is not None or rng.chance(0.5):
+        main.slots["after"] = clause
+        return _main(rng, main)
+    comma = Token(",", "PUNCT", clause.heads[0])
+    clause.english.append(comma)
+    clause.german[-1].of = (comma,)
+    return realize(main, MAIN, clause), "."
+
+
+def _back_reference(subject: Phrase) -> Phrase | None:
+    """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
+    if subject.pronoun or ("H" in subject.classes and subject.gender == NEUTER):
+        return None
+    if subject.agreement == 3:
+        return pronoun("they", NOM, subject.classes)
+    if "H" in subject.classes:
+        return pronoun(("he", "she")[subject.gender], NOM, subject.classes)
+    form = ("er", "sie", "es")[subject.gender]
+    return word("it", form, "PRON", pronoun=True, classes=subject.classes, gender=subject.gender)
+
+
+def _coordination(rng: Rng) -> tuple[Phrase, str]:
+    """Two main clauses: und, aber, oder, denn count for no place."""
+    first = realize(draw_clause(rng, draw_verb(rng), depth=1), MAIN)
+    second, mark = _main(rng, draw_clause(rng, draw_verb(rng), depth=1))
+    english, german = rng.pick(ENTRIES["coordinators"])
+    link = word(english, german, "CCONJ")
+    if english in ("but", "for"):
+        comma = word(",", ",", "PUNCT").attach(second.heads)
+        link = sequence(comma, link, head=link)
+    return joined(first, link, second), mark
+
+
+def _shared_subject(rng: Rng) -> tuple[Phrase, str]:
+    """As in "the man reads the book and drinks the coffee"."""
+    tenses = (rng.pick(("present", "past")),)
+    verb = draw_verb(rng, "ITTTDGPM", "H")
+    subject = draw_subject(rng, "H", definite=True, depth=1)
+    first = draw_clause(rng, verb, subject, tenses=tenses, depth=1)
+    verb = draw_verb(rng, "ITTTDGPM", "H")
+    second = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1)
+    und = word("and", "und", "CCONJ")
+    return joined(realize(first, MAIN), und, realize(second, MAIN)), "."
+
+
+# How often each kind of sentence should come up.
 _WEIGHTS = {
-    Sentences.statement: 30,
-    Sentences.passive: 5,
-    Sentences.there_is: 3,
-    Sentences.yes_no_question: 8,
-    Sentences.adverb_question: 5,
-    Sentences.subject_question: 4,
-    Sentences.object_question: 5,
-    Sentences.that_clause: 6,
-    Sentences.whether_clause: 4,
-    Sentences.infinitive: 4,
-    Sentences.purpose: 3,
-    Sentences.adverbial_clause: 13,
-    Sentences.coordination: 6,
-    Sentences.shared_subject: 4,
+    _statement: 30,
+    _passive: 5,
+    _there_is: 3,
+    _yes_no_question: 8,
+    _adverb_question: 5,
+    _subject_question: 4,
+    _object_question: 5,
+    _that_clause: 6,
+    _whether_clause: 4,
+    _infinitive: 4,
+    _purpose: 3,
+    _adverbial_clause: 13,
+    _coordination: 6,
+    _shared_subject: 4,
 }
 KINDS = tuple(kind for kind, weight in _WEIGHTS.items() for _ in range(weight))
