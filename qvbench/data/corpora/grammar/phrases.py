@@ -26,15 +26,12 @@ from qvbench.data.corpora.grammar.lexicon import (
     Verb,
 )
 from qvbench.data.corpora.grammar.syntax import (
-    VERB_LAST,
     Clause,
     Phrase,
     Token,
-    compared,
     governed,
     joined,
     pronoun,
-    realize,
     sequence,
     word,
     words,
@@ -148,7 +145,7 @@ def _adjective(rng: Rng, noun: Noun, ending: str, head: Phrase, kind: str) -> li
         return []
     adjective = rng.skewed(fitting)
     if roll < 0.02 and kind == "the" and adjective.graded:
-        highest = compared(adjective.english[2], adjective.german[2] + ending)
+        highest = word(adjective.english[2], adjective.german[2] + ending, "ADJ")
         return [highest.attach(head.heads)]
     phrase = word(adjective.english[0], adjective.stem + ending, "ADJ")
     if roll < 0.05 and adjective.graded:
@@ -242,7 +239,7 @@ def _relative_clause(rng: Rng, noun: Noun, gender: int) -> Phrase:
         subject = _relative(noun, gender, NOM, "who" if "H" in noun.classes else "that")
         found = _plain_clause(rng, verb if first in "HAVTRC" else COPULA, subject), None
     clause, front = found
-    return realize(clause, VERB_LAST, front)
+    return clause.realize("last", front)
 
 
 def _relative_object(
@@ -401,7 +398,7 @@ def _predicate(rng: Rng, subject: Phrase, depth: int) -> Phrase:
         plain.prepend(word("as", "so", "ADV"))
         plain.append(governed("as", "wie", other))
         return plain
-    phrase = compared(adjective.english[1], adjective.german[1])
+    phrase = word(adjective.english[1], adjective.german[1], "ADJ")
     phrase.append(governed("than", "als", other))
     return phrase
 

@@ -27,10 +27,6 @@ from qvbench.data.corpora.grammar.phrases import (
     preposition,
 )
 from qvbench.data.corpora.grammar.syntax import (
-    INFINITIVE,
-    MAIN,
-    QUESTION,
-    VERB_LAST,
     AnnotatedPair,
     Clause,
     Phrase,
@@ -40,7 +36,6 @@ from qvbench.data.corpora.grammar.syntax import (
     governed,
     joined,
     pronoun,
-    realize,
     sequence,
     word,
 )
@@ -67,7 +62,7 @@ def _main(rng: Rng, clause: Clause) -> tuple[Phrase, str]:
         front = clause.slots.pop("time")
     elif "complement" in clause.slots and movable and rng.chance(0.35):
         front = clause.slots.pop("complement")
-    return realize(clause, MAIN, front), "."
+    return clause.realize("main", front), "."
 
 
 def _passive(rng: Rng) -> tuple[Phrase, str]:
@@ -104,14 +99,14 @@ def _yes_no_question(rng: Rng) -> tuple[Phrase, str]:
     clause = draw_clause(rng, draw_verb(rng))
     if clause.negated:
         del clause.slots["late"]
-    return realize(clause, QUESTION, None, inverted=True), "?"
+    return clause.realize("main", inverted=True), "?"
 
 
 def _adverb_question(rng: Rng) -> tuple[Phrase, str]:
     """where, where to, when, why, how."""
     verb, front, gap = _asked_adverb(rng)
     clause = draw_clause(rng, verb, gap=gap, adverbs=False)
-    return realize(clause, MAIN, front, inverted=True), "?"
+    return clause.realize("main", front, inverted=True), "?"
 
 
 def _asked_adverb(rng: Rng) -> tuple[Verb, Phrase, str]:
@@ -126,7 +121,7 @@ def _subject_question(rng: Rng) -> tuple[Phrase, str]:
         subject = word("who", "wer", "PRON", classes="H")
     else:
         subject = noun_phrase(rng, verb.subjects, NOM, kind="which", depth=1)
-    return realize(draw_clause(rng, verb, subject), MAIN), "?"
+    return draw_clause(rng, verb, subject).realize("main"), "?"
 
 
 def _object_question(rng: Rng) -> tuple[Phrase, str]:
@@ -142,7 +137,7 @@ def _object_question(rng: Rng) -> tuple[Phrase, str]:
     asked = _asked(rng, verb.objects, case, things=frame == "T")
     if frame == "P":
         asked = governed(*verb.preposition[:2], asked)
-    return realize(clause, MAIN, asked, inverted=True), "?"
+    return clause.realize("main", asked, inverted=True), "?"
 
 
 def _wo_question(rng: Rng, verb: Verb) -> Phrase:
@@ -152,7 +147,7 @@ def _wo_question(rng: Rng, verb: Verb) -> Phrase:
     compound = Token(dict(ENTRIES["wo_compounds"])[german], "ADV", None, (what, stranded))
     clause = draw_clause(rng, verb, gap="complement", adverbs=False)
     clause.slots["complement"] = Phrase([stranded], [])
-    phrase = realize(clause, MAIN, Phrase([what], [compound]), inverted=True)
+    phrase = clause.realize("main", Phrase([what], [compound]), inverted=True)
     stranded.head = what
     return phrase
 
@@ -172,7 +167,7 @@ def _that_clause(rng: Rng) -> tuple[Phrase, str]:
     clause, tenses = _reporting(rng, "C")
     verb, adverbs = draw_verb(rng), rng.chance(0.5)
     inner = draw_clause(rng, verb, tenses=tenses, adverbs=adverbs)
-    clause.slots["after"] = realize(inner, VERB_LAST, word("that", "dass", "SCONJ"))
+    clause.slots["after"] = inner.realize("last", word("that", "dass", "SCONJ"))
     return _main(rng, clause)
 
 
@@ -185,7 +180,7 @@ def _whether_clause(rng: Rng) -> tuple[Phrase, str]:
     else:
         asked, front, gap = _asked_adverb(rng)
         inner = draw_clause(rng, asked, gap=gap, adverbs=False, tenses=tenses)
-    clause.slots["after"] = realize(inner, VERB_LAST, front)
+    clause.slots["after"] = inner.realize("last", front)
     return _main(rng, clause)
 
 
@@ -216,7 +211,7 @@ def _to_do(rng: Rng, subject: Phrase, front: Phrase | None) -> Phrase:
     verb = draw_verb(rng, "ITTTTDGPMS", "H")
     tenses = ("present",)
     inner = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1, adverbs=False)
-    return realize(inner, INFINITIVE, front)
+    return inner.realize("infinitive", front)
 
 
 def _understood(subject: Phrase) -> Phrase:
@@ -240,14 +235,14 @@ def _adverbial_clause(rng: Rng) -> tuple[Phrase, str]:
     verb = draw_verb(rng, subject=back.classes[:1] if back is not None else "")
     adverbs = rng.chance(0.5)
     inner = draw_clause(rng, verb, back, tenses=tenses, depth=1, adverbs=adverbs)
-    clause = realize(inner, VERB_LAST, conjunction(english, german))
+    clause = inner.realize("last", conjunction(english, german))
     if back is not None or rng.chance(0.5):
         main.slots["after"] = clause
         return _main(rng, main)
     comma = Token(",", "PUNCT", clause.heads[0])
     clause.english.append(comma)
     clause.german[-1].of = (comma,)
-    return realize(main, MAIN, clause), "."
+    return main.realize("main", clause), "."
 
 
 def _back_reference(subject: Phrase) -> Phrase | None:
@@ -264,7 +259,7 @@ def _back_reference(subject: Phrase) -> Phrase | None:
 
 def _coordination(rng: Rng) -> tuple[Phrase, str]:
     """Two main clauses: und, aber, oder, denn count for no place."""
-    first = realize(draw_clause(rng, draw_verb(rng), depth=1), MAIN)
+    first = draw_clause(rng, draw_verb(rng), depth=1).realize("main")
     second, mark = _main(rng, draw_clause(rng, draw_verb(rng), depth=1))
     english, german = rng.pick(ENTRIES["coordinators"])
     link = word(english, german, "CCONJ")
@@ -283,7 +278,7 @@ def _shared_subject(rng: Rng) -> tuple[Phrase, str]:
     verb = draw_verb(rng, "ITTTDGPM", "H")
     second = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1)
     und = word("and", "und", "CCONJ")
-    return joined(realize(first, MAIN), und, realize(second, MAIN)), "."
+    return joined(first.realize("main"), und, second.realize("main")), "."
 
 
 # How often each kind of sentence should come up.

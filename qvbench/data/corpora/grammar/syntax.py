@@ -1,38 +1,33 @@
 """Phrases and clauses in both languages at once, and the order of their words.
 
-English keeps subject, verb and objects together and asks with *do*. A German clause has fields, of
-which the two parts of the verb are the brackets; pronouns and times come before other objects,
-negation, manner and place after them::
+English keeps subject, verb and objects together and asks with *do*. A German clause has fields
+around the two parts of its verb. In the Mittelfeld pronouns and times come before other objects,
+negation, manner and place behind them::
 
-    Vorfeld  left bracket  Mittelfeld                                right bracket  Nachfeld
-    heute    hat           der Mann es seiner Frau nicht             erzählt        , dass ...
-             hat           der Mann gestern schnell                  geschlafen                  ?
-             weil          der Mann heute in den Garten              gehen will
-             um            das Buch                                  zu lesen
+    Vorfeld   left bracket   Mittelfeld                     right bracket    Nachfeld
+    ----------------------------------------------------------------------------------
+    heute     hilft          der Mann ihr nicht
+    der Mann  hat            ihr heute gern im Garten       geholfen         , weil ...
+              steht          der Mann immer                 auf              ?
+              weil           der Mann heute seiner Frau     helfen will
+              um             ihr am Abend                   zu helfen
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from qvbench.data.corpora.grammar.lexicon import (
-    CONTRACTIONS,
-    NOM,
-    PARADIGMS,
-    PRONOUNS,
-    TENSES,
-    Verb,
-)
+from qvbench.data.corpora.grammar import lexicon as lex
+from qvbench.data.corpora.grammar.lexicon import PARADIGMS, TENSES
 
-# Position of the German finite verb: second, first, last, and "zu" with an infinitive.
-MAIN, QUESTION, VERB_LAST, INFINITIVE = range(4)
+# Where the verb of a German clause goes: a main clause has it second, or first if nothing opens it.
+Order = Literal["main", "last", "infinitive"]
 # Modals that English says with "to": infinitive, and whether they are past.
 TO_MODALS = {"want": ("want", 0), "wanted": ("want", 1), "had": ("have", 1)}
 # English particles that are prepositions of the object: they stay before it and depend on it.
-PREPOSITION_PARTICLES = {"for", "at", "to", "with"}
+PREPOSITIONS = {"for", "at", "to", "with"}
 ARTICLES = {"honest": "an", "useful": "a", "university": "a"}  # sound, not spelling
 
 
@@ -79,7 +74,7 @@ class Token:
 Heads = tuple[Token | None, Token | None]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Phrase:
     """The same constituent in both languages.
 
@@ -104,14 +99,16 @@ class Phrase:
 
     def __post_init__(self) -> None:
         if self.heads == (None, None):
-            last = [side[-1] if side else None for side in (self.english, self.german)]
-            self.heads = last[0], last[1]
+            english, german = self.english, self.german
+            self.heads = english[-1] if english else None, german[-1] if german else None
 
     def attach(self, heads: Heads) -> Phrase:
         """Make the phrase a dependent of these tokens, and return it."""
-        for own, head in zip(self.heads, heads, strict=True):
-            if own is not None:
-                own.head = head
+        english, german = self.heads
+        if english is not None:
+            english.head = heads[0]
+        if german is not None:
+            german.head = heads[1]
         return self
 
     def append(self, modifier: Phrase) -> None:
@@ -123,24 +120,25 @@ class Phrase:
     def prepend(self, modifier: Phrase) -> None:
         """Put a modifier before."""
         modifier.attach(self.heads)
-        self.english[:0] = modifier.english
-        self.german[:0] = modifier.german
+        self.english = modifier.english + self.english
+        self.german = modifier.german + self.german
 
 
 def word(english: str, german: str, pos: str, **features: Any) -> Phrase:
-    """A German word for an English one, or for several, the last of them the others' head."""
-    tokens = [Token(form, pos) for form in english.split()]
-    for token in tokens[:-1]:
-        token.head = tokens[-1]
+    """A German word for one English word, or for several: "in front of", "more beautiful"."""
+    *others, last = tokens = [Token(form, pos) for form in english.split()]
+    for token in others:
+        token.head = last
+        if pos == "ADJ":
+            token.pos = "ADV"
     return Phrase(tokens, [Token(german, pos, None, tuple(tokens))], **features)
 
 
 def words(english: str, german: str) -> Phrase:
     """Words in the notation of the lexicon's times: ``form:tag``, ``form:tag:links``."""
-    source = [Token(*(item + ":ADV").split(":")[:2]) for item in english.split()]
+    source = [Token(*item.split(":")) for item in english.split()]
     target = []
-    for item in german.split():
-        form, pos, links = (item if ":" in item else item + ":ADV:0").split(":")
+    for form, pos, links in (item.split(":") for item in german.split()):
         target.append(Token(form, pos, None, tuple(source[int(link)] for link in links)))
     for tokens in (source, target):
         for token in tokens[:-1]:
@@ -148,20 +146,12 @@ def words(english: str, german: str) -> Phrase:
     return Phrase(source, target)
 
 
-def compared(english: str, german: str) -> Phrase:
-    """A comparative or superlative, whose "more" or "most" is an adverb."""
-    phrase = word(english, german, "ADJ")
-    for more in phrase.english[:-1]:
-        more.pos = "ADV"
-    return phrase
-
-
 def pronoun(name: str, case: int, classes: str = "H") -> Phrase:
     """A personal pronoun in this case."""
-    entry = PRONOUNS[name]
-    features = {"agreement": entry.agreement, "reflexive": entry.reflexive, "classes": classes}
-    english = entry.english[case != NOM]
-    return word(english, entry.german[case], "PRON", pronoun=True, **features)
+    entry = lex.PRONOUNS[name]
+    phrase = word(entry.english[case != lex.NOM], entry.german[case], "PRON", pronoun=True)
+    phrase.agreement, phrase.reflexive, phrase.classes = entry.agreement, entry.reflexive, classes
+    return phrase
 
 
 def conjunction(english: str, german: str) -> Phrase:
@@ -190,21 +180,21 @@ def joined(first: Phrase, link: Phrase, second: Phrase, **features: Any) -> Phra
 
 def governed(english: str, german: str, inner: Phrase) -> Phrase:
     """A preposition before a phrase that is in its case; "in dem" becomes "im"."""
-    preposition = word(english, german, "ADP").attach(inner.heads)
-    for token in preposition.english:
-        token.head = inner.heads[0]
+    source = [Token(form, "ADP", inner.heads[0]) for form in english.split()]
+    preposition = Token(german, "ADP", inner.heads[1], tuple(source))
     article = inner.article
-    if article is not None and (german, article.form) in CONTRACTIONS:
-        preposition.german[0].form = CONTRACTIONS[german, article.form]
-        preposition.german[0].of += article.of
+    if article is not None and (german, article.form) in lex.CONTRACTIONS:
+        preposition.form = lex.CONTRACTIONS[german, article.form]
+        preposition.of += article.of
         inner.german = [token for token in inner.german if token is not article]
-    return sequence(preposition, inner, head=inner, classes=inner.classes, heavy=inner.heavy)
+    phrase = Phrase(source, [preposition])
+    return sequence(phrase, inner, head=inner, classes=inner.classes, heavy=inner.heavy)
 
 
 def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
     """Close a sentence with its final mark, number its tokens and read the annotation off."""
-    whole = sequence(phrase, word(mark, mark, "PUNCT").attach(phrase.heads), head=phrase)
-    english, german = _numbered(whole.english), _numbered(whole.german)
+    phrase.append(word(mark, mark, "PUNCT"))
+    english, german = _numbered(phrase.english), _numbered(phrase.german)
     for token, following in pairwise(english):
         if token.form == "a":
             vowel = following.form[0] in "aeiouAEIOU"
@@ -217,13 +207,11 @@ def _numbered(tokens: list[Token]) -> list[Token]:
     """Drop commas at the start, beside another and before the final mark: clauses bring theirs."""
     kept: list[Token] = []
     for token, following in pairwise(tokens):
-        idle = following.form in ",.?" or not kept or kept[-1].form == ","
-        if token.form != "," or not idle:
+        if token.form != "," or (kept and kept[-1].form != "," and following.form not in ",.?"):
+            token.at = len(kept)
             kept.append(token)
-    kept.append(tokens[-1])
-    for at, token in enumerate(kept):
-        token.at = at
-    return kept
+    tokens[-1].at = len(kept)
+    return [*kept, tokens[-1]]
 
 
 def _side(tokens: list[Token]) -> Side:
@@ -244,7 +232,7 @@ class Clause:
     late one) and ``after`` (a dependent clause).
     """
 
-    verb: Verb
+    verb: lex.Verb
     tense: str
     subject: Phrase
     passive: bool = False
@@ -259,193 +247,170 @@ class Clause:
         """The phrases of these slots, in this order, as far as there are any."""
         return [self.slots[slot] for slot in slots if slot in self.slots]
 
+    def realize(
+        self, order: Order, front: Phrase | None = None, *, inverted: bool = False
+    ) -> Phrase:
+        """Put the clause into words.
 
-@dataclass
-class VerbGroup:
-    """The verbs of a clause in one language.
+        Args:
+            order: of the German verbs; clauses that are no main clauses get their commas.
+            front: what opens the clause and fills none of its slots: an adverbial, a question
+                word, a relative pronoun or a conjunction. With ``None`` the subject does.
+            inverted: whether English puts the auxiliary before the subject.
+        """
+        english = _english_verbs(self, order, inverted)
+        german = _german_verbs(self, order, english)
+        slots = self.slots
+        if english.left[0].form == "can" and self.negated and not inverted:  # one word in English
+            english.left[0].form = "cannot"
+            slots["late"].german[0].of = (english.left[0],)
+            slots["late"] = Phrase([], slots["late"].german)
+        opening = [] if front is None else [front]
+        if self.verb.frame == "P" and not self.verb.preposition[0]:  # "remember": sich erinnern an
+            for phrase in (self.take("complement") or opening)[:1]:
+                phrase.german[0].of = (english.lexical, *phrase.german[0].of)
+        top = english.top, german.top
+        self.subject.attach(top)
+        for phrase in [slots[slot] for slot in slots if slot != "predicate"] + opening:
+            phrase.attach((english.content, german.content))
+        objects = self.take("recipient", "object") + opening
+        if objects and english.particle and english.particle[-1].form in PREPOSITIONS:
+            english.particle[-1].head = objects[0].heads[0]
+        words = _english_order(self, english, opening, inverted)
+        return Phrase(words, _german_order(self, german, opening, order, inverted), top)
 
-    Subjects and the clause itself hang on ``top``, other phrases on ``content``, which is the verb
-    or the copula's predicate; they differ only where English says "wants to".
+
+class Verbs(NamedTuple):
+    """The verbs of a clause in one language: the finite one ``left``, others ``right``.
+
+    Subjects and the clause itself hang on ``top``, other phrases on ``content``, which is the
+    lexical verb or the predicate of a copula; they differ only where English says "wants to".
     """
 
     lexical: Token
     content: Token
     top: Token
-    finite: Token
-    rest: list[Token]
+    left: list[Token]
+    right: list[Token]
     particle: list[Token]
 
-    def helpers(self) -> list[Token]:
-        """Auxiliaries, modals and "to"."""
-        return [token for token in (self.finite, *self.rest) if token is not self.lexical]
 
-
-def _verb_group(clause: Clause, form: str, side: int, particle: Iterable[str] = ()) -> VerbGroup:
+def _lexical(clause: Clause, side: int, form: str, of: tuple[Token, ...]) -> tuple[Token, Token]:
+    """The lexical verb and the content."""
     predicate = clause.slots.get("predicate")
     head = predicate.heads[side] if predicate is not None else None
-    lexical = Token(form, "AUX" if clause.verb.frame == "K" else "VERB", head)
-    content = head or lexical
-    particles = [Token(part, "ADP", content) for part in particle]
-    return VerbGroup(lexical, content, content, lexical, [lexical], particles)
+    verb = Token(form, "AUX" if clause.verb.frame == "K" else "VERB", head, of)
+    return verb, head or verb
 
 
-def _english_verbs(clause: Clause, mode: int, inverted: bool) -> VerbGroup:
+def _english_verbs(clause: Clause, order: Order, inverted: bool) -> Verbs:
     """Inflect the English verb; ``inverted`` questions and *not* need do-support."""
     verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    past = tense == "past"
-    form = verb.participle if clause.passive or "perfect" in tense else verb.base
-    group = _verb_group(clause, form, 0, verb.particle)
+    participle = clause.passive or "perfect" in tense
+    lexical, content = _lexical(clause, 0, verb.participle if participle else verb.base, ())
+    particle = [Token(form, "ADP", content) for form in verb.particle]
     support = (inverted or clause.negated) and verb.frame != "K"
-    if mode == INFINITIVE:
-        group.finite = Token("to", "PART", group.content)
-    elif tense in TO_MODALS:
-        _to_modal(group, tense, agreement, support)
+    top, past = content, tense == "past"
+    if order == "infinitive":
+        verbs = [Token("to", "PART", content), lexical]
+    elif tense in TO_MODALS:  # "wants to read", "does not want to read"
+        infinitive, past = TO_MODALS[tense]
+        top = content.head = Token(infinitive if support else TENSES[tense][0][agreement], "VERB")
+        verbs = [top, Token("to", "PART", content), lexical]
+        if support:
+            verbs.insert(0, Token(PARADIGMS["do"][past][agreement], "AUX", top))
     elif tense in TENSES:
-        group.finite = Token(TENSES[tense][0][agreement], "AUX", group.content)
+        verbs = [Token(TENSES[tense][0][agreement], "AUX", content), lexical]
         if clause.passive:
-            group.rest.insert(0, Token("be", "AUX", group.content))
+            verbs.insert(1, Token("be", "AUX", content))
     elif clause.passive or support:
         forms = PARADIGMS["be" if clause.passive else "do"][past]
-        group.finite = Token(forms[agreement], "AUX", group.content)
+        verbs = [Token(forms[agreement], "AUX", content), lexical]
     else:
-        group.lexical.form = verb.english[past][agreement]
-        group.rest = []
-    return group
+        lexical.form = verb.english[past][agreement]
+        verbs = [lexical]
+    return Verbs(lexical, content, top, verbs[:1], verbs[1:], particle)
 
 
-def _to_modal(group: VerbGroup, tense: str, agreement: int, support: bool) -> None:
-    """As in "wants to read", "does not want to read"."""
-    infinitive, past = TO_MODALS[tense]
-    group.top = Token(infinitive if support else TENSES[tense][0][agreement], "VERB")
-    group.content.head = group.finite = group.top
-    group.rest.insert(0, Token("to", "PART", group.content))
-    if support:
-        group.finite = Token(PARADIGMS["do"][past][agreement], "AUX", group.top)
-        group.rest.insert(0, group.top)
-
-
-def _german_verbs(clause: Clause, mode: int) -> VerbGroup:
-    """Inflect the German verb: ``rest`` is what closes the clause, in German order."""
+def _german_verbs(clause: Clause, order: Order, english: Verbs) -> Verbs:
+    """Inflect the German verb and align it; every English verb is rendered."""
     verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    perfect, past = "perfect" in tense, tense in ("past", "pluperfect")
-    group = _verb_group(clause, verb.prefix + verb.infinitive, 1)
-    lexical = group.lexical
-    if mode == INFINITIVE and verb.prefix:  # "aufzustehen"
-        lexical.form = f"{verb.prefix}zu{verb.infinitive}"
-        group.rest = []
-    elif mode == INFINITIVE:
-        group.finite, group.rest = lexical, [Token("zu", "PART", group.content)]
-    elif tense in TENSES or clause.passive:
-        forms = TENSES[tense][1] if tense in TENSES else PARADIGMS["werden"][past]
-        if perfect and verb.sein:
+    of, particle = (english.lexical, *english.particle), tuple(english.particle)
+    helpers = tuple([token for token in english.left + english.right if token is not of[0]])
+    lexical, content = _lexical(clause, 1, verb.prefix + verb.infinitive, of)
+    analytic, past = tense in TENSES, tense in ("past", "pluperfect")
+    left: list[Token] = []
+    if order == "infinitive" and verb.prefix:  # "aufzustehen"
+        lexical.form, lexical.of = f"{verb.prefix}zu{verb.infinitive}", of + helpers
+        right = [lexical]
+    elif order == "infinitive":
+        right = [Token("zu", "PART", content, helpers), lexical]
+    elif analytic or clause.passive:
+        forms = TENSES[tense][1] if analytic else PARADIGMS["werden"][past]
+        if "perfect" in tense and verb.sein:
             forms = PARADIGMS["sein"][past]
-        group.finite = Token(forms[agreement], "AUX", group.content)
-        if perfect or clause.passive:
+        if "perfect" in tense or clause.passive:
             lexical.form = verb.german_participle
-        if clause.passive and tense in TENSES:
-            group.rest.append(Token("werden", "AUX", group.content))
+        left, right = [Token(forms[agreement], "AUX", content, helpers)], [lexical]
+        if clause.passive and analytic:  # "can be read": kann gelesen werden
+            left[0].of = helpers[:1]
+            right.append(Token("werden", "AUX", content, helpers[1:]))
     else:
-        lexical.form = verb.german[past][agreement]
-        group.rest = []
-        if verb.prefix and mode == VERB_LAST:
+        lexical.form, lexical.of = verb.german[past][agreement], of + helpers
+        left, right = [lexical], []
+        if verb.prefix and order == "last":
             lexical.form = verb.prefix + lexical.form
         elif verb.prefix:
-            group.particle = [Token(verb.prefix, "ADP", group.content)]
-    return group
-
-
-def _align(english: VerbGroup, german: VerbGroup) -> None:
-    """Say which English verbs the German ones render; every English one is rendered."""
-    verb = (english.lexical, *english.particle)
-    source, target = tuple(english.helpers()), german.helpers()
-    german.lexical.of = verb if target else verb + source
-    if len(target) == 2:  # "can be read": kann gelesen werden
-        target[0].of, target[1].of = source[:1], source[1:]
-    elif target:
-        target[0].of = source
-    for token in german.particle:
-        token.of = tuple(english.particle) or (english.lexical,)
-
-
-def realize(
-    clause: Clause, mode: int, front: Phrase | None = None, inverted: bool = False
-) -> Phrase:
-    """Put a clause into order in both languages.
-
-    Args:
-        clause: what it says; a phrase given as ``front`` must not also fill one of its slots.
-        mode: position of the German finite verb.
-        front: what opens the clause: an adverbial, a question word, a relative pronoun or a
-            conjunction. With ``None`` the subject does.
-        inverted: whether English puts the auxiliary before the subject.
-    """
-    english, german = _english_verbs(clause, mode, inverted), _german_verbs(clause, mode)
-    _align(english, german)
-    slots = clause.slots
-    if english.finite.form == "can" and clause.negated and not inverted:  # one word in English
-        english.finite.form = "cannot"
-        slots["late"].german[0].of = (english.finite,)
-        slots["late"] = Phrase([], slots["late"].german)
-    opening = [] if front is None else [front]
-    if clause.verb.frame == "P" and not clause.verb.preposition[0]:  # "remember": sich erinnern an
-        for phrase in (clause.take("complement") or opening)[:1]:
-            phrase.german[0].of = (english.lexical, *phrase.german[0].of)
-    clause.subject.attach((english.top, german.top))
-    others = [phrase for slot, phrase in slots.items() if slot != "predicate"]
-    for phrase in others + opening:
-        phrase.attach((english.content, german.content))
-    objects = clause.take("recipient", "object") + opening
-    if objects and english.particle and english.particle[-1].form in PREPOSITION_PARTICLES:
-        english.particle[-1].head = objects[0].heads[0]
-    return Phrase(
-        _english_order(clause, english, opening, inverted),
-        _german_order(clause, german, opening, mode),
-        (english.top, german.top),
-    )
+            right = [Token(verb.prefix, "ADP", content, particle or of)]
+    if order == "last":
+        left, right = [], right + left
+    return Verbs(lexical, content, content, left, right, [])
 
 
 def _english_order(
-    clause: Clause, group: VerbGroup, opening: list[Phrase], inverted: bool
+    clause: Clause, verbs: Verbs, opening: list[Phrase], inverted: bool
 ) -> list[Token]:
-    finite, particle = Phrase([group.finite], []), Phrase(group.particle, [])
-    adverbs = clause.take("early", "late")
+    tokens = [token for phrase in opening for token in phrase.english]
+    adverbs = [token for phrase in clause.take("early", "late") for token in phrase.english]
+    subject, finite = clause.subject.english, verbs.left
     if inverted:
-        core = [finite, clause.subject, *adverbs]
-    elif group.finite.pos == "VERB":  # "often reads", but "is often", "has often read"
-        core = [clause.subject, *adverbs, finite]
+        tokens += finite + subject + adverbs
+    elif finite[0].pos == "VERB":  # "often reads", but "is often", "has often read"
+        tokens += subject + adverbs + finite
     else:
-        core = [clause.subject, finite, *adverbs]
-    objects = clause.take("recipient", "object")
-    moved = bool(group.particle) and group.particle[-1].form not in PREPOSITION_PARTICLES
-    # "turns it on"
-    objects.insert(1 if moved and objects and objects[0].pronoun else 0, particle)
-    tail = clause.take("predicate", "manner", "complement", "time", "after")
-    parts = [*opening, *core, Phrase(group.rest, []), *objects, *tail]
-    return [token for part in parts for token in part.english]
+        tokens += subject + finite + adverbs
+    tokens += verbs.right
+    objects, particle = clause.take("recipient", "object"), verbs.particle
+    if objects and objects[0].pronoun and particle[-1:] and particle[-1].form not in PREPOSITIONS:
+        particle = objects.pop(0).english + particle  # "turns it on"
+    tokens += particle
+    for phrase in objects + clause.take("predicate", "manner", "complement", "time", "after"):
+        tokens += phrase.english
+    return tokens
 
 
 def _german_order(
-    clause: Clause, group: VerbGroup, opening: list[Phrase], mode: int
+    clause: Clause, verbs: Verbs, opening: list[Phrase], order: Order, inverted: bool
 ) -> list[Token]:
-    """Fill the fields that the top of this file draws; a conjunction counts as a Vorfeld here."""
-    subject, objects = clause.subject, clause.take("recipient", "object")
-    light = [phrase for phrase in objects if phrase.pronoun]
+    """Fill the fields that the top of this file draws."""
+    subject, objects = clause.subject.german, clause.take("recipient", "object")
+    vorfeld = [token for phrase in opening for token in phrase.german]
+    light = [token for phrase in objects if phrase.pronoun for token in phrase.german]
     if clause.verb.reflexive:
-        verb = group.lexical.of[:1]
-        light.append(Phrase([], [Token(subject.reflexive, "PRON", group.content, verb)]))
+        of = verbs.lexical.of[:1]
+        light.append(Token(clause.subject.reflexive, "PRON", verbs.content, of))
+    if order == "main" and not vorfeld and not inverted:
+        vorfeld, middle = subject, light
+    elif order == "main" and clause.verb.reflexive and not clause.subject.pronoun:
+        middle = light + subject  # "heute beeilt sich der Mann"
+    else:
+        middle = subject + light
     full = [phrase for phrase in objects if not phrase.pronoun]
-    vorfeld, middle = opening, [subject, *light]
-    left, right = [group.finite], [*group.rest, *group.particle]
-    if mode in (VERB_LAST, INFINITIVE):
-        left, right = [], [*group.rest, group.finite]
-    elif mode == MAIN and not opening:
-        vorfeld, middle = [subject], light
-    elif clause.verb.reflexive and not subject.pronoun:  # "heute beeilt sich der Mann"
-        middle = [*light, subject]
-    middle += clause.take("time", "early") + full
-    middle += clause.take("late", "manner", "complement", "predicate")
-    fields = [*vorfeld, Phrase([], left), *middle, Phrase([], right), *clause.take("after")]
-    tokens = [token for phrase in fields for token in phrase.german]
-    if mode in (MAIN, QUESTION):
+    behind = clause.take("late", "manner", "complement", "predicate")
+    for phrase in clause.take("time", "early") + full + behind:
+        middle = middle + phrase.german
+    after = [token for phrase in clause.take("after") for token in phrase.german]
+    tokens = vorfeld + verbs.left + middle + verbs.right + after
+    if order == "main":
         return tokens
-    return [Token(",", "PUNCT", group.top), *tokens, Token(",", "PUNCT", group.top)]
+    return [Token(",", "PUNCT", verbs.top), *tokens, Token(",", "PUNCT", verbs.top)]
