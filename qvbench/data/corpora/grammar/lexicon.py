@@ -9,7 +9,9 @@ the German second person plural is not generated.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,8 @@ CASES, GENDERS = "nadg", "mfn"
 Table = tuple[tuple[str, ...], ...]
 
 
-def _read_entries() -> dict[str, Table]:
-    """The entries of each section, cut at the bars."""
+def _read() -> dict[str, Table]:
+    """The entries of each section of the file, cut at the bars."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     text = Path(__file__).with_name("lexicon.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
@@ -28,13 +30,58 @@ def _read_entries() -> dict[str, Table]:
             entries = sections.setdefault(line.strip("[]"), [])
         elif line and not line.startswith("#"):
             entries.append(tuple(cell.strip() for cell in line.split("|")))
-    return {name: tuple(rows) for name, rows in sections.items()}
+    return {name: tuple(entries) for name, entries in sections.items()}
 
 
-ENTRIES = _read_entries()
+ENTRIES = _read()
 
 
-# Inflection
+class Noun(NamedTuple):
+    """A noun or a name: forms by number, in German ``[case][number]``; the first class rules."""
+
+    english: tuple[str, str]
+    german: Table
+    gender: int
+    classes: str
+    countable: bool
+
+
+class Adjective(NamedTuple):
+    """An adjective, its comparative and superlative; ``stem`` and superlative take endings."""
+
+    english: tuple[str, ...]
+    german: tuple[str, ...]
+    stem: str
+    classes: str
+    graded: bool
+
+
+class Verb(NamedTuple):
+    """A verb of both languages: forms ``[past][agreement]``, and what it takes.
+
+    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
+    German separable prefix, ``sein`` the auxiliary of its perfect, ``prepositions`` the English and
+    the German one that it governs, ``case`` that of its German object.
+    """
+
+    base: str
+    particle: tuple[str, ...]
+    english: Table
+    participle: str
+    prefix: str
+    infinitive: str
+    german: Table
+    german_participle: str
+    sein: bool
+    reflexive: bool
+    frame: str
+    subjects: str = ""
+    objects: str = ""
+    prepositions: tuple[str, str] = ("", "")
+    case: int = ACC
+
+
+# Inflection: what is irregular stands in the lexicon
 
 
 def _english_s(word: str) -> str:
@@ -45,218 +92,107 @@ def _english_s(word: str) -> str:
 
 
 def _english_past(verb: str) -> str:
-    """The regular past; verbs that double a consonant give theirs in the lexicon."""
     return re.sub(r"(?<![aeiou])y$", "i", verb).removesuffix("e") + "ed"
 
 
-def _decline_noun(nominative: str, gender: int, genitive: str, plural: str) -> Table:
-    """Forms by case and number: ``[case][0]`` singular, ``[case][1]`` plural.
-
-    Masculine nouns with a genitive in -n are weak ("den Studenten"); the dative plural adds -n
-    unless the plural ends in -n or -s.
-    """
-    weak = gender == MASCULINE and genitive.endswith("n") and genitive != nominative
-    oblique = genitive if weak else nominative
-    dative_plural = plural if plural.endswith(("n", "s")) else plural + "n"
-    return (nominative, plural), (oblique, plural), (oblique, dative_plural), (genitive, plural)
-
-
-def _german_stem(infinitive: str) -> str:
-    """The infinitive without -en, or without -n after -el and -er."""
-    return infinitive[:-1] if infinitive.endswith(("eln", "ern")) else infinitive[:-2]
-
-
-def _weak_forms(infinitive: str) -> tuple[str, str, str]:
-    """Third person present, first person past and participle of a weak verb."""
-    stem = _german_stem(infinitive)
-    # Where -t and -st could not be spoken: arbeit-et, öffn-et, but wohn-t, lern-t.
-    e = "e" if re.search(r"([dt]|ch[mn]|[bdfgkpsz][mn])$", stem) else ""
-    augment = "" if re.match(r"(be|ge|er|ver|zer|ent|miss)|.*ieren$", infinitive) else "ge"
-    return f"{stem}{e}t", f"{stem}{e}te", f"{augment}{stem}{e}t"
-
-
-def _german_present(infinitive: str, third: str, second: str = "") -> tuple[str, ...]:
-    """The four forms of the present; ``second`` is empty unless irregular ("du lädst")."""
-    stem = _german_stem(infinitive)
-    first = stem + "e"
-    if not third.endswith("t"):  # weiß
-        first = third
-    elif infinitive.endswith("eln"):  # ich lächle
-        first = stem[:-2] + "le"
-    hisses = stem.endswith(("s", "ß", "z", "x"))
-    return first, second or (third if hisses else third[:-1] + "st"), third, infinitive
-
-
-def _german_past(first: str) -> tuple[str, ...]:
-    """The four forms of the past from the first person singular."""
-    if first.endswith("e"):
-        return first, first + "st", first, first + "n"
-    e = "e" if first.endswith(("s", "ß", "z", "x", "d", "t")) else ""
-    return first, f"{first}{e}st", first, first + "en"
-
-
-# Entries
-
-
-class Noun(NamedTuple):
-    """A noun or a name with its forms; ``classes[0]`` is the class that matters most."""
-
-    english: tuple[str, str]
-    german: Table
-    gender: int
-    classes: str
-    countable: bool = True
-
-
-class Verb(NamedTuple):
-    """A verb of both languages: forms by tense and agreement, and what it takes.
-
-    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
-    German separable prefix, ``sein`` the auxiliary of its perfect, ``preposition`` the English and
-    German one that it governs, with its case.
-    """
-
-    base: str
-    english: Table
-    participle: str
-    infinitive: str
-    german: Table
-    german_participle: str
-    frame: str
-    subjects: str = ""
-    objects: str = ""
-    particle: tuple[str, ...] = ()
-    prefix: str = ""
-    sein: bool = False
-    reflexive: bool = False
-    preposition: tuple[str, str, int] = ("", "", 0)
-
-
-class Adjective(NamedTuple):
-    """An adjective: plain form, comparative and superlative, of which German stems take endings."""
-
-    english: tuple[str, str, str]
-    german: tuple[str, str, str]
-    stem: str
-    classes: str
-    graded: bool
-
-
-class Pronoun(NamedTuple):
-    """A personal pronoun: English subject and object form, German forms by case."""
-
-    english: tuple[str, str]
-    german: tuple[str, ...]
-    reflexive: str
-    agreement: int
+def _conjugate(infinitive: str, forms: list[str]) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Present, past and participle from the principal parts, which a weak verb does not need."""
+    stem = re.sub(r"(?<=e[lr])n$|en$", "", infinitive)
+    if not forms:  # with an e where -t could not be spoken: arbeit-et, öffn-et, but lern-t
+        t = "et" if re.search(r"([dt]|ch[mn]|[bdfgkpsz][mn])$", stem) else "t"
+        inseparable = re.match(r"(be|ge|er|ver|zer|ent|miss)|.*ieren$", infinitive)
+        forms = [stem + t, stem + t + "e", ("" if inseparable else "ge") + stem + t]
+    er, past, participle, *irregular = forms
+    short = stem[:-2] + "l" if infinitive.endswith("eln") else stem  # lächle
+    ich = short + "e" if er.endswith("t") else er  # weiß
+    du = er if stem[-1] in "sßzx" else er[:-1] + "st"
+    present = (ich, *(irregular or [du]), er, infinitive)
+    e, n = ("", "n") if past.endswith("e") else ("e" if past[-1] in "sßzxdt" else "", "en")
+    return present, (past, past + e + "st", past, past + n), participle
 
 
 def _read_noun(entry: str) -> Noun:
-    english, german, letter, genitive, plural, classes = entry.split()
+    """Decline a noun; masculine ones with a genitive in -n are weak ("den Studenten")."""
+    english, german, gender, genitive, plural, classes = entry.split()
     singular, _, irregular = english.partition("/")
-    gender = GENDERS.index(letter)
-    genitive = german if genitive == "=" else genitive
-    forms = _decline_noun(german, gender, genitive, plural.strip("-"))
+    genitive, plural = genitive.replace("=", german), plural.strip("-")
+    oblique = genitive if gender == "m" and genitive.endswith("n") else german
+    dative = plural if plural[-1:] in "ns" else plural + "n"
     return Noun(
-        (singular, irregular or _english_s(singular)), forms, gender, classes, plural != "-"
+        (singular, irregular or _english_s(singular)),
+        ((german, plural), (oblique, plural), (oblique, dative), (genitive, plural)),
+        GENDERS.index(gender),
+        classes,
+        bool(plural),
     )
 
 
-def _read_names(gender: str, names: str) -> list[Noun]:
-    forms = [((name,) * 2, ((name,) * 2,) * 3 + ((name + "s",) * 2,)) for name in names.split()]
-    return [Noun(*form, GENDERS.index(gender), "H", False) for form in forms]
+def _read_adjective(english: str, german: str, classes: str) -> Adjective:
+    plain, *degrees = english.split()
+    forms = german.split()
+    degrees, graded = degrees or [f"more {plain}", f"most {plain}"], degrees != ["-"]
+    return Adjective((plain, *degrees), tuple(forms), (forms * 4)[3], classes, graded)
 
 
 def _read_verb(english: str, german: str, frame: str) -> Verb:
     (base, *particle), *irregular = (form.split("+") for form in english.split())
     past = irregular[0][0] if irregular else _english_past(base)
-    marks = german.split()
-    parts = [form for form in marks if form not in ("sich", "ist")]
-    prefix, _, infinitive = parts[0].rpartition("+")
-    third, first_past, participle, *second = parts[1:] or _weak_forms(infinitive)
-    kind, subjects, *governed = frame.split()
+    forms = german.split()
+    verb, *parts = (form for form in forms if form not in ("sich", "ist"))
+    prefix, _, infinitive = verb.rpartition("+")
+    present, preterite, participle = _conjugate(infinitive, parts)
+    kind, subjects, *objects = frame.split()
+    governs = objects[1:] or ("-", "", "d" if kind == "D" else "a")
     return Verb(
         base,
+        tuple(particle),
         ((base, base, _english_s(base), base), (past,) * 4),
         irregular[-1][0] if irregular else past,
+        prefix,
         infinitive,
-        (_german_present(infinitive, third, *second), _german_past(first_past)),
+        (present, preterite),
         prefix + participle,
+        "ist" in forms,
+        "sich" in forms,
         kind,
         subjects,
-        governed[0] if governed else "",
-        tuple(particle),
-        prefix,
-        sein="ist" in marks,
-        reflexive="sich" in marks,
-        preposition=_preposition(*governed[1:]) if kind == "P" else ("", "", 0),
+        objects[0] if objects else "",
+        (governs[0].strip("-"), governs[1]),
+        CASES.index(governs[2]),
     )
 
 
-def _preposition(english: str, german: str, case: str) -> tuple[str, str, int]:
-    return english.strip("-"), german, CASES.index(case)
-
-
-def _read_adjective(english: str, german: str, classes: str) -> Adjective:
-    plain, *degrees = english.split()
-    if degrees in ([], ["-"]):
-        comparative, superlative = f"more {plain}", f"most {plain}"
-    else:
-        comparative, superlative = degrees[0], (*degrees, degrees[0][:-1] + "st")[1]
-    base, *forms = german.split()
-    higher = forms[0] if forms else base + "er"
-    stem = higher.removesuffix("er")
-    dental = re.search(r"([dtszßx]|sch)$", stem) and not stem.endswith("end")
-    highest = forms[2] if len(forms) > 2 else stem + ("est" if dental else "st")
-    return Adjective(
-        (plain, comparative, superlative),
-        (base, higher, highest),
-        forms[1] if len(forms) > 1 else base,
-        classes,
-        degrees != ["-"],
-    )
-
-
-def _read_pronoun(english: str, german: str, agreement: str) -> Pronoun:
-    subject, other = english.split()
-    *forms, reflexive = german.split()
-    return Pronoun((subject, other), tuple(forms), reflexive, int(agreement))
-
-
-def _read_table(text: str) -> Table:
+def _table(text: str) -> Table:
     return tuple(tuple(cell.strip(".") for cell in row.split()) for row in text.split("/"))
 
 
-def _four(forms: str) -> tuple[str, ...]:
-    """The forms by agreement, of which one may stand for all."""
-    return tuple((forms.split() * 4)[:4])
-
-
-PARADIGMS = {name: _read_table(text) for name, text in ENTRIES["paradigms"]}
+PARADIGMS = {name: _table(text) for name, text in ENTRIES["paradigms"]}
 NOUNS = tuple(_read_noun(entry) for (entry,) in ENTRIES["nouns"])
-NAMES = tuple(noun for row in ENTRIES["names"] for noun in _read_names(*row))
-VERBS = tuple(_read_verb(*row) for row in ENTRIES["verbs"])
-ADJECTIVES = tuple(_read_adjective(*row) for row in ENTRIES["adjectives"])
-PRONOUNS = {row[0].split()[0]: _read_pronoun(*row) for row in ENTRIES["pronouns"]}
-COPULA = Verb("be", PARADIGMS["be"], "been", "sein", PARADIGMS["sein"], "gewesen", "K", sein=True)
-# Name -> (English forms, German forms).
-TENSES = {name: (_four(english), _four(german)) for name, english, german in ENTRIES["tenses"]}
-# Kind -> (English, German stem, its paradigm, the paradigm of the adjectives that follow).
-DETERMINERS: dict[str, list[tuple[str, ...]]] = {}
-for _kind, *_entry in ENTRIES["determiners"]:
-    DETERMINERS.setdefault(_kind, []).append(tuple(_entry))
-# Name -> what one is drawn of, each as often as it should come up.
-CHOICES = {
-    name: tuple(
-        item.strip("-")
-        for item, _, times in (part.partition("*") for part in parts.split())
-        for _ in range(int(times or 1))
-    )
-    for name, parts in ENTRIES["choices"]
+NAMES = tuple(_read_noun(entry) for (entry,) in ENTRIES["names"])
+ADJECTIVES = tuple(_read_adjective(*entry) for entry in ENTRIES["adjectives"])
+VERBS = tuple(_read_verb(*entry) for entry in ENTRIES["verbs"])
+_be, _sein = PARADIGMS["be"], PARADIGMS["sein"]
+COPULA = Verb("be", (), _be, "been", "", "sein", _sein, "gewesen", True, False, "K")
+# Name -> English and German finite verb by agreement; one form may stand for all four.
+TENSES = {
+    name: tuple((forms.split() * 4)[:4] for forms in both) for name, *both in ENTRIES["tenses"]
 }
+# Kind -> English, German stem, its paradigm, the paradigm of the adjectives that follow.
+DETERMINERS = {
+    kind: [entry[1:] for entry in ENTRIES["determiners"] if entry[0] == kind]
+    for kind, *_ in ENTRIES["determiners"]
+}
+# Subject -> English subject and object, German by case, reflexive, agreement.
+PRONOUNS = {entry[0].split()[0]: " ".join(entry).split() for entry in ENTRIES["pronouns"]}
+CHOICES: dict[str, list[str]] = {}
+for _name, _groups in ENTRIES["choices"]:
+    for _group in _groups.split():
+        _items, _, _times = _group.strip("-").partition("*")
+        CHOICES.setdefault(_name, []).extend(_items.split(",") * int(_times or 1))
 CONTRACTIONS = {
     (preposition, article): form for preposition, article, form in ENTRIES["contractions"]
 }
+WO_COMPOUNDS = dict(ENTRIES["wo_compounds"])
 
 
 # Selection by semantic class
@@ -270,13 +206,12 @@ def sharing(classes: str, others: str) -> bool:
 @cache
 def nouns_of(classes: str) -> tuple[Noun, ...]:
     """Nouns of any of these classes, those first that come first in their own class."""
-    rank: dict[str, int] = {}
-    ranked = []
+    ranked, rank = [], Counter[str]()
     for noun in NOUNS:
         if sharing(noun.classes, classes):
-            rank[noun.classes[0]] = rank.get(noun.classes[0], 0) + 1
             ranked.append((rank[noun.classes[0]], noun))
-    return tuple(noun for _, noun in sorted(ranked, key=lambda pair: pair[0]))
+            rank[noun.classes[0]] += 1
+    return tuple(noun for _, noun in sorted(ranked, key=itemgetter(0)))
 
 
 @cache

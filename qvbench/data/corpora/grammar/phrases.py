@@ -1,7 +1,8 @@
 """Random noun phrases and clauses: what is said, in both languages at once.
 
 Whatever is drawn from ``rng`` is drawn in a fixed order, and the text of a seed depends on it.
-``depth`` 0 allows relative clauses, genitives and coordination in a noun phrase, more does not.
+``depth`` 0 allows relative clauses, genitives and coordination in a noun phrase, 1 does not;
+``definite`` allows only determiners that can be negated around and put into the genitive.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from qvbench.data.corpora.grammar.lexicon import (
     CHOICES,
     COPULA,
     DAT,
+    DETERMINERS,
     ENTRIES,
     GEN,
     NOM,
     PARADIGMS,
     PLURAL,
     Noun,
-    Table,
     Verb,
 )
 from qvbench.data.corpora.grammar.syntax import (
@@ -40,16 +41,14 @@ from qvbench.data.corpora.grammar.syntax import (
 T = TypeVar("T")
 
 PAST_TENSES = ("past", "pluperfect", "could", "had", "wanted")
+# Which groups of times go with a tense; with the others it is any and the future.
+TIME_GROUPS = {"present": "ap", "perfect": "", "pluperfect": "", "past": "av"}
+TIME_GROUPS |= dict.fromkeys(("could", "had", "wanted"), "av")
 # First words of objects that German puts before manner: "kauft den Apfel sofort", but "kauft sofort
 # einen Apfel", which is not generated.
-KNOWN = {"the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them"} | {
-    entry[0] for entry in lex.DETERMINERS["poss"]
-}
+KNOWN = {"the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them"}
+KNOWN |= {english for english, *_ in DETERMINERS["poss"]}
 SAME_PERSON = {"mich": ("I", "we"), "uns": ("I", "we"), "dich": ("you",)}
-# Which groups of times go with which tense; with the others, any and the future.
-TIME_GROUPS = {"present": "ap", "perfect": "", "pluperfect": ""} | dict.fromkeys(
-    ("past", "could", "had", "wanted"), "av"
-)
 
 
 class Rng(Random):
@@ -78,16 +77,10 @@ class Rng(Random):
 def noun_phrase(
     rng: Rng, classes: str, case: int, *, definite: bool = False, depth: int = 0, kind: str = ""
 ) -> Phrase:
-    """A determiner, adjectives, a noun and what follows it.
+    """A determiner, adjectives, a noun of one of these classes and what follows it.
 
-    Args:
-        rng: what is drawn from.
-        classes: semantic classes of which the noun is one.
-        case: of the German side.
-        definite: only determiners that can be negated around and put into the genitive.
-        depth: 0 allows a relative clause, a genitive and coordination, more does not.
-        kind: a determiner to use rather than a random one; ``indefinite`` is what "there is"
-            introduces: an article, a number, or none before a mass noun.
+    ``kind`` is a determiner to use rather than a random one; ``indefinite`` is what "there is"
+    introduces: an article, a number, or none before a mass noun.
     """
     if not kind and "H" in classes and case != GEN and rng.chance(0.1):
         return _name(rng, case)
@@ -110,8 +103,9 @@ def noun_phrase(
         return _possessed(rng, noun, plural, case)
     elif roll < 0.2 and noun.countable and not kind:
         second = noun_phrase(rng, noun.classes[0], case, definite=definite, depth=1)
-        features = {"agreement": 3, "gender": PLURAL, "classes": phrase.classes}
-        return joined(phrase, word("and", "und", "CCONJ"), second, **features)
+        both = joined(phrase, word("and", "und", "CCONJ"), second, classes=phrase.classes)
+        both.agreement, both.gender = 3, PLURAL
+        return both
     elif roll < 0.24:
         _add_modifier(rng, phrase)
     return phrase
@@ -121,32 +115,32 @@ def _determined(rng: Rng, noun: Noun, plural: bool, case: int, kind: str) -> Phr
     """Determiner, adjective and noun, agreeing in case, number and gender."""
     gender = PLURAL if plural else noun.gender
     head = word(noun.english[plural], noun.german[case][plural], "NOUN")
-    parts, paradigm = [], "strong"
+    parts, adjectives = [], "strong"
     if kind:
-        entries = lex.DETERMINERS[kind]
+        entries = DETERMINERS[kind]
         draw = rng.pick if kind == "poss" else rng.skewed
-        english, stem, endings, paradigm = draw(entries) if len(entries) > 1 else entries[0]
-        form = stem + PARADIGMS[endings][case][gender]
-        tag = "NUM" if kind == "number" else "DET"
-        parts.append(word(english.split()[plural and " " in english], form, tag).attach(head.heads))
-    parts += _adjective(rng, noun, PARADIGMS[paradigm][case][gender], head, kind)
-    features = {"agreement": 3 if plural else 2, "gender": gender, "classes": noun.classes}
-    phrase = sequence(*parts, head, head=head, **features)
+        english, stem, paradigm, adjectives = draw(entries) if len(entries) > 1 else entries[0]
+        german = stem + PARADIGMS[paradigm][case][gender]
+        form = english.split()[-1 if plural else 0]
+        parts = [word(form, german, "NUM" if kind == "number" else "DET").attach(head.heads)]
+    parts += _adjective(rng, noun.classes, PARADIGMS[adjectives][case][gender], head, kind)
+    phrase = sequence(*parts, head, head=head, gender=gender, classes=noun.classes)
+    phrase.agreement = 3 if plural else 2
     if kind == "the":
         phrase.article = phrase.german[0]
     return phrase
 
 
-def _adjective(rng: Rng, noun: Noun, ending: str, head: Phrase, kind: str) -> list[Phrase]:
+def _adjective(rng: Rng, classes: str, ending: str, head: Phrase, kind: str) -> list[Phrase]:
     """No adjective, or one: plain, with "very" before it, or in the superlative."""
     roll = rng.random()
-    fitting = lex.adjectives_for(noun.classes)
+    fitting = lex.adjectives_for(classes)
     if roll > 0.42 or not fitting:
         return []
     adjective = rng.skewed(fitting)
     if roll < 0.02 and kind == "the" and adjective.graded:
-        highest = word(adjective.english[2], adjective.german[2] + ending, "ADJ")
-        return [highest.attach(head.heads)]
+        phrase = word(adjective.english[2], adjective.german[2] + ending, "ADJ")
+        return [phrase.attach(head.heads)]
     phrase = word(adjective.english[0], adjective.stem + ending, "ADJ")
     if roll < 0.05 and adjective.graded:
         phrase.prepend(word("very", "sehr", "ADV"))
@@ -155,8 +149,8 @@ def _adjective(rng: Rng, noun: Noun, ending: str, head: Phrase, kind: str) -> li
 
 def _name(rng: Rng, case: int) -> Phrase:
     noun = rng.skewed(lex.NAMES)
-    form = noun.german[case][0]
-    return word(noun.english[0], form, "PROPN", gender=noun.gender, classes="H")
+    german = noun.german[case][0]
+    return word(noun.english[0], german, "PROPN", gender=noun.gender, classes="H")
 
 
 def _possessed(rng: Rng, noun: Noun, plural: bool, case: int) -> Phrase:
@@ -168,14 +162,13 @@ def _possessed(rng: Rng, noun: Noun, plural: bool, case: int) -> Phrase:
     mark = Token("'" if plural_s else "'s", "PART", owner.heads[0])
     owner.german[-1].of += (mark,)
     owner.english.append(mark)
-    owner.attach(phrase.heads)
     if named:
-        phrase.english = owner.english + phrase.english
-        phrase.german = owner.german + phrase.german
-    else:  # the article of the possessed noun has no English word
-        phrase.english = owner.english + phrase.english[1:]
-        phrase.german[0].of = ()
-        phrase.german += owner.german
+        phrase.prepend(owner)
+        return phrase
+    owner.attach(phrase.heads)
+    phrase.english = owner.english + phrase.english[1:]
+    phrase.german[0].of = ()  # the article of the possessed noun has no English word
+    phrase.german += owner.german
     return phrase
 
 
@@ -202,21 +195,21 @@ def preposition(
     return governed(english, german, inner)
 
 
+def _drawn_preposition(rng: Rng, section: str) -> Phrase:
+    english, german, case, classes = rng.pick(ENTRIES[section])
+    return preposition(rng, english, german, lex.CASES.index(case), classes)
+
+
 def place(rng: Rng) -> Phrase:
     """As in "im Garten"."""
     english, _, german, classes = rng.skewed(ENTRIES["two_way"])
     return preposition(rng, english, german, DAT, classes)
 
 
-def _goal(rng: Rng, entries: Table = ENTRIES["two_way"]) -> Phrase:
-    """As in "in den Garten"."""
-    _, english, german, classes = rng.skewed(entries)
+def _goal(rng: Rng, prepositions: int) -> Phrase:
+    """As in "in den Garten", with one of the first of the table's prepositions."""
+    _, english, german, classes = rng.skewed(ENTRIES["two_way"][:prepositions])
     return preposition(rng, english, german, ACC, classes)
-
-
-def _drawn_preposition(rng: Rng, entries: Table) -> Phrase:
-    english, german, case, classes = rng.pick(entries)
-    return preposition(rng, english, german, lex.CASES.index(case), classes)
 
 
 # Relative clauses
@@ -224,56 +217,49 @@ def _drawn_preposition(rng: Rng, entries: Table) -> Phrase:
 
 def _relative_clause(rng: Rng, noun: Noun, gender: int) -> Phrase:
     """A relative clause in which the noun is subject, object, place or owner."""
-    roll = rng.random()
-    first = noun.classes[0]
-    found = None
-    if 0.42 < roll < 0.88:
-        found = _relative_object(rng, noun, gender, roll)
-    elif roll >= 0.88 and "H" in noun.classes:  # "whose dog sleeps"
+    roll, first, human = rng.random(), noun.classes[0], "H" in noun.classes
+    verb = subject = front = None
+    gap = ""
+
+    def relative(english: str, case: int) -> Phrase:
+        german = PARADIGMS["relative"][case][gender]
+        agreement = 3 if gender == PLURAL else 2
+        return word(english, german, "PRON", agreement=agreement, classes=noun.classes)
+
+    if 0.42 < roll < 0.74:  # "whom the man sees"
+        verb = _verb_taking(rng, "T" if roll < 0.62 else "D", noun)
+        gap = "object"
+    elif 0.74 < roll < 0.88:  # "for whom the man waits"
+        verb = _verb_taking(rng, "P", noun)
+        gap = "complement"
+    elif roll >= 0.88 and human:  # "whose dog sleeps"
         other = rng.skewed(lex.nouns_of("HA"))
-        owned = _determined(rng, other, rng.chance(0.3), NOM, "")
-        owned.prepend(_relative(noun, gender, GEN, "whose"))
-        found = _plain_clause(rng, draw_verb(rng, "IITTDPLM", other.classes[0]), owned), None
-    if found is None:
+        subject = _determined(rng, other, rng.chance(0.3), NOM, "")
+        subject.prepend(relative("whose", GEN))
+        verb = draw_verb(rng, "IITTDPLM", other.classes[0])
+    if verb is None:
         verb = draw_verb(rng, "IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
-        subject = _relative(noun, gender, NOM, "who" if "H" in noun.classes else "that")
-        found = _plain_clause(rng, verb if first in "HAVTRC" else COPULA, subject), None
-    clause, front = found
+        verb = verb if first in "HAVTRC" else COPULA
+        subject, gap = relative("who" if human else "that", NOM), ""
+    elif gap == "object":
+        front = relative("whom" if human else "that", verb.case)
+    elif gap:
+        subject = draw_subject(rng, "H", depth=1)
+        english, german = verb.prepositions
+        front = governed(english, german, relative("whom" if human else "which", verb.case))
+    clause = draw_clause(
+        rng, verb, subject, tenses=CHOICES["simple"], depth=1, gap=gap, adverbs=False
+    )
     return clause.realize("last", front)
 
 
-def _relative_object(
-    rng: Rng, noun: Noun, gender: int, roll: float
-) -> tuple[Clause, Phrase | None] | None:
-    """As in "whom the man sees", "for whom the man waits", "in which the woman lives"."""
-    human = "H" in noun.classes
-    frame = "T" if roll < 0.62 else "D" if roll < 0.74 else "P"
+def _verb_taking(rng: Rng, frame: str, noun: Noun) -> Verb | None:
+    """A verb with this noun as its object, if there is any; in a place one is, lives or sits."""
     if frame == "P" and "B" in noun.classes:
-        verb, governor = rng.pick(lex.verbs_of("L", "H")), ("in", "in", DAT)
-    else:
-        verbs = lex.verbs_of(frame, "", noun.classes[0])
-        verbs = tuple(verb for verb in verbs if frame != "P" or verb.preposition[0])
-        if not verbs:
-            return None
-        verb = rng.skewed(verbs)
-        governor = verb.preposition
-    if frame != "P":
-        front = _relative(noun, gender, ACC if frame == "T" else DAT, "whom" if human else "that")
-        return _plain_clause(rng, verb, gap="object"), front
-    english, german, case = governor
-    front = _relative(noun, gender, case, "whom" if human else "which")
-    clause = _plain_clause(rng, verb, draw_subject(rng, "H", depth=1), "complement")
-    return clause, governed(english, german, front)
-
-
-def _relative(noun: Noun, gender: int, case: int, english: str) -> Phrase:
-    features = {"agreement": 3 if gender == PLURAL else 2, "classes": noun.classes}
-    return word(english, PARADIGMS["relative"][case][gender], "PRON", **features)
-
-
-def _plain_clause(rng: Rng, verb: Verb, subject: Phrase | None = None, gap: str = "") -> Clause:
-    tenses = CHOICES["simple"]
-    return draw_clause(rng, verb, subject, tenses=tenses, depth=1, gap=gap, adverbs=False)
+        return rng.pick(lex.verbs_of("L", "H"))._replace(prepositions=("in", "in"), case=DAT)
+    verbs = lex.verbs_of(frame, "", noun.classes[0])
+    fitting = [verb for verb in verbs if frame != "P" or verb.prepositions[0]]
+    return rng.skewed(fitting) if fitting else None
 
 
 # Clauses
@@ -296,12 +282,12 @@ def draw_verb(rng: Rng, frames: Sequence[str] = CHOICES["frames"], subject: str 
             return rng.skewed(fitting)
 
 
-def _tense(rng: Rng, verb: Verb, subject: Phrase, allowed: tuple[str, ...]) -> str:
+def _tense(rng: Rng, verb: Verb, subject: Phrase, allowed: Sequence[str]) -> str:
     """A tense that can be told from the English form; things have no plans and duties."""
     tense = rng.pick(allowed)
     if "H" not in subject.classes and tense not in CHOICES["simple"]:
         tense = "past" if tense in PAST_TENSES else "present"
-    if tense == "past" and verb.english[1][0] == verb.base:  # "put" might be either
+    if tense == "past" and verb.english[1][0] == verb.base:  # "put"
         tense = "perfect" if "present" in allowed else "pluperfect"
     return tense
 
@@ -311,44 +297,36 @@ def draw_clause(
     verb: Verb,
     subject: Phrase | None = None,
     *,
-    tenses: tuple[str, ...] = CHOICES["tenses"],
+    tenses: Sequence[str] = CHOICES["tenses"],
     depth: int = 0,
     gap: str = "",
     adverbs: bool = True,
 ) -> Clause:
-    """A clause of this verb.
+    """A clause of this verb, with this subject if it is settled, in one of these tenses.
 
-    Args:
-        rng: what is drawn from.
-        verb: its verb.
-        subject: the subject, if it is settled.
-        tenses: what the tense is drawn from.
-        depth: as for noun phrases: 0 allows relative clauses.
-        gap: a slot to leave empty because its phrase stands at the front.
-        adverbs: whether times, places, manners and negation may be added.
+    ``gap`` is a slot to leave empty because its phrase stands at the front; ``adverbs`` says
+    whether times, places, manners and negation may be added.
     """
     negative = adverbs and rng.chance(0.1)
     if subject is None:
         classes = verb.subjects or rng.pick(("H", "H", "ATVRCFBX"))
         subject = draw_subject(rng, classes, definite=negative, depth=depth)
     clause = Clause(verb, _tense(rng, verb, subject, tenses), subject)
-    slots = clause.slots
+    slots, frame = clause.slots, verb.frame
     if negative:
-        english = rng.pick(("not", "not", "never"))
-        never = english == "never"
-        slots["late"] = word(english, "nie" if never else "nicht", "ADV" if never else "PART")
+        never = rng.pick(("not", "not", "never")) == "never"
+        slots["late"] = word("never", "nie", "ADV") if never else word("not", "nicht", "PART")
         if clause.tense == "must":
             clause.tense = "present"
-    frame = verb.frame
     if frame == "G":
         slots["recipient"] = _object(rng, subject, "H", DAT, negative, 1)
     if frame in "TDGS" and gap != "object":
-        case, inner = DAT if frame == "D" else ACC, 1 if frame == "S" else depth
-        slots["object"] = _object(rng, subject, verb.objects, case, negative, inner)
+        inner = 1 if frame == "S" else depth
+        slots["object"] = _object(rng, subject, verb.objects, verb.case, negative, inner)
     if frame in "PLMS" and gap != "complement":
         slots["complement"] = _complement(rng, verb, negative, depth)
     if frame == "K":
-        slots["predicate"] = _predicate(rng, subject, depth)
+        slots["predicate"] = _predicate(rng, subject.classes, max(depth, 1))
     if adverbs:
         _add_adverbs(rng, clause, gap, negative)
     return clause
@@ -369,22 +347,20 @@ def _object(
 def _complement(rng: Rng, verb: Verb, definite: bool, depth: int) -> Phrase:
     """What the verb takes with a preposition: an object, a place or a goal."""
     if verb.frame == "P":
-        english, german, case = verb.preposition
-        inner = noun_phrase(rng, verb.objects, case, definite=definite, depth=depth)
-        return governed(english, german, inner)
+        inner = noun_phrase(rng, verb.objects, verb.case, definite=definite, depth=depth)
+        return governed(*verb.prepositions, inner)
     if verb.frame == "L":
         return place(rng)
     if verb.frame == "M":
-        return _goal(rng) if rng.chance(0.65) else _drawn_preposition(rng, ENTRIES["paths"])
+        return _goal(rng, 7) if rng.chance(0.65) else _drawn_preposition(rng, "paths")
     if rng.chance(0.3):
         return preposition(rng, "into", "in", ACC, "K")
-    # Things are put in, on, under, behind, in front of and next to something, but not "to" it.
-    return _goal(rng, ENTRIES["two_way"][:-1])
+    return _goal(rng, 6)  # things are put in, on, ... and next to something, but not "to" it
 
 
-def _predicate(rng: Rng, subject: Phrase, depth: int) -> Phrase:
+def _predicate(rng: Rng, classes: str, depth: int) -> Phrase:
     """An adjective: plain, with "very", or compared."""
-    adjective = rng.skewed(lex.adjectives_for(subject.classes) or lex.adjectives_for("T"))
+    adjective = rng.skewed(lex.adjectives_for(classes) or lex.adjectives_for("T"))
     roll = rng.random()
     plain = word(adjective.english[0], adjective.german[0], "ADJ")
     if not adjective.graded or roll > 0.4:
@@ -392,8 +368,7 @@ def _predicate(rng: Rng, subject: Phrase, depth: int) -> Phrase:
     if roll < 0.2:
         plain.prepend(word("very", "sehr", "ADV"))
         return plain
-    classes = subject.classes[:1] or "H"
-    other = noun_phrase(rng, classes, NOM, definite=True, depth=max(depth, 1))
+    other = noun_phrase(rng, classes[:1] or "H", NOM, definite=True, depth=depth)
     if roll < 0.28:
         plain.prepend(word("as", "so", "ADV"))
         plain.append(governed("as", "wie", other))
@@ -406,19 +381,18 @@ def _predicate(rng: Rng, subject: Phrase, depth: int) -> Phrase:
 def add_time(rng: Rng, clause: Clause) -> None:
     """Add a time that the tense can have, if there is any."""
     groups = TIME_GROUPS.get(clause.tense, "af")
-    fitting = [time[:2] for time in ENTRIES["times"] if time[2] in groups]
-    if fitting:
-        clause.slots["time"] = words(*rng.pick(fitting))
+    times = [time for time in ENTRIES["times"] if time[2] in groups]
+    if times:
+        english, german, _ = rng.pick(times)
+        clause.slots["time"] = words(english, german)
 
 
 def _add_adverbs(rng: Rng, clause: Clause, gap: str, negative: bool) -> None:
-    slots = clause.slots
-    last = clause.take("object", "complement", "predicate")
-    if last and last[0].heavy:
+    slots, positive = clause.slots, not negative
+    if any(phrase.heavy for phrase in clause.take("object", "complement", "predicate")[:1]):
         return
     roll = rng.random()
     action = clause.verb.frame not in "KLCAZ"
-    positive = not negative
     if roll < 0.22 and (positive or clause.negated):
         add_time(rng, clause)
     elif roll < 0.3 and clause.tense in ("present", "past") and positive:
@@ -431,7 +405,5 @@ def _add_adverbs(rng: Rng, clause: Clause, gap: str, negative: bool) -> None:
         slots["manner"] = word(*rng.pick(ENTRIES["manner"]), "ADV")
     free = "complement" not in slots and gap != "complement"
     if free and action and positive and rng.chance(0.2):  # where, with whom, when or why
-        at = rng.chance(0.55)
-        slots["complement"] = (
-            place(rng) if at else _drawn_preposition(rng, ENTRIES["circumstances"])
-        )
+        somewhere = rng.chance(0.55)
+        slots["complement"] = place(rng) if somewhere else _drawn_preposition(rng, "circumstances")

@@ -128,23 +128,22 @@ def _object_question(rng: Rng) -> tuple[Phrase, str]:
     """what, whom or which book as an object of any case, and prepositions with it."""
     frame = rng.pick("TTTDP")
     verb = rng.skewed(lex.verbs_of(frame))
-    if frame == "P" and not verb.preposition[0]:
+    if frame == "P" and not verb.prepositions[0]:
         verb = lex.verbs_of("P")[0]
     if frame == "P" and lex.sharing("XZ", verb.objects) and rng.chance(0.4):
         return _wo_question(rng, verb), "?"
     clause = draw_clause(rng, verb, gap="complement" if frame == "P" else "object", adverbs=False)
-    case = {"T": ACC, "D": DAT}.get(frame, verb.preposition[2])
-    asked = _asked(rng, verb.objects, case, things=frame == "T")
+    asked = _asked(rng, verb.objects, verb.case, things=frame == "T")
     if frame == "P":
-        asked = governed(*verb.preposition[:2], asked)
+        asked = governed(*verb.prepositions, asked)
     return clause.realize("main", asked, inverted=True), "?"
 
 
 def _wo_question(rng: Rng, verb: Verb) -> Phrase:
     """As in "what do you wait for": worauf wartest du."""
-    english, german, _ = verb.preposition
+    english, german = verb.prepositions
     what, stranded = Token("what", "PRON"), Token(english, "ADP")
-    compound = Token(dict(ENTRIES["wo_compounds"])[german], "ADV", None, (what, stranded))
+    compound = Token(lex.WO_COMPOUNDS[german], "ADV", None, (what, stranded))
     clause = draw_clause(rng, verb, gap="complement", adverbs=False)
     clause.slots["complement"] = Phrase([stranded], [])
     phrase = clause.realize("main", Phrase([what], [compound]), inverted=True)

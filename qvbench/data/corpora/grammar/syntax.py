@@ -148,9 +148,9 @@ def words(english: str, german: str) -> Phrase:
 
 def pronoun(name: str, case: int, classes: str = "H") -> Phrase:
     """A personal pronoun in this case."""
-    entry = lex.PRONOUNS[name]
-    phrase = word(entry.english[case != lex.NOM], entry.german[case], "PRON", pronoun=True)
-    phrase.agreement, phrase.reflexive, phrase.classes = entry.agreement, entry.reflexive, classes
+    subject, other, *german, reflexive, agreement = lex.PRONOUNS[name]
+    phrase = word(subject if case == lex.NOM else other, german[case], "PRON", classes=classes)
+    phrase.agreement, phrase.reflexive, phrase.pronoun = int(agreement), reflexive, True
     return phrase
 
 
@@ -192,33 +192,28 @@ def governed(english: str, german: str, inner: Phrase) -> Phrase:
 
 
 def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
-    """Close a sentence with its final mark, number its tokens and read the annotation off."""
+    """Close a sentence with its final mark and read the annotation off its tokens."""
     phrase.append(word(mark, mark, "PUNCT"))
-    english, german = _numbered(phrase.english), _numbered(phrase.german)
-    for token, following in pairwise(english):
+    for token, following in pairwise(phrase.english):
         if token.form == "a":
             vowel = following.form[0] in "aeiouAEIOU"
             token.form = ARTICLES.get(following.form, "an" if vowel else "a")
-    alignment = sorted([(token.at, one.at) for one in german for token in one.of if token.at >= 0])
-    return AnnotatedPair(_side(english), _side(german), tuple(alignment))
-
-
-def _numbered(tokens: list[Token]) -> list[Token]:
-    """Drop commas at the start, beside another and before the final mark: clauses bring theirs."""
-    kept: list[Token] = []
-    for token, following in pairwise(tokens):
-        if token.form != "," or (kept and kept[-1].form != "," and following.form not in ",.?"):
-            token.at = len(kept)
-            kept.append(token)
-    tokens[-1].at = len(kept)
-    return [*kept, tokens[-1]]
+    source, target = _side(phrase.english), _side(phrase.german)
+    links = [(one.at, two.at) for two in phrase.german for one in two.of if two.at >= 0 <= one.at]
+    return AnnotatedPair(source, target, tuple(sorted(links)))
 
 
 def _side(tokens: list[Token]) -> Side:
+    """Number the tokens, but for commas at the start, next to another and before the final mark."""
+    kept: list[Token] = []
+    for token, following in pairwise([*tokens, tokens[-1]]):
+        if token.form != "," or (kept and kept[-1].form != "," and following.form not in ",.?"):
+            token.at = len(kept)
+            kept.append(token)
     return Side(
-        tuple([token.form for token in tokens]),
-        tuple([token.pos for token in tokens]),
-        tuple([-1 if token.head is None else token.head.at for token in tokens]),
+        tuple([token.form for token in kept]),
+        tuple([token.pos for token in kept]),
+        tuple([-1 if token.head is None else token.head.at for token in kept]),
     )
 
 
@@ -247,31 +242,28 @@ class Clause:
         """The phrases of these slots, in this order, as far as there are any."""
         return [self.slots[slot] for slot in slots if slot in self.slots]
 
-    def realize(
-        self, order: Order, front: Phrase | None = None, *, inverted: bool = False
-    ) -> Phrase:
+    def realize(self, order: Order, front: Phrase | None = None, inverted: bool = False) -> Phrase:
         """Put the clause into words.
 
-        Args:
-            order: of the German verbs; clauses that are no main clauses get their commas.
-            front: what opens the clause and fills none of its slots: an adverbial, a question
-                word, a relative pronoun or a conjunction. With ``None`` the subject does.
-            inverted: whether English puts the auxiliary before the subject.
+        ``front`` opens it and fills none of its slots: an adverbial, a question word, a relative
+        pronoun or a conjunction. ``inverted`` says that English has the auxiliary before the
+        subject, and that German, unless something opens the clause, begins with the verb.
         """
         english = _english_verbs(self, order, inverted)
         german = _german_verbs(self, order, english)
-        slots = self.slots
         if english.left[0].form == "can" and self.negated and not inverted:  # one word in English
             english.left[0].form = "cannot"
-            slots["late"].german[0].of = (english.left[0],)
-            slots["late"] = Phrase([], slots["late"].german)
+            nicht = self.slots["late"].german
+            nicht[0].of = (english.left[0],)
+            self.slots["late"] = Phrase([], nicht)
         opening = [] if front is None else [front]
-        if self.verb.frame == "P" and not self.verb.preposition[0]:  # "remember": sich erinnern an
-            for phrase in (self.take("complement") or opening)[:1]:
-                phrase.german[0].of = (english.lexical, *phrase.german[0].of)
+        if self.verb.frame == "P" and not self.verb.prepositions[0]:  # "remember": sich erinnern an
+            preposition = (self.take("complement") or opening)[0].german[0]
+            preposition.of = (english.lexical, *preposition.of)
         top = english.top, german.top
         self.subject.attach(top)
-        for phrase in [slots[slot] for slot in slots if slot != "predicate"] + opening:
+        others = [phrase for slot, phrase in self.slots.items() if slot != "predicate"]
+        for phrase in others + opening:
             phrase.attach((english.content, german.content))
         objects = self.take("recipient", "object") + opening
         if objects and english.particle and english.particle[-1].form in PREPOSITIONS:
