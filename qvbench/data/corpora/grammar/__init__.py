@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.corpora.grammar.phrases import Rng
+from qvbench.data.corpora.grammar.phrases import Draw
 from qvbench.data.corpora.grammar.sentences import sentence
 from qvbench.data.corpora.grammar.syntax import AnnotatedPair, Side
 from qvbench.errors import UserError
@@ -77,11 +77,11 @@ class Grammar(Corpus):
         return self._draw(split)
 
     def _draw(self, split: str) -> Iterator[AnnotatedPair]:
-        rng = Rng(f"{self.seed}/{split}")
+        draw = Draw(f"{self.seed}/{split}")
         left = self.sizes[split]
         seen: set[str] = set()
         while left:
-            pair = sentence(rng)
+            pair = sentence(draw)
             source = pair.source.text
             if split_of(source) != split or source in seen:
                 continue

@@ -51,7 +51,7 @@ KNOWN |= {english for english, *_ in DETERMINERS["poss"]}
 SAME_PERSON = {"mich": ("I", "we"), "uns": ("I", "we"), "dich": ("you",)}
 
 
-class Rng(Random):
+class Draw(Random):
     """Random choices from ``random()`` alone.
 
     That method gives the same numbers on every platform and Python version; ``choice`` and its kin
@@ -70,340 +70,318 @@ class Rng(Random):
         uniform = self.random()
         return items[int(uniform * uniform * len(items))]
 
+    # Noun phrases
 
-# Noun phrases
+    def noun_phrase(
+        self, classes: str, case: int, *, definite: bool = False, depth: int = 0, kind: str = ""
+    ) -> Phrase:
+        """A determiner, adjectives, a noun of one of these classes and what follows it.
 
-
-def noun_phrase(
-    rng: Rng, classes: str, case: int, *, definite: bool = False, depth: int = 0, kind: str = ""
-) -> Phrase:
-    """A determiner, adjectives, a noun of one of these classes and what follows it.
-
-    ``kind`` is a determiner to use rather than a random one; ``indefinite`` is what "there is"
-    introduces: an article, a number, or none before a mass noun.
-    """
-    if not kind and "H" in classes and case != GEN and rng.chance(0.1):
-        return _name(rng, case)
-    noun = rng.skewed(lex.nouns_of(classes))
-    plural = noun.countable and rng.chance(0.27)
-    if kind == "indefinite":
-        kinds = ("number", "many", "") if plural else ("a",) if noun.countable else ("",)
-        return _determined(rng, noun, plural, case, rng.pick(kinds))
-    number = "plural" if plural else "singular" if noun.countable else "mass"
-    determiner = kind or rng.pick(CHOICES["definite" if definite else number])
-    phrase = _determined(rng, noun, plural, case, determiner)
-    if depth:
+        ``kind`` is a determiner to use rather than a random one; ``indefinite`` is what "there is"
+        introduces: an article, a number, or none before a mass noun.
+        """
+        if not kind and "H" in classes and case != GEN and self.chance(0.1):
+            return self._name(case)
+        noun = self.skewed(lex.nouns_of(classes))
+        plural = noun.countable and self.chance(0.27)
+        if kind == "indefinite":
+            kinds = ("number", "many", "") if plural else ("a",) if noun.countable else ("",)
+            return self._determined(noun, plural, case, self.pick(kinds))
+        number = "plural" if plural else "singular" if noun.countable else "mass"
+        determiner = kind or self.pick(CHOICES["definite" if definite else number])
+        phrase = self._determined(noun, plural, case, determiner)
+        if depth:
+            return phrase
+        roll = self.random()
+        if roll < 0.09:
+            phrase.append(self._relative_clause(noun, phrase.gender))
+            phrase.heavy = True
+            phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
+        elif roll < 0.15 and not kind:
+            return self._possessed(noun, plural, case)
+        elif roll < 0.2 and noun.countable and not kind:
+            second = self.noun_phrase(noun.classes[0], case, definite=definite, depth=1)
+            both = joined(phrase, word("and", "und", "CCONJ"), second, classes=phrase.classes)
+            both.agreement, both.gender = 3, PLURAL
+            return both
+        elif roll < 0.24:
+            self._add_modifier(phrase)
         return phrase
-    roll = rng.random()
-    if roll < 0.09:
-        phrase.append(_relative_clause(rng, noun, phrase.gender))
-        phrase.heavy = True
-        phrase.article = None  # "in dem Haus , das ...": no contraction before a clause
-    elif roll < 0.15 and not kind:
-        return _possessed(rng, noun, plural, case)
-    elif roll < 0.2 and noun.countable and not kind:
-        second = noun_phrase(rng, noun.classes[0], case, definite=definite, depth=1)
-        both = joined(phrase, word("and", "und", "CCONJ"), second, classes=phrase.classes)
-        both.agreement, both.gender = 3, PLURAL
-        return both
-    elif roll < 0.24:
-        _add_modifier(rng, phrase)
-    return phrase
 
+    def _determined(self, noun: Noun, plural: bool, case: int, kind: str) -> Phrase:
+        """Determiner, adjective and noun, agreeing in case, number and gender."""
+        gender = PLURAL if plural else noun.gender
+        head = word(noun.english[plural], noun.german[case][plural], "NOUN")
+        parts, adjectives = [], "strong"
+        if kind:
+            entries = DETERMINERS[kind]
+            draw = self.pick if kind == "poss" else self.skewed
+            english, stem, paradigm, adjectives = draw(entries) if len(entries) > 1 else entries[0]
+            german = stem + PARADIGMS[paradigm][case][gender]
+            form = english.split()[-1 if plural else 0]
+            parts = [word(form, german, "NUM" if kind == "number" else "DET").attach(head.heads)]
+        parts += self._adjective(noun.classes, PARADIGMS[adjectives][case][gender], head, kind)
+        phrase = sequence(*parts, head, head=head, gender=gender, classes=noun.classes)
+        phrase.agreement = 3 if plural else 2
+        if kind == "the":
+            phrase.article = phrase.german[0]
+        return phrase
 
-def _determined(rng: Rng, noun: Noun, plural: bool, case: int, kind: str) -> Phrase:
-    """Determiner, adjective and noun, agreeing in case, number and gender."""
-    gender = PLURAL if plural else noun.gender
-    head = word(noun.english[plural], noun.german[case][plural], "NOUN")
-    parts, adjectives = [], "strong"
-    if kind:
-        entries = DETERMINERS[kind]
-        draw = rng.pick if kind == "poss" else rng.skewed
-        english, stem, paradigm, adjectives = draw(entries) if len(entries) > 1 else entries[0]
-        german = stem + PARADIGMS[paradigm][case][gender]
-        form = english.split()[-1 if plural else 0]
-        parts = [word(form, german, "NUM" if kind == "number" else "DET").attach(head.heads)]
-    parts += _adjective(rng, noun.classes, PARADIGMS[adjectives][case][gender], head, kind)
-    phrase = sequence(*parts, head, head=head, gender=gender, classes=noun.classes)
-    phrase.agreement = 3 if plural else 2
-    if kind == "the":
-        phrase.article = phrase.german[0]
-    return phrase
-
-
-def _adjective(rng: Rng, classes: str, ending: str, head: Phrase, kind: str) -> list[Phrase]:
-    """No adjective, or one: plain, with "very" before it, or in the superlative."""
-    roll = rng.random()
-    fitting = lex.adjectives_for(classes)
-    if roll > 0.42 or not fitting:
-        return []
-    adjective = rng.skewed(fitting)
-    if roll < 0.02 and kind == "the" and adjective.graded:
-        phrase = word(adjective.english[2], adjective.german[2] + ending, "ADJ")
+    def _adjective(self, classes: str, ending: str, head: Phrase, kind: str) -> list[Phrase]:
+        """No adjective, or one: plain, with "very" before it, or in the superlative."""
+        roll = self.random()
+        fitting = lex.adjectives_for(classes)
+        if roll > 0.42 or not fitting:
+            return []
+        adjective = self.skewed(fitting)
+        if roll < 0.02 and kind == "the" and adjective.graded:
+            phrase = word(adjective.english[2], adjective.german[2] + ending, "ADJ")
+            return [phrase.attach(head.heads)]
+        phrase = word(adjective.english[0], adjective.stem + ending, "ADJ")
+        if roll < 0.05 and adjective.graded:
+            phrase.prepend(word("very", "sehr", "ADV"))
         return [phrase.attach(head.heads)]
-    phrase = word(adjective.english[0], adjective.stem + ending, "ADJ")
-    if roll < 0.05 and adjective.graded:
-        phrase.prepend(word("very", "sehr", "ADV"))
-    return [phrase.attach(head.heads)]
 
+    def _name(self, case: int) -> Phrase:
+        noun = self.skewed(lex.NAMES)
+        german = noun.german[case][0]
+        return word(noun.english[0], german, "PROPN", gender=noun.gender, classes="H")
 
-def _name(rng: Rng, case: int) -> Phrase:
-    noun = rng.skewed(lex.NAMES)
-    german = noun.german[case][0]
-    return word(noun.english[0], german, "PROPN", gender=noun.gender, classes="H")
-
-
-def _possessed(rng: Rng, noun: Noun, plural: bool, case: int) -> Phrase:
-    """As in "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
-    named = case != GEN and rng.chance(0.4)
-    phrase = _determined(rng, noun, plural, case, "" if named else "the")
-    owner = _name(rng, GEN) if named else noun_phrase(rng, "H", GEN, definite=True, depth=1)
-    plural_s = owner.agreement == 3 and owner.english[-1].form.endswith("s")
-    mark = Token("'" if plural_s else "'s", "PART", owner.heads[0])
-    owner.german[-1].of += (mark,)
-    owner.english.append(mark)
-    if named:
-        phrase.prepend(owner)
+    def _possessed(self, noun: Noun, plural: bool, case: int) -> Phrase:
+        """As in "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
+        named = case != GEN and self.chance(0.4)
+        phrase = self._determined(noun, plural, case, "" if named else "the")
+        owner = self._name(GEN) if named else self.noun_phrase("H", GEN, definite=True, depth=1)
+        plural_s = owner.agreement == 3 and owner.english[-1].form.endswith("s")
+        mark = Token("'" if plural_s else "'s", "PART", owner.heads[0])
+        owner.german[-1].of += (mark,)
+        owner.english.append(mark)
+        if named:
+            phrase.prepend(owner)
+            return phrase
+        owner.attach(phrase.heads)
+        phrase.english = owner.english + phrase.english[1:]
+        phrase.german[0].of = ()  # the article of the possessed noun has no English word
+        phrase.german += owner.german
         return phrase
-    owner.attach(phrase.heads)
-    phrase.english = owner.english + phrase.english[1:]
-    phrase.german[0].of = ()  # the article of the possessed noun has no English word
-    phrase.german += owner.german
-    return phrase
 
+    def _add_modifier(self, phrase: Phrase) -> None:
+        """A prepositional phrase on the noun: "the man with the hat", "the door of the house"."""
+        if "H" in phrase.classes:
+            english, german, classes = self.pick((("with", "mit", "CA"), ("from", "aus", "B")))
+            phrase.append(self.preposition(english, german, DAT, classes))
+        elif "R" in phrase.classes:
+            phrase.append(self.preposition("about", "über", ACC, "ZAN"))
+        elif "Q" in phrase.classes:
+            whole = self.noun_phrase("B", GEN, definite=True, depth=1)
+            of = Token("of", "ADP", whole.heads[0])
+            whole.english.insert(0, of)
+            whole.german[0].of = (of, *whole.german[0].of)
+            phrase.append(whole)
 
-def _add_modifier(rng: Rng, phrase: Phrase) -> None:
-    """A prepositional phrase on the noun: "the man with the hat", "the door of the house"."""
-    if "H" in phrase.classes:
-        english, german, classes = rng.pick((("with", "mit", "CA"), ("from", "aus", "B")))
-        phrase.append(preposition(rng, english, german, DAT, classes))
-    elif "R" in phrase.classes:
-        phrase.append(preposition(rng, "about", "über", ACC, "ZAN"))
-    elif "Q" in phrase.classes:
-        whole = noun_phrase(rng, "B", GEN, definite=True, depth=1)
-        of = Token("of", "ADP", whole.heads[0])
-        whole.english.insert(0, of)
-        whole.german[0].of = (of, *whole.german[0].of)
-        phrase.append(whole)
+    def preposition(
+        self, english: str, german: str, case: int, classes: str, depth: int = 1
+    ) -> Phrase:
+        """A preposition with a random noun phrase."""
+        inner = self.noun_phrase(classes, case, definite=case == GEN, depth=depth)
+        return governed(english, german, inner)
 
+    def _drawn_preposition(self, section: str) -> Phrase:
+        english, german, case, classes = self.pick(ENTRIES[section])
+        return self.preposition(english, german, lex.CASES.index(case), classes)
 
-def preposition(
-    rng: Rng, english: str, german: str, case: int, classes: str, depth: int = 1
-) -> Phrase:
-    """A preposition with a random noun phrase."""
-    inner = noun_phrase(rng, classes, case, definite=case == GEN, depth=depth)
-    return governed(english, german, inner)
+    def place(self) -> Phrase:
+        """As in "im Garten"."""
+        english, _, german, classes = self.skewed(ENTRIES["two_way"])
+        return self.preposition(english, german, DAT, classes)
 
+    def _goal(self, prepositions: int) -> Phrase:
+        """As in "in den Garten", with one of the first of the table's prepositions."""
+        _, english, german, classes = self.skewed(ENTRIES["two_way"][:prepositions])
+        return self.preposition(english, german, ACC, classes)
 
-def _drawn_preposition(rng: Rng, section: str) -> Phrase:
-    english, german, case, classes = rng.pick(ENTRIES[section])
-    return preposition(rng, english, german, lex.CASES.index(case), classes)
+    # Relative clauses
 
+    def _relative_clause(self, noun: Noun, gender: int) -> Phrase:
+        """A relative clause in which the noun is subject, object, place or owner."""
+        roll, first, human = self.random(), noun.classes[0], "H" in noun.classes
+        verb = subject = front = None
+        gap = ""
 
-def place(rng: Rng) -> Phrase:
-    """As in "im Garten"."""
-    english, _, german, classes = rng.skewed(ENTRIES["two_way"])
-    return preposition(rng, english, german, DAT, classes)
+        def relative(english: str, case: int) -> Phrase:
+            german = PARADIGMS["relative"][case][gender]
+            agreement = 3 if gender == PLURAL else 2
+            return word(english, german, "PRON", agreement=agreement, classes=noun.classes)
 
+        if 0.42 < roll < 0.74:  # "whom the man sees"
+            verb = self._verb_taking("T" if roll < 0.62 else "D", noun)
+            gap = "object"
+        elif 0.74 < roll < 0.88:  # "for whom the man waits"
+            verb = self._verb_taking("P", noun)
+            gap = "complement"
+        elif roll >= 0.88 and human:  # "whose dog sleeps"
+            other = self.skewed(lex.nouns_of("HA"))
+            subject = self._determined(other, self.chance(0.3), NOM, "")
+            subject.prepend(relative("whose", GEN))
+            verb = self.verb("IITTDPLM", other.classes[0])
+        if verb is None:
+            verb = self.verb("IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
+            verb = verb if first in "HAVTRC" else COPULA
+            subject, gap = relative("who" if human else "that", NOM), ""
+        elif gap == "object":
+            front = relative("whom" if human else "that", verb.case)
+        elif gap:
+            subject = self.subject("H", depth=1)
+            english, german = verb.prepositions
+            front = governed(english, german, relative("whom" if human else "which", verb.case))
+        clause = self.clause(
+            verb, subject, tenses=CHOICES["simple"], depth=1, gap=gap, adverbs=False
+        )
+        return clause.realize("last", front)
 
-def _goal(rng: Rng, prepositions: int) -> Phrase:
-    """As in "in den Garten", with one of the first of the table's prepositions."""
-    _, english, german, classes = rng.skewed(ENTRIES["two_way"][:prepositions])
-    return preposition(rng, english, german, ACC, classes)
+    def _verb_taking(self, frame: str, noun: Noun) -> Verb | None:
+        """A verb with this noun as its object, if there is any; a place is what one lives in."""
+        if frame == "P" and "B" in noun.classes:
+            return self.pick(lex.verbs_of("L", "H"))._replace(prepositions=("in", "in"), case=DAT)
+        verbs = lex.verbs_of(frame, "", noun.classes[0])
+        fitting = [verb for verb in verbs if frame != "P" or verb.prepositions[0]]
+        return self.skewed(fitting) if fitting else None
 
+    # Clauses
 
-# Relative clauses
+    def subject(self, classes: str, *, definite: bool = False, depth: int = 0) -> Phrase:
+        """A pronoun, a name or a noun phrase in the nominative."""
+        if "H" in classes and self.chance(0.24):
+            return pronoun(self.pick(tuple(lex.PRONOUNS)), NOM)
+        return self.noun_phrase(classes, NOM, definite=definite, depth=depth)
 
+    def verb(self, frames: Sequence[str] = CHOICES["frames"], subject: str = "") -> Verb:
+        """A verb of one of these frames that such a subject can have."""
+        while True:
+            frame = self.pick(frames)
+            if frame == "K":
+                return COPULA
+            if fitting := lex.verbs_of(frame, subject):
+                return self.skewed(fitting)
 
-def _relative_clause(rng: Rng, noun: Noun, gender: int) -> Phrase:
-    """A relative clause in which the noun is subject, object, place or owner."""
-    roll, first, human = rng.random(), noun.classes[0], "H" in noun.classes
-    verb = subject = front = None
-    gap = ""
+    def _tense(self, verb: Verb, subject: Phrase, allowed: Sequence[str]) -> str:
+        """A tense that can be told from the English form; things have no plans and duties."""
+        tense = self.pick(allowed)
+        if "H" not in subject.classes and tense not in CHOICES["simple"]:
+            tense = "past" if tense in PAST_TENSES else "present"
+        if tense == "past" and verb.english[1][0] == verb.base:  # "put"
+            tense = "perfect" if "present" in allowed else "pluperfect"
+        return tense
 
-    def relative(english: str, case: int) -> Phrase:
-        german = PARADIGMS["relative"][case][gender]
-        agreement = 3 if gender == PLURAL else 2
-        return word(english, german, "PRON", agreement=agreement, classes=noun.classes)
+    def clause(
+        self,
+        verb: Verb,
+        subject: Phrase | None = None,
+        *,
+        tenses: Sequence[str] = CHOICES["tenses"],
+        depth: int = 0,
+        gap: str = "",
+        adverbs: bool = True,
+    ) -> Clause:
+        """A clause of this verb, with this subject if it is settled, in one of these tenses.
 
-    if 0.42 < roll < 0.74:  # "whom the man sees"
-        verb = _verb_taking(rng, "T" if roll < 0.62 else "D", noun)
-        gap = "object"
-    elif 0.74 < roll < 0.88:  # "for whom the man waits"
-        verb = _verb_taking(rng, "P", noun)
-        gap = "complement"
-    elif roll >= 0.88 and human:  # "whose dog sleeps"
-        other = rng.skewed(lex.nouns_of("HA"))
-        subject = _determined(rng, other, rng.chance(0.3), NOM, "")
-        subject.prepend(relative("whose", GEN))
-        verb = draw_verb(rng, "IITTDPLM", other.classes[0])
-    if verb is None:
-        verb = draw_verb(rng, "IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
-        verb = verb if first in "HAVTRC" else COPULA
-        subject, gap = relative("who" if human else "that", NOM), ""
-    elif gap == "object":
-        front = relative("whom" if human else "that", verb.case)
-    elif gap:
-        subject = draw_subject(rng, "H", depth=1)
-        english, german = verb.prepositions
-        front = governed(english, german, relative("whom" if human else "which", verb.case))
-    clause = draw_clause(
-        rng, verb, subject, tenses=CHOICES["simple"], depth=1, gap=gap, adverbs=False
-    )
-    return clause.realize("last", front)
-
-
-def _verb_taking(rng: Rng, frame: str, noun: Noun) -> Verb | None:
-    """A verb with this noun as its object, if there is any; in a place one is, lives or sits."""
-    if frame == "P" and "B" in noun.classes:
-        return rng.pick(lex.verbs_of("L", "H"))._replace(prepositions=("in", "in"), case=DAT)
-    verbs = lex.verbs_of(frame, "", noun.classes[0])
-    fitting = [verb for verb in verbs if frame != "P" or verb.prepositions[0]]
-    return rng.skewed(fitting) if fitting else None
-
-
-# Clauses
-
-
-def draw_subject(rng: Rng, classes: str, *, definite: bool = False, depth: int = 0) -> Phrase:
-    """A pronoun, a name or a noun phrase in the nominative."""
-    if "H" in classes and rng.chance(0.24):
-        return pronoun(rng.pick(tuple(lex.PRONOUNS)), NOM)
-    return noun_phrase(rng, classes, NOM, definite=definite, depth=depth)
-
-
-def draw_verb(rng: Rng, frames: Sequence[str] = CHOICES["frames"], subject: str = "") -> Verb:
-    """A verb of one of these frames that such a subject can have."""
-    while True:
-        frame = rng.pick(frames)
+        ``gap`` is a slot to leave empty because its phrase stands at the front; ``adverbs`` says
+        whether times, places, manners and negation may be added.
+        """
+        negative = adverbs and self.chance(0.1)
+        if subject is None:
+            classes = verb.subjects or self.pick(("H", "H", "ATVRCFBX"))
+            subject = self.subject(classes, definite=negative, depth=depth)
+        clause = Clause(verb, self._tense(verb, subject, tenses), subject)
+        slots, frame = clause.slots, verb.frame
+        if negative:
+            never = self.pick(("not", "not", "never")) == "never"
+            slots["late"] = word("never", "nie", "ADV") if never else word("not", "nicht", "PART")
+            if clause.tense == "must":
+                clause.tense = "present"
+        if frame == "G":
+            slots["recipient"] = self._object(subject, "H", DAT, negative, 1)
+        if frame in "TDGS" and gap != "object":
+            inner = 1 if frame == "S" else depth
+            slots["object"] = self._object(subject, verb.objects, verb.case, negative, inner)
+        if frame in "PLMS" and gap != "complement":
+            slots["complement"] = self._complement(verb, negative, depth)
         if frame == "K":
-            return COPULA
-        if fitting := lex.verbs_of(frame, subject):
-            return rng.skewed(fitting)
+            slots["predicate"] = self._predicate(subject.classes, max(depth, 1))
+        if adverbs:
+            self._add_adverbs(clause, gap, negative)
+        return clause
 
+    def _object(
+        self, subject: Phrase, classes: str, case: int, definite: bool, depth: int
+    ) -> Phrase:
+        """A noun phrase, or a pronoun of another person than the subject."""
+        if "H" in classes and self.chance(0.25):
+            same = SAME_PERSON.get(subject.reflexive, ())
+            return pronoun(self.pick([name for name in lex.PRONOUNS if name not in same]), case)
+        if case == ACC and not definite and subject.english and self.chance(0.03):
+            return self.noun_phrase(classes, case, kind="no", depth=1)
+        return self.noun_phrase(classes, case, definite=definite, depth=depth)
 
-def _tense(rng: Rng, verb: Verb, subject: Phrase, allowed: Sequence[str]) -> str:
-    """A tense that can be told from the English form; things have no plans and duties."""
-    tense = rng.pick(allowed)
-    if "H" not in subject.classes and tense not in CHOICES["simple"]:
-        tense = "past" if tense in PAST_TENSES else "present"
-    if tense == "past" and verb.english[1][0] == verb.base:  # "put"
-        tense = "perfect" if "present" in allowed else "pluperfect"
-    return tense
+    def _complement(self, verb: Verb, definite: bool, depth: int) -> Phrase:
+        """What the verb takes with a preposition: an object, a place or a goal."""
+        if verb.frame == "P":
+            inner = self.noun_phrase(verb.objects, verb.case, definite=definite, depth=depth)
+            return governed(*verb.prepositions, inner)
+        if verb.frame == "L":
+            return self.place()
+        if verb.frame == "M":
+            return self._goal(7) if self.chance(0.65) else self._drawn_preposition("paths")
+        if self.chance(0.3):
+            return self.preposition("into", "in", ACC, "K")
+        return self._goal(6)  # things are put in, on, ... and next to something, but not "to" it
 
+    def _predicate(self, classes: str, depth: int) -> Phrase:
+        """An adjective: plain, with "very", or compared."""
+        adjective = self.skewed(lex.adjectives_for(classes) or lex.adjectives_for("T"))
+        roll = self.random()
+        plain = word(adjective.english[0], adjective.german[0], "ADJ")
+        if not adjective.graded or roll > 0.4:
+            return plain
+        if roll < 0.2:
+            plain.prepend(word("very", "sehr", "ADV"))
+            return plain
+        other = self.noun_phrase(classes[:1] or "H", NOM, definite=True, depth=depth)
+        if roll < 0.28:
+            plain.prepend(word("as", "so", "ADV"))
+            plain.append(governed("as", "wie", other))
+            return plain
+        phrase = word(adjective.english[1], adjective.german[1], "ADJ")
+        phrase.append(governed("than", "als", other))
+        return phrase
 
-def draw_clause(
-    rng: Rng,
-    verb: Verb,
-    subject: Phrase | None = None,
-    *,
-    tenses: Sequence[str] = CHOICES["tenses"],
-    depth: int = 0,
-    gap: str = "",
-    adverbs: bool = True,
-) -> Clause:
-    """A clause of this verb, with this subject if it is settled, in one of these tenses.
+    def add_time(self, clause: Clause) -> None:
+        """Add a time that the tense can have, if there is any."""
+        groups = TIME_GROUPS.get(clause.tense, "af")
+        times = [time for time in ENTRIES["times"] if time[2] in groups]
+        if times:
+            english, german, _ = self.pick(times)
+            clause.slots["time"] = words(english, german)
 
-    ``gap`` is a slot to leave empty because its phrase stands at the front; ``adverbs`` says
-    whether times, places, manners and negation may be added.
-    """
-    negative = adverbs and rng.chance(0.1)
-    if subject is None:
-        classes = verb.subjects or rng.pick(("H", "H", "ATVRCFBX"))
-        subject = draw_subject(rng, classes, definite=negative, depth=depth)
-    clause = Clause(verb, _tense(rng, verb, subject, tenses), subject)
-    slots, frame = clause.slots, verb.frame
-    if negative:
-        never = rng.pick(("not", "not", "never")) == "never"
-        slots["late"] = word("never", "nie", "ADV") if never else word("not", "nicht", "PART")
-        if clause.tense == "must":
-            clause.tense = "present"
-    if frame == "G":
-        slots["recipient"] = _object(rng, subject, "H", DAT, negative, 1)
-    if frame in "TDGS" and gap != "object":
-        inner = 1 if frame == "S" else depth
-        slots["object"] = _object(rng, subject, verb.objects, verb.case, negative, inner)
-    if frame in "PLMS" and gap != "complement":
-        slots["complement"] = _complement(rng, verb, negative, depth)
-    if frame == "K":
-        slots["predicate"] = _predicate(rng, subject.classes, max(depth, 1))
-    if adverbs:
-        _add_adverbs(rng, clause, gap, negative)
-    return clause
-
-
-def _object(
-    rng: Rng, subject: Phrase, classes: str, case: int, definite: bool, depth: int
-) -> Phrase:
-    """A noun phrase, or a pronoun of another person than the subject."""
-    if "H" in classes and rng.chance(0.25):
-        same = SAME_PERSON.get(subject.reflexive, ())
-        return pronoun(rng.pick([name for name in lex.PRONOUNS if name not in same]), case)
-    if case == ACC and not definite and subject.english and rng.chance(0.03):
-        return noun_phrase(rng, classes, case, kind="no", depth=1)
-    return noun_phrase(rng, classes, case, definite=definite, depth=depth)
-
-
-def _complement(rng: Rng, verb: Verb, definite: bool, depth: int) -> Phrase:
-    """What the verb takes with a preposition: an object, a place or a goal."""
-    if verb.frame == "P":
-        inner = noun_phrase(rng, verb.objects, verb.case, definite=definite, depth=depth)
-        return governed(*verb.prepositions, inner)
-    if verb.frame == "L":
-        return place(rng)
-    if verb.frame == "M":
-        return _goal(rng, 7) if rng.chance(0.65) else _drawn_preposition(rng, "paths")
-    if rng.chance(0.3):
-        return preposition(rng, "into", "in", ACC, "K")
-    return _goal(rng, 6)  # things are put in, on, ... and next to something, but not "to" it
-
-
-def _predicate(rng: Rng, classes: str, depth: int) -> Phrase:
-    """An adjective: plain, with "very", or compared."""
-    adjective = rng.skewed(lex.adjectives_for(classes) or lex.adjectives_for("T"))
-    roll = rng.random()
-    plain = word(adjective.english[0], adjective.german[0], "ADJ")
-    if not adjective.graded or roll > 0.4:
-        return plain
-    if roll < 0.2:
-        plain.prepend(word("very", "sehr", "ADV"))
-        return plain
-    other = noun_phrase(rng, classes[:1] or "H", NOM, definite=True, depth=depth)
-    if roll < 0.28:
-        plain.prepend(word("as", "so", "ADV"))
-        plain.append(governed("as", "wie", other))
-        return plain
-    phrase = word(adjective.english[1], adjective.german[1], "ADJ")
-    phrase.append(governed("than", "als", other))
-    return phrase
-
-
-def add_time(rng: Rng, clause: Clause) -> None:
-    """Add a time that the tense can have, if there is any."""
-    groups = TIME_GROUPS.get(clause.tense, "af")
-    times = [time for time in ENTRIES["times"] if time[2] in groups]
-    if times:
-        english, german, _ = rng.pick(times)
-        clause.slots["time"] = words(english, german)
-
-
-def _add_adverbs(rng: Rng, clause: Clause, gap: str, negative: bool) -> None:
-    slots, positive = clause.slots, not negative
-    if any(phrase.heavy for phrase in clause.take("object", "complement", "predicate")[:1]):
-        return
-    roll = rng.random()
-    action = clause.verb.frame not in "KLCAZ"
-    if roll < 0.22 and (positive or clause.negated):
-        add_time(rng, clause)
-    elif roll < 0.3 and clause.tense in ("present", "past") and positive:
-        slots["early"] = word(*rng.pick(ENTRIES["frequency"]), "ADV")
-    elif roll < 0.33 and clause.tense == "perfect" and "object" not in slots and positive:
-        slots["late"] = word("already", "schon", "ADV")
-    known = "object" not in slots or slots["object"].english[0].form in KNOWN
-    human = "H" in clause.subject.classes
-    if action and known and human and positive and rng.chance(0.12):
-        slots["manner"] = word(*rng.pick(ENTRIES["manner"]), "ADV")
-    free = "complement" not in slots and gap != "complement"
-    if free and action and positive and rng.chance(0.2):  # where, with whom, when or why
-        somewhere = rng.chance(0.55)
-        slots["complement"] = place(rng) if somewhere else _drawn_preposition(rng, "circumstances")
+    def _add_adverbs(self, clause: Clause, gap: str, negative: bool) -> None:
+        slots, positive = clause.slots, not negative
+        if any(phrase.heavy for phrase in clause.take("object", "complement", "predicate")[:1]):
+            return
+        roll = self.random()
+        action = clause.verb.frame not in "KLCAZ"
+        if roll < 0.22 and (positive or clause.negated):
+            self.add_time(clause)
+        elif roll < 0.3 and clause.tense in ("present", "past") and positive:
+            slots["early"] = word(*self.pick(ENTRIES["frequency"]), "ADV")
+        elif roll < 0.33 and clause.tense == "perfect" and "object" not in slots and positive:
+            slots["late"] = word("already", "schon", "ADV")
+        known = "object" not in slots or slots["object"].english[0].form in KNOWN
+        human = "H" in clause.subject.classes
+        if action and known and human and positive and self.chance(0.12):
+            slots["manner"] = word(*self.pick(ENTRIES["manner"]), "ADV")
+        free = "complement" not in slots and gap != "complement"
+        if free and action and positive and self.chance(0.2):  # where, with whom, when or why
+            somewhere = self.chance(0.55)
+            slots["complement"] = (
+                self.place() if somewhere else self._drawn_preposition("circumstances")
+            )

@@ -17,14 +17,7 @@ from qvbench.data.corpora.grammar.lexicon import (
 )
 from qvbench.data.corpora.grammar.phrases import (
     PAST_TENSES,
-    Rng,
-    add_time,
-    draw_clause,
-    draw_subject,
-    draw_verb,
-    noun_phrase,
-    place,
-    preposition,
+    Draw,
 )
 from qvbench.data.corpora.grammar.syntax import (
     AnnotatedPair,
@@ -44,172 +37,172 @@ from qvbench.data.corpora.grammar.syntax import (
 NO_PASSIVE = frozenset({"receive", "know", "need", "lose", "look", "put", "call"})
 
 
-def sentence(rng: Rng) -> AnnotatedPair:
+def sentence(draw: Draw) -> AnnotatedPair:
     """A random sentence of a random kind."""
-    phrase, mark = rng.pick(KINDS)(rng)
+    phrase, mark = draw.pick(KINDS)(draw)
     return finish(phrase, mark)
 
 
-def _statement(rng: Rng) -> tuple[Phrase, str]:
-    return _main(rng, draw_clause(rng, draw_verb(rng)))
+def _statement(draw: Draw) -> tuple[Phrase, str]:
+    return _main(draw, draw.clause(draw.verb()))
 
 
-def _main(rng: Rng, clause: Clause) -> tuple[Phrase, str]:
+def _main(draw: Draw, clause: Clause) -> tuple[Phrase, str]:
     """A main clause, often opened by a time or a place."""
     front = None
     movable = clause.verb.frame in "IT" and not clause.passive
-    if "time" in clause.slots and rng.chance(0.5):
+    if "time" in clause.slots and draw.chance(0.5):
         front = clause.slots.pop("time")
-    elif "complement" in clause.slots and movable and rng.chance(0.35):
+    elif "complement" in clause.slots and movable and draw.chance(0.35):
         front = clause.slots.pop("complement")
     return clause.realize("main", front), "."
 
 
-def _passive(rng: Rng) -> tuple[Phrase, str]:
+def _passive(draw: Draw) -> tuple[Phrase, str]:
     """As in "the book is read by the man": wird ... gelesen."""
     verbs = [v for v in lex.verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
-    verb = rng.skewed(verbs)
-    tense = rng.pick(CHOICES["passive"])
-    clause = Clause(verb, tense, noun_phrase(rng, verb.objects, NOM), passive=True)
+    verb = draw.skewed(verbs)
+    tense = draw.pick(CHOICES["passive"])
+    clause = Clause(verb, tense, draw.noun_phrase(verb.objects, NOM), passive=True)
     heavy = False
-    if rng.chance(0.5):
-        agent = preposition(rng, "by", "von", DAT, verb.subjects, depth=0)
+    if draw.chance(0.5):
+        agent = draw.preposition("by", "von", DAT, verb.subjects, depth=0)
         clause.slots["complement"], heavy = agent, agent.heavy
-    if rng.chance(0.3) and not heavy:
-        add_time(rng, clause)
-    return _main(rng, clause)
+    if draw.chance(0.3) and not heavy:
+        draw.add_time(clause)
+    return _main(draw, clause)
 
 
-def _there_is(rng: Rng) -> tuple[Phrase, str]:
+def _there_is(draw: Draw) -> tuple[Phrase, str]:
     """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
-    past, kind = rng.chance(0.4), rng.pick(("indefinite", "indefinite", "no"))
-    thing = noun_phrase(rng, "HATRCVF", ACC, kind=kind, depth=1)
-    where = place(rng)
+    past, kind = draw.chance(0.4), draw.pick(("indefinite", "indefinite", "no"))
+    thing = draw.noun_phrase("HATRCVF", ACC, kind=kind, depth=1)
+    where = draw.place()
     verb = word(PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
     there = word("there", "es", "PRON")
-    asked = rng.chance(0.2)
+    asked = draw.chance(0.2)
     for phrase in (there, thing, where):
         phrase.attach(verb.heads)
     opening = [verb, there] if asked else [there, verb]
     return sequence(*opening, thing, where, head=verb), "?" if asked else "."
 
 
-def _yes_no_question(rng: Rng) -> tuple[Phrase, str]:
+def _yes_no_question(draw: Draw) -> tuple[Phrase, str]:
     """The verb first."""
-    clause = draw_clause(rng, draw_verb(rng))
+    clause = draw.clause(draw.verb())
     if clause.negated:
         del clause.slots["late"]
     return clause.realize("main", inverted=True), "?"
 
 
-def _adverb_question(rng: Rng) -> tuple[Phrase, str]:
+def _adverb_question(draw: Draw) -> tuple[Phrase, str]:
     """where, where to, when, why, how."""
-    verb, front, gap = _asked_adverb(rng)
-    clause = draw_clause(rng, verb, gap=gap, adverbs=False)
+    verb, front, gap = _asked_adverb(draw)
+    clause = draw.clause(verb, gap=gap, adverbs=False)
     return clause.realize("main", front, inverted=True), "?"
 
 
-def _asked_adverb(rng: Rng) -> tuple[Verb, Phrase, str]:
-    english, german, frames, gap = rng.pick(ENTRIES["questions"])
-    return draw_verb(rng, frames), word(english, german, "ADV"), gap
+def _asked_adverb(draw: Draw) -> tuple[Verb, Phrase, str]:
+    english, german, frames, gap = draw.pick(ENTRIES["questions"])
+    return draw.verb(frames), word(english, german, "ADV"), gap
 
 
-def _subject_question(rng: Rng) -> tuple[Phrase, str]:
+def _subject_question(draw: Draw) -> tuple[Phrase, str]:
     """who, or which man: no do-support, the verb second."""
-    verb = draw_verb(rng, "IITTTDGPLM", "H")
-    if rng.chance(0.6):
+    verb = draw.verb("IITTTDGPLM", "H")
+    if draw.chance(0.6):
         subject = word("who", "wer", "PRON", classes="H")
     else:
-        subject = noun_phrase(rng, verb.subjects, NOM, kind="which", depth=1)
-    return draw_clause(rng, verb, subject).realize("main"), "?"
+        subject = draw.noun_phrase(verb.subjects, NOM, kind="which", depth=1)
+    return draw.clause(verb, subject).realize("main"), "?"
 
 
-def _object_question(rng: Rng) -> tuple[Phrase, str]:
+def _object_question(draw: Draw) -> tuple[Phrase, str]:
     """what, whom or which book as an object of any case, and prepositions with it."""
-    frame = rng.pick("TTTDP")
-    verb = rng.skewed(lex.verbs_of(frame))
+    frame = draw.pick("TTTDP")
+    verb = draw.skewed(lex.verbs_of(frame))
     if frame == "P" and not verb.prepositions[0]:
         verb = lex.verbs_of("P")[0]
-    if frame == "P" and lex.sharing("XZ", verb.objects) and rng.chance(0.4):
-        return _wo_question(rng, verb), "?"
-    clause = draw_clause(rng, verb, gap="complement" if frame == "P" else "object", adverbs=False)
-    asked = _asked(rng, verb.objects, verb.case, things=frame == "T")
+    if frame == "P" and lex.sharing("XZ", verb.objects) and draw.chance(0.4):
+        return _wo_question(draw, verb), "?"
+    clause = draw.clause(verb, gap="complement" if frame == "P" else "object", adverbs=False)
+    asked = _asked(draw, verb.objects, verb.case, things=frame == "T")
     if frame == "P":
         asked = governed(*verb.prepositions, asked)
     return clause.realize("main", asked, inverted=True), "?"
 
 
-def _wo_question(rng: Rng, verb: Verb) -> Phrase:
+def _wo_question(draw: Draw, verb: Verb) -> Phrase:
     """As in "what do you wait for": worauf wartest du."""
     english, german = verb.prepositions
     what, stranded = Token("what", "PRON"), Token(english, "ADP")
     compound = Token(lex.WO_COMPOUNDS[german], "ADV", None, (what, stranded))
-    clause = draw_clause(rng, verb, gap="complement", adverbs=False)
+    clause = draw.clause(verb, gap="complement", adverbs=False)
     clause.slots["complement"] = Phrase([stranded], [])
     phrase = clause.realize("main", Phrase([what], [compound]), inverted=True)
     stranded.head = what
     return phrase
 
 
-def _asked(rng: Rng, classes: str, case: int, things: bool) -> Phrase:
-    roll = rng.random()
+def _asked(draw: Draw, classes: str, case: int, things: bool) -> Phrase:
+    roll = draw.random()
     human = "H" in classes
     if roll >= 0.35 and things and set(classes) - set("HA") and (roll < 0.65 or not human):
         return word("what", "was", "PRON")
     if roll >= 0.35 and human:
         return word("whom", ("wer", "wen", "wem")[case], "PRON")
-    return noun_phrase(rng, classes, case, kind="which", depth=1)
+    return draw.noun_phrase(classes, case, kind="which", depth=1)
 
 
-def _that_clause(rng: Rng) -> tuple[Phrase, str]:
+def _that_clause(draw: Draw) -> tuple[Phrase, str]:
     """As in "the man knows that ...": the finite verb last."""
-    clause, tenses = _reporting(rng, "C")
-    verb, adverbs = draw_verb(rng), rng.chance(0.5)
-    inner = draw_clause(rng, verb, tenses=tenses, adverbs=adverbs)
+    clause, tenses = _reporting(draw, "C")
+    verb, adverbs = draw.verb(), draw.chance(0.5)
+    inner = draw.clause(verb, tenses=tenses, adverbs=adverbs)
     clause.slots["after"] = inner.realize("last", word("that", "dass", "SCONJ"))
-    return _main(rng, clause)
+    return _main(draw, clause)
 
 
-def _whether_clause(rng: Rng) -> tuple[Phrase, str]:
+def _whether_clause(draw: Draw) -> tuple[Phrase, str]:
     """As in "the man asks whether ..." and "... where ...": no inversion in English."""
-    clause, tenses = _reporting(rng, "A")
-    if rng.chance(0.5):
-        inner = draw_clause(rng, draw_verb(rng), tenses=tenses)
+    clause, tenses = _reporting(draw, "A")
+    if draw.chance(0.5):
+        inner = draw.clause(draw.verb(), tenses=tenses)
         front = word("whether", "ob", "SCONJ")
     else:
-        asked, front, gap = _asked_adverb(rng)
-        inner = draw_clause(rng, asked, gap=gap, adverbs=False, tenses=tenses)
+        asked, front, gap = _asked_adverb(draw)
+        inner = draw.clause(asked, gap=gap, adverbs=False, tenses=tenses)
     clause.slots["after"] = inner.realize("last", front)
-    return _main(rng, clause)
+    return _main(draw, clause)
 
 
-def _reporting(rng: Rng, frame: str) -> tuple[Clause, tuple[str, ...]]:
+def _reporting(draw: Draw, frame: str) -> tuple[Clause, tuple[str, ...]]:
     """A clause that takes a clause, and the tenses that the inner one can have."""
-    clause = draw_clause(rng, rng.skewed(lex.verbs_of(frame)))
+    clause = draw.clause(draw.skewed(lex.verbs_of(frame)))
     return clause, CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
 
 
-def _infinitive(rng: Rng) -> tuple[Phrase, str]:
+def _infinitive(draw: Draw) -> tuple[Phrase, str]:
     """As in "tries to read the book": versucht , das Buch zu lesen."""
-    clause = draw_clause(rng, rng.skewed(lex.verbs_of("Z")), depth=1)
-    clause.slots["after"] = _to_do(rng, clause.subject, None)
-    return _main(rng, clause)
+    clause = draw.clause(draw.skewed(lex.verbs_of("Z")), depth=1)
+    clause.slots["after"] = _to_do(draw, clause.subject, None)
+    return _main(draw, clause)
 
 
-def _purpose(rng: Rng) -> tuple[Phrase, str]:
+def _purpose(draw: Draw) -> tuple[Phrase, str]:
     """As in "in order to read": um ... zu lesen."""
-    subject = draw_subject(rng, "H", definite=True, depth=1)
-    clause = draw_clause(rng, draw_verb(rng, "IMMSTT", "H"), subject, depth=1)
+    subject = draw.subject("H", definite=True, depth=1)
+    clause = draw.clause(draw.verb("IMMSTT", "H"), subject, depth=1)
     um = conjunction("in order", "um")
     um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
-    clause.slots["after"] = _to_do(rng, clause.subject, um)
-    return _main(rng, clause)
+    clause.slots["after"] = _to_do(draw, clause.subject, um)
+    return _main(draw, clause)
 
 
-def _to_do(rng: Rng, subject: Phrase, front: Phrase | None) -> Phrase:
-    verb = draw_verb(rng, "ITTTTDGPMS", "H")
+def _to_do(draw: Draw, subject: Phrase, front: Phrase | None) -> Phrase:
+    verb = draw.verb("ITTTTDGPMS", "H")
     tenses = ("present",)
-    inner = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1, adverbs=False)
+    inner = draw.clause(verb, _understood(subject), tenses=tenses, depth=1, adverbs=False)
     return inner.realize("infinitive", front)
 
 
@@ -218,26 +211,26 @@ def _understood(subject: Phrase) -> Phrase:
     return replace(subject, english=[], german=[], heads=(None, None))
 
 
-def _adverbial_clause(rng: Rng) -> tuple[Phrase, str]:
+def _adverbial_clause(draw: Draw) -> tuple[Phrase, str]:
     """weil, obwohl, wenn, als, ... after the main clause or before it."""
-    main = draw_clause(rng, draw_verb(rng), depth=1)
+    main = draw.clause(draw.verb(), depth=1)
     past = main.tense in PAST_TENSES
     if main.tense == "perfect":
         main.tense = "present"
     unfit = "p" if past else "v"
     entries = [entry for entry in ENTRIES["subordinators"] if entry[2] != unfit]
-    english, german, _ = rng.pick(entries)
+    english, german, _ = draw.pick(entries)
     tenses = CHOICES["beside past" if past else "beside present"]
     if english == "after":
         tenses = ("pluperfect",)
-    back = _back_reference(main.subject) if rng.chance(0.5) else None
-    verb = draw_verb(rng, subject=back.classes[:1] if back is not None else "")
-    adverbs = rng.chance(0.5)
-    inner = draw_clause(rng, verb, back, tenses=tenses, depth=1, adverbs=adverbs)
+    back = _back_reference(main.subject) if draw.chance(0.5) else None
+    verb = draw.verb(subject=back.classes[:1] if back is not None else "")
+    adverbs = draw.chance(0.5)
+    inner = draw.clause(verb, back, tenses=tenses, depth=1, adverbs=adverbs)
     clause = inner.realize("last", conjunction(english, german))
-    if back is not None or rng.chance(0.5):
+    if back is not None or draw.chance(0.5):
         main.slots["after"] = clause
-        return _main(rng, main)
+        return _main(draw, main)
     comma = Token(",", "PUNCT", clause.heads[0])
     clause.english.append(comma)
     clause.german[-1].of = (comma,)
@@ -256,11 +249,11 @@ def _back_reference(subject: Phrase) -> Phrase | None:
     return word("it", form, "PRON", pronoun=True, classes=subject.classes, gender=subject.gender)
 
 
-def _coordination(rng: Rng) -> tuple[Phrase, str]:
+def _coordination(draw: Draw) -> tuple[Phrase, str]:
     """Two main clauses: und, aber, oder, denn count for no place."""
-    first = draw_clause(rng, draw_verb(rng), depth=1).realize("main")
-    second, mark = _main(rng, draw_clause(rng, draw_verb(rng), depth=1))
-    english, german = rng.pick(ENTRIES["coordinators"])
+    first = draw.clause(draw.verb(), depth=1).realize("main")
+    second, mark = _main(draw, draw.clause(draw.verb(), depth=1))
+    english, german = draw.pick(ENTRIES["coordinators"])
     link = word(english, german, "CCONJ")
     if english in ("but", "for"):
         comma = word(",", ",", "PUNCT").attach(second.heads)
@@ -268,14 +261,14 @@ def _coordination(rng: Rng) -> tuple[Phrase, str]:
     return joined(first, link, second), mark
 
 
-def _shared_subject(rng: Rng) -> tuple[Phrase, str]:
+def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
     """As in "the man reads the book and drinks the coffee"."""
-    tenses = (rng.pick(("present", "past")),)
-    verb = draw_verb(rng, "ITTTDGPM", "H")
-    subject = draw_subject(rng, "H", definite=True, depth=1)
-    first = draw_clause(rng, verb, subject, tenses=tenses, depth=1)
-    verb = draw_verb(rng, "ITTTDGPM", "H")
-    second = draw_clause(rng, verb, _understood(subject), tenses=tenses, depth=1)
+    tenses = (draw.pick(("present", "past")),)
+    verb = draw.verb("ITTTDGPM", "H")
+    subject = draw.subject("H", definite=True, depth=1)
+    first = draw.clause(verb, subject, tenses=tenses, depth=1)
+    verb = draw.verb("ITTTDGPM", "H")
+    second = draw.clause(verb, _understood(subject), tenses=tenses, depth=1)
     und = word("and", "und", "CCONJ")
     return joined(first.realize("main"), und, second.realize("main")), "."
 
