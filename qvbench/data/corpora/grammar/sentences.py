@@ -5,16 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qvbench.data.corpora.grammar import lexicon as lex
-from qvbench.data.corpora.grammar.lexicon import (
-    ACC,
-    CHOICES,
-    DAT,
-    ENTRIES,
-    NEUTER,
-    NOM,
-    PARADIGMS,
-    Verb,
-)
 from qvbench.data.corpora.grammar.phrases import (
     PAST_TENSES,
     Draw,
@@ -24,7 +14,6 @@ from qvbench.data.corpora.grammar.syntax import (
     Clause,
     Phrase,
     Token,
-    conjunction,
     finish,
     governed,
     joined,
@@ -62,11 +51,11 @@ def _passive(draw: Draw) -> tuple[Phrase, str]:
     """As in "the book is read by the man": wird ... gelesen."""
     verbs = [v for v in lex.verbs_of("T") if v.base not in NO_PASSIVE and not v.particle]
     verb = draw.skewed(verbs)
-    tense = draw.pick(CHOICES["passive"])
-    clause = Clause(verb, tense, draw.noun_phrase(verb.objects, NOM), passive=True)
+    tense = draw.pick(lex.CHOICES["passive"])
+    clause = Clause(verb, tense, draw.noun_phrase(verb.objects, lex.NOM), passive=True)
     heavy = False
     if draw.chance(0.5):
-        agent = draw.preposition("by", "von", DAT, verb.subjects, depth=0)
+        agent = draw.preposition("by", "von", lex.DAT, verb.subjects, depth=0)
         clause.slots["complement"], heavy = agent, agent.heavy
     if draw.chance(0.3) and not heavy:
         draw.add_time(clause)
@@ -76,9 +65,9 @@ def _passive(draw: Draw) -> tuple[Phrase, str]:
 def _there_is(draw: Draw) -> tuple[Phrase, str]:
     """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
     past, kind = draw.chance(0.4), draw.pick(("indefinite", "indefinite", "no"))
-    thing = draw.noun_phrase("HATRCVF", ACC, kind=kind, depth=1)
+    thing = draw.noun_phrase("HATRCVF", lex.ACC, kind=kind, depth=1)
     where = draw.place()
-    verb = word(PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
+    verb = word(lex.PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
     there = word("there", "es", "PRON")
     asked = draw.chance(0.2)
     for phrase in (there, thing, where):
@@ -102,8 +91,8 @@ def _adverb_question(draw: Draw) -> tuple[Phrase, str]:
     return clause.realize("main", front, inverted=True), "?"
 
 
-def _asked_adverb(draw: Draw) -> tuple[Verb, Phrase, str]:
-    english, german, frames, gap = draw.pick(ENTRIES["questions"])
+def _asked_adverb(draw: Draw) -> tuple[lex.Verb, Phrase, str]:
+    english, german, frames, gap = draw.pick(lex.ENTRIES["questions"])
     return draw.verb(frames), word(english, german, "ADV"), gap
 
 
@@ -113,7 +102,7 @@ def _subject_question(draw: Draw) -> tuple[Phrase, str]:
     if draw.chance(0.6):
         subject = word("who", "wer", "PRON", classes="H")
     else:
-        subject = draw.noun_phrase(verb.subjects, NOM, kind="which", depth=1)
+        subject = draw.noun_phrase(verb.subjects, lex.NOM, kind="which", depth=1)
     return draw.clause(verb, subject).realize("main"), "?"
 
 
@@ -132,7 +121,7 @@ def _object_question(draw: Draw) -> tuple[Phrase, str]:
     return clause.realize("main", asked, inverted=True), "?"
 
 
-def _wo_question(draw: Draw, verb: Verb) -> Phrase:
+def _wo_question(draw: Draw, verb: lex.Verb) -> Phrase:
     """As in "what do you wait for": worauf wartest du."""
     english, german = verb.prepositions
     what, stranded = Token("what", "PRON"), Token(english, "ADP")
@@ -179,7 +168,7 @@ def _whether_clause(draw: Draw) -> tuple[Phrase, str]:
 def _reporting(draw: Draw, frame: str) -> tuple[Clause, tuple[str, ...]]:
     """A clause that takes a clause, and the tenses that the inner one can have."""
     clause = draw.clause(draw.skewed(lex.verbs_of(frame)))
-    return clause, CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
+    return clause, lex.CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
 
 
 def _infinitive(draw: Draw) -> tuple[Phrase, str]:
@@ -193,7 +182,7 @@ def _purpose(draw: Draw) -> tuple[Phrase, str]:
     """As in "in order to read": um ... zu lesen."""
     subject = draw.subject("H", definite=True, depth=1)
     clause = draw.clause(draw.verb("IMMSTT", "H"), subject, depth=1)
-    um = conjunction("in order", "um")
+    um = word("in order", "um", "SCONJ", head=0)
     um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
     clause.slots["after"] = _to_do(draw, clause.subject, um)
     return _main(draw, clause)
@@ -218,16 +207,16 @@ def _adverbial_clause(draw: Draw) -> tuple[Phrase, str]:
     if main.tense == "perfect":
         main.tense = "present"
     unfit = "p" if past else "v"
-    entries = [entry for entry in ENTRIES["subordinators"] if entry[2] != unfit]
+    entries = [entry for entry in lex.ENTRIES["subordinators"] if entry[2] != unfit]
     english, german, _ = draw.pick(entries)
-    tenses = CHOICES["beside past" if past else "beside present"]
+    tenses = lex.CHOICES["beside past" if past else "beside present"]
     if english == "after":
         tenses = ("pluperfect",)
     back = _back_reference(main.subject) if draw.chance(0.5) else None
     verb = draw.verb(subject=back.classes[:1] if back is not None else "")
     adverbs = draw.chance(0.5)
     inner = draw.clause(verb, back, tenses=tenses, depth=1, adverbs=adverbs)
-    clause = inner.realize("last", conjunction(english, german))
+    clause = inner.realize("last", word(english, german, "SCONJ", head=0))
     if back is not None or draw.chance(0.5):
         main.slots["after"] = clause
         return _main(draw, main)
@@ -239,12 +228,12 @@ def _adverbial_clause(draw: Draw) -> tuple[Phrase, str]:
 
 def _back_reference(subject: Phrase) -> Phrase | None:
     """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
-    if subject.pronoun or ("H" in subject.classes and subject.gender == NEUTER):
+    if subject.pronoun or ("H" in subject.classes and subject.gender == lex.NEUTER):
         return None
     if subject.agreement == 3:
-        return pronoun("they", NOM, subject.classes)
+        return pronoun("they", lex.NOM, subject.classes)
     if "H" in subject.classes:
-        return pronoun(("he", "she")[subject.gender], NOM, subject.classes)
+        return pronoun(("he", "she")[subject.gender], lex.NOM, subject.classes)
     form = ("er", "sie", "es")[subject.gender]
     return word("it", form, "PRON", pronoun=True, classes=subject.classes, gender=subject.gender)
 
@@ -253,7 +242,7 @@ def _coordination(draw: Draw) -> tuple[Phrase, str]:
     """Two main clauses: und, aber, oder, denn count for no place."""
     first = draw.clause(draw.verb(), depth=1).realize("main")
     second, mark = _main(draw, draw.clause(draw.verb(), depth=1))
-    english, german = draw.pick(ENTRIES["coordinators"])
+    english, german = draw.pick(lex.ENTRIES["coordinators"])
     link = word(english, german, "CCONJ")
     if english in ("but", "for"):
         comma = word(",", ",", "PUNCT").attach(second.heads)

@@ -124,19 +124,20 @@ class Phrase:
         self.german = modifier.german + self.german
 
 
-def word(english: str, german: str, pos: str, **features: Any) -> Phrase:
-    """A German word for one English word, or for several: "in front of", "more beautiful"."""
-    *others, last = tokens = [Token(form, pos) for form in english.split()]
-    for token in others:
-        token.head = last
-        if pos == "ADJ":
-            token.pos = "ADV"
-    return Phrase(tokens, [Token(german, pos, None, tuple(tokens))], **features)
+def word(english: str, german: str, pos: str, head: int = -1, **features: Any) -> Phrase:
+    """A German word for one English word or more, one of them the head: "in front of"."""
+    source = [Token(form, pos) for form in english.split()]
+    target = Token(german, pos, None, tuple(source))
+    for token in source:
+        if token is not source[head]:
+            token.head = source[head]
+            token.pos = "ADV" if pos == "ADJ" else pos  # "more beautiful"
+    return Phrase(source, [target], (source[head], target), **features)
 
 
 def words(english: str, german: str) -> Phrase:
     """Words in the notation of the lexicon's times: ``form:tag``, ``form:tag:links``."""
-    source = [Token(*item.split(":")) for item in english.split()]
+    source = [Token(form, pos) for form, pos in (item.split(":") for item in english.split())]
     target = []
     for form, pos, links in (item.split(":") for item in german.split()):
         target.append(Token(form, pos, None, tuple(source[int(link)] for link in links)))
@@ -151,16 +152,6 @@ def pronoun(name: str, case: int, classes: str = "H") -> Phrase:
     subject, other, *german, reflexive, agreement = lex.PRONOUNS[name]
     phrase = word(subject if case == lex.NOM else other, german[case], "PRON", classes=classes)
     phrase.agreement, phrase.reflexive, phrase.pronoun = int(agreement), reflexive, True
-    return phrase
-
-
-def conjunction(english: str, german: str) -> Phrase:
-    """A subordinating conjunction; in "as soon as" the first word is the head."""
-    phrase = word(english, german, "SCONJ")
-    first, *others = phrase.english
-    for token in others:
-        token.head = first
-    phrase.heads = first, phrase.german[0]
     return phrase
 
 
@@ -272,110 +263,102 @@ class Clause:
         return Phrase(words, _german_order(self, german, opening, order, inverted), top)
 
 
-class Verbs(NamedTuple):
-    """The verbs of a clause in one language: the finite one ``left``, others ``right``.
+class Verbs:
+    """The verbs of a clause in one language: the finite one ``left``, the others ``right``.
 
     Subjects and the clause itself hang on ``top``, other phrases on ``content``, which is the
     lexical verb or the predicate of a copula; they differ only where English says "wants to".
     """
 
-    lexical: Token
-    content: Token
-    top: Token
-    left: list[Token]
-    right: list[Token]
-    particle: list[Token]
+    def __init__(self, clause: Clause, side: int, form: str, of: tuple[Token, ...] = ()) -> None:
+        predicate = clause.slots.get("predicate")
+        head = predicate.heads[side] if predicate is not None else None
+        self.lexical = Token(form, "AUX" if clause.verb.frame == "K" else "VERB", head, of)
+        self.content = self.top = head or self.lexical
+        self.left, self.right = [self.lexical], list[Token]()
+        self.particle = list[Token]()
 
-
-def _lexical(clause: Clause, side: int, form: str, of: tuple[Token, ...]) -> tuple[Token, Token]:
-    """The lexical verb and the content."""
-    predicate = clause.slots.get("predicate")
-    head = predicate.heads[side] if predicate is not None else None
-    verb = Token(form, "AUX" if clause.verb.frame == "K" else "VERB", head, of)
-    return verb, head or verb
+    def token(self, form: str, pos: str = "AUX", of: tuple[Token, ...] = ()) -> Token:
+        """A word that depends on the content."""
+        return Token(form, pos, self.content, of)
 
 
 def _english_verbs(clause: Clause, order: Order, inverted: bool) -> Verbs:
     """Inflect the English verb; ``inverted`` questions and *not* need do-support."""
     verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    participle = clause.passive or "perfect" in tense
-    lexical, content = _lexical(clause, 0, verb.participle if participle else verb.base, ())
-    particle = [Token(form, "ADP", content) for form in verb.particle]
+    participle, past = clause.passive or "perfect" in tense, tense == "past"
+    verbs = Verbs(clause, 0, verb.participle if participle else verb.base)
+    verbs.particle = [verbs.token(form, "ADP") for form in verb.particle]
     support = (inverted or clause.negated) and verb.frame != "K"
-    top, past = content, tense == "past"
+    chain: list[Token] = []
     if order == "infinitive":
-        verbs = [Token("to", "PART", content), lexical]
+        chain = [verbs.token("to", "PART")]
     elif tense in TO_MODALS:  # "wants to read", "does not want to read"
         infinitive, past = TO_MODALS[tense]
-        top = content.head = Token(infinitive if support else TENSES[tense][0][agreement], "VERB")
-        verbs = [top, Token("to", "PART", content), lexical]
+        modal = Token(infinitive if support else TENSES[tense][0][agreement], "VERB")
+        chain = [modal, verbs.token("to", "PART")]
+        verbs.top = verbs.content.head = modal
         if support:
-            verbs.insert(0, Token(PARADIGMS["do"][past][agreement], "AUX", top))
+            chain.insert(0, Token(PARADIGMS["do"][past][agreement], "AUX", modal))
     elif tense in TENSES:
-        verbs = [Token(TENSES[tense][0][agreement], "AUX", content), lexical]
-        if clause.passive:
-            verbs.insert(1, Token("be", "AUX", content))
+        chain = [verbs.token(form) for form in (TENSES[tense][0][agreement], "be")]
+        chain = chain if clause.passive else chain[:1]
     elif clause.passive or support:
-        forms = PARADIGMS["be" if clause.passive else "do"][past]
-        verbs = [Token(forms[agreement], "AUX", content), lexical]
+        chain = [verbs.token(PARADIGMS["be" if clause.passive else "do"][past][agreement])]
     else:
-        lexical.form = verb.english[past][agreement]
-        verbs = [lexical]
-    return Verbs(lexical, content, top, verbs[:1], verbs[1:], particle)
+        verbs.lexical.form = verb.english[past][agreement]
+    verbs.left, verbs.right = (chain + verbs.left)[:1], (chain + verbs.left)[1:]
+    return verbs
 
 
 def _german_verbs(clause: Clause, order: Order, english: Verbs) -> Verbs:
     """Inflect the German verb and align it; every English verb is rendered."""
     verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
-    of, particle = (english.lexical, *english.particle), tuple(english.particle)
+    of = (english.lexical, *english.particle)
     helpers = tuple([token for token in english.left + english.right if token is not of[0]])
-    lexical, content = _lexical(clause, 1, verb.prefix + verb.infinitive, of)
-    analytic, past = tense in TENSES, tense in ("past", "pluperfect")
-    left: list[Token] = []
+    verbs = Verbs(clause, 1, verb.prefix + verb.infinitive, of)
+    lexical, past = verbs.lexical, tense in ("past", "pluperfect")
     if order == "infinitive" and verb.prefix:  # "aufzustehen"
         lexical.form, lexical.of = f"{verb.prefix}zu{verb.infinitive}", of + helpers
-        right = [lexical]
     elif order == "infinitive":
-        right = [Token("zu", "PART", content, helpers), lexical]
-    elif analytic or clause.passive:
-        forms = TENSES[tense][1] if analytic else PARADIGMS["werden"][past]
+        verbs.left = [verbs.token("zu", "PART", helpers), lexical]
+    elif tense in TENSES or clause.passive:
+        forms = TENSES[tense][1] if tense in TENSES else PARADIGMS["werden"][past]
         if "perfect" in tense and verb.sein:
             forms = PARADIGMS["sein"][past]
         if "perfect" in tense or clause.passive:
             lexical.form = verb.german_participle
-        left, right = [Token(forms[agreement], "AUX", content, helpers)], [lexical]
-        if clause.passive and analytic:  # "can be read": kann gelesen werden
-            left[0].of = helpers[:1]
-            right.append(Token("werden", "AUX", content, helpers[1:]))
+        verbs.left, verbs.right = [verbs.token(forms[agreement], of=helpers)], [lexical]
+        if clause.passive and tense in TENSES:  # "can be read": kann gelesen werden
+            verbs.left[0].of = helpers[:1]
+            verbs.right.append(verbs.token("werden", of=helpers[1:]))
     else:
         lexical.form, lexical.of = verb.german[past][agreement], of + helpers
-        left, right = [lexical], []
         if verb.prefix and order == "last":
             lexical.form = verb.prefix + lexical.form
         elif verb.prefix:
-            right = [Token(verb.prefix, "ADP", content, particle or of)]
-    if order == "last":
-        left, right = [], right + left
-    return Verbs(lexical, content, content, left, right, [])
+            verbs.right = [verbs.token(verb.prefix, "ADP", of[1:] or of)]
+    if order != "main":
+        verbs.left, verbs.right = [], verbs.right + verbs.left
+    return verbs
 
 
 def _english_order(
     clause: Clause, verbs: Verbs, opening: list[Phrase], inverted: bool
 ) -> list[Token]:
-    tokens = [token for phrase in opening for token in phrase.english]
+    subject, finite, particle = clause.subject.english, verbs.left, verbs.particle
     adverbs = [token for phrase in clause.take("early", "late") for token in phrase.english]
-    subject, finite = clause.subject.english, verbs.left
+    tokens = [token for phrase in opening for token in phrase.english]
     if inverted:
         tokens += finite + subject + adverbs
     elif finite[0].pos == "VERB":  # "often reads", but "is often", "has often read"
         tokens += subject + adverbs + finite
     else:
         tokens += subject + finite + adverbs
-    tokens += verbs.right
-    objects, particle = clause.take("recipient", "object"), verbs.particle
-    if objects and objects[0].pronoun and particle[-1:] and particle[-1].form not in PREPOSITIONS:
+    objects = clause.take("recipient", "object")
+    if objects and objects[0].pronoun and particle and particle[-1].form not in PREPOSITIONS:
         particle = objects.pop(0).english + particle  # "turns it on"
-    tokens += particle
+    tokens += verbs.right + particle
     for phrase in objects + clause.take("predicate", "manner", "complement", "time", "after"):
         tokens += phrase.english
     return tokens
@@ -385,24 +368,23 @@ def _german_order(
     clause: Clause, verbs: Verbs, opening: list[Phrase], order: Order, inverted: bool
 ) -> list[Token]:
     """Fill the fields that the top of this file draws."""
-    subject, objects = clause.subject.german, clause.take("recipient", "object")
+    subject, objects = clause.subject, clause.take("recipient", "object")
     vorfeld = [token for phrase in opening for token in phrase.german]
     light = [token for phrase in objects if phrase.pronoun for token in phrase.german]
     if clause.verb.reflexive:
-        of = verbs.lexical.of[:1]
-        light.append(Token(clause.subject.reflexive, "PRON", verbs.content, of))
-    if order == "main" and not vorfeld and not inverted:
-        vorfeld, middle = subject, light
-    elif order == "main" and clause.verb.reflexive and not clause.subject.pronoun:
-        middle = light + subject  # "heute beeilt sich der Mann"
+        light.append(verbs.token(subject.reflexive, "PRON", verbs.lexical.of[:1]))
+    if order == "main" and not opening and not inverted:
+        vorfeld, mittelfeld = subject.german, light
+    elif order == "main" and clause.verb.reflexive and not subject.pronoun:
+        mittelfeld = light + subject.german  # "heute beeilt sich der Mann"
     else:
-        middle = subject + light
+        mittelfeld = subject.german + light
     full = [phrase for phrase in objects if not phrase.pronoun]
     behind = clause.take("late", "manner", "complement", "predicate")
     for phrase in clause.take("time", "early") + full + behind:
-        middle = middle + phrase.german
-    after = [token for phrase in clause.take("after") for token in phrase.german]
-    tokens = vorfeld + verbs.left + middle + verbs.right + after
+        mittelfeld = mittelfeld + phrase.german
+    nachfeld = [token for phrase in clause.take("after") for token in phrase.german]
+    tokens = vorfeld + verbs.left + mittelfeld + verbs.right + nachfeld
     if order == "main":
         return tokens
     return [Token(",", "PUNCT", verbs.top), *tokens, Token(",", "PUNCT", verbs.top)]
