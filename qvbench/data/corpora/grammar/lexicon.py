@@ -162,11 +162,10 @@ def _read_verb(english: str, german: str, frame: str) -> Verb:
     )
 
 
-def _table(text: str) -> Table:
-    return tuple(tuple(cell.strip(".") for cell in row.split()) for row in text.split("/"))
-
-
-PARADIGMS = {name: _table(text) for name, text in ENTRIES["paradigms"]}
+PARADIGMS = {
+    name: tuple(tuple(cell.strip(".") for cell in row.split()) for row in rows.split("/"))
+    for name, rows in ENTRIES["paradigms"]
+}
 NOUNS = tuple(_read_noun(entry) for (entry,) in ENTRIES["nouns"])
 NAMES = tuple(_read_noun(entry) for (entry,) in ENTRIES["names"])
 ADJECTIVES = tuple(_read_adjective(*entry) for entry in ENTRIES["adjectives"])
@@ -192,15 +191,10 @@ for _name, _groups in ENTRIES["choices"]:
 CONTRACTIONS = {
     (preposition, article): form for preposition, article, form in ENTRIES["contractions"]
 }
-WO_COMPOUNDS = dict(ENTRIES["wo_compounds"])
+WO_COMPOUNDS = {preposition: form for preposition, form in ENTRIES["wo_compounds"]}
 
 
 # Selection by semantic class
-
-
-def sharing(classes: str, others: str) -> bool:
-    """Whether two sets of semantic classes have one in common."""
-    return not set(classes).isdisjoint(others)
 
 
 @cache
@@ -208,7 +202,7 @@ def nouns_of(classes: str) -> tuple[Noun, ...]:
     """Nouns of any of these classes, those first that come first in their own class."""
     ranked, rank = [], Counter[str]()
     for noun in NOUNS:
-        if sharing(noun.classes, classes):
+        if set(noun.classes) & set(classes):
             ranked.append((rank[noun.classes[0]], noun))
             rank[noun.classes[0]] += 1
     return tuple(noun for _, noun in sorted(ranked, key=itemgetter(0)))
@@ -217,7 +211,7 @@ def nouns_of(classes: str) -> tuple[Noun, ...]:
 @cache
 def adjectives_for(classes: str) -> tuple[Adjective, ...]:
     """Adjectives that go with a noun of these classes."""
-    return tuple(one for one in ADJECTIVES if sharing(one.classes, classes))
+    return tuple(one for one in ADJECTIVES if set(one.classes) & set(classes))
 
 
 @cache
@@ -227,6 +221,6 @@ def verbs_of(frame: str, subject: str = "", taking: str = "") -> tuple[Verb, ...
         verb
         for verb in VERBS
         if verb.frame == frame
-        and (not subject or sharing(subject, verb.subjects))
-        and (not taking or sharing(taking, verb.objects))
+        and (not subject or set(subject) & set(verb.subjects))
+        and (not taking or set(taking) & set(verb.objects))
     )

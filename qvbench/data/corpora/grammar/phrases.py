@@ -12,26 +12,12 @@ from random import Random
 from typing import TypeVar
 
 from qvbench.data.corpora.grammar import lexicon as lex
-from qvbench.data.corpora.grammar.lexicon import (
-    ACC,
-    CHOICES,
-    COPULA,
-    DAT,
-    DETERMINERS,
-    ENTRIES,
-    GEN,
-    NOM,
-    PARADIGMS,
-    PLURAL,
-    Noun,
-    Verb,
-)
+from qvbench.data.corpora.grammar.lexicon import CHOICES, ENTRIES, PARADIGMS, Noun, Verb
 from qvbench.data.corpora.grammar.syntax import (
     Clause,
     Phrase,
     Token,
     governed,
-    joined,
     pronoun,
     sequence,
     word,
@@ -47,7 +33,7 @@ TIME_GROUPS |= dict.fromkeys(("could", "had", "wanted"), "av")
 # First words of objects that German puts before manner: "kauft den Apfel sofort", but "kauft sofort
 # einen Apfel", which is not generated.
 KNOWN = {"the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them"}
-KNOWN |= {english for english, *_ in DETERMINERS["poss"]}
+KNOWN |= {english for english, *_ in lex.DETERMINERS["poss"]}
 SAME_PERSON = {"mich": ("I", "we"), "uns": ("I", "we"), "dich": ("you",)}
 
 
@@ -80,7 +66,7 @@ class Draw(Random):
         ``kind`` is a determiner to use rather than a random one; ``indefinite`` is what "there is"
         introduces: an article, a number, or none before a mass noun.
         """
-        if not kind and "H" in classes and case != GEN and self.chance(0.1):
+        if not kind and "H" in classes and case != lex.GEN and self.chance(0.1):
             return self._name(case)
         noun = self.skewed(lex.nouns_of(classes))
         plural = noun.countable and self.chance(0.27)
@@ -101,20 +87,23 @@ class Draw(Random):
             return self._possessed(noun, plural, case)
         elif roll < 0.2 and noun.countable and not kind:
             second = self.noun_phrase(noun.classes[0], case, definite=definite, depth=1)
-            both = joined(phrase, word("and", "und", "CCONJ"), second, classes=phrase.classes)
-            both.agreement, both.gender = 3, PLURAL
-            return both
+            und = word("and", "und", "CCONJ").attach(second.heads)
+            second.attach(phrase.heads)
+            classes = phrase.classes
+            return sequence(
+                phrase, und, second, head=phrase, agreement=3, gender=lex.PLURAL, classes=classes
+            )
         elif roll < 0.24:
             self._add_modifier(phrase)
         return phrase
 
     def _determined(self, noun: Noun, plural: bool, case: int, kind: str) -> Phrase:
         """Determiner, adjective and noun, agreeing in case, number and gender."""
-        gender = PLURAL if plural else noun.gender
+        gender = lex.PLURAL if plural else noun.gender
         head = word(noun.english[plural], noun.german[case][plural], "NOUN")
         parts, adjectives = [], "strong"
         if kind:
-            entries = DETERMINERS[kind]
+            entries = lex.DETERMINERS[kind]
             draw = self.pick if kind == "poss" else self.skewed
             english, stem, paradigm, adjectives = draw(entries) if len(entries) > 1 else entries[0]
             german = stem + PARADIGMS[paradigm][case][gender]
@@ -149,9 +138,11 @@ class Draw(Random):
 
     def _possessed(self, noun: Noun, plural: bool, case: int) -> Phrase:
         """As in "the neighbour 's dog" and "der Hund des Nachbarn", or "Annas Hund"."""
-        named = case != GEN and self.chance(0.4)
+        named = case != lex.GEN and self.chance(0.4)
         phrase = self._determined(noun, plural, case, "" if named else "the")
-        owner = self._name(GEN) if named else self.noun_phrase("H", GEN, definite=True, depth=1)
+        owner = (
+            self._name(lex.GEN) if named else self.noun_phrase("H", lex.GEN, definite=True, depth=1)
+        )
         plural_s = owner.agreement == 3 and owner.english[-1].form.endswith("s")
         mark = Token("'" if plural_s else "'s", "PART", owner.heads[0])
         owner.german[-1].of += (mark,)
@@ -168,37 +159,26 @@ class Draw(Random):
     def _add_modifier(self, phrase: Phrase) -> None:
         """A prepositional phrase on the noun: "the man with the hat", "the door of the house"."""
         if "H" in phrase.classes:
-            english, german, classes = self.pick((("with", "mit", "CA"), ("from", "aus", "B")))
-            phrase.append(self.preposition(english, german, DAT, classes))
+            phrase.append(self.preposition(self.pick(ENTRIES["companions"])))
         elif "R" in phrase.classes:
-            phrase.append(self.preposition("about", "über", ACC, "ZAN"))
+            phrase.append(self.preposition(("about", "über", "a", "ZAN")))
         elif "Q" in phrase.classes:
-            whole = self.noun_phrase("B", GEN, definite=True, depth=1)
+            whole = self.noun_phrase("B", lex.GEN, definite=True, depth=1)
             of = Token("of", "ADP", whole.heads[0])
             whole.english.insert(0, of)
             whole.german[0].of = (of, *whole.german[0].of)
             phrase.append(whole)
 
-    def preposition(
-        self, english: str, german: str, case: int, classes: str, depth: int = 1
-    ) -> Phrase:
-        """A preposition with a random noun phrase."""
-        inner = self.noun_phrase(classes, case, definite=case == GEN, depth=depth)
+    def preposition(self, entry: Sequence[str], depth: int = 1) -> Phrase:
+        """A preposition and a noun phrase, by an entry like those of the lexicon's places."""
+        english, german, letter, classes = entry
+        case = lex.CASES.index(letter)
+        inner = self.noun_phrase(classes, case, definite=case == lex.GEN, depth=depth)
         return governed(english, german, inner)
-
-    def _drawn_preposition(self, section: str) -> Phrase:
-        english, german, case, classes = self.pick(ENTRIES[section])
-        return self.preposition(english, german, lex.CASES.index(case), classes)
 
     def place(self) -> Phrase:
         """As in "im Garten"."""
-        english, _, german, classes = self.skewed(ENTRIES["two_way"])
-        return self.preposition(english, german, DAT, classes)
-
-    def _goal(self, prepositions: int) -> Phrase:
-        """As in "in den Garten", with one of the first of the table's prepositions."""
-        _, english, german, classes = self.skewed(ENTRIES["two_way"][:prepositions])
-        return self.preposition(english, german, ACC, classes)
+        return self.preposition(self.skewed(ENTRIES["places"]))
 
     # Relative clauses
 
@@ -210,7 +190,7 @@ class Draw(Random):
 
         def relative(english: str, case: int) -> Phrase:
             german = PARADIGMS["relative"][case][gender]
-            agreement = 3 if gender == PLURAL else 2
+            agreement = 3 if gender == lex.PLURAL else 2
             return word(english, german, "PRON", agreement=agreement, classes=noun.classes)
 
         if 0.42 < roll < 0.74:  # "whom the man sees"
@@ -221,13 +201,13 @@ class Draw(Random):
             gap = "complement"
         elif roll >= 0.88 and human:  # "whose dog sleeps"
             other = self.skewed(lex.nouns_of("HA"))
-            subject = self._determined(other, self.chance(0.3), NOM, "")
-            subject.prepend(relative("whose", GEN))
+            subject = self._determined(other, self.chance(0.3), lex.NOM, "")
+            subject.prepend(relative("whose", lex.GEN))
             verb = self.verb("IITTDPLM", other.classes[0])
         if verb is None:
             verb = self.verb("IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
-            verb = verb if first in "HAVTRC" else COPULA
-            subject, gap = relative("who" if human else "that", NOM), ""
+            verb = verb if first in "HAVTRC" else lex.COPULA
+            subject, gap = relative("who" if human else "that", lex.NOM), ""
         elif gap == "object":
             front = relative("whom" if human else "that", verb.case)
         elif gap:
@@ -242,7 +222,9 @@ class Draw(Random):
     def _verb_taking(self, frame: str, noun: Noun) -> Verb | None:
         """A verb with this noun as its object, if there is any; a place is what one lives in."""
         if frame == "P" and "B" in noun.classes:
-            return self.pick(lex.verbs_of("L", "H"))._replace(prepositions=("in", "in"), case=DAT)
+            return self.pick(lex.verbs_of("L", "H"))._replace(
+                prepositions=("in", "in"), case=lex.DAT
+            )
         verbs = lex.verbs_of(frame, "", noun.classes[0])
         fitting = [verb for verb in verbs if frame != "P" or verb.prepositions[0]]
         return self.skewed(fitting) if fitting else None
@@ -252,15 +234,15 @@ class Draw(Random):
     def subject(self, classes: str, *, definite: bool = False, depth: int = 0) -> Phrase:
         """A pronoun, a name or a noun phrase in the nominative."""
         if "H" in classes and self.chance(0.24):
-            return pronoun(self.pick(tuple(lex.PRONOUNS)), NOM)
-        return self.noun_phrase(classes, NOM, definite=definite, depth=depth)
+            return pronoun(self.pick(tuple(lex.PRONOUNS)), lex.NOM)
+        return self.noun_phrase(classes, lex.NOM, definite=definite, depth=depth)
 
     def verb(self, frames: Sequence[str] = CHOICES["frames"], subject: str = "") -> Verb:
         """A verb of one of these frames that such a subject can have."""
         while True:
             frame = self.pick(frames)
             if frame == "K":
-                return COPULA
+                return lex.COPULA
             if fitting := lex.verbs_of(frame, subject):
                 return self.skewed(fitting)
 
@@ -300,7 +282,7 @@ class Draw(Random):
             if clause.tense == "must":
                 clause.tense = "present"
         if frame == "G":
-            slots["recipient"] = self._object(subject, "H", DAT, negative, 1)
+            slots["recipient"] = self._object(subject, "H", lex.DAT, negative, 1)
         if frame in "TDGS" and gap != "object":
             inner = 1 if frame == "S" else depth
             slots["object"] = self._object(subject, verb.objects, verb.case, negative, inner)
@@ -319,7 +301,7 @@ class Draw(Random):
         if "H" in classes and self.chance(0.25):
             same = SAME_PERSON.get(subject.reflexive, ())
             return pronoun(self.pick([name for name in lex.PRONOUNS if name not in same]), case)
-        if case == ACC and not definite and subject.english and self.chance(0.03):
+        if case == lex.ACC and not definite and subject.english and self.chance(0.03):
             return self.noun_phrase(classes, case, kind="no", depth=1)
         return self.noun_phrase(classes, case, definite=definite, depth=depth)
 
@@ -330,11 +312,13 @@ class Draw(Random):
             return governed(*verb.prepositions, inner)
         if verb.frame == "L":
             return self.place()
+        if verb.frame == "M" and self.chance(0.65):
+            return self.preposition(self.skewed(ENTRIES["goals"]))
         if verb.frame == "M":
-            return self._goal(7) if self.chance(0.65) else self._drawn_preposition("paths")
+            return self.preposition(self.pick(ENTRIES["paths"]))
         if self.chance(0.3):
-            return self.preposition("into", "in", ACC, "K")
-        return self._goal(6)  # things are put in, on, ... and next to something, but not "to" it
+            return self.preposition(("into", "in", "a", "K"))
+        return self.preposition(self.skewed(ENTRIES["goals"][:-1]))
 
     def _predicate(self, classes: str, depth: int) -> Phrase:
         """An adjective: plain, with "very", or compared."""
@@ -346,7 +330,7 @@ class Draw(Random):
         if roll < 0.2:
             plain.prepend(word("very", "sehr", "ADV"))
             return plain
-        other = self.noun_phrase(classes[:1] or "H", NOM, definite=True, depth=depth)
+        other = self.noun_phrase(classes[:1] or "H", lex.NOM, definite=True, depth=depth)
         if roll < 0.28:
             plain.prepend(word("as", "so", "ADV"))
             plain.append(governed("as", "wie", other))
@@ -381,7 +365,8 @@ class Draw(Random):
             slots["manner"] = word(*self.pick(ENTRIES["manner"]), "ADV")
         free = "complement" not in slots and gap != "complement"
         if free and action and positive and self.chance(0.2):  # where, with whom, when or why
-            somewhere = self.chance(0.55)
-            slots["complement"] = (
-                self.place() if somewhere else self._drawn_preposition("circumstances")
+            at = self.chance(0.55)
+            circumstance = (
+                self.skewed(ENTRIES["places"]) if at else self.pick(ENTRIES["circumstances"])
             )
+            slots["complement"] = self.preposition(circumstance)

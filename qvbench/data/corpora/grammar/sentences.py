@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qvbench.data.corpora.grammar import lexicon as lex
-from qvbench.data.corpora.grammar.phrases import (
-    PAST_TENSES,
-    Draw,
-)
+from qvbench.data.corpora.grammar.phrases import PAST_TENSES, Draw
 from qvbench.data.corpora.grammar.syntax import (
     AnnotatedPair,
     Clause,
@@ -16,7 +13,6 @@ from qvbench.data.corpora.grammar.syntax import (
     Token,
     finish,
     governed,
-    joined,
     pronoun,
     sequence,
     word,
@@ -55,7 +51,7 @@ def _passive(draw: Draw) -> tuple[Phrase, str]:
     clause = Clause(verb, tense, draw.noun_phrase(verb.objects, lex.NOM), passive=True)
     heavy = False
     if draw.chance(0.5):
-        agent = draw.preposition("by", "von", lex.DAT, verb.subjects, depth=0)
+        agent = draw.preposition(("by", "von", "d", verb.subjects), depth=0)
         clause.slots["complement"], heavy = agent, agent.heavy
     if draw.chance(0.3) and not heavy:
         draw.add_time(clause)
@@ -112,7 +108,7 @@ def _object_question(draw: Draw) -> tuple[Phrase, str]:
     verb = draw.skewed(lex.verbs_of(frame))
     if frame == "P" and not verb.prepositions[0]:
         verb = lex.verbs_of("P")[0]
-    if frame == "P" and lex.sharing("XZ", verb.objects) and draw.chance(0.4):
+    if frame == "P" and set("XZ") & set(verb.objects) and draw.chance(0.4):
         return _wo_question(draw, verb), "?"
     clause = draw.clause(verb, gap="complement" if frame == "P" else "object", adverbs=False)
     asked = _asked(draw, verb.objects, verb.case, things=frame == "T")
@@ -165,7 +161,7 @@ def _whether_clause(draw: Draw) -> tuple[Phrase, str]:
     return _main(draw, clause)
 
 
-def _reporting(draw: Draw, frame: str) -> tuple[Clause, tuple[str, ...]]:
+def _reporting(draw: Draw, frame: str) -> tuple[Clause, list[str]]:
     """A clause that takes a clause, and the tenses that the inner one can have."""
     clause = draw.clause(draw.skewed(lex.verbs_of(frame)))
     return clause, lex.CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
@@ -211,7 +207,7 @@ def _adverbial_clause(draw: Draw) -> tuple[Phrase, str]:
     english, german, _ = draw.pick(entries)
     tenses = lex.CHOICES["beside past" if past else "beside present"]
     if english == "after":
-        tenses = ("pluperfect",)
+        tenses = ["pluperfect"]
     back = _back_reference(main.subject) if draw.chance(0.5) else None
     verb = draw.verb(subject=back.classes[:1] if back is not None else "")
     adverbs = draw.chance(0.5)
@@ -247,7 +243,7 @@ def _coordination(draw: Draw) -> tuple[Phrase, str]:
     if english in ("but", "for"):
         comma = word(",", ",", "PUNCT").attach(second.heads)
         link = sequence(comma, link, head=link)
-    return joined(first, link, second), mark
+    return _joined(first, link, second), mark
 
 
 def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
@@ -259,7 +255,11 @@ def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
     verb = draw.verb("ITTTDGPM", "H")
     second = draw.clause(verb, _understood(subject), tenses=tenses, depth=1)
     und = word("and", "und", "CCONJ")
-    return joined(first.realize("main"), und, second.realize("main")), "."
+    return _joined(first.realize("main"), und, second.realize("main")), "."
+
+
+def _joined(first: Phrase, link: Phrase, second: Phrase) -> Phrase:
+    return sequence(first, link.attach(second.heads), second.attach(first.heads), head=first)
 
 
 # How often each kind of sentence should come up.

@@ -25,7 +25,7 @@ from qvbench.data.corpora.grammar.lexicon import PARADIGMS, TENSES
 # Where the verb of a German clause goes: a main clause has it second, or first if nothing opens it.
 Order = Literal["main", "last", "infinitive"]
 # Modals that English says with "to": infinitive, and whether they are past.
-TO_MODALS = {"want": ("want", 0), "wanted": ("want", 1), "had": ("have", 1)}
+TO_MODALS = {"want": ("want", False), "wanted": ("want", True), "had": ("have", True)}
 # English particles that are prepositions of the object: they stay before it and depend on it.
 PREPOSITIONS = {"for", "at", "to", "with"}
 ARTICLES = {"honest": "an", "useful": "a", "university": "a"}  # sound, not spelling
@@ -160,13 +160,6 @@ def sequence(*parts: Phrase, head: Phrase, **features: Any) -> Phrase:
     english = [token for part in parts for token in part.english]
     german = [token for part in parts for token in part.german]
     return Phrase(english, german, head.heads, **features)
-
-
-def joined(first: Phrase, link: Phrase, second: Phrase, **features: Any) -> Phrase:
-    """Two phrases with a conjunction between them; the second depends on the first."""
-    link.attach(second.heads)
-    second.attach(first.heads)
-    return sequence(first, link, second, head=first, **features)
 
 
 def governed(english: str, german: str, inner: Phrase) -> Phrase:
