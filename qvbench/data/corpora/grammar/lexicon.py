@@ -191,7 +191,6 @@ for _name, _groups in ENTRIES["choices"]:
 CONTRACTIONS = {
     (preposition, article): form for preposition, article, form in ENTRIES["contractions"]
 }
-WO_COMPOUNDS = {preposition: form for preposition, form in ENTRIES["wo_compounds"]}
 
 
 # Selection by semantic class

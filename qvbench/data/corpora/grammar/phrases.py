@@ -347,6 +347,10 @@ class Draw(Random):
             english, german, _ = self.pick(times)
             clause.slots["time"] = words(english, german)
 
+    def _adverb(self, section: str) -> Phrase:
+        english, german = self.pick(ENTRIES[section])
+        return word(english, german, "ADV")
+
     def _add_adverbs(self, clause: Clause, gap: str, negative: bool) -> None:
         slots, positive = clause.slots, not negative
         if any(phrase.heavy for phrase in clause.take("object", "complement", "predicate")[:1]):
@@ -356,13 +360,13 @@ class Draw(Random):
         if roll < 0.22 and (positive or clause.negated):
             self.add_time(clause)
         elif roll < 0.3 and clause.tense in ("present", "past") and positive:
-            slots["early"] = word(*self.pick(ENTRIES["frequency"]), "ADV")
+            slots["early"] = self._adverb("frequency")
         elif roll < 0.33 and clause.tense == "perfect" and "object" not in slots and positive:
             slots["late"] = word("already", "schon", "ADV")
         known = "object" not in slots or slots["object"].english[0].form in KNOWN
         human = "H" in clause.subject.classes
         if action and known and human and positive and self.chance(0.12):
-            slots["manner"] = word(*self.pick(ENTRIES["manner"]), "ADV")
+            slots["manner"] = self._adverb("manner")
         free = "complement" not in slots and gap != "complement"
         if free and action and positive and self.chance(0.2):  # where, with whom, when or why
             at = self.chance(0.55)

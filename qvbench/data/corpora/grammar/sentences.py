@@ -28,10 +28,6 @@ def sentence(draw: Draw) -> AnnotatedPair:
     return finish(phrase, mark)
 
 
-def _statement(draw: Draw) -> tuple[Phrase, str]:
-    return _main(draw, draw.clause(draw.verb()))
-
-
 def _main(draw: Draw, clause: Clause) -> tuple[Phrase, str]:
     """A main clause, often opened by a time or a place."""
     front = None
@@ -121,7 +117,7 @@ def _wo_question(draw: Draw, verb: lex.Verb) -> Phrase:
     """As in "what do you wait for": worauf wartest du."""
     english, german = verb.prepositions
     what, stranded = Token("what", "PRON"), Token(english, "ADP")
-    compound = Token(lex.WO_COMPOUNDS[german], "ADV", None, (what, stranded))
+    compound = Token(lex.CONTRACTIONS[german, "was"], "ADV", None, (what, stranded))
     clause = draw.clause(verb, gap="complement", adverbs=False)
     clause.slots["complement"] = Phrase([stranded], [])
     phrase = clause.realize("main", Phrase([what], [compound]), inverted=True)
@@ -139,56 +135,37 @@ def _asked(draw: Draw, classes: str, case: int, things: bool) -> Phrase:
     return draw.noun_phrase(classes, case, kind="which", depth=1)
 
 
-def _that_clause(draw: Draw) -> tuple[Phrase, str]:
-    """As in "the man knows that ...": the finite verb last."""
-    clause, tenses = _reporting(draw, "C")
-    verb, adverbs = draw.verb(), draw.chance(0.5)
-    inner = draw.clause(verb, tenses=tenses, adverbs=adverbs)
-    clause.slots["after"] = inner.realize("last", word("that", "dass", "SCONJ"))
-    return _main(draw, clause)
-
-
-def _whether_clause(draw: Draw) -> tuple[Phrase, str]:
-    """As in "the man asks whether ..." and "... where ...": no inversion in English."""
-    clause, tenses = _reporting(draw, "A")
-    if draw.chance(0.5):
-        inner = draw.clause(draw.verb(), tenses=tenses)
-        front = word("whether", "ob", "SCONJ")
+def _reported(draw: Draw, frame: str) -> tuple[Phrase, str]:
+    """As in "the man knows that ...", "the man asks whether ...", or "where": no inversion."""
+    clause = draw.clause(draw.skewed(lex.verbs_of(frame)))
+    tenses = lex.CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
+    gap = ""
+    if frame == "C":
+        verb, front = draw.verb(), word("that", "dass", "SCONJ")
+        adverbs = draw.chance(0.5)
+    elif adverbs := draw.chance(0.5):
+        verb, front = draw.verb(), word("whether", "ob", "SCONJ")
     else:
-        asked, front, gap = _asked_adverb(draw)
-        inner = draw.clause(asked, gap=gap, adverbs=False, tenses=tenses)
+        verb, front, gap = _asked_adverb(draw)
+    inner = draw.clause(verb, tenses=tenses, gap=gap, adverbs=adverbs)
     clause.slots["after"] = inner.realize("last", front)
     return _main(draw, clause)
 
 
-def _reporting(draw: Draw, frame: str) -> tuple[Clause, list[str]]:
-    """A clause that takes a clause, and the tenses that the inner one can have."""
-    clause = draw.clause(draw.skewed(lex.verbs_of(frame)))
-    return clause, lex.CHOICES["that past" if clause.tense in PAST_TENSES else "that present"]
-
-
-def _infinitive(draw: Draw) -> tuple[Phrase, str]:
-    """As in "tries to read the book": versucht , das Buch zu lesen."""
-    clause = draw.clause(draw.skewed(lex.verbs_of("Z")), depth=1)
-    clause.slots["after"] = _to_do(draw, clause.subject, None)
+def _infinitive(draw: Draw, purpose: bool) -> tuple[Phrase, str]:
+    """As in "tries to read": versucht , zu lesen, or "in order to read": um ... zu lesen."""
+    um = None
+    if purpose:
+        subject = draw.subject("H", definite=True, depth=1)
+        clause = draw.clause(draw.verb("IMMSTT", "H"), subject, depth=1)
+        um = word("in order", "um", "SCONJ", head=0)
+        um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
+    else:
+        clause = draw.clause(draw.skewed(lex.verbs_of("Z")), depth=1)
+    verb, subject = draw.verb("ITTTTDGPMS", "H"), _understood(clause.subject)
+    inner = draw.clause(verb, subject, tenses=["present"], depth=1, adverbs=False)
+    clause.slots["after"] = inner.realize("infinitive", um)
     return _main(draw, clause)
-
-
-def _purpose(draw: Draw) -> tuple[Phrase, str]:
-    """As in "in order to read": um ... zu lesen."""
-    subject = draw.subject("H", definite=True, depth=1)
-    clause = draw.clause(draw.verb("IMMSTT", "H"), subject, depth=1)
-    um = word("in order", "um", "SCONJ", head=0)
-    um.english[0].pos, um.english[1].pos = "ADP", "NOUN"
-    clause.slots["after"] = _to_do(draw, clause.subject, um)
-    return _main(draw, clause)
-
-
-def _to_do(draw: Draw, subject: Phrase, front: Phrase | None) -> Phrase:
-    verb = draw.verb("ITTTTDGPMS", "H")
-    tenses = ("present",)
-    inner = draw.clause(verb, _understood(subject), tenses=tenses, depth=1, adverbs=False)
-    return inner.realize("infinitive", front)
 
 
 def _understood(subject: Phrase) -> Phrase:
@@ -264,17 +241,17 @@ def _joined(first: Phrase, link: Phrase, second: Phrase) -> Phrase:
 
 # How often each kind of sentence should come up.
 _WEIGHTS = {
-    _statement: 30,
+    lambda draw: _main(draw, draw.clause(draw.verb())): 30,
     _passive: 5,
     _there_is: 3,
     _yes_no_question: 8,
     _adverb_question: 5,
     _subject_question: 4,
     _object_question: 5,
-    _that_clause: 6,
-    _whether_clause: 4,
-    _infinitive: 4,
-    _purpose: 3,
+    lambda draw: _reported(draw, "C"): 6,
+    lambda draw: _reported(draw, "A"): 4,
+    lambda draw: _infinitive(draw, purpose=False): 4,
+    lambda draw: _infinitive(draw, purpose=True): 3,
     _adverbial_clause: 13,
     _coordination: 6,
     _shared_subject: 4,
