@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-OURS = "ours"
-"""The runner of the programs in :mod:`benchmarks.programs`."""
-BEFORE = "before"
-"""The runner of the same programs in the other checkout of ``--against``."""
+OURS, BEFORE = "ours", "before"
+"""The runners of the suite's own programs: from this checkout, and from that of ``--against``."""
 
 UNITS = {
     "train": "target tokens",
@@ -20,24 +18,23 @@ UNITS = {
     "start": "starts",
     "rates": "",
 }
-"""Kinds of work, a module of :mod:`benchmarks.programs` each, and the items that they count."""
+"""Kinds of work, and the items that they count."""
 
-MULTI30K = "multi30k/qkv_sinusoidal.yaml"
+MULTI30K = {"config": "multi30k/qkv_sinusoidal.yaml"}
 NETWORKS = {
     "tiny": "configs/network/transformer_tiny.yaml",
     "base3": "benchmarks/networks/base3.yaml",
-    "big3": "configs/network/big3.yaml",
 }
-BATCHES = {"tiny": 8, "base3": 4, "big3": 8}
+BATCHES = {"tiny": 8, "base3": 4}
 """Batches of 4,096 tokens per repeat, so that a repeat takes some seconds."""
 MECHANISMS = ("qkv", "qv", "qvka")
-LENGTHS = (32, 128, 512, 2048, 8192)
-LAYER = {"d_model": 512, "num_heads": 8, "precision": "32-true"}
-PRODUCT = {"what": "product", "rows": 3400, "inner": 512, "columns": 2048}
-"""The matrix product whose rate counts as the machine's peak."""
+LAYER = {"d_model": 512, "num_heads": 8, "position": "none"}
+
+Shape = dict[str, Any]
 
 
-class Goal(NamedTuple):
+@dataclass(frozen=True)
+class Goal:
     """A bound on a relative time (or, for a start, on seconds): from below, or from above."""
 
     bound: float
@@ -84,7 +81,6 @@ class Case:
         kind: a key of :data:`UNITS`.
         programs: the first is the one that the others are compared with.
         shape: goes into every program's ``shape.json``.
-        device: ``cpu`` or ``cuda``.
         tolerance: of the check, relative; for translation in points of BLEU.
     """
 
@@ -92,23 +88,14 @@ class Case:
     kind: str
     programs: tuple[Entry, ...]
     shape: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "cpu"
     tolerance: float = 1e-4
-
-    def kind_of(self, entry: Entry) -> str:
-        """What a program is asked to do."""
-        return "rates" if entry.measures else self.kind
 
     def to_json(self) -> dict[str, Any]:
         """As raw results hold it."""
-        programs = [
-            {**asdict(entry), "goal": entry.goal._asdict() if entry.goal else None}
-            for entry in self.programs
-        ]
-        return {**asdict(self), "programs": programs, "unit": UNITS[self.kind]}
+        return {**asdict(self), "unit": UNITS[self.kind]}
 
 
-def overrides(network: str, mechanism: str = "qkv", position: str = "sinusoidal") -> dict[str, Any]:
+def model(network: str, mechanism: str = "qkv", position: str = "sinusoidal") -> Shape:
     """The arguments that give a config's model another network, mechanism or position scheme."""
     args = ["--model.network", NETWORKS[network]]
     args += ["--model.attention", f"configs/attention/{mechanism}.yaml"]
@@ -116,19 +103,16 @@ def overrides(network: str, mechanism: str = "qkv", position: str = "sinusoidal"
     return {"overrides": args}
 
 
-def train_shape(network: str, precision: str, **more: Any) -> dict[str, Any]:
-    """The shape of a training case on Multi30k, but for its model."""
-    batches = BATCHES[network]
-    return {
-        **{"config": MULTI30K, "batches": batches, "precision": precision, "learning_rate": 1e-4},
-        **more,
-    }
+def training_shape(network: str, precision: str) -> Shape:
+    """Of a case on Multi30k, but for its model."""
+    return {**MULTI30K, "precision": precision, "batches": BATCHES[network], "learning_rate": 1e-4}
 
 
 def product(precision: str) -> Entry:
-    """The machine's rate of matrix products."""
+    """The machine's rate of matrix products, which counts as its peak."""
     kind = "bfloat16" if precision.startswith("bf16") else f"{precision.partition('-')[0]} bit"
-    shape = {**PRODUCT, "precision": precision}
+    sizes = {"rows": 3400, "inner": 512, "columns": 2048}
+    shape = {"what": "product", "precision": precision, **sizes}
     return Entry(f"matrix product, {kind}", shape=shape, measures="FLOP")
 
 
@@ -137,149 +121,111 @@ def moving(what: str, size: int, name: str = "") -> Entry:
     return Entry(name or what, shape={"what": what, "bytes": size}, measures="B")
 
 
+def by_mechanism(shapes: Mapping[str, Shape]) -> tuple[Entry, ...]:
+    """An entry per mechanism: one that computes less than QKV should not take longer."""
+    return tuple(
+        Entry(name, shape=shape, goal=None if name == "qkv" else Goal(1.0, at_most=True))
+        for name, shape in shapes.items()
+    )
+
+
 def machine() -> Iterable[Case]:
-    """The machine's own rates."""
-    large = 1 << 30
-    moves = [moving(what, large, f"{what}, 1024 MiB") for what in ("copy", "triad", "read")]
-    programs = (product("32-true"), product("bf16-mixed"), *moves)
-    for device, title in (("cpu", "processor"), ("cuda", "GPU")):
-        yield Case(f"machine/{title}", "rates", programs, device=device, tolerance=0.02)
+    moves = [moving(what, 1 << 30, f"{what}, 1024 MiB") for what in ("copy", "triad", "read")]
+    yield Case("machine/processor", "rates", (product("32-true"), product("bf16-mixed"), *moves))
 
 
 def start() -> Iterable[Case]:
-    """From a command to what its user waits for."""
-    yield Case("start/qvbench --help", "start", (Entry("--help", within=1.0),), {"what": "help"})
-    first_step = {"what": "fit", "config": MULTI30K}
-    yield Case("start/fit to its first step", "start", (Entry("fit", within=10.0),), first_step)
+    yield Case("start/qvbench --help", "start", (Entry("--help", within=1.0),))
+    yield Case("start/fit to its first step", "start", (Entry("fit", within=10.0),), MULTI30K)
 
 
 def loader() -> Iterable[Case]:
-    """An epoch of training batches, by the number of loader processes."""
-    programs = tuple(
-        Entry(f"{count} worker{'s' * (count != 1)}", shape={"num_workers": count})
-        for count in range(3)
-    )
-    yield Case("loader/multi30k", "loader", programs, {"config": MULTI30K}, tolerance=0)
+    names = ("0 workers", "1 worker", "2 workers")
+    programs = tuple(Entry(name, shape={"num_workers": i}) for i, name in enumerate(names))
+    yield Case("loader/multi30k", "loader", programs, MULTI30K, tolerance=0)
 
 
 def translation() -> Iterable[Case]:
-    """The test set with a trained Transformer-Tiny.
-
-    Without transformers' Marian: with our weights it is another function, whose translations end
-    elsewhere.
-    """
+    """Without transformers' Marian, which is another function with our weights, so that its
+    translations end elsewhere."""
+    programs = (
+        Entry("qvbench"),
+        Entry("OpenNMT-py", "opennmt", goal=Goal(2.0)),
+        Entry("CTranslate2", "ctranslate2", goal=Goal(1.0)),
+        product("32-true"),
+    )
     for name, beam_size in (("greedy", 1), ("beam 5", 5)):
-        programs = (
-            Entry("qvbench"),
-            Entry("OpenNMT-py", "opennmt", goal=Goal(2.0)),
-            Entry("CTranslate2", "ctranslate2", goal=Goal(1.0)),
-            product("32-true"),
-        )
-        shape = {"config": MULTI30K, "beam_size": beam_size, **overrides("tiny")}
+        shape = {**MULTI30K, "beam_size": beam_size, **model("tiny")}
         yield Case(f"translation/{name}", "translate", programs, shape, tolerance=0.5)
 
 
 def training() -> Iterable[Case]:
-    """A step of training beside the peers'. OpenNMT-py computes in float32 on a CPU."""
-    for network, precision, opennmt, marian, device in (
-        ("tiny", "32-true", 1.5, 1.0, "cpu"),
-        ("base3", "32-true", 1.5, 1.0, "cpu"),
-        ("tiny", "bf16-mixed", 2.0, 1.0, "cpu"),
-        ("base3", "bf16-mixed", 4.0, 1.0, "cpu"),
-        ("big3", "16-mixed", None, 1.3, "cuda"),
-        ("big3", "bf16-mixed", None, 1.3, "cuda"),
+    """OpenNMT-py computes in float32 on a CPU whatever the precision."""
+    for network, precision, opennmt in (
+        ("tiny", "32-true", 1.5),
+        ("base3", "32-true", 1.5),
+        ("tiny", "bf16-mixed", 2.0),
+        ("base3", "bf16-mixed", 4.0),
     ):
         programs = (
             Entry("qvbench"),
-            *([Entry("OpenNMT-py", "opennmt", goal=Goal(opennmt))] if opennmt else []),
-            Entry("transformers' Marian", "marian", goal=Goal(marian)),
+            Entry("OpenNMT-py", "opennmt", goal=Goal(opennmt)),
+            Entry("transformers' Marian", "marian", goal=Goal(1.0)),
             Entry("torch.nn.Transformer", "torch_transformer", goal=Goal(1.0)),
             product(precision),
         )
-        name = f"training/{network}{' on a GPU' * (device == 'cuda')}, {precision}"
-        shape = train_shape(network, precision, **overrides(network))
-        yield Case(name, "train", programs, shape, device)
+        shape = {**training_shape(network, precision), **model(network)}
+        yield Case(f"training/{network}, {precision}", "train", programs, shape)
 
 
 def positions() -> Iterable[Case]:
-    """A step of training with AGF + PCM-V relative to sinusoidal positions."""
     for network, precision, mechanisms in (
         ("tiny", "32-true", MECHANISMS),
         ("tiny", "bf16-mixed", MECHANISMS),
         ("base3", "bf16-mixed", ("qkv",)),
     ):
         for mechanism in mechanisms:
-            agf = overrides(network, mechanism, "agf")
+            agf = model(network, mechanism, "agf")
             programs = (
-                Entry("sinusoidal", shape=overrides(network, mechanism)),
+                Entry("sinusoidal", shape=model(network, mechanism)),
                 Entry("AGF + PCM-V", shape=agf, goal=Goal(1.15, at_most=True)),
             )
             name = f"positions/{mechanism}, {network}, {precision}"
-            yield Case(name, "train", programs, train_shape(network, precision))
-
-
-def by_mechanism(shape: Any) -> tuple[Entry, ...]:
-    """An entry per mechanism: one that computes less should not take longer.
-
-    Args:
-        shape: gives an entry's shape from the mechanism's name.
-    """
-    entries = tuple(
-        Entry(name, shape=shape(name), goal=Goal(1.0, at_most=True)) for name in MECHANISMS
-    )
-    return (replace(entries[0], goal=None), *entries[1:])
+            yield Case(name, "train", programs, training_shape(network, precision))
 
 
 def mechanisms() -> Iterable[Case]:
-    """A step of training by mechanism."""
-    for network in ("tiny", "base3"):
+    for network in NETWORKS:
         for precision in ("32-true", "bf16-mixed"):
             for position in ("sinusoidal", "agf"):
-
-                def shape(name: str, net: str = network, where: str = position) -> dict[str, Any]:
-                    return overrides(net, name, where)
-
-                yield Case(
-                    f"mechanisms/{network}, {position}, {precision}",
-                    "train",
-                    by_mechanism(shape),
-                    train_shape(network, precision),
-                )
+                shapes = {name: model(network, name, position) for name in MECHANISMS}
+                name = f"mechanisms/{network}, {position}, {precision}"
+                shape = training_shape(network, precision)
+                yield Case(name, "train", by_mechanism(shapes), shape)
 
 
 def attention() -> Iterable[Case]:
-    """One causal layer by length: 4,096 tokens, or one sequence where that is longer."""
+    """Causal, 4,096 tokens, or one sequence where that is longer."""
     programs = tuple(
-        Entry(
-            mechanism if position == "none" else f"{mechanism} + {position}",
-            shape={"mechanism": mechanism, "position": position},
-        )
-        for position in ("none", "agf")
+        Entry(f"{mechanism}{label}", shape={"mechanism": mechanism, "position": position})
+        for position, label in (("none", ""), ("agf", " + agf"))
         for mechanism in MECHANISMS
     )
-    for device, where, tolerance in (("cpu", "", 1e-4), ("cuda", " on a GPU", 1e-3)):
-        for backward, which in ((False, "forward"), (True, "forward and backward")):
-            for length in LENGTHS:
-                sizes = {"length": length, "batch": max(1, 4096 // length), "backward": backward}
-                name = f"attention/{which}{where}, {length}"
-                yield Case(name, "attention", programs, {**LAYER, **sizes}, device, tolerance)
+    for backward, which in ((False, "forward"), (True, "forward and backward")):
+        for length in (32, 128, 512, 2048, 8192):
+            sizes = {"length": length, "batch": max(1, 4096 // length), "backward": backward}
+            yield Case(f"attention/{which}, {length}", "attention", programs, {**LAYER, **sizes})
 
 
 def decoding() -> Iterable[Case]:
-    """One step of one self-attention layer from a cache of many tokens."""
-    for device, where, tolerance in (("cpu", "", 1e-4), ("cuda", " on a GPU", 1e-3)):
-        for batch in (1, 16):
-            for context in (512, 2048, 8192):
-                # As much as QKV's cache, so that both are at the same distance from the processor.
-                room = batch * context * 2 * LAYER["d_model"] * 4  # type: ignore[operator]
-                programs = (
-                    *by_mechanism(lambda name: {"mechanism": name}),
-                    moving("copy", room),
-                    moving("read", room),
-                )
-                shape = {**LAYER, "length": context, "batch": batch, "position": "none"}
-                name = f"decoding/batch {batch}{where}, {context}"
-                yield Case(name, "step", programs, shape, device, tolerance)
+    programs = by_mechanism({name: {"mechanism": name} for name in MECHANISMS})
+    for batch in (1, 16):
+        for length in (512, 2048, 8192):
+            # As much as QKV's cache, so that both are at the same distance from the processor.
+            room = batch * length * 2 * 512 * 4
+            rates = moving("copy", room), moving("read", room)
+            shape = {**LAYER, "length": length, "batch": batch}
+            yield Case(f"decoding/batch {batch}, {length}", "step", (*programs, *rates), shape)
 
 
 def changes() -> Iterable[Case]:
@@ -287,19 +233,17 @@ def changes() -> Iterable[Case]:
 
     For ``--against`` alone: each program also runs from the other checkout.
     """
-    batches = {"batches": 20, "precision": "32-true", "learning_rate": 1e-4, "overrides": []}
     for title, config in (("QKV", "tiny/qkv.yaml"), ("QV-Ka + AGF", "tiny/qvka.yaml")):
-        shape = {**batches, "config": config}
+        shape = {"config": config, "overrides": [], "batches": 20, "learning_rate": 1e-4}
         yield Case(f"changes/training step, {title}", "train", (Entry("fit"),), shape)
     for mechanism in ("qkv", "qvka"):
-        shape = {**LAYER, "length": 512, "batch": 16, "position": "none", "mechanism": mechanism}
+        shape = {**LAYER, "length": 512, "batch": 16, "mechanism": mechanism}
         yield Case(f"changes/cached decoding, {mechanism}", "step", (Entry("step"),), shape)
-    shape = {"config": "tiny/qkv.yaml", "beam_size": 5, "overrides": []}
-    programs = (Entry("translate"),)
+    grammar = {"config": "tiny/qkv.yaml", "overrides": []}
+    programs, shape = (Entry("translate"),), {**grammar, "beam_size": 5}
     yield Case("changes/translation, beam 5", "translate", programs, shape, tolerance=0.5)
-    yield Case("changes/--help", "start", (Entry("--help"),), {"what": "help"})
-    shape = {"what": "fit", "config": "tiny/qkv.yaml"}
-    yield Case("changes/fit to its first step", "start", (Entry("fit"),), shape)
+    yield Case("changes/--help", "start", (Entry("--help"),))
+    yield Case("changes/fit to its first step", "start", (Entry("fit"),), grammar)
 
 
 GROUPS = {

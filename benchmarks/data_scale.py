@@ -23,14 +23,26 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qvbench.runs.record import git_revision
+from benchmarks.protocol import peak_memory
+from qvbench.data.corpora import Grammar, Wmt17
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.parallel import ordered_map, usable_cores
+from qvbench.data.preprocessing import (
+    PreprocessingConfig,
+    encode_split,
+    learn_vocabulary,
+    read_lines,
+)
+from qvbench.data.store import TOKENIZER
+from qvbench.data.text_processing import TextProcessor
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.runs.record import git_revision, versions
 
 GIB = 1 << 30
 MEAN_WORDS = 29.0  # per side
@@ -54,41 +66,33 @@ def main() -> int:
     parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
-        import qvbench.data.module  # noqa: F401 - not part of what is timed
-
         begin = time.perf_counter()
-        result = STEPS[args.step](args)
-        result.setdefault("seconds", time.perf_counter() - begin)
-        print(json.dumps({**result, "peak_bytes": status_bytes("VmHWM")}))
+        result = {"seconds": 0.0, **STEPS[args.step](args)}
+        result["seconds"] = result["seconds"] or time.perf_counter() - begin
+        print(json.dumps({**result, "peak_bytes": peak_memory("cpu")}))
         return 0
     about = {
         **{"pairs": args.pairs, "merges": SETTINGS["merges"], "seed": args.seed},
-        "commit": git_revision(),
-        "cores": os.cpu_count(),
-        "load_average_before": os.getloadavg()[0],
-        "machine": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("numpy", "tokenizers", "torch")},
+        **{"commit": git_revision(), "cores": os.cpu_count(), "machine": platform.platform()},
+        **{"load_average_before": os.getloadavg()[0], "versions": versions()},
         "date": time.strftime("%Y-%m-%d"),
     }
-    write_results(args.out, about, {step: in_process(step) for step in STEPS})
+    results = {step: in_process(step) for step in STEPS}
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"about": about, "steps": results}, indent=1)
+    (args.out / "data_scale.json").write_text(f"{text}\n")
+    (args.out / "README.md").write_text(page(about, results))
+    print(page(about, results))
     return 0
 
 
 def in_process(step: str) -> dict[str, Any]:
     """Run a step in a process of its own, so that its peak memory is its own."""
-    print(f"{step} …", file=sys.stderr)
     command = [sys.executable, "-m", "benchmarks.data_scale", *sys.argv[1:], "--step", step]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"{step}: {json.dumps(result)}", file=sys.stderr)
     return result
-
-
-def status_bytes(key: str) -> int:
-    """From Linux's account of this process: VmHWM is its peak memory, file mappings included,
-    RssAnon its memory now without them."""
-    return 1024 * int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0])
 
 
 def folder_bytes(folder: Path) -> int:
@@ -105,14 +109,12 @@ def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[
     for _ in range(pairs):
         # Exponential lengths, as a corpus of sentences and paragraphs has many short lines.
         wanted = 4.0 + rng.expovariate(1 / (MEAN_WORDS - 9.0))
-        source, target = [], []
-        length = 0
+        chosen, length = [], 0
         while length < wanted:
-            one, other = pool[int(rng.random() * len(pool))]
-            source.append(one)
-            target.append(other)
-            length += one.count(" ") + 1
-        yield with_rare_words(" ".join(source), rng), with_rare_words(" ".join(target), rng)
+            chosen.append(pool[int(rng.random() * len(pool))])
+            length += chosen[-1][0].count(" ") + 1
+        source, target = (" ".join(side) for side in zip(*chosen, strict=True))
+        yield with_rare_words(source, rng), with_rare_words(target, rng)
 
 
 def with_rare_words(line: str, rng: random.Random) -> str:
@@ -134,43 +136,30 @@ def rare_word(rank: int) -> str:
     return word
 
 
-def opened(path: Path) -> Any:
-    """A file to write bytes to, gzipped by its name."""
-    return gzip.open(path, "wb", 1) if path.suffix == ".gz" else path.open("wb")
-
-
-def write_pairs(paths: list[Path], pairs: Iterator[tuple[str, str]]) -> list[int]:
-    """Write two line-aligned files; returns their numbers of words."""
-    words = [0, 0]
-    with ExitStack() as files:
-        sides = [files.enter_context(opened(path)) for path in paths]
-        for pair in pairs:
-            for side, line in enumerate(pair):
-                sides[side].write(f"{line}\n".encode())
-                words[side] += line.count(" ") + 1
-    return words
+def write_pairs(folder: Path, name: str, pairs: Iterator[tuple[str, str]], open_: Any) -> None:
+    """Write two line-aligned files, ``{name}`` with a language in it."""
+    with (
+        open_(folder / name.format("en"), "wb") as english,
+        open_(folder / name.format("de"), "wb") as german,
+    ):
+        for source, target in pairs:
+            english.write(f"{source}\n".encode())
+            german.write(f"{target}\n".encode())
 
 
 def generate(args: argparse.Namespace) -> dict[str, Any]:
     """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
-    from qvbench.data.corpora import Grammar
-
     folder = corpus_folder(args)
-    if (folder / "complete").is_file():
-        return dict(json.loads((folder / "complete").read_text()))
-    folder.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
-    grammar = Grammar(min(GRAMMAR_PAIRS, max(2_000, args.pairs // 5)), 3_000, 3_000, args.seed)
-    pool = list(grammar.pairs("train"))
-    train = [folder / f"corpus.tc.{language}.gz" for language in ("en", "de")]
-    words = write_pairs(train, lines(pool, args.pairs, args.seed))
-    for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
-        paths = [folder / f"newstest{year}.tc.{language}" for language in ("en", "de")]
-        write_pairs(paths, grammar.pairs(split))
-    seconds = time.perf_counter() - begin
-    result = {"words": words, "bytes": folder_bytes(folder), "seconds": seconds}
-    (folder / "complete").write_text(json.dumps(result))
-    return result
+    complete = folder / "complete"
+    if not complete.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        grammar = Grammar(min(GRAMMAR_PAIRS, max(2_000, args.pairs // 5)), 3_000, 3_000, args.seed)
+        train = lines(list(grammar.pairs("train")), args.pairs, args.seed)
+        write_pairs(folder, "corpus.tc.{}.gz", train, partial(gzip.open, compresslevel=1))
+        for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
+            write_pairs(folder, f"newstest{year}.tc.{{}}", grammar.pairs(split), open)
+        complete.touch()
+    return {"bytes": folder_bytes(folder)}
 
 
 def corpus_folder(args: argparse.Namespace) -> Path:
@@ -182,21 +171,11 @@ def corpus_folder(args: argparse.Namespace) -> Path:
 # What is measured
 
 
-def module_of(args: argparse.Namespace, num_workers: int = 0) -> Any:
+def module_of(args: argparse.Namespace, num_workers: int = 0) -> TranslationDataModule:
     """The data module of ``configs/data/wmt17.yaml``, over the generated corpus."""
     os.environ["QVBENCH_CACHE"] = str(args.folder / "cache")
-    from qvbench.data.corpora import Wmt17
-    from qvbench.data.module import TranslationDataModule
-
     corpus = Wmt17(str(corpus_folder(args)))
     return TranslationDataModule(corpus, max_tokens=MAX_TOKENS, num_workers=num_workers, **SETTINGS)
-
-
-def stage_folder(args: argparse.Namespace) -> Path:
-    """Where the stages of a preparation are measured one by one."""
-    folder: Path = args.folder / "stages"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def verify(args: argparse.Namespace) -> dict[str, Any]:
@@ -208,9 +187,8 @@ def verify(args: argparse.Namespace) -> dict[str, Any]:
 
 def read(args: argparse.Namespace) -> dict[str, Any]:
     """All lines into a working folder, characters counted."""
-    from qvbench.data.preprocessing import read_lines
-
-    module, folder = module_of(args), stage_folder(args)
+    module, folder = module_of(args), args.folder / "stages"
+    folder.mkdir(exist_ok=True)
     characters = read_lines(folder, module.corpus, module.processor)
     (folder / "characters.json").write_text(json.dumps(characters))
     return {"characters": len(characters), "bytes": folder_bytes(folder)}
@@ -218,9 +196,7 @@ def read(args: argparse.Namespace) -> dict[str, Any]:
 
 def learn(args: argparse.Namespace) -> dict[str, Any]:
     """The vocabulary."""
-    from qvbench.data.preprocessing import PreprocessingConfig, learn_vocabulary
-
-    folder = stage_folder(args)
+    folder = args.folder / "stages"
     characters = json.loads((folder / "characters.json").read_text())
     vocabulary, words = learn_vocabulary(folder, characters, PreprocessingConfig(**SETTINGS))
     return {"entries": len(vocabulary), **words}
@@ -228,15 +204,10 @@ def learn(args: argparse.Namespace) -> dict[str, Any]:
 
 def encode(args: argparse.Namespace) -> dict[str, Any]:
     """Ids and offsets of all splits."""
-    from qvbench.data.preprocessing import PreprocessingConfig, encode_split
-    from qvbench.data.store import TOKENIZER
-    from qvbench.data.vocabulary import Vocabulary
-
-    module, folder = module_of(args), stage_folder(args)
+    folder, config = args.folder / "stages", PreprocessingConfig(**SETTINGS)
     vocabulary = Vocabulary.load(folder / TOKENIZER)
-    config = PreprocessingConfig(**SETTINGS)
-    splits = module.corpus.splits()
-    train, *_ = (encode_split(folder, split, vocabulary, config) for split in splits)
+    splits = module_of(args).corpus.splits()
+    train, *_ = [encode_split(folder, split, vocabulary, config) for split in splits]
     result = {"kept": train["pairs"], "dropped": train["dropped"]}
     result["working_bytes"] = folder_bytes(folder)
     shutil.rmtree(folder)
@@ -252,9 +223,6 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
 
 def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     """The first lines of the corpus as raw text, on all cores."""
-    from qvbench.data.parallel import ordered_map, usable_cores
-    from qvbench.data.text_processing import TextProcessor
-
     raw = TextProcessor("en", "de", tokenized=False)
     pairs = list(islice(module_of(args).corpus.pairs("train"), RAW_PAIRS))
     chunks = [pairs[start : start + 1_000] for start in range(0, len(pairs), 1_000)]
@@ -267,18 +235,14 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
 
 def open_run(args: argparse.Namespace) -> dict[str, Any]:
     """From the settings to a loader, and from there to the first batch."""
-    before, begin = status_bytes("RssAnon"), time.perf_counter()
+    begin = time.perf_counter()
     module = module_of(args)
     module.setup()
     loader = module.train_dataloader()
     opened = time.perf_counter()
     next(iter(loader))
-    return {
-        "seconds": opened - begin,
-        "first_batch_seconds": time.perf_counter() - opened,
-        "anonymous_bytes": status_bytes("RssAnon") - before,
-        "batches": len(loader),
-    }
+    first = time.perf_counter() - opened
+    return {"seconds": opened - begin, "first_batch_seconds": first, "batches": len(loader)}
 
 
 def load(args: argparse.Namespace, num_workers: int) -> dict[str, Any]:
@@ -287,8 +251,7 @@ def load(args: argparse.Namespace, num_workers: int) -> dict[str, Any]:
     module.setup()
     batches = iter(module.train_dataloader())
     next(batches)
-    tokens = 0
-    begin = time.perf_counter()
+    tokens, begin = 0, time.perf_counter()
     for batch in batches:
         tokens += int((batch.target != 0).sum())
         if time.perf_counter() - begin > LOADER_SECONDS:
@@ -297,7 +260,7 @@ def load(args: argparse.Namespace, num_workers: int) -> dict[str, Any]:
     return {"seconds": seconds, "tokens_per_second": tokens / seconds}
 
 
-STEPS = {
+STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "generate": generate,
     "verify": verify,
     "read": read,
@@ -306,31 +269,21 @@ STEPS = {
     "prepare": prepare,
     "tokenize": tokenize,
     "open": open_run,
-    "load with 0 workers": lambda args: load(args, 0),
-    "load with 1 worker": lambda args: load(args, 1),
-    "load with 2 workers": lambda args: load(args, 2),
+    "load with 0 workers": partial(load, num_workers=0),
+    "load with 1 worker": partial(load, num_workers=1),
+    "load with 2 workers": partial(load, num_workers=2),
 }
-
-
-# Results
-
-
-def write_results(folder: Path, about: dict[str, Any], results: dict[str, Any]) -> None:
-    """Write the results as JSON and as a page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"about": about, "steps": results}, indent=1)
-    (folder / "data_scale.json").write_text(f"{content}\n")
-    (folder / "README.md").write_text(page(about, results))
-    print(page(about, results))
 
 
 def page(about: dict[str, Any], results: dict[str, Any]) -> str:
     """The results as a page in Markdown."""
-    rows = [
-        f"| {step} | {result['seconds']:,.2f} | {rate(step, about, result)} "
-        f"| {result['peak_bytes'] / GIB:.2f} |"
-        for step, result in results.items()
-    ]
+    rows = []
+    for step, result in results.items():
+        tokens = result.get("tokens_per_second")
+        pairs = result.get("pairs_per_second", about["pairs"] / result["seconds"])
+        rate = f"{tokens:,.0f} target tokens/s" if tokens else f"{pairs:,.0f} pairs/s"
+        peak = f"{result['peak_bytes'] / GIB:.2f}"
+        rows.append(f"| {step} | {result['seconds']:,.2f} | {rate} | {peak} |")
     prepared, opened = results["prepare"], results["open"]
     raw_minutes = about["pairs"] / results["tokenize"]["pairs_per_second"] / 60
     return f"""# The data path at {about["pairs"]:,} pairs
@@ -347,21 +300,12 @@ def page(about: dict[str, Any], results: dict[str, Any]) -> str:
 Preparing takes {prepared["seconds"] / 60:.1f} minutes in all and \
 {prepared["peak_bytes"] / GIB:.2f} GiB at most (*prepare*; its stages *read*, *learn* and *encode* \
 were measured one by one as well). Disk: {results["encode"]["working_bytes"] / GIB:.2f} GiB while \
-it works, {prepared["bytes"] / GIB:.2f} GiB afterwards. Opening a run takes \
-{opened["seconds"]:.2f} s and {opened["anonymous_bytes"] / GIB:.2f} GiB; the first batch comes \
-{opened["first_batch_seconds"]:.2f} s later.
+it works, {prepared["bytes"] / GIB:.2f} GiB afterwards. The first batch of a run comes \
+{opened["first_batch_seconds"]:.2f} s after it is opened.
 
 *tokenize* is what raw text takes in addition, measured on {RAW_PAIRS:,} pairs: at this rate \
 {raw_minutes:.0f} minutes for all.
 """
-
-
-def rate(step: str, about: dict[str, Any], result: dict[str, Any]) -> str:
-    """What a step does per second, where that makes sense."""
-    for key, unit in (("tokens_per_second", "target tokens/s"), ("pairs_per_second", "pairs/s")):
-        if key in result:
-            return f"{result[key]:,.0f} {unit}"
-    return "" if step == "open" else f"{about['pairs'] / result['seconds']:,.0f} pairs/s"
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, GROUPS, Goal
-from benchmarks.measure import MEASURED, ROOT, Spread, ratios, speeds, spread
+from benchmarks.protocol import ROOT
+from benchmarks.runner import MEASURED, Spread, ratios, speeds, spread
 from qvbench.report.figures import pyplot, save
 
 Raw = Mapping[str, Any]
-SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))
-MARKERS = "osD"
-ALIGNMENT = {
+COLUMNS = {
     "case": "---",
     "program": "---",
     "speed": "---:",
@@ -29,40 +28,39 @@ ALIGNMENT = {
     "peak memory, MiB": "---:",
     "check": "---",
 }
-"""All columns of a table, in order; those without an entry are left out."""
-
-READING = (
-    "A row is a program. *Speed* is the median over the rounds. *Relative time* is the time per "
-    "item divided by that of the case's first row in the same round, and then the median over the "
-    "rounds: the programs of a case take turns in one run, their order reversed every round. It is "
-    "therefore not the ratio of the two speeds shown. `20 to 80 %` are quantiles over the rounds. "
-    "A goal is a bound on the relative time, `open` where the quantiles enclose it. *Share of "
-    "peak* is the operations, or bytes, per second over the rate of plain matrix products, or "
-    "copies and reads, in the same run; operations are those of the padded batches' matrix "
-    "products, by formula. Peak memory is the process's (on a GPU, the tensors'). A speed is shown "
-    "only where the check passed in the same run."
-)
-
-
-def group_of(raw: Raw) -> str:
-    """The table of a result."""
-    return str(raw["case"]["name"]).partition("/")[0]
+"""All columns of a table, in order, with their alignment; those without an entry are left out."""
+FIGURES = {"attention": "length, tokens", "decoding": "tokens in the cache"}
+"""Groups that are drawn as well, with the label of their horizontal axis."""
 
 
 def table(results: Sequence[Raw]) -> str:
-    """Results in Markdown, one row per program.
-
-    Args:
-        results: raw results of a group, in the order of their rows.
-    """
+    """Raw results of a group in Markdown, one row per program, and what they are from."""
     rows = [row(raw, entry) for raw in results for entry in raw["case"]["programs"]]
-    kept = [name for name in ALIGNMENT if any(each.get(name) for each in rows)]
-    lines = [
-        kept,
-        [ALIGNMENT[name] for name in kept],
-        *([each.get(name) or "-" for name in kept] for each in rows),
-    ]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    kept = [name for name in COLUMNS if any(each.get(name) for each in rows)]
+    lines = [kept, [COLUMNS[name] for name in kept]]
+    lines += [[each.get(name) or "-" for name in kept] for each in rows]
+    abouts = [raw["about"] for raw in results]
+    rounds = {len(p["repeats"]) for raw in results for p in raw["programs"].values()} - {0}
+    return (
+        f"{markdown(lines)}\nMeasured at {distinct(commit(a) for a in abouts)} on "
+        f"{distinct(a['date'] for a in abouts)}, {distinct(map(str, sorted(rounds)))} rounds.\n"
+    )
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """Lines of a table."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def commit(about: Raw) -> str:
+    """Short, with a word on changes that are not in it."""
+    revision, _, changed = str(about["commit"] or "an unknown commit").partition("+")
+    return f"`{revision[:8]}`{' with uncommitted changes' if changed else ''}"
+
+
+def distinct(values: Iterable[str]) -> str:
+    """Every value once, in order."""
+    return ", ".join(dict.fromkeys(values))
 
 
 def row(raw: Raw, entry: Raw) -> dict[str, str]:
@@ -70,10 +68,8 @@ def row(raw: Raw, entry: Raw) -> dict[str, str]:
     case, outcome = raw["case"], raw["programs"][entry["name"]]
     cells = {"case": case["name"].partition("/")[2], "program": entry["name"]}
     if outcome["status"] != MEASURED or not outcome["repeats"]:
-        lines = str(outcome["reason"]).splitlines() or [""]
-        return cells | {
-            "check": plain(f"{outcome['status']}: {': '.join(lines[:1] + lines[1:][-1:])}")
-        }
+        first, *more = str(outcome["reason"]).splitlines() or [""]
+        return cells | {"check": plain(": ".join([outcome["status"], first, *more[-1:]]))}
     cells |= speed_cells(case, entry, outcome) | ratio_cells(raw, entry)
     if entry.get("predicted"):
         cells["expected"] = f"{entry['predicted']:.2f}"
@@ -86,42 +82,33 @@ def row(raw: Raw, entry: Raw) -> dict[str, str]:
 def speed_cells(case: Raw, entry: Raw, outcome: Raw) -> dict[str, str]:
     """Items per second, or the seconds that a start takes, with quantiles."""
     if case["kind"] == "start":
-        seconds = seconds_of(outcome)
-        middle, low, high = (f"{value:.2f}" for value in (seconds[1], seconds[0], seconds[2]))
-        return {"speed": f"{middle} s", "speed, 20 to 80 %": f"{low} to {high}"}
-    speed = speeds(outcome["repeats"])
-    if entry["measures"]:
-        low, middle, high = (scaled(value, entry["measures"]) for value in speed)
+        low, middle, high = (f"{value:.2f}" for value in seconds_of(outcome))
+        middle += " s"
+    elif entry["measures"]:
+        low, middle, high = (scaled(v, entry["measures"]) for v in speeds(outcome["repeats"]))
         middle += "/s"
     else:
-        low, middle, high = (number(value) for value in speed)
+        low, middle, high = map(number, speeds(outcome["repeats"]))
         middle += f" {case['unit']}/s"
     return {"speed": middle, "speed, 20 to 80 %": f"{low} to {high}"}
 
 
 def ratio_cells(raw: Raw, entry: Raw) -> dict[str, str]:
-    """Relative time, goal and whether it is reached."""
+    """Time relative to the first program's, goal and whether it is reached."""
     if entry["within"]:
         within = Goal(entry["within"], at_most=True)
         verdict = within.verdict(*seconds_of(raw["programs"][entry["name"]]))
         return {"goal": f"{within} s", "reached": verdict}
     goal = Goal(**entry["goal"]) if entry["goal"] else None
     cells = {"goal": str(goal)} if goal else {}
-    ratio = relative_time(raw, entry)
-    if ratio is None:
-        return cells
-    cells["relative time"] = f"{ratio.middle:.2f}"
-    cells["relative time, 20 to 80 %"] = f"{ratio.low:.2f} to {ratio.high:.2f}"
-    return cells | ({"reached": goal.verdict(*ratio)} if goal else {})
-
-
-def relative_time(raw: Raw, entry: Raw) -> Spread | None:
-    """Time of a program over the first one's; ``None`` for the first and for machine rates."""
     first = raw["case"]["programs"][0]["name"]
     base = raw["programs"][first]["repeats"]
     if entry["name"] == first or entry["measures"] or not base:
-        return None
-    return ratios(base, raw["programs"][entry["name"]]["repeats"])
+        return cells
+    ratio = ratios(base, raw["programs"][entry["name"]]["repeats"])
+    cells["relative time"] = f"{ratio.middle:.2f}"
+    cells["relative time, 20 to 80 %"] = f"{ratio.low:.2f} to {ratio.high:.2f}"
+    return cells | ({"reached": goal.verdict(*ratio)} if goal else {})
 
 
 def seconds_of(outcome: Raw) -> Spread:
@@ -153,12 +140,10 @@ def found(check: Raw) -> str:
     """What a passed check found."""
     if "comparable" in check:
         return plain(str(check["comparable"]))
-    for key, form in (
-        ("bleu", "BLEU {:.2f}, expected {:.2f}"),
-        ("loss", "loss {:.5f}, expected {:.5f}"),
-    ):
-        if key in check:
-            return form.format(check[key], check["expected"])
+    if "bleu" in check:
+        return f"BLEU {check['bleu']:.2f}, expected {check['expected']:.2f}"
+    if "loss" in check:
+        return f"loss {check['loss']:.5f}, expected {check['expected']:.5f}"
     return f"off by {check['error']:.0e}" if check.get("error") else "exact"
 
 
@@ -176,17 +161,20 @@ def number(value: float) -> str:
 
 def scaled(value: float, unit: str) -> str:
     """``1.31 TFLOP``."""
-    factor, letter = next((f, name) for f, name in SCALES if value >= f or f == 1.0)
-    return f"{number(value / factor)} {letter}{unit}".strip()
+    scales = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))
+    factor, letter = next((f, name) for f, name in scales if value >= f or f == 1.0)
+    return f"{number(value / factor)} {letter}{unit}"
 
 
-def comparison(results: Sequence[Raw]) -> str:
+def comparison(results: Iterable[Raw]) -> str:
     """For ``--against``: what every program takes relative to the other checkout's, in Markdown.
 
     Processor time is given too, since it depends less on what else the machine does.
     """
-    lines = ["| case | time, after / before | 20 to 80 % | processor time | 20 to 80 % | check |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | --- |")
+    lines = [
+        ["case", "time, after / before", "20 to 80 %", "processor time", "20 to 80 %", "check"]
+    ]
+    lines.append(["---", "---:", "---:", "---:", "---:", "---"])
     for raw in results:
         before, after = (raw["programs"][name] for name in ("before", "after"))
         cells = [raw["case"]["name"]]
@@ -197,29 +185,8 @@ def comparison(results: Sequence[Raw]) -> str:
             else:
                 cells += ["-", "-"]
         failed = [f"{p['status']}: {p['reason']}" for p in (before, after) if p["reason"]]
-        lines.append(f"| {' | '.join([*cells, plain('; '.join(failed)) or 'passed'])} |")
-    return "\n".join(lines) + "\n"
-
-
-def source_of(results: Sequence[Raw]) -> str:
-    """The line under a table: commit, date and rounds of what stands in it."""
-    abouts = [raw["about"] for raw in results]
-    rounds = {len(p["repeats"]) for raw in results for p in raw["programs"].values()} - {0}
-    return (
-        f"Measured at {distinct(commit(a) for a in abouts)} on "
-        f"{distinct(a['date'] for a in abouts)}, {distinct(map(str, sorted(rounds)))} rounds.\n"
-    )
-
-
-def commit(about: Raw) -> str:
-    """Short, with a word on changes that are not in it."""
-    revision, _, changed = str(about["commit"] or "an unknown commit").partition("+")
-    return f"`{revision[:8]}`{' with uncommitted changes' if changed else ''}"
-
-
-def distinct(values: Iterable[str]) -> str:
-    """Every value once, in order."""
-    return ", ".join(dict.fromkeys(values))
+        lines.append([*cells, plain("; ".join(failed)) or "passed"])
+    return markdown(lines)
 
 
 def load(folder: Path) -> dict[str, list[Raw]]:
@@ -229,10 +196,10 @@ def load(folder: Path) -> dict[str, list[Raw]]:
     ]
     places = {case.name: place for place, case in enumerate(CASES)}
     results.sort(key=lambda raw: places.get(raw["case"]["name"], len(places)))
-    return {
-        group: [raw for raw in results if group_of(raw) == group]
-        for group in dict.fromkeys(map(group_of, results))
-    }
+    groups: dict[str, list[Raw]] = {}
+    for raw in results:
+        groups.setdefault(raw["case"]["name"].partition("/")[0], []).append(raw)
+    return groups
 
 
 def write(folder: Path) -> None:
@@ -240,80 +207,71 @@ def write(folder: Path) -> None:
     groups = load(folder)
     if not groups:
         return
-    parts = [f"# Speed on {folder.name}", "Generated by `python -m benchmarks`.", facts(groups)]
-    parts.append(READING)
-    for group, results in groups.items():
+    results = [raw for each in groups.values() for raw in each]
+    how = "Generated by `python -m benchmarks`. [How to read it](../../../docs/performance.md)."
+    parts = [f"# Speed on {folder.name}", how, facts(results)]
+    for group, raws in groups.items():
         title = GROUPS[group][0] if group in GROUPS else group.capitalize()
-        text = f"{table(results)}\n{source_of(results)}"
+        text = table(raws)
         (folder / f"{group}.md").write_text(text, encoding="utf-8")
         parts.append(f"## {title}")
         if group in FIGURES:
-            draw(group, results, folder)
+            draw(group, raws, folder)
             parts.append(f"![{title}]({group}.png)")
         parts.append(text.rstrip("\n"))
-    page = "\n\n".join([*parts, *absent(groups)]) + "\n"
-    (folder / "README.md").write_text(page, encoding="utf-8")
+    there = {raw["case"]["name"] for raw in results}
+    if left := [case.name for case in CASES if case.name not in there]:
+        parts.append(f"Not run: {'; '.join(left)}.")
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def facts(groups: Mapping[str, Sequence[Raw]]) -> str:
+def facts(results: Sequence[Raw]) -> str:
     """Machine, versions and commands, each different one once."""
-    results = [raw for each in groups.values() for raw in each]
     abouts = [raw["about"] for raw in results]
-    last, hardware = abouts[-1], abouts[-1]["hardware"]
-    gpus = "".join(f", {gpu['name']}" for gpu in hardware["gpus"])
-    packages = {
-        f"{package} {version}"
-        for raw in results
-        for outcome in raw["programs"].values()
-        for package, version in outcome["ready"].get("versions", {}).items()
-    }
-    lines = [
-        f"machine: {hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
-        f"{gpus}; kernel {last['kernel']}",
-        f"threads of every program: {hardware['threads']}",
-        f"commands: {distinct('`' + about['command'] + '`' for about in abouts)}",
-        f"allocator: {last['allocator']}",
-        f"versions: {', '.join(sorted(packages))}",
-    ]
-    loads = [a["load_average_before"] for a in abouts if a["load_average_before"] is not None]
-    if loads:
-        lines.append(
-            f"load average before the cases: {min(loads):.1f} to {max(loads):.1f}, the benchmarks' "
-            "own included"
-        )
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def absent(groups: Mapping[str, Sequence[Raw]]) -> list[str]:
-    """The cases that have no result here."""
-    results = [raw for each in groups.values() for raw in each]
-    there, device = {raw["case"]["name"] for raw in results}, results[0]["case"]["device"]
-    left = [case.name for case in CASES if case.device == device and case.name not in there]
-    others = sum(case.device != device for case in CASES)
-    where = "a CUDA GPU" if device == "cpu" else "the processor"
-    parts = [f"{others} more cases are for {where} and have a folder of their own where they ran."]
-    return ["## Not here", *parts, *([f"Not run: {'; '.join(left)}."] if left else [])]
-
-
-FIGURES = {"attention": "length, tokens", "decoding": "tokens in the cache"}
-"""Groups that are drawn as well, with the label of their horizontal axis."""
+    about, hardware = abouts[-1], abouts[-1]["hardware"]
+    outcomes = [outcome for raw in results for outcome in raw["programs"].values()]
+    packages = {f"{k} {v}" for o in outcomes for k, v in o["ready"].get("versions", {}).items()}
+    loads = [each["load_average_before"] for each in abouts]
+    return f"""\
+- machine: {distinct([hardware["cpu"], *(gpu["name"] for gpu in hardware["gpus"])])}, \
+{hardware["cores"]} cores, {hardware["memory_gib"]} GiB; kernel {about["kernel"]}
+- threads of every program: {hardware["threads"]}
+- commands: {distinct(f"`{each['command']}`" for each in abouts)}
+- allocator: {about["allocator"]}
+- versions: {", ".join(sorted(packages))}
+- load average before the cases: {min(loads):.1f} to {max(loads):.1f}, the benchmarks' own \
+included"""
 
 
 def draw(group: str, results: Sequence[Raw], folder: Path) -> None:
     """Speed by length: a panel for the cases that differ in length alone, a line per program."""
     panels: dict[str, list[Raw]] = {}
-    for raw in results:
+    for raw in sorted(results, key=length_of):
         panels.setdefault(raw["case"]["name"].partition("/")[2].rpartition(",")[0], []).append(raw)
-    size = (5.4 * len(panels) + 0.4, 4.4)
     figure, grid = pyplot().subplots(
-        1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained"
+        1,
+        len(panels),
+        figsize=(5.4 * len(panels) + 0.4, 4.4),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
     )
     for axes, (title, raws) in zip(grid.flat, panels.items(), strict=True):
-        raws.sort(key=lambda raw: raw["case"]["shape"]["length"])
         names = [e["name"] for e in raws[0]["case"]["programs"] if not e["measures"]]
         for place, name in enumerate(names):
-            draw_program(axes, raws, name, place)
-        lengths = [raw["case"]["shape"]["length"] for raw in raws]
+            there = [raw for raw in raws if raw["programs"][name]["repeats"]]
+            speed = [speeds(raw["programs"][name]["repeats"]) for raw in there]
+            axes.errorbar(
+                [length_of(raw) for raw in there],
+                [s.middle for s in speed],
+                [[s.middle - s.low for s in speed], [s.high - s.middle for s in speed]],
+                label=name,
+                color=f"C{place % 3}",
+                marker="osD"[place % 3],
+                markersize=5,
+                linestyle=("-", "--")[place // 3 % 2],
+            )
+        lengths = [length_of(raw) for raw in raws]
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
@@ -324,30 +282,13 @@ def draw(group: str, results: Sequence[Raw], folder: Path) -> None:
     save(figure, folder, group)
 
 
-def draw_program(axes: Any, raws: Sequence[Raw], name: str, place: int) -> None:
-    """Medians with quantiles; dotted, what the machine's memory alone would allow."""
-    measured = [raw for raw in raws if raw["programs"][name]["repeats"]]
-    lengths = [raw["case"]["shape"]["length"] for raw in measured]
-    speed = [speeds(raw["programs"][name]["repeats"]) for raw in measured]
-    errors = [[s.middle - s.low for s in speed], [s.high - s.middle for s in speed]]
-    style = {"color": f"C{place % 3}", "marker": MARKERS[place % 3], "markersize": 5}
-    line = ("-", "--")[place // 3 % 2]
-    axes.errorbar(lengths, [s.middle for s in speed], errors, label=name, linestyle=line, **style)
-    bounds = [
-        (length, peak / settings["bytes_per_item"])
-        for length, raw in zip(lengths, measured, strict=True)
-        if "bytes_per_item" in (settings := raw["programs"][name]["ready"]["settings"])
-        and (peak := peak_rate(raw, "B"))
-    ]
-    if bounds:
-        label = f"{name}, memory bound"
-        axes.plot(*zip(*bounds, strict=True), color=style["color"], linestyle=":", label=label)
+def length_of(raw: Raw) -> int:
+    """Of a case's sequences."""
+    return int(raw["case"]["shape"]["length"])
 
 
 def fill(page: Path) -> None:
     """Put tables between the markers of a page: ``<!-- generated: FILE -->``, ``<!-- end -->``."""
-    if not page.exists():
-        return
 
     def filled(match: re.Match[str]) -> str:
         file = ROOT / match[2]

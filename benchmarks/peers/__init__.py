@@ -9,6 +9,6 @@ peer                   tasks                  with our weights
 ``ctranslate2``        translate              the same function; beams stop by another rule
 =====================  =====================  ===================================================
 
-A peer is a file here, which answers requests as :mod:`benchmarks.peers.protocol` has them, and its
+A peer is a module here, which answers requests as :mod:`benchmarks.protocol` has them, and its
 requirements in :mod:`benchmarks.peers.environments`; a case names it as a runner.
 """

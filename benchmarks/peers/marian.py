@@ -7,26 +7,25 @@ of ours it agrees, which the tests check.
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-
-if not __package__:  # run by its path: the repository's root in place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-
 import torch
 from torch import Tensor
 from transformers import MarianConfig, MarianMTModel
 from transformers.trainer_pt_utils import LabelSmoother
 
-from benchmarks.peers.protocol import OTHER_FUNCTION, Shape, Weights, Work, serve, sinusoids
-from benchmarks.peers.torch_transformer import TorchTraining
+from benchmarks.peers.torch_transformer import NORM_EPS, POSITIONS, load, training
+from benchmarks.protocol import (
+    OTHER_FUNCTION,
+    Shape,
+    Task,
+    Weights,
+    Work,
+    renamed,
+    serve,
+    sinusoids,
+)
 
 COMPARABLE = f"{OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
-NORM_EPS = 1e-6  # ours; theirs is 1e-5 and no option
-POSITIONS = 1024
 IGNORED = -100  # a label that transformers leaves out of the loss
-
 NAMES = (
     (r"^(source|target)_embeddings\.tokens\.", "model.shared."),
     (r"^(encoder|decoder)\.(\d+)\.", r"model.\1.layers.\2."),
@@ -72,33 +71,25 @@ def config(shape: Shape) -> MarianConfig:
 
 def converted(weights: Weights) -> dict[str, Tensor]:
     """Our state dict under Marian's names, without the final norms that it has no place for."""
-    theirs = {}
-    for name, array in weights.items():
-        if name.startswith(("encoder_norm.", "decoder_norm.")):
-            continue
-        for pattern, replacement in NAMES:
-            name = re.sub(pattern, replacement, name)
-        theirs[name] = torch.from_numpy(array)
-    theirs["final_logits_bias"] = theirs["final_logits_bias"][None]
-    return theirs
+    theirs = {
+        renamed(name, NAMES): torch.from_numpy(array)
+        for name, array in weights.items()
+        if not name.startswith(("encoder_norm.", "decoder_norm."))
+    }
+    return {**theirs, "final_logits_bias": theirs["final_logits_bias"][None]}
 
 
 def build(shape: Shape, weights: Weights) -> MarianMTModel:
-    """The model with our weights and our order of sines and cosines, and zero for its biases."""
+    """The model with our weights, our order of sines and cosines, and our epsilon."""
     model = MarianMTModel(config(shape))
-    for name, parameter in model.named_parameters():
-        if name.endswith(".bias"):
-            torch.nn.init.zeros_(parameter)
-    left = model.load_state_dict(converted(weights), strict=False).unexpected_keys
-    if left:
-        raise ValueError(f"Marian has no place for {left}")
+    load(model, converted(weights))
     table = torch.from_numpy(sinusoids(POSITIONS, shape.d_model))
     with torch.no_grad():
         for stack in (model.model.encoder, model.model.decoder):
             stack.embed_positions.weight.copy_(table)
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
-            module.eps = NORM_EPS
+            module.eps = NORM_EPS  # theirs is 1e-5 and no option
     return model
 
 
@@ -115,7 +106,7 @@ def mean_loss(model: MarianMTModel, shape: Shape, source: Tensor, target: Tensor
     return loss
 
 
-def train(work: Work) -> TorchTraining:
+def train(work: Work) -> Task:
     """Trainer's own optimizer, fused AdamW; without decay it is Adam."""
     shape = work.shape
     model = build(shape, work.weights()).to(shape.device)
@@ -126,11 +117,7 @@ def train(work: Work) -> TorchTraining:
         weight_decay=0.0,
         fused=True,
     )
-
-    def loss(source: Tensor, target: Tensor) -> Tensor:
-        return mean_loss(model, shape, source, target)
-
-    return TorchTraining(work, model, loss, optimizer, COMPARABLE)
+    return training(work, model, mean_loss, optimizer, COMPARABLE)
 
 
 if __name__ == "__main__":

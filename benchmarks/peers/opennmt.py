@@ -11,15 +11,10 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
-
-if not __package__:  # run by its path: the repository's root in place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 # Its checkpoints hold a Namespace, which PyTorch no longer loads unasked; this one is our own.
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
@@ -36,14 +31,16 @@ from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
 from torch import Tensor
 
-from benchmarks.peers.protocol import (
-    SAME_FUNCTION,
+from benchmarks.protocol import (
     Shape,
+    Task,
     Weights,
     Work,
     length_batches,
     real_tokens,
+    renamed,
     serve,
+    token_names,
     within_limits,
 )
 
@@ -108,122 +105,11 @@ def training_options(shape: Shape) -> Namespace:
         "label_smoothing": shape.label_smoothing,
     }
     switches = ("position_encoding", "share_vocab", "share_embeddings", "share_decoder_embeddings")
-    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    options = parser.parse_args(words + [f"--{name}" for name in switches])
+    options = parser.parse_args(arguments(values) + [f"--{name}" for name in switches])
     ArgumentParser.update_model_opts(options)
     ArgumentParser.validate_model_opts(options)
     options.data = {}
     return options
-
-
-def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
-    """Our state dict as a checkpoint of theirs."""
-    model = {}
-    for name, array in weights.items():
-        for pattern, replacement in NAMES:
-            name = re.sub(pattern, replacement, name)
-        model[name] = torch.tensor(array)
-    bias = model.pop("output_bias")
-    for side in ("encoder", "decoder"):
-        positions = PositionalEncoding(shape.d_model, "SinusoidalInterleaved").pe
-        model[f"{side}.embeddings.make_embedding.pe.pe"] = positions
-    table = model["encoder.embeddings.make_embedding.emb_luts.0.weight"]
-    return {"model": model, "generator": {"weight": table, "bias": bias}}
-
-
-def vocabulary(shape: Shape) -> dict[str, Any]:
-    """The vocabulary as a checkpoint holds it."""
-    names = shape.token_names()
-    return {"src": names, "tgt": names, "data_task": "seq2seq", "decoder_start_token": "<s>"}
-
-
-class Training:
-    """Its Trainer over the batches, without validation and without saving."""
-
-    def __init__(self, work: Work) -> None:
-        shape = work.shape
-        init_logger()
-        torch.manual_seed(1)
-        options = training_options(shape)
-        vocabs = dict_to_vocabs(vocabulary(shape))
-        checkpoint = converted(work.weights(), shape)
-        self._model = build_model(options, options, vocabs, checkpoint, NO_GPU)
-        optimizer = Optimizer.from_opt(self._model, options)
-        self._trainer = build_trainer(options, NO_GPU, self._model, vocabs, optimizer)
-        batches = work.batches()
-        self._tokens = real_tokens(batches, shape.pad)
-        self._batches = [self._batch(source, target, shape.pad) for source, target in batches]
-        self.comparable = SAME_FUNCTION
-        self.settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
-
-    @staticmethod
-    def _batch(source: Any, target: Any, pad: int) -> dict[str, Tensor]:
-        """As its iterator makes them: a last axis for features."""
-        src, tgt = torch.from_numpy(source), torch.from_numpy(target)
-        return {"src": src[:, :, None], "srclen": (src != pad).sum(1), "tgt": tgt[:, :, None]}
-
-    def check(self) -> dict[str, Any]:
-        """The mean of its validation loss, which is smoothed as well."""
-        batch = self._batches[0]
-        self._model.eval()
-        with torch.no_grad():
-            output, attention = self._model(batch["src"], batch["tgt"], batch["srclen"])
-            loss, statistics = self._trainer.valid_loss(batch, output, attention)
-        self._model.train()
-        return {"loss": float(loss) / statistics.n_words}
-
-    def repeat(self) -> int:
-        """``Trainer.train`` until the batches end."""
-        pairs = ((batch, 0) for batch in self._batches)
-        self._trainer.train(pairs, 0, save_checkpoint_steps=0, valid_steps=NEVER)
-        return self._tokens
-
-
-class Translating:
-    """``onmt_translate``'s Translator, from a checkpoint to lines of tokens."""
-
-    def __init__(self, work: Work) -> None:
-        shape = work.shape
-        self._shape, self._sources = shape, work.sources()
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / "model.pt")
-            state = converted(work.weights(), shape)
-            torch.save({**state, "vocab": vocabulary(shape), "opt": training_options(shape)}, path)
-            options = translation_options(shape, path)
-            self._output = io.StringIO()
-            self._translator = build_translator(
-                options, NO_GPU, report_score=False, out_file=self._output
-            )
-        max_tokens = shape.max_tokens or MAX_TOKENS
-        groups = length_batches(self._sources, max_tokens)  # its iterator sorts by length too
-        self._batches = [self._batch(indices) for indices in groups]
-        self.comparable = SAME_FUNCTION
-        self.settings = {
-            "precision": PRECISION,
-            "max_tokens": max_tokens,
-            "threads": torch.get_num_threads(),
-        }
-
-    def _batch(self, indices: list[int]) -> tuple[dict[str, Any], int]:
-        rows = [torch.tensor(self._sources[i]) for i in indices]
-        src = torch.nn.utils.rnn.pad_sequence(rows, True, self._shape.pad)
-        lengths = torch.tensor([len(row) for row in rows])
-        return {"src": src[:, :, None], "srclen": lengths, "ind_in_bucket": indices}, 0
-
-    def check(self) -> dict[str, Any]:
-        """The lines of tokens that it writes, as ids."""
-        ids = {name: i for i, name in enumerate(self._shape.token_names())}
-        lines = [[ids[word] for word in best.split()] for best in self._lines()]
-        return {"lines": within_limits(lines, self._sources, self._shape)}
-
-    def repeat(self) -> int:
-        """Translate everything."""
-        return len(self._lines())
-
-    def _lines(self) -> list[str]:
-        self._output.truncate(0)
-        _, predictions = self._translator._translate(self._batches)
-        return [best for best, *_ in predictions]
 
 
 def translation_options(shape: Shape, model: str) -> Namespace:
@@ -240,14 +126,110 @@ def translation_options(shape: Shape, model: str) -> Namespace:
         "max_length": shape.max_length,
         "max_length_ratio": 2,  # its default cuts translations off at 1.25 of the source
     }
-    return parser.parse_args(
-        [w for name, value in values.items() for w in (f"--{name}", str(value))]
-    )
+    return parser.parse_args(arguments(values))
+
+
+def arguments(values: dict[str, Any]) -> list[str]:
+    """Options as a command line has them."""
+    return [arg for name, value in values.items() for arg in (f"--{name}", str(value))]
+
+
+def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
+    """Our state dict as a checkpoint of theirs."""
+    model = {renamed(name, NAMES): torch.tensor(array) for name, array in weights.items()}
+    bias = model.pop("output_bias")
+    for side in ("encoder", "decoder"):
+        positions = PositionalEncoding(shape.d_model, "SinusoidalInterleaved").pe
+        model[f"{side}.embeddings.make_embedding.pe.pe"] = positions
+    table = model["encoder.embeddings.make_embedding.emb_luts.0.weight"]
+    return {"model": model, "generator": {"weight": table, "bias": bias}}
+
+
+def vocabulary(shape: Shape) -> dict[str, Any]:
+    """The vocabulary as a checkpoint holds it."""
+    names = token_names(shape)
+    return {"src": names, "tgt": names, "data_task": "seq2seq", "decoder_start_token": "<s>"}
+
+
+def batch_of(rows: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    """Sources as its iterator makes them: a last axis for features."""
+    return {"src": rows[:, :, None], "srclen": lengths}
+
+
+def train(work: Work) -> Task:
+    """Its Trainer over the batches, without validation and without saving."""
+    shape, pairs = work.shape, work.batches()
+    init_logger()
+    torch.manual_seed(1)
+    options = training_options(shape)
+    vocabs = dict_to_vocabs(vocabulary(shape))
+    model = build_model(options, options, vocabs, converted(work.weights(), shape), NO_GPU)
+    trainer = build_trainer(options, NO_GPU, model, vocabs, Optimizer.from_opt(model, options))
+    tokens = real_tokens(pairs, shape.pad)
+    batches = []
+    for source, target in pairs:
+        src = torch.from_numpy(source)
+        batch = batch_of(src, (src != shape.pad).sum(1))
+        batches.append({**batch, "tgt": torch.from_numpy(target)[:, :, None]})
+
+    @torch.no_grad()
+    def check() -> dict[str, float]:
+        """The mean of its validation loss, which is smoothed as well."""
+        batch = batches[0]
+        model.eval()
+        output, attention = model(batch["src"], batch["tgt"], batch["srclen"])
+        loss, statistics = trainer.valid_loss(batch, output, attention)
+        model.train()
+        return {"loss": float(loss) / statistics.n_words}
+
+    def repeat() -> int:
+        """``Trainer.train`` until the batches end."""
+        trainer.train(
+            ((batch, 0) for batch in batches), 0, save_checkpoint_steps=0, valid_steps=NEVER
+        )
+        return tokens
+
+    return Task(check, repeat, {"precision": PRECISION, "threads": torch.get_num_threads()})
+
+
+def translate(work: Work) -> Task:
+    """``onmt_translate``'s Translator, from a checkpoint to lines of tokens."""
+    shape, sources = work.shape, work.sources()
+    output = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.pt")
+        state = converted(work.weights(), shape)
+        torch.save({**state, "vocab": vocabulary(shape), "opt": training_options(shape)}, path)
+        translator = build_translator(
+            translation_options(shape, path), NO_GPU, report_score=False, out_file=output
+        )
+    max_tokens = shape.max_tokens or MAX_TOKENS
+    batches = []
+    for indices in length_batches(sources, max_tokens):  # its iterator sorts by length too
+        rows = [torch.tensor(sources[i]) for i in indices]
+        src = torch.nn.utils.rnn.pad_sequence(rows, True, shape.pad)
+        batch = batch_of(src, torch.tensor([len(row) for row in rows]))
+        batches.append(({**batch, "ind_in_bucket": indices}, 0))
+
+    def lines() -> list[str]:
+        output.truncate(0)
+        _, predictions = translator._translate(batches)
+        return [best for best, *_ in predictions]
+
+    def check() -> dict[str, Any]:
+        """The lines of tokens that it writes, as ids."""
+        ids = {name: i for i, name in enumerate(token_names(shape))}
+        found = [[ids[word] for word in line.split()] for line in lines()]
+        return {"lines": within_limits(found, sources, shape)}
+
+    settings = {
+        "precision": PRECISION,
+        "max_tokens": max_tokens,
+        "threads": torch.get_num_threads(),
+    }
+    return Task(check, lambda: len(lines()), settings)
 
 
 if __name__ == "__main__":
-    serve(
-        {"train": Training, "translate": Translating},
-        ["OpenNMT-py", "torch", "numpy"],
-        torch.set_num_threads,
-    )
+    tasks = {"train": train, "translate": translate}
+    serve(tasks, ["OpenNMT-py", "torch", "numpy"], torch.set_num_threads)

@@ -7,49 +7,57 @@ The training loop is what users of plain PyTorch write themselves; ``marian`` tr
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-if not __package__:  # run by its path: the repository's root in place of this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.protocol import (
+from benchmarks.protocol import (
     SAME_FUNCTION,
     Shape,
+    Task,
     Weights,
     Work,
     real_tokens,
+    renamed,
     serve,
     sinusoids,
 )
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
-
-Loss = Callable[[Tensor, Tensor], Tensor]  # source (B, S) and target (B, T) to the mean loss
+DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+NAMES = (
+    (r"^source_embeddings\.tokens\.", "embedding."),
+    (r"^(encoder|decoder)_norm\.", r"transformer.\1.norm."),
+    (r"^(encoder|decoder)\.(\d+)\.", r"transformer.\1.layers.\2."),
+    (r"\.cross_attention\.", ".multihead_attn."),
+    (r"\.attention\.", ".self_attn."),
+    (r"\.query\.weight$", ".in_proj_weight"),
+    (r"\.output\.", ".out_proj."),
+    (r"\.feed_forward\.widen\.", ".linear1."),
+    (r"\.feed_forward\.narrow\.", ".linear2."),
+    (r"\.attention_residual\.norm\.", ".norm1."),
+    (r"\.cross_attention_residual\.norm\.", ".norm2."),
+    (r"(\.encoder\..*)\.feed_forward_residual\.norm\.", r"\1.norm2."),
+    (r"\.feed_forward_residual\.norm\.", ".norm3."),
+)
 
 
 class Translation(nn.Module):
-    """Embeddings with positions, ``nn.Transformer``, and an output layer tied to the embeddings.
-
-    The biases of attention and feed-forward network, which ours has not, are zero at the start:
-    ``bias=False`` would take the layer norms' biases away too.
-    """
+    """Embeddings with positions, ``nn.Transformer``, and an output layer tied to the embeddings."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.pad = shape.pad
         self.scale = math.sqrt(shape.d_model)
         self.embedding = nn.Embedding(shape.vocabulary, shape.d_model)
+        table = torch.from_numpy(sinusoids(POSITIONS, shape.d_model))
         self.positions: Tensor
-        self.register_buffer("positions", torch.from_numpy(sinusoids(POSITIONS, shape.d_model)))
+        self.register_buffer("positions", table, persistent=False)
         self.dropout = nn.Dropout(shape.dropout)
         self.transformer = nn.Transformer(
             shape.d_model,
@@ -63,10 +71,7 @@ class Translation(nn.Module):
             norm_first=True,
         )
         self.output_bias = nn.Parameter(torch.zeros(shape.vocabulary))
-        self._set_inner_dropouts(shape)
-
-    def _set_inner_dropouts(self, shape: Shape) -> None:
-        """``nn.Transformer`` has one probability for all places; give these two their own."""
+        # nn.Transformer has one probability for all places; give these two their own.
         for layer in (*self.transformer.encoder.layers, *self.transformer.decoder.layers):
             layer.dropout.p = shape.ffn_dropout
         for module in self.transformer.modules():
@@ -96,136 +101,91 @@ class Translation(nn.Module):
         return F.linear(hidden, self.embedding.weight, self.output_bias)
 
 
-def converted(weights: Weights, shape: Shape) -> dict[str, Tensor]:
+def converted(weights: Weights) -> dict[str, Tensor]:
     """Our state dict under the names of :class:`Translation`."""
-    ours = {name: torch.from_numpy(array) for name, array in weights.items()}
-    theirs = {
-        "embedding.weight": ours["source_embeddings.tokens.weight"],
-        "output_bias": ours["output_bias"],
-        "positions": torch.from_numpy(sinusoids(POSITIONS, shape.d_model)),
-    }
-    sides = (("encoder", shape.encoder_layers), ("decoder", shape.decoder_layers))
-    for side, layers in sides:
-        for i in range(layers):
-            theirs |= _layer(ours, f"{side}.{i}.", f"transformer.{side}.layers.{i}.")
-        for kind in ("weight", "bias"):
-            theirs[f"transformer.{side}.norm.{kind}"] = ours[f"{side}_norm.{kind}"]
-    dtype = theirs["embedding.weight"].dtype
-    return {name: tensor.to(dtype) for name, tensor in theirs.items()}
-
-
-def _layer(ours: dict[str, Tensor], here: str, there: str) -> dict[str, Tensor]:
-    """One layer's tensors, biases of zero where ours has none."""
-    sublayers = [("attention", "self_attn"), ("cross_attention", "multihead_attn")]
-    sublayers = [pair for pair in sublayers if f"{here}{pair[0]}.query.weight" in ours]
     theirs = {}
-    for name, attention in sublayers:
-        parts = [ours[f"{here}{name}.{part}.weight"] for part in ("query", "key", "value")]
-        theirs[f"{there}{attention}.in_proj_weight"] = torch.cat(parts)
-        theirs[f"{there}{attention}.in_proj_bias"] = parts[0].new_zeros(3 * len(parts[0]))
-        output = ours[f"{here}{name}.output.weight"]
-        theirs[f"{there}{attention}.out_proj.weight"] = output
-        theirs[f"{there}{attention}.out_proj.bias"] = output.new_zeros(len(output))
-    for number, name in ((1, "widen"), (2, "narrow")):
-        matrix = ours[f"{here}feed_forward.{name}.weight"]
-        theirs[f"{there}linear{number}.weight"] = matrix
-        theirs[f"{there}linear{number}.bias"] = matrix.new_zeros(len(matrix))
-    norms = [name for name, _ in sublayers] + ["feed_forward"]
-    for number, name in enumerate(norms, 1):
-        for kind in ("weight", "bias"):
-            theirs[f"{there}norm{number}.{kind}"] = ours[f"{here}{name}_residual.norm.{kind}"]
+    for name, array in weights.items():
+        if name.startswith("target_embeddings.") or ".key." in name or ".value." in name:
+            continue  # tied, or part of `in_proj_weight`
+        if ".query." in name:
+            parts = [name.replace("query", part) for part in ("query", "key", "value")]
+            array = np.concatenate([weights[part] for part in parts])
+        theirs[renamed(name, NAMES)] = torch.from_numpy(array)
     return theirs
+
+
+def load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights, with zero for the biases that ours has not.
+
+    ``bias=False`` would take the layer norms' biases away too.
+
+    Raises:
+        ValueError: the model has no place for a weight.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    if left := model.load_state_dict(weights, strict=False).unexpected_keys:
+        raise ValueError(f"{type(model).__name__} has no place for {left}")
 
 
 def mean_loss(model: Translation, shape: Shape, source: Tensor, target: Tensor) -> Tensor:
     """Label-smoothed cross entropy, mean over real target tokens."""
-    logits = model(source, target[:, :-1])
-    return F.cross_entropy(
-        logits.flatten(0, 1),
-        target[:, 1:].flatten(),
-        ignore_index=shape.pad,
-        label_smoothing=shape.label_smoothing,
-    )
+    logits = model(source, target[:, :-1]).flatten(0, 1)
+    labels, smoothing = target[:, 1:].flatten(), shape.label_smoothing
+    return F.cross_entropy(logits, labels, ignore_index=shape.pad, label_smoothing=smoothing)
 
 
-class TorchTraining:
-    """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast.
+def training(
+    work: Work,
+    model: nn.Module,
+    mean_loss: Callable[[Any, Shape, Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    comparable: str,
+) -> Task:
+    """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast."""
+    shape, pairs = work.shape, work.batches()
+    batches = [[torch.from_numpy(side).to(shape.device) for side in pair] for pair in pairs]
+    tokens = real_tokens(pairs, shape.pad)
+    dtype = DTYPES.get(shape.precision)
+    scaler = torch.amp.GradScaler(shape.device, enabled=dtype == torch.float16)
+    torch.manual_seed(1)
 
-    Args:
-        work: batches and shape.
-        model: on the device already.
-        loss: the model's label-smoothed mean loss.
-        optimizer: over the model's parameters.
-        comparable: see :mod:`benchmarks.peers.protocol`.
-    """
+    @torch.no_grad()
+    def check() -> dict[str, Any]:
+        model.eval()
+        return {"loss": float(mean_loss(model, shape, *batches[0]))}
 
-    def __init__(
-        self,
-        work: Work,
-        model: nn.Module,
-        loss: Loss,
-        optimizer: torch.optim.Optimizer,
-        comparable: str,
-    ) -> None:
-        shape, batches = work.shape, work.batches()
-        self.comparable = comparable
-        self.settings: dict[str, Any] = {
-            "precision": shape.precision,
-            "optimizer": type(optimizer).__name__,
-            "fused": bool(optimizer.defaults.get("fused")),
-            "threads": torch.get_num_threads(),
-        }
-        self._model, self._loss, self._optimizer = model, loss, optimizer
-        self._shape = shape
-        self._tokens = real_tokens(batches, shape.pad)
-        self._batches = [
-            (torch.from_numpy(s).to(shape.device), torch.from_numpy(t).to(shape.device))
-            for s, t in batches
-        ]
-        self._scaler = torch.amp.GradScaler(shape.device, enabled=shape.precision == "16-mixed")
-        torch.manual_seed(1)
-
-    def check(self) -> dict[str, Any]:
-        """The first batch's loss without dropout, in the weights' own precision."""
-        self._model.eval()
-        with torch.no_grad():
-            return {"loss": float(self._loss(*self._batches[0]))}
-
-    def repeat(self) -> int:
-        """One step for each batch."""
-        self._model.train()
-        for source, target in self._batches:
-            self._optimizer.zero_grad()
-            with autocast(self._shape):
-                loss = self._loss(source, target)
-            self._scaler.scale(loss).backward()
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-        if self._shape.device == "cuda":
+    def repeat() -> int:
+        model.train()
+        for source, target in batches:
+            optimizer.zero_grad()
+            with torch.autocast(shape.device, dtype, enabled=dtype is not None):
+                loss = mean_loss(model, shape, source, target)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        if shape.device == "cuda":
             torch.cuda.synchronize()
-        return self._tokens
+        return tokens
+
+    settings = {
+        "precision": shape.precision,
+        "optimizer": type(optimizer).__name__,
+        "fused": bool(optimizer.defaults.get("fused")),
+        "threads": torch.get_num_threads(),
+    }
+    return Task(check, repeat, settings, comparable)
 
 
-def autocast(shape: Shape) -> AbstractContextManager[Any]:
-    """What ``precision`` means in PyTorch."""
-    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if shape.precision not in dtypes:
-        return nullcontext()
-    return torch.autocast(shape.device, dtypes[shape.precision])
-
-
-def train(work: Work) -> TorchTraining:
+def train(work: Work) -> Task:
     """Adam with PyTorch's defaults but rate and betas."""
     shape = work.shape
     model = Translation(shape)
-    model.load_state_dict(converted(work.weights(), shape))
+    load(model, converted(work.weights()))
     model.to(shape.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=shape.learning_rate, betas=shape.betas)
-
-    def loss(source: Tensor, target: Tensor) -> Tensor:
-        return mean_loss(model, shape, source, target)
-
-    return TorchTraining(work, model, loss, optimizer, SAME_FUNCTION)
+    return training(work, model, mean_loss, optimizer, SAME_FUNCTION)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ import mmap
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.peers import environments, marian, protocol, torch_transformer
-from benchmarks.peers.protocol import OTHER_FUNCTION, SAME_FUNCTION, Shape, Work
+from benchmarks import protocol
+from benchmarks.peers import environments, marian, torch_transformer
+from benchmarks.protocol import OTHER_FUNCTION, SAME_FUNCTION, Work
 from qvbench.attention.qkv import QKV
 from qvbench.decoding.translator import Translator
 from qvbench.models.encoder_decoder import EncoderDecoder
@@ -24,7 +26,10 @@ from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions.absolute import Sinusoidal
 
 PAD, UNK, BOS, EOS = range(4)
-SHAPE = Shape(
+SHAPE = SimpleNamespace(
+    **protocol.DEFAULTS,
+)
+vars(SHAPE).update(
     encoder_layers=2,
     decoder_layers=3,
     d_model=16,
@@ -104,16 +109,15 @@ def translating_network() -> EncoderDecoder:
 
 def work_folder(folder: Path, ours: EncoderDecoder, **changes: Any) -> Work:
     """The folder that the benchmarks would write."""
-    shape = {**vars(SHAPE), **changes, "a key of a later version": 1}
-    (folder / "shape.json").write_text(json.dumps(shape))
-    np.savez(folder / "weights.npz", **{k: v.numpy() for k, v in ours.state_dict().items()})
-    arrays = {}
+    batches = []
     for i in range(2):
-        arrays[f"source_{i}"] = padded([[*s, EOS] for s in sentences(7, seed=i)])
-        arrays[f"target_{i}"] = padded([[BOS, *s, EOS] for s in sentences(7, seed=i + 10)])
-    np.savez(folder / "batches.npz", **arrays)
-    (folder / "sources.json").write_text(json.dumps([[*s, EOS] for s in sentences(20, seed=5)]))
-    return Work(folder)
+        source = padded([[*s, EOS] for s in sentences(7, seed=i)])
+        batches.append((source, padded([[BOS, *s, EOS] for s in sentences(7, seed=i + 10)])))
+    shape = SimpleNamespace(**{**vars(SHAPE), **changes, "a key of a later version": 1})
+    weights = {name: tensor.numpy() for name, tensor in ours.state_dict().items()}
+    work, sources = Work(folder), [[*s, EOS] for s in sentences(20, seed=5)]
+    work.write(shape, weights, batches, sources)
+    return work
 
 
 @torch.no_grad()
@@ -144,7 +148,7 @@ def test_torch_transformer_is_the_same_function(tmp_path: Path) -> None:
     ours = network().double()
     work = work_folder(tmp_path, ours)
     theirs = torch_transformer.Translation(SHAPE).double()
-    theirs.load_state_dict(torch_transformer.converted(work.weights(), SHAPE))
+    torch_transformer.load(theirs, torch_transformer.converted(work.weights()))
     source, target = (torch.from_numpy(array) for array in work.batches()[0])
     loss = torch_transformer.mean_loss(theirs.eval(), SHAPE, source, target)
     assert loss.item() == pytest.approx(our_loss(ours, work), abs=2e-6)  # float32 sinusoids
@@ -194,7 +198,8 @@ def test_a_check_is_in_float32_and_a_repeat_trains(tmp_path: Path, precision: st
 
 def test_dropout_is_ours_at_each_place() -> None:
     # Catches nn.Transformer's one probability where ours has three.
-    shape = Shape.of({**vars(SHAPE), "dropout": 0.3, "attention_dropout": 0.1, "ffn_dropout": 0.2})
+    dropouts = {"dropout": 0.3, "attention_dropout": 0.1, "ffn_dropout": 0.2}
+    shape = SimpleNamespace(**{**vars(SHAPE), **dropouts})
     layer = torch_transformer.Translation(shape).transformer.decoder.layers[0]
     assert (layer.self_attn.dropout, layer.multihead_attn.dropout) == (0.1, 0.1)
     assert (layer.dropout.p, layer.dropout1.p, layer.dropout3.p) == (0.2, 0.3, 0.3)
@@ -204,9 +209,9 @@ class Peer:
     """A runner in a process of its own."""
 
     def __init__(self, python: Path | str, name: str, task: str, work: Work) -> None:
-        script = Path(protocol.__file__).with_name(f"{name}.py")
         self.process = subprocess.Popen(
-            [str(python), str(script), task, str(work.folder)],
+            [str(python), "-m", f"benchmarks.peers.{name}", task, str(work.folder)],
+            cwd=protocol.ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -217,24 +222,23 @@ class Peer:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         if request:
-            self.process.stdin.write(json.dumps({"do": request}) + "\n")
+            self.process.stdin.write(f"{request}\n")
             self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
 
     def end(self) -> tuple[str, str]:
         """What is left of its output, once it has ended by itself."""
-        return self.process.communicate('{"do": "end"}\n', timeout=60)
+        return self.process.communicate("end\n", timeout=60)
 
 
 @pytest.mark.integration
 def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
-    # Catches a runner that cannot be started by its path, chatter among its answers, wrong items.
+    # Catches a peer that cannot be started, chatter among its answers, wrong items.
     ours = network()
     work = work_folder(tmp_path, ours)
     peer = Peer(sys.executable, "torch_transformer", "train", work)
     ready = peer.answer()
-    assert ready["ready"] is True
     assert ready["comparable"] == SAME_FUNCTION
     assert ready["versions"]["torch"] == torch.__version__
     assert peer.answer("check")["loss"] == pytest.approx(our_loss(ours, work), abs=1e-5)
@@ -258,8 +262,8 @@ def test_a_task_that_a_peer_lacks_is_one_line_and_status_2(tmp_path: Path) -> No
 
 def made(peer: str) -> Path:
     """The interpreter of a peer, or a skip with its reason."""
-    if not environments.is_made(peer):
-        pytest.skip(f"no .peers/{peer}: python -m benchmarks.peers.environments {peer} makes it")
+    if missing := environments.missing(peer):
+        pytest.skip(missing)
     return environments.python_of(peer)
 
 
@@ -322,9 +326,9 @@ def test_peak_memory_is_that_of_the_repeat() -> None:
 
 def test_every_requirement_is_pinned() -> None:
     """Catches a package whose version would change from one month to the next."""
-    constraints = (environments.ROOT / "constraints.txt").read_text().lower()
-    for requirements in environments.ENVIRONMENTS.values():
-        for requirement in (word for step in requirements.steps for word in step):
+    constraints = (protocol.ROOT / "constraints.txt").read_text().lower()
+    for steps in environments.REQUIREMENTS.values():
+        for requirement in " ".join(steps).split():
             assert (
                 requirement == "--no-deps"
                 or "==" in requirement
@@ -342,11 +346,11 @@ def test_an_environment_of_other_requirements_is_made_anew(
     assert python.is_relative_to(tmp_path / "marian")
     python.parent.mkdir(parents=True)
     python.touch()
-    assert not environments.is_made("marian")
+    assert "environments marian makes" in environments.missing("marian")
     record = tmp_path / "marian" / environments.RECORD
-    record.write_text(environments.ENVIRONMENTS["marian"].to_json())
-    assert environments.is_made("torch_transformer")
-    record.write_text(environments.Requirements((("torch",),)).to_json())
-    assert not environments.is_made("marian")
+    record.write_text(json.dumps(environments.REQUIREMENTS["marian"]))
+    assert not environments.missing("torch_transformer")
+    record.write_text(json.dumps(["torch"]))
+    assert environments.missing("marian")
     assert environments.main(["openmt"]) == 2
     assert "no peer 'openmt'" in capsys.readouterr().err

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmarks import work
-from benchmarks.peers.protocol import Work, real_tokens
-from benchmarks.programs import attention, rates, step, train, translate
+from benchmarks import layers, protocol, translation
+from benchmarks.protocol import Work, real_tokens
 from qvbench.cli.profile import build
 from qvbench.data.batching import Batch
 from qvbench.decoding.translator import Translator
 from qvbench.models.loss import training_totals
+from qvbench.tasks.translation import TranslationTask
 
 VOCABULARY = 40
 READY = {"comparable": "same function"}
@@ -25,12 +27,12 @@ SIZES = ["--model.network.init_args.d_model", "16", "--model.network.init_args.f
 @pytest.fixture(autouse=True)
 def short_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """The allocator of the tests' process is left alone, and no repeat is long."""
-    monkeypatch.setattr("benchmarks.programs.REPEAT_SECONDS", 1e-3)
-    for program in (attention, rates, step, train, translate):
-        monkeypatch.setattr(program, "as_fit_does", dict)
+    monkeypatch.setattr(layers, "REPEAT_SECONDS", 1e-3)
+    for module in (layers, translation):
+        monkeypatch.setattr(module, "as_fit_does", dict)
 
 
-def random_batch(seed: int) -> work.Pair:
+def random_batch(seed: int) -> protocol.Batch:
     """Pairs of ids, of different lengths."""
     random = np.random.default_rng(seed)
 
@@ -47,12 +49,9 @@ def random_batch(seed: int) -> work.Pair:
 def training_work(folder: Path, config: str) -> tuple[Work, float]:
     """A folder with a small network of a config, and the loss that is expected."""
     task = build(config, SIZES, VOCABULARY).task
-    values = {
-        **{"config": config, "overrides": SIZES, "precision": "32-true"},
-        **{"learning_rate": 1e-3, "device": "cpu", "threads": 1},
-    }
-    expected = train.write(folder, task, [random_batch(0), random_batch(1)], values)
-    return Work(folder), expected
+    shape = SimpleNamespace(config=config, overrides=SIZES, learning_rate=1e-3)
+    work, batches = Work(folder), [random_batch(0), random_batch(1)]
+    return work, translation.write_task(work, task, batches, shape)
 
 
 @pytest.mark.parametrize("config", ["tiny/qkv.yaml", "tiny/qvka.yaml"])
@@ -70,12 +69,15 @@ def test_a_training_program_starts_at_the_tasks_loss_and_steps_per_batch(
     source, target = (torch.from_numpy(side) for side in folder.batches()[0])
     totals = task.score(task(Batch(source, target, torch.arange(len(source)))), training_totals)
     assert float(totals.smoothed.detach() / totals.tokens) == pytest.approx(expected, rel=1e-5)
-    program = train.Training(folder)
+    program = translation.train(folder)
     before = program.check()["loss"]
     assert before == pytest.approx(expected, rel=1e-5)
+    steps = []
+    hook = register_optimizer_step_post_hook(lambda *_: steps.append(1))
     for passes in (1, 2):
         assert program.repeat() == real_tokens(folder.batches(), 0)
-        assert program._task.trainer.global_step == 2 * passes
+        assert len(steps) == 2 * passes
+    hook.remove()
     assert program.check()["loss"] < before
     assert program.settings["flops_per_item"] > 1e4
 
@@ -83,12 +85,12 @@ def test_a_training_program_starts_at_the_tasks_loss_and_steps_per_batch(
 def test_an_error_in_training_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a benchmark that waits for a thread which has died."""
     folder, _ = training_work(tmp_path, "tiny/qv.yaml")
-    program = train.Training(folder)
 
     def fail(*_: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(program._task, "training_step", fail)
+    monkeypatch.setattr(TranslationTask, "training_step", fail)
+    program = translation.train(folder)
     with pytest.raises(RuntimeError, match="out of memory"):
         program.repeat()
 
@@ -101,7 +103,7 @@ def test_sizes_are_those_of_the_network(tmp_path: Path) -> None:
     assert (shape.encoder_layers, shape.decoder_layers, shape.num_heads) == (2, 2, 4)
     assert (shape.pad, shape.unk, shape.bos, shape.eos) == (0, 1, 2, 3)
     network = build("multi30k/qkv_sinusoidal.yaml", [], VOCABULARY).network
-    found = work.shape_of(network)
+    found = translation.sizes_of(network)
     assert (found["dropout"], found["attention_dropout"], found["ffn_dropout"]) == (0.3, 0, 0)
 
 
@@ -109,23 +111,21 @@ def test_translations_keep_their_order(tmp_path: Path) -> None:
     """Catches lines in the order of their lengths, and an end token too many."""
     config = "tiny/qkv.yaml"
     network = build(config, SIZES, VOCABULARY).network
-    values = {"config": config, "overrides": SIZES, "device": "cpu", "beam_size": 2}
     sources = [[5, 6, 3], [7, 8, 9, 10, 11, 3], [12, 3]]
-    work.write(tmp_path, {**values, **work.shape_of(network)}, network, sources=sources)
-    program = translate.Translating(Work(tmp_path))
-    translator = Translator(network, work.IdLines(), beam_size=2)
+    sizes = translation.sizes_of(network)
+    shape = SimpleNamespace(config=config, overrides=SIZES, beam_size=2, **sizes)
+    Work(tmp_path).write(shape, layers.state_of(network), sources=sources)
+    program = translation.translate(Work(tmp_path))
+    translator = Translator(network, translation.IdLines(), beam_size=2)
     wanted = [translator.translate_ids(torch.tensor([ids]))[0] for ids in sources]
     assert program.check() == {"lines": wanted}
     assert program.repeat() == 3
 
 
-def layer_values(mechanism: str, position: str, **more: Any) -> dict[str, Any]:
-    """A small layer's shape."""
-    return {
-        **{"mechanism": mechanism, "position": position, "d_model": 32, "num_heads": 4},
-        **{"length": 13, "batch": 2, "device": "cpu", "precision": "32-true"},
-        **more,
-    }
+def layer_shape(mechanism: str, position: str, **more: Any) -> SimpleNamespace:
+    """A small layer."""
+    sizes = {"d_model": 32, "num_heads": 4, "length": 13, "batch": 2, "device": "cpu"}
+    return SimpleNamespace(mechanism=mechanism, position=position, **sizes, **more)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ def test_a_layer_is_what_its_definition_says(
     tmp_path: Path, mechanism: str, position: str, backward: bool
 ) -> None:
     """Catches a fast path that is fast because it computes something else."""
-    values = layer_values(mechanism, position, backward=backward)
-    judge = attention.export(tmp_path / "work", values, 1e-5).judge
-    program = attention.Alone(Work(tmp_path / "work"))
+    work, shape = Work(tmp_path / "work"), layer_shape(mechanism, position, backward=backward)
+    judge = layers.write_attention(work, shape, 1e-5)
+    program = layers.attention(work)
     answer = program.check()
-    assert judge(answer, READY).passed, judge(answer, READY).reason
+    assert judge(answer, READY).passed, judge(answer, READY).facts
     answer["values"][-1][0] *= 1.001
     assert not judge(answer, READY).passed
     assert program.repeat() % 26 == 0
@@ -153,15 +153,14 @@ def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
     tmp_path: Path, mechanism: str
 ) -> None:
     """Catches a step from a cache of another length, and bytes that are not in it."""
-    values = layer_values(mechanism, "none")
-    judge = step.export(tmp_path / "work", values, 1e-5).judge
-    program = step.Stepping(Work(tmp_path / "work"))
+    work, shape = Work(tmp_path / "work"), layer_shape(mechanism, "none")
+    judge = layers.write_step(work, shape, 1e-5)
+    program = layers.step(work)
     first = program.check()
     assert judge(first, READY).passed
     assert program.repeat() % 2 == 0
     assert program.check() == first
-    assert program._cache.length == 13
-    cached = 2 * 13 * attention.layer_of(values).cache_size * 4
+    cached = 2 * 13 * layers.layer_of(shape).cache_size * 4
     assert program.settings["cache_bytes"] == cached
 
 
@@ -169,8 +168,8 @@ def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
 def test_rates(tmp_path: Path, what: str) -> None:
     """Catches a rate of something that was not computed."""
     sizes = {"rows": 8, "inner": 16, "columns": 4, "bytes": 3 << 10}
-    values = {"what": what, **sizes, "precision": "32-true", "device": "cpu"}
-    judge = rates.export(tmp_path / "work", values, 0.0).judge
-    program = rates.Rates(Work(tmp_path / "work"))
+    work = Work(tmp_path / "work")
+    judge = layers.write_rates(work, SimpleNamespace(what=what, **sizes), 0.0)
+    program = layers.rates(work)
     assert judge(program.check(), READY).passed
     assert program.repeat() % (2 * 8 * 16 * 4 if what == "product" else 3 << 10) == 0

@@ -1,0 +1,278 @@
+"""Layers alone and the machine's own rates: what their programs start from, and the programs.
+
+Shape letters: B batch, L length, R rows, H heads, d model width, D head width.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks import checks
+from benchmarks.checks import Judge
+from benchmarks.protocol import Shape, Task, Work, serve
+from qvbench.attention import Attention, build_attention
+from qvbench.attention.cache import KVCache
+from qvbench.attention.core import repeat_heads
+from qvbench.positions import build_position
+from qvbench.training.process import cache_few_kernels, keep_freed_memory
+
+REPEAT_SECONDS = 0.3
+"""Shorter work is done several times per repeat."""
+COLUMNS = 8
+"""Of an output, that a check looks at."""
+PACKAGES = ["qvbench", "torch", "lightning", "numpy"]
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def as_fit_does() -> dict[str, Any]:
+    """Set memory up as ``qvbench fit`` does; returns the settings, for the record."""
+    cache_few_kernels()
+    return {"keeps_freed_memory": keep_freed_memory(), "threads": torch.get_num_threads()}
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def several(action: Callable[[], Any], items: int, device: str) -> Callable[[], int]:
+    """A repeat of short work, as often as it takes to be timed well; ``items`` per call of it."""
+
+    def seconds(times: int) -> float:
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(times):
+            action()
+        synchronize(device)
+        return time.perf_counter() - start
+
+    seconds(1)
+    times = max(1, min(10_000, math.ceil(REPEAT_SECONDS / seconds(1))))
+
+    def repeat() -> int:
+        seconds(times)
+        return times * items
+
+    return repeat
+
+
+def state_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """The weights that all programs of a case start from."""
+    return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def load_weights(module: nn.Module, work: Work) -> None:
+    """Those of a folder of work."""
+    module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in work.weights().items()})
+
+
+def layer_of(shape: Shape) -> Attention:
+    """The layer of a shape, with the same weights every time."""
+    sizes = {"d_model": shape.d_model, "num_heads": shape.num_heads}
+    torch.manual_seed(1)
+    scheme = None
+    if shape.position != "none":
+        more = {"value_scaling": True} if shape.position == "agf" else {}
+        scheme = build_position(shape.position, **sizes, **more)
+    return build_attention(shape.mechanism, **sizes, position=scheme)
+
+
+def loaded_layer(work: Work) -> tuple[Attention, Callable[[], AbstractContextManager[Any]]]:
+    """The layer of a folder of work on its device, and the context of its precision."""
+    shape = work.shape
+    layer, dtype = layer_of(shape), DTYPES[shape.precision]
+    load_weights(layer, work)
+
+    def autocast() -> AbstractContextManager[Any]:
+        return nullcontext() if dtype == torch.float32 else torch.autocast(shape.device, dtype)
+
+    return layer.to(shape.device), autocast
+
+
+def inputs(batch: int, length: int, d_model: int) -> Tensor:
+    """(B, L, d) float32, the same every time."""
+    random = np.random.default_rng(0)
+    return torch.from_numpy(random.standard_normal((batch, length, d_model), dtype=np.float32))
+
+
+def rows_of(length: int) -> list[int]:
+    """Queries that a check looks at."""
+    return sorted({0, length // 3, length // 2, length - 1})
+
+
+def part(y: Tensor) -> list[float]:
+    """What a check looks at of rows (R, d)."""
+    values: list[float] = y[:, :COLUMNS].flatten().tolist()
+    return values
+
+
+def reference(layer: Attention, x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Causal self-attention's output for some queries of (B, L, d), by the definition: (B, R, d).
+
+    Query by query, ``softmax_n(q . k_n / sqrt(D) * c_n) c_n v_n`` over the keys up to it.
+    """
+    q, k, v = layer.project(x)
+    q, k = layer.rotate(q), layer.rotate(k)
+    k, v = (repeat_heads(each, layer.num_heads) for each in (k, v))
+    outputs = []
+    for row in rows:
+        logits = (k[:, :, : row + 1] @ q[:, :, row, :, None])[..., 0] * q.shape[-1] ** -0.5
+        c = layer.position.coefficient(1, row + 1)
+        bias = layer.position.bias(1, row + 1)
+        logits = logits if c is None else logits * c[:, 0]
+        logits = logits if bias is None else logits + bias[:, 0]
+        weights = logits.softmax(-1)
+        if c is not None and layer.position.value_scaling:
+            weights = weights * c[:, 0]
+        outputs.append((weights[..., None, :] @ v[:, :, : row + 1])[:, :, 0])
+    return layer.merge(torch.stack(outputs, 2))
+
+
+def gradients(y: Tensor, layer: Attention, x: Tensor, rows: Sequence[int]) -> list[list[float]]:
+    """Of outputs (R, d): gradients at the rows of ``x``, and the norm of that at each parameter."""
+    y[:, :COLUMNS].sum().backward()
+    assert x.grad is not None
+    norms = [[float(p.grad.norm())] for p in layer.parameters() if p.grad is not None]
+    return [part(x.grad[0, rows]), *norms]
+
+
+def judge_of(expected: Sequence[Sequence[float]], shape: Shape, tolerance: float) -> Judge:
+    """A GPU's kernels may round to TF32."""
+    return checks.values(expected, 10 * tolerance if shape.device == "cuda" else tolerance)
+
+
+def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """A layer's weights; its inputs come from a seed, and the reference is the definition."""
+    layer = layer_of(shape)
+    work.write(shape, state_of(layer))
+    x = inputs(1, shape.length, shape.d_model).double().requires_grad_(shape.backward)
+    rows = rows_of(shape.length)
+    with torch.set_grad_enabled(shape.backward):
+        y = reference(layer.double(), x, rows)[0]
+    more = gradients(y, layer, x, rows) if shape.backward else []
+    return judge_of([part(y.detach()), *more], shape, tolerance)
+
+
+def attention(work: Work) -> Task:
+    """Causal self-attention of one layer, forward or forward and backward; items are tokens."""
+    settings, shape = as_fit_does(), work.shape
+    layer, autocast = loaded_layer(work)
+    x = inputs(shape.batch, shape.length, shape.d_model).to(shape.device)
+    x.requires_grad_(shape.backward)
+    ones = torch.ones_like(x)
+
+    def forward() -> Tensor:
+        with torch.set_grad_enabled(shape.backward), autocast():
+            y: Tensor = layer(x, causal=True)
+        return y
+
+    def clear() -> None:
+        layer.zero_grad(set_to_none=True)
+        x.grad = None
+
+    def both() -> None:
+        y = forward()
+        y.backward(ones.to(y.dtype))
+        clear()
+
+    def check() -> dict[str, Any]:
+        """Some rows of the output, and their gradients."""
+        rows = rows_of(shape.length)
+        y = forward()[0, rows]
+        more = gradients(y, layer, x, rows) if shape.backward else []
+        clear()
+        return {"values": [part(y.detach()), *more]}
+
+    repeat = several(both if shape.backward else forward, shape.batch * shape.length, shape.device)
+    assert layer.backend is not None
+    settings |= {"precision": shape.precision, "attention_backend": layer.backend._asdict()}
+    return Task(check, repeat, settings)
+
+
+@torch.no_grad()
+def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """A layer's weights; the cached tokens come from a seed, and the reference is the last row."""
+    layer = layer_of(shape)
+    work.write(shape, state_of(layer))
+    x = inputs(1, shape.length + 1, shape.d_model).double()
+    expected = part(reference(layer.double(), x, [shape.length])[0])
+    return judge_of([expected], shape, tolerance)
+
+
+@torch.inference_mode()
+def step(work: Work) -> Task:
+    """The decoding step after ``length`` tokens, over and over; items are tokens, one per row."""
+    settings, shape = as_fit_does(), work.shape
+    layer, autocast = loaded_layer(work)
+    layer.eval()
+    x = inputs(shape.batch, shape.length + 1, shape.d_model).to(shape.device)
+    last = x[:, -1:].clone()
+    cache = KVCache()
+    with autocast():
+        cached = cache.append(layer.project_kv(x[:, :-1]))
+
+    @torch.inference_mode()
+    def one() -> Tensor:
+        with autocast():
+            y = layer.step(last, cache)
+        cache.length -= 1  # the next step overwrites this one's entry
+        return y
+
+    def size(tensors: Sequence[Tensor]) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    settings |= {"precision": shape.precision, "cache_bytes": size(cached)}
+    settings["bytes_per_item"] = size([*cached, *layer.parameters()]) / shape.batch
+    repeat = several(one, shape.batch, shape.device)
+    return Task(lambda: {"values": [part(one()[0])]}, repeat, settings)
+
+
+def write_rates(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """Sizes alone; the result is right to two per cent."""
+    work.write(shape)
+    return checks.values([[0.0]], 0.02)
+
+
+def rates(work: Work) -> Task:
+    """The machine's own: a ``product`` of matrices (items are FLOP, 2 per multiply-add), or moving
+    memory by ``copy``, ``triad`` (a = b + 2 c) or ``read`` (a sum) (items are bytes in all)."""
+    settings, shape = as_fit_does(), work.shape
+    if shape.what == "product":
+        torch.manual_seed(1)
+        a = torch.randn(shape.rows, shape.inner, device=shape.device)
+        b = torch.randn(shape.inner, shape.columns, device=shape.device)
+        a, b = (each.to(DTYPES[shape.precision]) for each in (a, b))
+        wanted = a[0].double() @ b.double()
+        run, items = (lambda: a @ b), 2 * shape.rows * shape.inner * shape.columns
+    else:
+        arrays = {"copy": 2, "triad": 3, "read": 1}[shape.what]
+        size = shape.bytes // arrays // 4
+        buffers = [torch.ones(size, device=shape.device) for _ in range(arrays)]
+        run, wanted = {
+            "copy": (lambda: buffers[0].copy_(buffers[1]), torch.tensor(1.0)),
+            "triad": (lambda: torch.add(*buffers[1:], alpha=2, out=buffers[0]), torch.tensor(3.0)),
+            "read": (lambda: buffers[0].sum()[None], torch.tensor(float(size))),
+        }[shape.what]
+        items = 4 * size * arrays
+
+    def check() -> dict[str, Any]:
+        """The error of a result's first row or element, relative to its largest."""
+        error = (run()[0].cpu() - wanted.cpu()).abs().max() / wanted.abs().max().cpu()
+        return {"values": [[float(error)]]}
+
+    return Task(check, several(run, items, shape.device), settings)
+
+
+WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}
+
+if __name__ == "__main__":
+    serve({"attention": attention, "step": step, "rates": rates}, PACKAGES)

@@ -1,0 +1,230 @@
+"""Programs in turns, each a process that answers lines of JSON, and ratios of what they took.
+
+What disturbs a machine for longer than a round disturbs all programs of that round, so programs are
+compared round by round, and their order is reversed from one round to the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.checks import Judge, Verdict
+from benchmarks.protocol import ROOT
+
+MEASURED, SKIPPED, WRONG, DIED = "measured", "skipped", "wrong", "died"
+
+Repeats = Sequence[Mapping[str, Any]]
+
+
+class Spread(NamedTuple):
+    """The 20 % quantile, the median and the 80 % quantile."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Quantiles with linear interpolation; of at least one value."""
+    return Spread(*(float(q) for q in np.quantile(values, (0.2, 0.5, 0.8))))
+
+
+def speeds(repeats: Repeats) -> Spread:
+    """Items per second."""
+    return spread([repeat["items"] / repeat["seconds"] for repeat in repeats])
+
+
+def ratios(first: Repeats, other: Repeats, key: str = "seconds") -> Spread:
+    """Time per item of ``other`` over that of ``first``, in each round that both have."""
+    times = {repeat["round"]: repeat[key] / repeat["items"] for repeat in first}
+    both = [repeat for repeat in other if repeat["round"] in times]
+    return spread([r[key] / r["items"] / times[r["round"]] for r in both])
+
+
+class ProgramDiedError(Exception):
+    """A program ended, or gave no answer in time; the message ends with its last lines."""
+
+
+class Program:
+    """A program of a case, and what came of it.
+
+    Args:
+        name: of its row.
+        command: starts a process that answers as :mod:`benchmarks.protocol` has it.
+        judge: of its check.
+        environment: variables in addition to this process's.
+        root: its working folder.
+        skip: why it cannot run here; empty if it can.
+        patience: seconds to wait for an answer.
+
+    Attributes:
+        outcome: as raw results hold it. Its ``status`` is :data:`MEASURED`, or why it has no speed,
+            with a ``reason``; ``ready`` is the process's first line, ``check`` has the facts of its
+            checks; ``repeats`` do not include the warm-up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        judge: Judge,
+        environment: Mapping[str, str] | None = None,
+        root: Path = ROOT,
+        skip: str = "",
+        patience: float = 1800.0,
+    ) -> None:
+        self.name = name
+        self.outcome: dict[str, Any] = {"status": MEASURED, "reason": "", "ready": {}, "check": {}}
+        self.outcome["repeats"] = []
+        self._command, self._judge, self._root, self._patience = command, judge, root, patience
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[str] | None = None
+        if skip:
+            self._fail(SKIPPED, skip)
+
+    def attempt(self, step: Callable[[Program], str], report: Callable[[str], None]) -> None:
+        """Take a step and report what it returns, unless an earlier one failed."""
+        if self.outcome["status"] != MEASURED:
+            return
+        try:
+            report(f"{self.name}: {step(self)}")
+        except ProgramDiedError as death:
+            report(f"{self.name}: {self._fail(DIED, str(death))}")
+
+    def start(self) -> str:
+        """Load, and check the first answer."""
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by end()
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=self._errors,
+            text=True,
+            cwd=self._root,
+            env=self._environment,
+        )
+        ready = self.outcome["ready"] = self._answer()
+        return self._conclude(self._judge(self._ask("check"), ready))
+
+    def repeat(self, number: int) -> str:
+        """One round; number -1 is the warm-up."""
+        before = self._cpu_seconds()
+        answer = {"round": number, **self._ask("repeat")}
+        if before is not None:
+            answer["cpu_seconds"] = (self._cpu_seconds() or before) - before
+        if number >= 0:
+            self.outcome["repeats"].append(answer)
+        which = "warm-up" if number < 0 else f"round {number + 1}"
+        speed, seconds = answer["items"] / answer["seconds"], answer["seconds"]
+        return f"{which}, {speed:,.4g} per second, {seconds:.2f} s"
+
+    def check_again(self) -> str:
+        """Whether training made the loss lower."""
+        before = self.outcome["check"].get("loss")
+        if before is None:
+            return "done"
+        after = self._ask("check")["loss"]
+        return self._conclude(Verdict(after < before, {"loss after": after}))
+
+    def end(self) -> None:
+        """End the process, if it runs."""
+        if self._process is None:
+            return
+        try:
+            self._process.communicate("end\n", timeout=20)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        self._process = None
+
+    def _ask(self, request: str) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{request}\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._died("") from None
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        timer = threading.Timer(self._patience, self._process.kill)
+        timer.start()
+        line = self._process.stdout.readline()
+        late = not timer.is_alive()
+        timer.cancel()
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            late_by = f"no answer within {self._patience:g} s, " if late else ""
+            raise self._died(late_by) from None
+        return answer
+
+    def _died(self, why: str) -> ProgramDiedError:
+        """Its status, and what its standard error ended with."""
+        assert self._process is not None
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it answers, but no JSON
+            self._process.kill()
+            status = self._process.wait()
+        self._errors.seek(0)
+        lines = [line.rstrip() for line in self._errors if line.strip()][-12:]
+        return ProgramDiedError("\n".join([f"died ({why}status {status})", *lines]))
+
+    def _cpu_seconds(self) -> float | None:
+        """Processor time of it and of its children that have ended, so far; ``None`` if unknown."""
+        assert self._process is not None
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
+        except OSError:  # not Linux
+            return None
+        # After the name, which may hold anything: utime, stime, cutime and cstime are 12th to 15th.
+        return sum(map(int, text.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def _conclude(self, verdict: Verdict) -> str:
+        self.outcome["check"] |= verdict.facts
+        facts = ", ".join(f"{name} {value}" for name, value in verdict.facts.items())
+        return f"check passed, {facts}" if verdict.passed else self._fail(WRONG, facts)
+
+    def _fail(self, status: str, reason: str) -> str:
+        self.outcome |= {"status": status, "reason": reason, "repeats": []}
+        self.end()
+        return f"{status}, {reason}"
+
+
+def measure(programs: Sequence[Program], rounds: int, report: Callable[[str], None]) -> None:
+    """Start all programs, check each, then let them repeat their work in turns.
+
+    A program that dies or computes something else is left out, and the others go on.
+
+    Args:
+        programs: of different names; their outcomes are filled in.
+        rounds: that count, after one of warming up.
+        report: takes lines on the progress.
+    """
+    steps: list[Callable[[Program], str]] = [Program.start]
+    steps += [partial(Program.repeat, number=number) for number in range(-1, rounds)]
+    steps.append(Program.check_again)
+    try:
+        for place, step in enumerate(steps):
+            # Reversed every other round, so that nobody always comes first.
+            for program in programs[:: -1 if place % 2 else 1]:
+                program.attempt(step, report)
+    finally:
+        for program in programs:
+            program.end()

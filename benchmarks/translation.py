@@ -1,0 +1,365 @@
+"""Work on a translation corpus: what its programs start from, and the suite's own programs."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, Trainer
+
+from benchmarks import checks
+from benchmarks.checks import Judge
+from benchmarks.layers import PACKAGES, as_fit_does, load_weights, state_of, synchronize
+from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, real_tokens, serve
+from benchmarks.protocol import Batch as Pair
+from qvbench.cli.experiment import Experiment, load_translator_parts
+from qvbench.cli.profile import build
+from qvbench.data.batching import Batch
+from qvbench.data.cache import cache_root, make_folder
+from qvbench.data.module import TranslationDataModule
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.decoding.translator import Translator
+from qvbench.errors import UserError
+from qvbench.metrics.bleu import corpus_scores
+from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.models.facts import Size, count, counter
+from qvbench.models.loss import validation_scores
+from qvbench.tasks.translation import TranslationTask
+from qvbench.training.schedules import Constant
+from qvbench.training.step_guard import StepGuard
+
+TRAINING_STEPS = 800
+"""Of the network that translates, unless a checkpoint is given: enough for translations that end
+where they should and are right now and then."""
+REFERENCE_TOKENS = 256
+"""Per batch of the reference, so that other sentences share a batch than in any program."""
+FIRST_STEP = 17
+"""Exit status of a training that ended with its first step."""
+
+
+@lru_cache(maxsize=4)
+def data_of(config: str, *args: str) -> TranslationDataModule:
+    """The data of a config with more arguments, prepared."""
+    module = Experiment("prepare", ["--config", config, *args]).data_module()
+    module.setup()
+    return module
+
+
+def sizes_of(network: EncoderDecoder) -> dict[str, Any]:
+    """Sizes, dropouts and special ids, as ``shape.json`` names them."""
+    layer: Any = network.encoder[0]
+    return {
+        "encoder_layers": len(network.encoder),
+        "decoder_layers": len(network.decoder),
+        "d_model": network.d_model,
+        "num_heads": layer.attention.num_heads,
+        "d_ff": layer.feed_forward.widen.out_features,
+        "vocabulary": network.output_weight.shape[0],
+        "dropout": network.source_embeddings.dropout.p,
+        "attention_dropout": layer.attention.dropout,
+        "ffn_dropout": layer.feed_forward.dropout.p,
+        **{name: getattr(Vocabulary, name) for name in ("pad", "bos", "eos", "unk")},
+    }
+
+
+# Training as `qvbench fit` does it: Lightning's loop around the suite's task
+
+
+def write_train(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """Initial weights and the first batches of training."""
+    data = data_of(shape.config)
+    task = build(shape.config, shape.overrides, len(data.vocabulary)).task
+    loader = data.train_dataloader()
+    batches = [loader.batch_at(0, number) for number in range(shape.batches)]
+    pairs = [(batch.source.numpy(), batch.target.numpy()) for batch in batches]
+    return checks.loss(write_task(work, task, pairs, shape), tolerance)
+
+
+def write_task(work: Work, task: TranslationTask, batches: Sequence[Pair], shape: Shape) -> float:
+    """Write a task's network and batches; returns the loss that its check should give."""
+    assert task.network is not None
+    betas = task.optimizer(task.network.parameters()).defaults["betas"]
+    more = {**sizes_of(task.network), "betas": betas, "label_smoothing": task.label_smoothing}
+    work.write(SimpleNamespace(**{**vars(shape), **more}), state_of(task.network), batches)
+    return reference_loss(task.network, batches[0], task.label_smoothing)
+
+
+@torch.no_grad()
+def reference_loss(network: EncoderDecoder, batch: Pair, smoothing: float) -> float:
+    """Label-smoothed loss of a batch without dropout, mean over its target tokens, in float64.
+
+    From its definition, with all logits at once, unlike in training.
+    """
+    exact = copy.deepcopy(network).double().eval()
+    source, target = (torch.from_numpy(side) for side in batch)
+    logits = exact.project(exact(source, target[:, :-1])).flatten(0, 1)
+    labels, padding = target[:, 1:].flatten(), exact.padding_id
+    return float(F.cross_entropy(logits, labels, ignore_index=padding, label_smoothing=smoothing))
+
+
+class Feed:
+    """A loader that hands its batches out once per request, in an epoch without end.
+
+    The Trainer asks for a batch once it is done with the one before, so a pass is over when it asks
+    for more than there are.
+    """
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+        self.requests, self.passes = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __len__(self) -> int:
+        return 1 << 60
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            self.requests.acquire()
+            yield from self._batches
+            self.passes.release()
+
+
+def train(work: Work) -> Task:
+    """A Trainer in a thread of its own, which steps when it is asked to."""
+    settings, shape = as_fit_does(), work.shape
+    task = build(shape.config, shape.overrides, shape.vocabulary).task
+    task.schedule = Constant(shape.learning_rate)
+    assert task.network is not None
+    load_weights(task.network, work)
+    pairs = work.batches()
+    batches = [
+        Batch(torch.from_numpy(s), torch.from_numpy(t), torch.arange(len(s))) for s, t in pairs
+    ]
+    tokens = real_tokens(pairs, shape.pad)
+    sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in pairs]  # padding is computed too
+    flops = sum(count(task.network, size)["train"].total for size in sizes)
+    settings |= {"precision": shape.precision, "flops_per_item": flops / tokens}
+    feed, errors = Feed(batches), list[BaseException]()
+    torch.manual_seed(1)
+
+    def fit() -> None:
+        try:
+            trainer = Trainer(
+                accelerator="gpu" if shape.device == "cuda" else "cpu",
+                devices=1,
+                precision=settings["precision"],
+                max_epochs=-1,
+                callbacks=[StepGuard()],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            trainer.fit(task, train_dataloaders=feed)
+        except BaseException as error:  # for the thread that waits
+            errors.append(error)
+            feed.passes.release()
+
+    thread = threading.Thread(target=fit, daemon=True)
+
+    @torch.no_grad()
+    def check() -> dict[str, Any]:
+        """The task's own validation loss of the first batch."""
+        batch = Batch(*(side.to(task.device) for side in batches[0]))
+        task.eval()
+        scores = task.score(task(batch), validation_scores)
+        task.train()
+        return {"loss": float(scores.smoothed.mean())}
+
+    def repeat() -> int:
+        """One step per batch; items are real target tokens."""
+        if not thread.is_alive():
+            thread.start()
+        feed.requests.release()
+        feed.passes.acquire()
+        if errors:
+            raise errors[0]
+        synchronize(shape.device)
+        return tokens
+
+    return Task(check, repeat, settings)
+
+
+# Translation as `qvbench translate` does it, from and to ids
+
+
+class IdLines:
+    """A vocabulary whose words are ids: for a translator that takes and gives lines of text."""
+
+    pad, bos, eos = Vocabulary.pad, Vocabulary.bos, Vocabulary.eos
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """``5 7`` to ``[5, 7]``."""
+        return [[int(word) for word in text.split()] for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """``[5, 7]`` to ``5 7``."""
+        return " ".join(map(str, ids))
+
+
+def translate_ids(translator: Any, sources: Ids) -> list[list[int]]:
+    """Translations of sentences by a translator over :class:`IdLines`."""
+    lines = translator.translate_lines([IdLines().decode(ids[:-1]) for ids in sources])
+    return IdLines().encode_batch(lines)
+
+
+def trained(config: str) -> Path:
+    """A checkpoint of a config after some steps, kept in the cache.
+
+    Raises:
+        UserError: the training failed; its messages are on standard error.
+    """
+    name = f"bench-{Path(config).stem}-{TRAINING_STEPS}-{data_of(config).fingerprint[:16]}"
+    folder = make_folder(cache_root() / name)
+    checkpoints = "runs/*/seed-*/checkpoints/last.ckpt"
+    if found := sorted(folder.glob(checkpoints)):
+        return found[-1]
+    command = [sys.executable, "-m", "qvbench", "fit", "--config", config]
+    command += ["--trainer.max_steps", str(TRAINING_STEPS)]
+    command += ["--trainer.default_root_dir", str(folder)]
+    print(f"training a network that can translate, {TRAINING_STEPS} steps", file=sys.stderr)
+    if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
+        raise UserError("training the network that translates failed; --checkpoint gives another")
+    return sorted(folder.glob(checkpoints))[-1]
+
+
+def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """Trained weights and the test set; the reference is a float64 search."""
+    data = data_of(shape.config)
+    path = Path(shape.checkpoint or trained(shape.config))
+    network, vocabulary, processor = load_translator_parts(path)
+    lines = [processor.source(line) for line in data.source_lines(data.test_split)]
+    sources = [[*ids, vocabulary.eos] for ids in vocabulary.encode_batch(lines)]
+    references = [processor.target(line) for line in data.reference_lines(data.test_split)]
+    more = {**sizes_of(network), "checkpoint": ""}
+    work.write(SimpleNamespace(**{**vars(shape), **more}), state_of(network), sources=sources)
+
+    def bleu(translations: Ids) -> float:
+        words = [vocabulary.decode(list(ids)) for ids in translations]
+        return corpus_scores(words, references, "none").bleu
+
+    exact = Translator(
+        copy.deepcopy(network).double(),
+        IdLines(),
+        beam_size=shape.beam_size,
+        max_tokens=REFERENCE_TOKENS,
+    )
+    return checks.translations(translate_ids(exact, sources), bleu, tolerance)
+
+
+def translate(work: Work) -> Task:
+    """The suite's translator with its own batches."""
+    settings, shape, sources = as_fit_does(), work.shape, work.sources()
+    network = build(shape.config, shape.overrides, shape.vocabulary).network
+    load_weights(network, work)
+    more = {"max_tokens": shape.max_tokens} if shape.max_tokens else {}
+    translator = Translator(
+        network.to(shape.device),
+        IdLines(),
+        beam_size=shape.beam_size,
+        length_penalty=shape.length_penalty,
+        **more,
+    )
+    with counter() as counted:
+        translate_ids(translator, sources)
+    settings |= {"precision": "32-true", "max_tokens": translator.max_tokens}
+    settings["flops_per_item"] = counted.get_total_flops() / len(sources)
+    return Task(
+        lambda: {"lines": translate_ids(translator, sources)},
+        lambda: len(translate_ids(translator, sources)),
+        settings,
+    )
+
+
+# Batches of the training set, as `qvbench fit` gets them
+
+
+def write_loader(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """The config's name alone; pairs, target tokens and batches are counted in the store."""
+    work.write(shape)
+    data = data_of(shape.config)
+    split = data.split("train")
+    tokens = int(split.target.lengths.sum()) + len(split)
+    return checks.values([[len(split)], [tokens], [len(data.train_dataloader())]], tolerance)
+
+
+def load(work: Work) -> Task:
+    """All batches of an epoch; items are real target tokens, with their end tokens."""
+    workers = work.shape.num_workers
+    loader = data_of(work.shape.config, "--data.num_workers", str(workers)).train_dataloader()
+    counted = [0, 0, 0]
+
+    def check() -> dict[str, Any]:
+        targets = [batch.target[:, 1:] for batch in loader]
+        counted[:] = sum(map(len, targets)), sum(int((t != 0).sum()) for t in targets), len(targets)
+        return {"values": [[count] for count in counted]}
+
+    def repeat() -> int:
+        for _ in loader:
+            pass
+        return counted[1]
+
+    return Task(check, repeat, {"num_workers": workers})
+
+
+# From a command of `qvbench` to what its user waits for
+
+
+def write_start(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """The command alone; its data is prepared here, and it should exit as expected."""
+    work.write(shape)
+    if hasattr(shape, "config"):
+        data_of(shape.config)
+    return checks.values([[0.0]], tolerance)
+
+
+class EndWithFirstStep(Callback):
+    """Ends the whole process once the first batch is done: nobody waits for what comes after."""
+
+    def on_train_batch_end(self, *args: Any, **more: Any) -> None:
+        os._exit(FIRST_STEP)
+
+
+def start(work: Work) -> Task:
+    """A command, from its start to its end; its check is 0 if it exited as it should."""
+    args, status = ["--help"], 0
+    if hasattr(work.shape, "config"):
+        callback = f"benchmarks.translation.{EndWithFirstStep.__name__}"
+        args = ["fit", "--config", work.shape.config, f"--trainer.callbacks+={callback}"]
+        status = FIRST_STEP
+
+    def run() -> int:
+        """Its exit status."""
+        with tempfile.TemporaryDirectory() as folder:
+            more = ["--trainer.default_root_dir", folder] if status else []
+            command = [sys.executable, "-m", "qvbench", *args, *more]
+            # Standard output is for answers to requests.
+            return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+
+    def repeat() -> int:
+        run()
+        return 1
+
+    return Task(lambda: {"values": [[float(run() != status)]]}, repeat, {})
+
+
+WORK = {
+    "train": write_train,
+    "translate": write_translate,
+    "loader": write_loader,
+    "start": write_start,
+}
+
+if __name__ == "__main__":
+    serve({"train": train, "translate": translate, "loader": load, "start": start}, PACKAGES)
