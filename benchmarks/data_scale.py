@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -33,15 +32,7 @@ from benchmarks.protocol import peak_memory
 from qvbench.data.corpora import Grammar, Wmt17
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.parallel import ordered_map, usable_cores
-from qvbench.data.preprocessing import (
-    PreprocessingConfig,
-    encode_split,
-    learn_vocabulary,
-    read_lines,
-)
-from qvbench.data.store import TOKENIZER
 from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary
 from qvbench.runs.record import git_revision, versions
 
 GIB = 1 << 30
@@ -52,8 +43,8 @@ SYLLABLES = [a + b for a in "bdfghklmnprstvwz" for b in "aeio"]
 GRAMMAR_PAIRS = 200_000  # of which lines are made
 RAW_PAIRS = 60_000
 LOADER_SECONDS = 20.0
-SETTINGS: dict[str, Any] = {"merges": 32_000, "max_length": 95, "max_vocabulary": 36_000}
-MAX_TOKENS = 5_000
+
+Result = dict[str, Any]
 
 
 def main() -> int:
@@ -67,40 +58,30 @@ def main() -> int:
     args = parser.parse_args()
     if args.step:
         begin = time.perf_counter()
-        result = {"seconds": 0.0, **STEPS[args.step](args)}
-        result["seconds"] = result["seconds"] or time.perf_counter() - begin
+        result = STEPS[args.step](args)
+        result.setdefault("seconds", time.perf_counter() - begin)
         print(json.dumps({**result, "peak_bytes": peak_memory("cpu")}))
         return 0
     about = {
-        **{"pairs": args.pairs, "merges": SETTINGS["merges"], "seed": args.seed},
+        **{"pairs": args.pairs, "seed": args.seed, "date": time.strftime("%Y-%m-%d")},
         **{"commit": git_revision(), "cores": os.cpu_count(), "machine": platform.platform()},
         **{"load_average_before": os.getloadavg()[0], "versions": versions()},
-        "date": time.strftime("%Y-%m-%d"),
     }
     results = {step: in_process(step) for step in STEPS}
     args.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"about": about, "steps": results}, indent=1)
     (args.out / "data_scale.json").write_text(f"{text}\n")
     (args.out / "README.md").write_text(page(about, results))
-    print(page(about, results))
     return 0
 
 
-def in_process(step: str) -> dict[str, Any]:
+def in_process(step: str) -> Result:
     """Run a step in a process of its own, so that its peak memory is its own."""
     command = [sys.executable, "-m", "benchmarks.data_scale", *sys.argv[1:], "--step", step]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result: Result = json.loads(done.stdout.splitlines()[-1])
     print(f"{step}: {json.dumps(result)}", file=sys.stderr)
     return result
-
-
-def folder_bytes(folder: Path) -> int:
-    """Size of all files of a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-# The corpus
 
 
 def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:
@@ -136,92 +117,56 @@ def rare_word(rank: int) -> str:
     return word
 
 
+def corpus_folder(args: argparse.Namespace) -> Path:
+    return Path(args.folder, f"corpus-{args.pairs}-{args.seed}")
+
+
+def generate(args: argparse.Namespace) -> Result:
+    """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
+    folder = corpus_folder(args)
+    if (folder / "complete").is_file():
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    grammar = Grammar(min(GRAMMAR_PAIRS, max(2_000, args.pairs // 5)), 3_000, 3_000, args.seed)
+    train = lines(list(grammar.pairs("train")), args.pairs, args.seed)
+    write_pairs(folder, "corpus.tc.{}.gz", train, partial(gzip.open, compresslevel=1))
+    for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
+        write_pairs(folder, f"newstest{year}.tc.{{}}", grammar.pairs(split), open)
+    (folder / "complete").touch()
+    return {}
+
+
 def write_pairs(folder: Path, name: str, pairs: Iterator[tuple[str, str]], open_: Any) -> None:
-    """Write two line-aligned files, ``{name}`` with a language in it."""
-    with (
-        open_(folder / name.format("en"), "wb") as english,
-        open_(folder / name.format("de"), "wb") as german,
-    ):
+    """Write two line-aligned files; ``name`` has a place for the language."""
+    paths = [folder / name.format(language) for language in ("en", "de")]
+    with open_(paths[0], "wb") as english, open_(paths[1], "wb") as german:
         for source, target in pairs:
             english.write(f"{source}\n".encode())
             german.write(f"{target}\n".encode())
 
 
-def generate(args: argparse.Namespace) -> dict[str, Any]:
-    """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
-    folder = corpus_folder(args)
-    complete = folder / "complete"
-    if not complete.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        grammar = Grammar(min(GRAMMAR_PAIRS, max(2_000, args.pairs // 5)), 3_000, 3_000, args.seed)
-        train = lines(list(grammar.pairs("train")), args.pairs, args.seed)
-        write_pairs(folder, "corpus.tc.{}.gz", train, partial(gzip.open, compresslevel=1))
-        for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
-            write_pairs(folder, f"newstest{year}.tc.{{}}", grammar.pairs(split), open)
-        complete.touch()
-    return {"bytes": folder_bytes(folder)}
-
-
-def corpus_folder(args: argparse.Namespace) -> Path:
-    """Where a corpus of this size is kept."""
-    folder: Path = args.folder
-    return folder / f"corpus-{args.pairs}-{args.seed}"
-
-
-# What is measured
-
-
 def module_of(args: argparse.Namespace, num_workers: int = 0) -> TranslationDataModule:
     """The data module of ``configs/data/wmt17.yaml``, over the generated corpus."""
     os.environ["QVBENCH_CACHE"] = str(args.folder / "cache")
-    corpus = Wmt17(str(corpus_folder(args)))
-    return TranslationDataModule(corpus, max_tokens=MAX_TOKENS, num_workers=num_workers, **SETTINGS)
+    return TranslationDataModule(
+        Wmt17(str(corpus_folder(args))),
+        merges=32_000,
+        max_length=95,
+        max_vocabulary=36_000,
+        max_tokens=5_000,
+        num_workers=num_workers,
+    )
 
 
-def verify(args: argparse.Namespace) -> dict[str, Any]:
-    """The checksums of all files, decompressed."""
-    module = module_of(args)
-    shutil.rmtree(module.folder, ignore_errors=True)
-    return {"fingerprint": module.fingerprint}
-
-
-def read(args: argparse.Namespace) -> dict[str, Any]:
-    """All lines into a working folder, characters counted."""
-    module, folder = module_of(args), args.folder / "stages"
-    folder.mkdir(exist_ok=True)
-    characters = read_lines(folder, module.corpus, module.processor)
-    (folder / "characters.json").write_text(json.dumps(characters))
-    return {"characters": len(characters), "bytes": folder_bytes(folder)}
-
-
-def learn(args: argparse.Namespace) -> dict[str, Any]:
-    """The vocabulary."""
-    folder = args.folder / "stages"
-    characters = json.loads((folder / "characters.json").read_text())
-    vocabulary, words = learn_vocabulary(folder, characters, PreprocessingConfig(**SETTINGS))
-    return {"entries": len(vocabulary), **words}
-
-
-def encode(args: argparse.Namespace) -> dict[str, Any]:
-    """Ids and offsets of all splits."""
-    folder, config = args.folder / "stages", PreprocessingConfig(**SETTINGS)
-    vocabulary = Vocabulary.load(folder / TOKENIZER)
-    splits = module_of(args).corpus.splits()
-    train, *_ = [encode_split(folder, split, vocabulary, config) for split in splits]
-    result = {"kept": train["pairs"], "dropped": train["dropped"]}
-    result["working_bytes"] = folder_bytes(folder)
-    shutil.rmtree(folder)
-    return result
-
-
-def prepare(args: argparse.Namespace) -> dict[str, Any]:
-    """All of it, as ``fit`` and ``prepare`` do it."""
+def prepare(args: argparse.Namespace) -> Result:
+    """As ``fit`` and ``prepare`` do it: checksums, then reading, learning, encoding."""
     module = module_of(args)
     module.prepare_data()
-    return {"bytes": folder_bytes(module.folder)}
+    stored = sum(path.stat().st_size for path in module.folder.rglob("*") if path.is_file())
+    return {"bytes": stored}
 
 
-def tokenize(args: argparse.Namespace) -> dict[str, Any]:
+def tokenize(args: argparse.Namespace) -> Result:
     """The first lines of the corpus as raw text, on all cores."""
     raw = TextProcessor("en", "de", tokenized=False)
     pairs = list(islice(module_of(args).corpus.pairs("train"), RAW_PAIRS))
@@ -233,19 +178,24 @@ def tokenize(args: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "pairs_per_second": len(pairs) / seconds}
 
 
-def open_run(args: argparse.Namespace) -> dict[str, Any]:
-    """From the settings to a loader, and from there to the first batch."""
-    begin = time.perf_counter()
+def open_run(args: argparse.Namespace) -> Result:
+    """From the settings to a loader, and from there to the first batch; memory without mappings."""
+    before, begin = anonymous_bytes(), time.perf_counter()
     module = module_of(args)
     module.setup()
     loader = module.train_dataloader()
     opened = time.perf_counter()
     next(iter(loader))
     first = time.perf_counter() - opened
-    return {"seconds": opened - begin, "first_batch_seconds": first, "batches": len(loader)}
+    memory = anonymous_bytes() - before
+    return {"seconds": opened - begin, "first_batch_seconds": first, "anonymous_bytes": memory}
 
 
-def load(args: argparse.Namespace, num_workers: int) -> dict[str, Any]:
+def anonymous_bytes() -> int:
+    return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+
+
+def load(args: argparse.Namespace, num_workers: int) -> Result:
     """Batches for a while, after the first one: real target tokens per second."""
     module = module_of(args, num_workers)
     module.setup()
@@ -260,12 +210,8 @@ def load(args: argparse.Namespace, num_workers: int) -> dict[str, Any]:
     return {"seconds": seconds, "tokens_per_second": tokens / seconds}
 
 
-STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+STEPS: dict[str, Callable[[argparse.Namespace], Result]] = {
     "generate": generate,
-    "verify": verify,
-    "read": read,
-    "learn": learn,
-    "encode": encode,
     "prepare": prepare,
     "tokenize": tokenize,
     "open": open_run,
@@ -275,7 +221,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }
 
 
-def page(about: dict[str, Any], results: dict[str, Any]) -> str:
+def page(about: Result, results: dict[str, Result]) -> str:
     """The results as a page in Markdown."""
     rows = []
     for step, result in results.items():
@@ -297,11 +243,10 @@ def page(about: dict[str, Any], results: dict[str, Any]) -> str:
 |---|---|---|---|
 {chr(10).join(rows)}
 
-Preparing takes {prepared["seconds"] / 60:.1f} minutes in all and \
-{prepared["peak_bytes"] / GIB:.2f} GiB at most (*prepare*; its stages *read*, *learn* and *encode* \
-were measured one by one as well). Disk: {results["encode"]["working_bytes"] / GIB:.2f} GiB while \
-it works, {prepared["bytes"] / GIB:.2f} GiB afterwards. The first batch of a run comes \
-{opened["first_batch_seconds"]:.2f} s after it is opened.
+Preparing takes {prepared["seconds"] / 60:.1f} minutes and {prepared["peak_bytes"] / GIB:.2f} GiB \
+at most; the store has {prepared["bytes"] / GIB:.2f} GiB. Opening a run takes \
+{opened["seconds"]:.2f} s and {opened["anonymous_bytes"] / GIB:.2f} GiB; the first batch comes \
+{opened["first_batch_seconds"]:.2f} s later.
 
 *tokenize* is what raw text takes in addition, measured on {RAW_PAIRS:,} pairs: at this rate \
 {raw_minutes:.0f} minutes for all.

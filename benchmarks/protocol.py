@@ -84,9 +84,10 @@ class Work(NamedTuple):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, value in (("shape", vars(shape)), ("sources", sources)):
             (self.folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
-        arrays = {f"{i}_{j}": side for i, pair in enumerate(batches) for j, side in enumerate(pair)}
-        for name, saved in (("weights", weights or {}), ("batches", arrays)):
-            np.savez(self.folder / f"{name}.npz", **saved)
+        sides = {f"{i}_{j}": side for i, pair in enumerate(batches) for j, side in enumerate(pair)}
+        arrays: Any
+        for name, arrays in (("weights", weights or {}), ("batches", sides)):
+            np.savez(self.folder / f"{name}.npz", **arrays)
 
     @property
     def shape(self) -> Shape:

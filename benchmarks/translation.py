@@ -222,16 +222,16 @@ def trained(config: str) -> Path:
     """
     name = f"bench-{Path(config).stem}-{TRAINING_STEPS}-{data_of(config).fingerprint[:16]}"
     folder = make_folder(cache_root() / name)
-    checkpoints = "runs/*/seed-*/checkpoints/last.ckpt"
-    if found := sorted(folder.glob(checkpoints)):
-        return found[-1]
-    command = [sys.executable, "-m", "qvbench", "fit", "--config", config]
-    command += ["--trainer.max_steps", str(TRAINING_STEPS)]
-    command += ["--trainer.default_root_dir", str(folder)]
-    print(f"training a network that can translate, {TRAINING_STEPS} steps", file=sys.stderr)
-    if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
-        raise UserError("training the network that translates failed; --checkpoint gives another")
-    return sorted(folder.glob(checkpoints))[-1]
+    complete = folder / "complete"
+    if not complete.exists():
+        command = [sys.executable, "-m", "qvbench", "fit", "--config", config]
+        command += ["--trainer.max_steps", str(TRAINING_STEPS)]
+        command += ["--trainer.default_root_dir", str(folder)]
+        print(f"training a network that can translate, {TRAINING_STEPS} steps", file=sys.stderr)
+        if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
+            raise UserError("training a network to translate with failed; give a --checkpoint")
+        complete.touch()
+    return max(folder.glob("runs/*/seed-*/checkpoints/last.ckpt"))
 
 
 def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:

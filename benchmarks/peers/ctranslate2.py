@@ -15,18 +15,8 @@ from ctranslate2.converters.utils import fuse_linear
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
 
-from benchmarks.protocol import (
-    Shape,
-    Task,
-    Weights,
-    Work,
-    length_batches,
-    limit,
-    serve,
-    sinusoids,
-    token_names,
-    within_limits,
-)
+from benchmarks import protocol
+from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
@@ -39,8 +29,8 @@ def specification(weights: Weights, shape: Shape) -> TransformerSpec:
     spec = TransformerSpec.from_config(
         (shape.encoder_layers, shape.decoder_layers), shape.num_heads, pre_norm=True
     )
-    spec.register_source_vocabulary(token_names(shape))
-    spec.register_target_vocabulary(token_names(shape))
+    spec.register_source_vocabulary(protocol.token_names(shape))
+    spec.register_target_vocabulary(protocol.token_names(shape))
     spec.config.layer_norm_epsilon = NORM_EPS
     table = weights["source_embeddings.tokens.weight"]
     spec.encoder.embeddings[0].weight = table
@@ -58,7 +48,7 @@ def specification(weights: Weights, shape: Shape) -> TransformerSpec:
         fuse_linear(linear, parts)
 
     for side, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
-        stack.position_encodings.encodings = sinusoids(POSITIONS, shape.d_model)
+        stack.position_encodings.encodings = protocol.sinusoids(POSITIONS, shape.d_model)
         set_norm(stack.layer_norm, f"{side}_norm")
         for i, layer in enumerate(stack.layer):
             name = f"{side}.{i}"
@@ -81,7 +71,7 @@ def specification(weights: Weights, shape: Shape) -> TransformerSpec:
 def translate(work: Work) -> Task:
     """One translator per thread: for many sentences better than one translator with all threads."""
     shape, sources = work.shape, work.sources()
-    names = token_names(shape)
+    names = protocol.token_names(shape)
     compute_type = COMPUTE_TYPES[shape.precision]
     if compute_type not in ctranslate2.get_supported_compute_types(shape.device):
         compute_type = "float32"
@@ -101,7 +91,7 @@ def translate(work: Work) -> Task:
     ids = {name: i for i, name in enumerate(names)}
     words = [[names[i] for i in source] for source in sources]
     max_tokens = shape.max_tokens or MAX_TOKENS // shape.beam_size
-    batches = length_batches(sources, max_tokens)
+    batches = protocol.length_batches(sources, max_tokens)
 
     def submit(batch: list[int]) -> list[Any]:
         pending: list[Any] = translator.translate_batch(
@@ -109,7 +99,7 @@ def translate(work: Work) -> Task:
             asynchronous=True,
             beam_size=shape.beam_size,
             length_penalty=shape.length_penalty,
-            max_decoding_length=limit(shape, len(sources[batch[0]])),
+            max_decoding_length=protocol.limit(shape, len(sources[batch[0]])),
         )
         return pending
 
@@ -123,7 +113,7 @@ def translate(work: Work) -> Task:
 
     def check() -> dict[str, Any]:
         found = [[ids[word] for word in line] for line in lines()]
-        return {"lines": within_limits(found, sources, shape)}
+        return {"lines": protocol.within_limits(found, sources, shape)}
 
     settings = {"compute_type": compute_type, "workers": workers, "max_tokens": max_tokens}
     return Task(check, lambda: len(lines()), settings)

@@ -12,19 +12,11 @@ from torch import Tensor
 from transformers import MarianConfig, MarianMTModel
 from transformers.trainer_pt_utils import LabelSmoother
 
+from benchmarks import protocol
 from benchmarks.peers.torch_transformer import NORM_EPS, POSITIONS, load, training
-from benchmarks.protocol import (
-    OTHER_FUNCTION,
-    Shape,
-    Task,
-    Weights,
-    Work,
-    renamed,
-    serve,
-    sinusoids,
-)
+from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
-COMPARABLE = f"{OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
+COMPARABLE = f"{protocol.OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
 IGNORED = -100  # a label that transformers leaves out of the loss
 NAMES = (
     (r"^(source|target)_embeddings\.tokens\.", "model.shared."),
@@ -47,32 +39,23 @@ NAMES = (
 def config(shape: Shape) -> MarianConfig:
     """Marian's options for the shape."""
     return MarianConfig(
-        vocab_size=shape.vocabulary,
-        max_position_embeddings=POSITIONS,
-        d_model=shape.d_model,
-        encoder_layers=shape.encoder_layers,
-        decoder_layers=shape.decoder_layers,
+        **{"vocab_size": shape.vocabulary, "max_position_embeddings": POSITIONS},
+        **{"d_model": shape.d_model, "scale_embedding": True, "activation_function": "relu"},
+        **{"encoder_layers": shape.encoder_layers, "decoder_layers": shape.decoder_layers},
         encoder_attention_heads=shape.num_heads,
         decoder_attention_heads=shape.num_heads,
-        encoder_ffn_dim=shape.d_ff,
-        decoder_ffn_dim=shape.d_ff,
-        activation_function="relu",
-        dropout=shape.dropout,
+        **{"encoder_ffn_dim": shape.d_ff, "decoder_ffn_dim": shape.d_ff},
+        **{"dropout": shape.dropout, "activation_dropout": shape.ffn_dropout},
         attention_dropout=shape.attention_dropout,
-        activation_dropout=shape.ffn_dropout,
-        scale_embedding=True,
-        pad_token_id=shape.pad,
-        bos_token_id=shape.bos,
-        eos_token_id=shape.eos,
-        forced_eos_token_id=None,
-        decoder_start_token_id=shape.bos,
+        **{"pad_token_id": shape.pad, "bos_token_id": shape.bos, "eos_token_id": shape.eos},
+        **{"forced_eos_token_id": None, "decoder_start_token_id": shape.bos},
     )
 
 
 def converted(weights: Weights) -> dict[str, Tensor]:
     """Our state dict under Marian's names, without the final norms that it has no place for."""
     theirs = {
-        renamed(name, NAMES): torch.from_numpy(array)
+        protocol.renamed(name, NAMES): torch.from_numpy(array)
         for name, array in weights.items()
         if not name.startswith(("encoder_norm.", "decoder_norm."))
     }
@@ -83,7 +66,7 @@ def build(shape: Shape, weights: Weights) -> MarianMTModel:
     """The model with our weights, our order of sines and cosines, and our epsilon."""
     model = MarianMTModel(config(shape))
     load(model, converted(weights))
-    table = torch.from_numpy(sinusoids(POSITIONS, shape.d_model))
+    table = torch.from_numpy(protocol.sinusoids(POSITIONS, shape.d_model))
     with torch.no_grad():
         for stack in (model.model.encoder, model.model.decoder):
             stack.embed_positions.weight.copy_(table)
@@ -110,13 +93,8 @@ def train(work: Work) -> Task:
     """Trainer's own optimizer, fused AdamW; without decay it is Adam."""
     shape = work.shape
     model = build(shape, work.weights()).to(shape.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=shape.learning_rate,
-        betas=shape.betas,
-        weight_decay=0.0,
-        fused=True,
-    )
+    adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.0, "fused": True}
+    optimizer = torch.optim.AdamW(model.parameters(), **adam)
     return training(work, model, mean_loss, optimizer, COMPARABLE)
 
 

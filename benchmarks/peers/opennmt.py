@@ -31,18 +31,8 @@ from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
 from torch import Tensor
 
-from benchmarks.protocol import (
-    Shape,
-    Task,
-    Weights,
-    Work,
-    length_batches,
-    real_tokens,
-    renamed,
-    serve,
-    token_names,
-    within_limits,
-)
+from benchmarks import protocol
+from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
 NO_GPU = -1
 NEVER = 10**9
@@ -83,26 +73,15 @@ def training_options(shape: Shape) -> Namespace:
     parser = ArgumentParser()
     train_opts(parser)
     values: dict[str, Any] = {
-        "data": "none",
-        "src_vocab": "none",
-        "encoder_type": "transformer",
-        "decoder_type": "transformer",
-        "enc_layers": shape.encoder_layers,
-        "dec_layers": shape.decoder_layers,
-        "hidden_size": shape.d_model,
-        "word_vec_size": shape.d_model,
-        "heads": shape.num_heads,
-        "transformer_ff": shape.d_ff,
-        "dropout": shape.dropout,
-        "attention_dropout": shape.attention_dropout,
-        "optim": "adam",
-        "adam_beta1": shape.betas[0],
-        "adam_beta2": shape.betas[1],
-        "learning_rate": shape.learning_rate,
-        "decay_method": "none",
-        "max_grad_norm": 0,
+        **{"data": "none", "src_vocab": "none"},
+        **{"encoder_type": "transformer", "decoder_type": "transformer"},
+        **{"enc_layers": shape.encoder_layers, "dec_layers": shape.decoder_layers},
+        **{"hidden_size": shape.d_model, "word_vec_size": shape.d_model, "heads": shape.num_heads},
+        **{"transformer_ff": shape.d_ff, "dropout": shape.dropout},
+        **{"attention_dropout": shape.attention_dropout, "label_smoothing": shape.label_smoothing},
+        **{"optim": "adam", "adam_beta1": shape.betas[0], "adam_beta2": shape.betas[1]},
+        **{"learning_rate": shape.learning_rate, "decay_method": "none", "max_grad_norm": 0},
         "normalization": "tokens",
-        "label_smoothing": shape.label_smoothing,
     }
     switches = ("position_encoding", "share_vocab", "share_embeddings", "share_decoder_embeddings")
     options = parser.parse_args(arguments(values) + [f"--{name}" for name in switches])
@@ -117,13 +96,9 @@ def translation_options(shape: Shape, model: str) -> Namespace:
     parser = ArgumentParser()
     translate_opts(parser)
     values = {
-        "model": model,
-        "src": "none",
-        "gpu": NO_GPU,
-        "beam_size": shape.beam_size,
+        **{"model": model, "src": "none", "gpu": NO_GPU, "beam_size": shape.beam_size},
         "length_penalty": "avg" if shape.length_penalty else "none",
-        "alpha": shape.length_penalty,
-        "max_length": shape.max_length,
+        **{"alpha": shape.length_penalty, "max_length": shape.max_length},
         "max_length_ratio": 2,  # its default cuts translations off at 1.25 of the source
     }
     return parser.parse_args(arguments(values))
@@ -136,7 +111,7 @@ def arguments(values: dict[str, Any]) -> list[str]:
 
 def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
     """Our state dict as a checkpoint of theirs."""
-    model = {renamed(name, NAMES): torch.tensor(array) for name, array in weights.items()}
+    model = {protocol.renamed(name, NAMES): torch.tensor(array) for name, array in weights.items()}
     bias = model.pop("output_bias")
     for side in ("encoder", "decoder"):
         positions = PositionalEncoding(shape.d_model, "SinusoidalInterleaved").pe
@@ -147,13 +122,8 @@ def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
 
 def vocabulary(shape: Shape) -> dict[str, Any]:
     """The vocabulary as a checkpoint holds it."""
-    names = token_names(shape)
+    names = protocol.token_names(shape)
     return {"src": names, "tgt": names, "data_task": "seq2seq", "decoder_start_token": "<s>"}
-
-
-def batch_of(rows: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-    """Sources as its iterator makes them: a last axis for features."""
-    return {"src": rows[:, :, None], "srclen": lengths}
 
 
 def train(work: Work) -> Task:
@@ -165,12 +135,12 @@ def train(work: Work) -> Task:
     vocabs = dict_to_vocabs(vocabulary(shape))
     model = build_model(options, options, vocabs, converted(work.weights(), shape), NO_GPU)
     trainer = build_trainer(options, NO_GPU, model, vocabs, Optimizer.from_opt(model, options))
-    tokens = real_tokens(pairs, shape.pad)
+    tokens = protocol.real_tokens(pairs, shape.pad)
     batches = []
-    for source, target in pairs:
-        src = torch.from_numpy(source)
-        batch = batch_of(src, (src != shape.pad).sum(1))
-        batches.append({**batch, "tgt": torch.from_numpy(target)[:, :, None]})
+    for src, tgt in ([torch.from_numpy(side) for side in pair] for pair in pairs):
+        lengths = (src != shape.pad).sum(1)
+        # As its iterator makes them: a last axis for features.
+        batches.append({"src": src[:, :, None], "srclen": lengths, "tgt": tgt[:, :, None]})
 
     @torch.no_grad()
     def check() -> dict[str, float]:
@@ -184,9 +154,8 @@ def train(work: Work) -> Task:
 
     def repeat() -> int:
         """``Trainer.train`` until the batches end."""
-        trainer.train(
-            ((batch, 0) for batch in batches), 0, save_checkpoint_steps=0, valid_steps=NEVER
-        )
+        once = ((batch, 0) for batch in batches)
+        trainer.train(once, 0, save_checkpoint_steps=0, valid_steps=NEVER)
         return tokens
 
     return Task(check, repeat, {"precision": PRECISION, "threads": torch.get_num_threads()})
@@ -205,11 +174,11 @@ def translate(work: Work) -> Task:
         )
     max_tokens = shape.max_tokens or MAX_TOKENS
     batches = []
-    for indices in length_batches(sources, max_tokens):  # its iterator sorts by length too
+    for indices in protocol.length_batches(sources, max_tokens):  # its iterator sorts by length too
         rows = [torch.tensor(sources[i]) for i in indices]
         src = torch.nn.utils.rnn.pad_sequence(rows, True, shape.pad)
-        batch = batch_of(src, torch.tensor([len(row) for row in rows]))
-        batches.append(({**batch, "ind_in_bucket": indices}, 0))
+        lengths = torch.tensor([len(row) for row in rows])
+        batches.append(({"src": src[:, :, None], "srclen": lengths, "ind_in_bucket": indices}, 0))
 
     def lines() -> list[str]:
         output.truncate(0)
@@ -218,16 +187,12 @@ def translate(work: Work) -> Task:
 
     def check() -> dict[str, Any]:
         """The lines of tokens that it writes, as ids."""
-        ids = {name: i for i, name in enumerate(token_names(shape))}
+        ids = {name: i for i, name in enumerate(protocol.token_names(shape))}
         found = [[ids[word] for word in line.split()] for line in lines()]
-        return {"lines": within_limits(found, sources, shape)}
+        return {"lines": protocol.within_limits(found, sources, shape)}
 
-    settings = {
-        "precision": PRECISION,
-        "max_tokens": max_tokens,
-        "threads": torch.get_num_threads(),
-    }
-    return Task(check, lambda: len(lines()), settings)
+    settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
+    return Task(check, lambda: len(lines()), {**settings, "max_tokens": max_tokens})
 
 
 if __name__ == "__main__":

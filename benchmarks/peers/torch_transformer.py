@@ -15,17 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.protocol import (
-    SAME_FUNCTION,
-    Shape,
-    Task,
-    Weights,
-    Work,
-    real_tokens,
-    renamed,
-    serve,
-    sinusoids,
-)
+from benchmarks import protocol
+from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
@@ -55,7 +46,7 @@ class Translation(nn.Module):
         self.pad = shape.pad
         self.scale = math.sqrt(shape.d_model)
         self.embedding = nn.Embedding(shape.vocabulary, shape.d_model)
-        table = torch.from_numpy(sinusoids(POSITIONS, shape.d_model))
+        table = torch.from_numpy(protocol.sinusoids(POSITIONS, shape.d_model))
         self.positions: Tensor
         self.register_buffer("positions", table, persistent=False)
         self.dropout = nn.Dropout(shape.dropout)
@@ -102,7 +93,6 @@ class Translation(nn.Module):
 
 
 def converted(weights: Weights) -> dict[str, Tensor]:
-    """Our state dict under the names of :class:`Translation`."""
     theirs = {}
     for name, array in weights.items():
         if name.startswith("target_embeddings.") or ".key." in name or ".value." in name:
@@ -110,7 +100,7 @@ def converted(weights: Weights) -> dict[str, Tensor]:
         if ".query." in name:
             parts = [name.replace("query", part) for part in ("query", "key", "value")]
             array = np.concatenate([weights[part] for part in parts])
-        theirs[renamed(name, NAMES)] = torch.from_numpy(array)
+        theirs[protocol.renamed(name, NAMES)] = torch.from_numpy(array)
     return theirs
 
 
@@ -146,7 +136,7 @@ def training(
     """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast."""
     shape, pairs = work.shape, work.batches()
     batches = [[torch.from_numpy(side).to(shape.device) for side in pair] for pair in pairs]
-    tokens = real_tokens(pairs, shape.pad)
+    tokens = protocol.real_tokens(pairs, shape.pad)
     dtype = DTYPES.get(shape.precision)
     scaler = torch.amp.GradScaler(shape.device, enabled=dtype == torch.float16)
     torch.manual_seed(1)
@@ -185,7 +175,7 @@ def train(work: Work) -> Task:
     load(model, converted(work.weights()))
     model.to(shape.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=shape.learning_rate, betas=shape.betas)
-    return training(work, model, mean_loss, optimizer, SAME_FUNCTION)
+    return training(work, model, mean_loss, optimizer, protocol.SAME_FUNCTION)
 
 
 if __name__ == "__main__":
