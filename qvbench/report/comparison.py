@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qvbench.errors import UserError
@@ -42,21 +43,14 @@ class Options(NamedTuple):
 NO_OPTIONS = Options()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
-    """One row of a comparison.
+    """One row of a comparison."""
 
-    Args:
-        name: of the variant in its suite; of the runs' folder if no suite ran them.
-        label: for people.
-        runs: finished and validated, one per seed, by seed.
-        metric: by which it is compared.
-    """
-
-    name: str
-    label: str
-    runs: tuple[Run, ...]
-    metric: Metric
+    name: str  # in its suite; the runs' folder if no suite ran them
+    label: str  # for people
+    runs: tuple[Run, ...]  # finished and validated, one per seed, by seed
+    metric: Metric  # by which it is compared
 
     @property
     def record(self) -> dict[str, Any]:
@@ -93,34 +87,24 @@ class Variant:
         found = {run.seed: run.sentences for run in self.runs if self.metric.name == COUNTED}
         return {seed: counts for seed, counts in found.items() if counts is not None}
 
-    def curve(self, metric: str) -> dict[int, dict[int, Point]]:
-        """The points of each seed by step."""
-        return {run.seed: {p.step: p for p in run.curves.get(metric, [])} for run in self.runs}
+    def curve(self) -> dict[int, dict[int, Point]]:
+        """The points of the metric's curve of each seed, by step."""
+        curves = {run.seed: run.curves.get(self.metric.name, []) for run in self.runs}
+        return {seed: {point.step: point for point in points} for seed, points in curves.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
-    """Variants over their seeds; one seed each is a comparison without intervals.
+    """Variants over their seeds; one seed each is a comparison without intervals."""
 
-    Args:
-        title: of its page.
-        variants: in the order of their suite.
-        baseline: that the others are compared with, if there is one.
-        left_out: runs that did not come to their end, or were never validated.
-        margin: of equivalence, in the unit of the metric.
-        options: that the user gave.
-        folder: of the results, as commands name it.
-        bleu_tests: p-values of translations that a results folder kept; completed when needed.
-    """
-
-    title: str
-    variants: tuple[Variant, ...]
-    baseline: Variant | None
-    left_out: tuple[Run, ...]
-    margin: float = MARGIN
-    options: Options = NO_OPTIONS
-    folder: str = ""
-    bleu_tests: dict[str, list[float]] = field(default_factory=dict)
+    title: str  # of its page
+    variants: tuple[Variant, ...]  # in the order of their suite
+    baseline: Variant | None  # that the others are compared with, if there is one
+    left_out: tuple[Run, ...]  # that did not come to their end, or were never validated
+    margin: float  # of equivalence, in the unit of the metric
+    options: Options  # that the user gave
+    folder: str  # of the results, as commands name it
+    bleu_tests: dict[str, list[float]]  # p-values that were kept; completed when needed
 
     @property
     def metric(self) -> Metric:
@@ -192,7 +176,7 @@ def compare(
     runs: Sequence[Run],
     folder: str,
     options: Options = NO_OPTIONS,
-    bleu_tests: Mapping[str, list[float]] | None = None,
+    bleu_tests: Mapping[str, list[float]] = MappingProxyType({}),
 ) -> Comparison:
     """Gather runs by variant.
 
@@ -203,9 +187,7 @@ def compare(
         bleu_tests: p-values that were kept.
 
     Raises:
-        UserError: no run is finished, runs of one variant are different experiments or repeat a
-            seed, the variants have different metrics, there is no such baseline, or the runs name
-            several.
+        UserError: no run is finished, or they are not seeds of comparable experiments.
     """
     sound = [run for run in runs if _is_sound(run)]
     metrics = {_metric(run) for run in sound or runs}
@@ -234,7 +216,7 @@ def compare(
         said.get("margin", MARGIN) if options.margin is None else options.margin,
         options,
         folder,
-        {**(bleu_tests or {})},
+        dict(bleu_tests),
     )
 
 

@@ -14,42 +14,18 @@ from pathlib import Path
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qvbench.report import data
 from qvbench.report.comparison import VERDICTS, Comparison, Variant
 from qvbench.report.paper import EARLY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, then Tol's: apart for the color-blind, as far as a dozen can be.
-COLORS = {
-    "qkv": "#000000",
-    "qv": "#0072B2",
-    "qvka": "#D55E00",
-    "gqa": "#009E73",
-    "mla": "#E69F00",
-    "v_shared": "#CC79A7",
-    "gqa_qv": "#56B4E9",
-    "mla_qv": "#999933",
-    "shared_key": "#882255",
-    "qk_tied": "#117733",
-    "single": "#AA4499",
-    "keyless": "#332288",
-}
-PALETTE = tuple(COLORS.values())
+LOOKS = data("figures.yaml")
 GRAY = "#BBBBBB"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (3, 1, 1, 1, 1, 1)))
-POSITIONS = ("agf", "sinusoidal", "rope", "t5", "learned", "none", "alibi")
-"""In the order of their line styles."""
 HIGHLIGHTED = 7
 """As many variants have a color in the curves; the others are gray."""
 EARLY_TITLE = f"The first {100 * EARLY:.0f} %"
-VERDICT_MARKS = {
-    "better": ("^", "full"),
-    "worse": ("v", "full"),
-    "equivalent": ("s", "full"),
-    "inconclusive": ("o", "none"),
-}
 
 
 class Look(NamedTuple):
@@ -67,16 +43,17 @@ def looks(variants: Sequence[Variant]) -> dict[str, Look]:
     for variant in variants:
         mechanism, position = variant.record["mechanism"], variant.record["position"]
         place = of_mechanism[mechanism] = of_mechanism.get(mechanism, -1) + 1
-        color = COLORS.get(mechanism) or PALETTE[_stable(mechanism) % len(PALETTE)]
-        known = POSITIONS.index(position) if position in POSITIONS else _stable(position)
-        style = STYLES[known % len(STYLES)]
-        found[variant.name] = Look(color, MARKERS[place % len(MARKERS)], style)
+        color = _look("colors", mechanism)
+        marker = LOOKS["markers"][place % len(LOOKS["markers"])]
+        found[variant.name] = Look(color, marker, _look("styles", position))
     return found
 
 
-def _stable(name: str) -> int:
-    """A number of a name that no table here knows, the same in every process."""
-    return zlib.crc32(name.encode())
+def _look(kind: str, name: str) -> Any:
+    """That of a name; of one that the table does not know the same in every process."""
+    known = LOOKS[kind]
+    found = known.get(name) or [*known.values()][zlib.crc32(name.encode()) % len(known)]
+    return (found[0], tuple(found[1])) if isinstance(found, list) else found
 
 
 def pyplot() -> Any:
@@ -132,7 +109,7 @@ def differences(comparison: Comparison) -> Figure | None:
     look, tests = looks(comparison.variants), comparison.tests
     for place, variant in enumerate(rows):
         test, seeds = tests[variant.name], comparison.paired[variant.name]
-        color, (marker, fill) = look[variant.name].color, VERDICT_MARKS[test.verdict]
+        color, (marker, fill) = look[variant.name].color, LOOKS["verdicts"][test.verdict]
         mean, low, high, _ = test.difference
         if not bounds[0] <= mean <= bounds[1]:
             left = comparison.sign > 0
@@ -144,7 +121,7 @@ def differences(comparison: Comparison) -> Figure | None:
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, alpha=0.6)
         axes.hlines(place, low, high, color=color, linewidth=1.8)
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=7)
-    for verdict, (marker, fill) in VERDICT_MARKS.items():
+    for verdict, (marker, fill) in LOOKS["verdicts"].items():
         if verdict in {test.verdict for test in tests.values()}:
             style = {"color": "#555555", "fillstyle": fill, "linestyle": ""}
             axes.plot([], [], marker, label=verdict, **style)
@@ -192,16 +169,8 @@ class Band(NamedTuple):
 
 
 Bands = dict[str, Band]
-
-
-class Panel(NamedTuple):
-    """One frame: its curves by variant, its bounds, and the name of the vertical axis."""
-
-    title: str
-    bands: Bands
-    across: tuple[float, float]
-    up: Sequence[float]
-    height: str
+Panel = tuple[Bands, dict[str, Any]]
+"""Curves by variant, and what a frame around them is set to."""
 
 
 def band(variant: Variant, base: Variant | None = None) -> Band:
@@ -211,8 +180,8 @@ def band(variant: Variant, base: Variant | None = None) -> Band:
         variant: whose curve.
         base: to take the curve of off, seed by seed and step by step.
     """
-    curves = variant.curve(variant.metric.name)
-    theirs = curves if base is None else base.curve(variant.metric.name)
+    curves = variant.curve()
+    theirs = curves if base is None else base.curve()
     pairs = [(curves[seed], theirs[seed]) for seed in sorted(curves.keys() & theirs.keys())]
     steps = sorted(set.intersection(*(set(a.keys() & b.keys()) for a, b in pairs))) if pairs else []
     values = [[a[k].value - (b[k].value if base else 0.0) for a, b in pairs] for k in steps]
@@ -236,12 +205,16 @@ def accuracy(comparison: Comparison) -> Figure | None:
     parts = [curve.ends(left=last / 2) for curve in bands.values()]
     late = [[comparison.sign * value for value in part] for part in parts if part]
     up = _padded([lowest_usual([min(goodness) for goodness in late]), max(map(max, late))])
-    panels = [
+    shown = [
         (comparison.metric.label.capitalize(), 0, _padded(ends)),
         ("The last half, enlarged", last / 2, sorted(comparison.sign * v for v in up)),
     ]
-    axis = comparison.axis
-    return _draw(comparison, [Panel(t, bands, (x, 1.02 * last), up, axis) for t, x, up in panels])
+    frame = {"ylabel": comparison.axis}
+    panels = [
+        (bands, frame | {"title": title, "xlim": (left, 1.02 * last), "ylim": ylim})
+        for title, left, ylim in shown
+    ]
+    return _draw(comparison, panels)
 
 
 def early(comparison: Comparison) -> Figure | None:
@@ -256,11 +229,12 @@ def early(comparison: Comparison) -> Figure | None:
         label = f"minus that of {base.label} ({comparison.unit})"
         gains = {n: c for n, c in bands_of(comparison, base).items() if n in bands}
         shown.append((f"{EARLY_TITLE}, minus {base.label}", gains, label))
-    panels = []
+    panels: list[Panel] = []
     for title, curves, height in shown:
         inside = [value for curve in curves.values() for value in curve.ends(right=end)]
         if inside:
-            panels.append(Panel(title, curves, (0, end), _padded(inside), height))
+            frame = {"title": title, "ylabel": height, "xlim": (0, end)}
+            panels.append((curves, frame | {"ylim": _padded(inside)}))
     return _draw(comparison, panels) if panels else None
 
 
@@ -285,10 +259,10 @@ def _draw(comparison: Comparison, panels: list[Panel]) -> Figure:
         1, len(panels), figsize=size, squeeze=False, layout="constrained"
     )
     look = looks(comparison.variants)
-    colored = highlighted(comparison, panels[0].bands)
+    colored = highlighted(comparison, panels[0][0])
     labels = {variant.name: variant.label for variant in comparison.variants}
-    for axes, panel in zip(frames.flat, panels, strict=True):
-        for name, curve in panel.bands.items():
+    for axes, (bands, frame) in zip(frames.flat, panels, strict=True):
+        for name, curve in bands.items():
             if name not in colored:
                 axes.plot(curve.tokens, curve.mean, color=GRAY, linewidth=0.7, zorder=1)
                 continue
@@ -299,8 +273,7 @@ def _draw(comparison: Comparison, panels: list[Panel]) -> Figure:
             line = {"color": color, "marker": marker, "linestyle": style, "linewidth": 1.6}
             line |= {"markevery": every, "markersize": 5, "label": labels[name]}
             axes.plot(curve.tokens, curve.mean, **line)
-        axes.set(xlim=panel.across, ylim=panel.up)
-        axes.set(title=panel.title, xlabel="target tokens (millions)", ylabel=panel.height)
+        axes.set(xlabel="target tokens (millions)", **frame)
         axes.grid(alpha=0.3)
     handles, names = frames.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
@@ -310,22 +283,17 @@ def _draw(comparison: Comparison, panels: list[Panel]) -> Figure:
 # Quality against cost
 
 
-class Place(NamedTuple):
-    """A variant in a panel: its cost, and the mean of its seeds."""
-
-    name: str
-    cost: float
-    value: float
+Place = tuple[float, float]
+"""A variant in a panel: its cost, and the mean of its seeds."""
 
 
 def costs(comparison: Comparison) -> Figure | None:
     """The metric against what each variant costs."""
     panels = {}
-    for label, (unit, *keys) in COSTS.items():
-        known = [(v, v.cost(*keys)) for v in comparison.variants]
-        places = [Place(v.name, c / unit, v.interval.mean) for v, c in known if c is not None]
-        if len({place.cost for place in places}) > 1:
-            panels[label] = places
+    for label, (unit, *keys) in LOOKS["costs"].items():
+        known = {v: cost / unit for v in comparison.variants if (cost := v.cost(*keys)) is not None}
+        if len({*known.values()}) > 1:
+            panels[label] = known
     if not panels:
         return None
     rows = (len(panels) + 1) // 2
@@ -334,51 +302,43 @@ def costs(comparison: Comparison) -> Figure | None:
     )
     for axes in frames.flat[len(panels) :]:
         axes.set_axis_off()
-    for axes, (label, places) in zip(frames.flat, panels.items(), strict=False):
-        _draw_costs(axes, places, comparison)
+    for axes, (label, known) in zip(frames.flat, panels.items(), strict=False):
+        _draw_costs(axes, known, comparison)
         axes.set(xlabel=label, ylabel=comparison.axis)
     handles, names = max((axes.get_legend_handles_labels() for axes in frames.flat), key=len)
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
-def front(places: Sequence[Place], sign: int = 1) -> list[Place]:
+def front(places: Iterable[Place], sign: int = 1) -> list[Place]:
     """The places that none at most as costly surpasses; sign is -1 where less is better."""
     kept: list[Place] = []
-    for place in sorted(places, key=lambda p: (p.cost, -sign * p.value)):
-        if not kept or sign * place.value > sign * kept[-1].value:
-            kept.append(place)
+    for cost, value in sorted(places, key=lambda place: (place[0], -sign * place[1])):
+        if not kept or sign * value > sign * kept[-1][1]:
+            kept.append((cost, value))
     return kept
 
 
-def _draw_costs(axes: Any, places: list[Place], comparison: Comparison) -> None:
+def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) -> None:
     """Points and front; those that are far worse than the others become marks at the edge."""
-    sign = comparison.sign
-    goodness = [sign * place.value for place in places]
+    sign, look = comparison.sign, looks(comparison.variants)
+    places = {variant: (cost, variant.interval.mean) for variant, cost in known.items()}
+    goodness = [sign * value for _, value in places.values()]
     worst, margin = lowest_usual(goodness), 0.1 * (max(goodness) - lowest_usual(goodness)) or 1.0
     edge = sign * (worst - margin)
     axes.set_ylim(sorted((edge, sign * (max(goodness) + margin))))
-    best = front(places, sign)
-    line = {"color": "#888888", "linewidth": 1, "zorder": 1}
-    axes.step([p.cost for p in best], [p.value for p in best], where="post", **line)
-    look, variants = looks(comparison.variants), {v.name: v for v in comparison.variants}
-    for place in places:
-        (color, marker, _), (mean, low, high, _) = look[place.name], variants[place.name].interval
+    best = front(places.values(), sign)
+    axes.step(*zip(*best, strict=True), where="post", color="#888888", linewidth=1, zorder=1)
+    for variant, (cost, mean) in places.items():
+        color, marker, _ = look[variant.name]
         out = sign * mean < worst
         height = edge + sign * margin / 4 if out else mean
-        face = color if place in best else "white"
+        face = color if (cost, mean) in best else "white"
         mark = {"markersize": 7, "markeredgecolor": color, "markerfacecolor": face}
-        label = variants[place.name].label + f" ({mean:.2f}, out of range)" * out
-        axes.plot(place.cost, height, marker, linestyle="", label=label, **mark)
+        label = variant.label + f" ({mean:.2f}, out of range)" * out
+        axes.plot(cost, height, marker, linestyle="", label=label, **mark)
+        _, low, high, _ = variant.interval
         if not out and not math.isnan(low):
-            axes.vlines(place.cost, low, high, color=color, linewidth=0.8, alpha=0.6)
+            axes.vlines(cost, low, high, color=color, linewidth=0.8, alpha=0.6)
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)
-
-
-COSTS: dict[str, tuple[Any, ...]] = {
-    "parameters (millions)": (1e6, "parameters", "total"),
-    "training FLOPs per target token (millions)": (1e6, "flops_per_target_token", "train"),
-    "cache, elements per target token and layer": (1, "cache_per_token", "self"),
-    "minutes of training, validation included": (60, "wall_seconds"),
-}

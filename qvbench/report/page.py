@@ -13,11 +13,9 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
-from qvbench.report import figures
+from qvbench.report import data, figures
 from qvbench.report.comparison import VERDICTS, Comparison, changes
-from qvbench.report.paper import claims, gaps, paper, paper_table
+from qvbench.report.paper import PAPER, claims, gaps, paper_table
 from qvbench.report.runs import Run
 from qvbench.report.tables import (
     BLEU_MARGIN,
@@ -31,8 +29,7 @@ from qvbench.report.tables import (
     part_of_table,
 )
 
-FILES = resources.files("qvbench.report")
-TEXT: dict[str, Any] = yaml.safe_load((FILES / "page.yaml").read_text(encoding="utf-8"))
+TEXT = data("page.yaml")
 JUDGMENTS = ("supported", "contradicted", "undecided")
 Section = Callable[[Comparison], list[str]]
 
@@ -55,8 +52,10 @@ def _figure(name: str) -> Section:
             return []
         figures.save(figure, Path(comparison.folder), name)
         many = len(comparison.variants) > figures.HIGHLIGHTED
-        grayed = " " + TEXT["grayed"].format(others=figures.HIGHLIGHTED - 1) if many else ""
-        words, unit = TEXT["figures"][name], comparison.unit
+        grayed = (
+            " " + figures.LOOKS["grayed"].format(others=figures.HIGHLIGHTED - 1) if many else ""
+        )
+        words, unit = figures.LOOKS["captions"][name], comparison.unit
         caption = words["caption"].format(margin=comparison.margin, unit=unit, grayed=grayed)
         return [f"![{words['alt']}]({name}.png)", caption]
 
@@ -142,7 +141,7 @@ def _paper(comparison: Comparison) -> list[str]:
         f"{p_text(test.p_equivalence)}; {test.difference.number} seeds)"
         for number, text, test, judgment in claims(comparison)
     ]
-    beside = [table, TEXT["paper"].format(source=paper()["source"])] if table else []
+    beside = [table, TEXT["paper"].format(source=PAPER["source"])] if table else []
     found = ["### The paper's claims", TEXT["claims"], "\n".join(lines)] if lines else []
     return beside + found
 
@@ -363,7 +362,7 @@ def html_page(markdown_text: str, folder: Path) -> str:
     links = (f'<a href="#part-{number}">{name}</a>' for number, name in enumerate(names, 1))
     body = body.replace("</h1>", f"</h1>\n<nav>{' · '.join(links)}</nav>", 1)
     title = re.search(r"<h1>(.*?)</h1>", body)
-    page = (FILES / "page.html").read_text(encoding="utf-8")
+    page = resources.files("qvbench.report").joinpath("page.html").read_text(encoding="utf-8")
     return page.replace("{title}", title[1] if title else "").replace("{body}", body)
 
 

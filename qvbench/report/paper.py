@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib import resources
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import yaml
-
+from qvbench.report import data
 from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.statistics import (
     PairedTest,
@@ -26,13 +23,8 @@ EARLY = 0.2
 """Share of training that is early."""
 
 
-@lru_cache
-def paper() -> dict[str, Any]:
-    """Source, rows, gaps and claims."""
-    text = resources.files("qvbench.report").joinpath("paper.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
-    return content
-
+PAPER = data("paper.yaml")
+"""Source, rows, gaps and claims."""
 
 # Which of our variants is which row
 
@@ -45,10 +37,10 @@ def our_rows(comparison: Comparison) -> dict[str, Variant]:
     variants are compared by another metric than the paper's.
     """
     found: dict[str, Variant] = {}
-    if comparison.metric.name != paper()["metric"]:
+    if comparison.metric.name != PAPER["metric"]:
         return found
     facts = {variant.name: _facts(variant) for variant in comparison.variants}
-    for key, row in (paper()["rows"] | paper()["others"]).items():
+    for key, row in (PAPER["rows"] | PAPER["others"]).items():
         wanted = {"pcm_v": True} | {fact: row[fact] for fact in FACTS if fact in row}
         fits = [v for v in comparison.variants if wanted.items() <= facts[v.name].items()]
         if len(fits) == 1:
@@ -85,18 +77,6 @@ def value_heads(variant: Variant) -> int | None:
 
 # The paper's table beside ours
 
-COLUMNS = (
-    "mode",
-    "paper",
-    "paper, minus QKV",
-    "ours",
-    "ours, minus QKV",
-    "95 % interval, paired",
-    "p (Holm)",
-    "verdict",
-    "paper's within ours",
-)
-
 
 def paper_table(comparison: Comparison) -> Table:
     """The paper's rows that are ours too, each against QKV with the same positions.
@@ -104,7 +84,7 @@ def paper_table(comparison: Comparison) -> Table:
     Empty where no row can be compared.
     """
     ours = our_rows(comparison)
-    rows = {key: row for key, row in paper()["rows"].items() if key in ours}
+    rows = {key: row for key, row in PAPER["rows"].items() if key in ours}
     bases = {key: f"qkv_{row['position']}" for key, row in rows.items()}
     paired = {
         key: paired_differences(ours[key].scores, ours[base].scores)
@@ -115,7 +95,7 @@ def paper_table(comparison: Comparison) -> Table:
     table = []
     for key, row in rows.items():
         label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
-        theirs = _latest(row) - _latest(paper()["rows"][bases[key]])
+        theirs = _latest(row) - _latest(PAPER["rows"][bases[key]])
         gap = NONE if key == bases[key] else f"{theirs:+.2f}"
         cells = [f"{fmean(paired[key]):+.2f}" if paired.get(key) else NONE, *[NONE] * 4]
         if (test := tests.get(key)) is not None:
@@ -123,7 +103,7 @@ def paper_table(comparison: Comparison) -> Table:
             within = "yes" if low <= theirs <= high else "no"
             cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within]
         table.append([label, _as_printed(row), gap, f"{ours[key].interval.mean:.2f}", *cells])
-    return from_rows(COLUMNS, table) if any(paired.values()) else []
+    return from_rows("paper_columns", table) if any(paired.values()) else []
 
 
 def _latest(row: Mapping[str, Any]) -> float:
@@ -153,7 +133,7 @@ class Claim(NamedTuple):
 def claims(comparison: Comparison) -> list[Claim]:
     """The claims that the variants allow to test, with Holm's correction over them."""
     ours = our_rows(comparison)
-    known = {str(n): claim for n, claim in enumerate(paper()["claims"])}
+    known = {str(n): claim for n, claim in enumerate(PAPER["claims"])}
     tests = comparison.test({n: _claim_differences(claim, ours) for n, claim in known.items()})
     return [
         Claim(known[n]["claim"], known[n]["text"], test, judgment(known[n]["expect"], test.verdict))
@@ -187,7 +167,7 @@ def _early_scores(variants: list[Variant]) -> list[Scores]:
 
     Only steps at which every run was validated count, so that all means are over the same.
     """
-    curves = [variant.curve(variant.metric.name) for variant in variants]
+    curves = [variant.curve() for variant in variants]
     common = set.intersection(*({*points} for curve in curves for points in curve.values()))
     early = [step for step in common if step <= EARLY * max(common)]
     if not early:
@@ -208,10 +188,10 @@ def gaps(comparison: Comparison) -> list[str]:
     is held against its own two rows where we have them.
     """
     pooled = pooled_deviation(comparison.paired.values())
-    if pooled is None or comparison.metric.name != paper()["metric"]:
+    if pooled is None or comparison.metric.name != PAPER["metric"]:
         return []
-    ours, rows, lines = our_rows(comparison), paper()["rows"], []
-    for text, (ahead, behind, table) in paper()["gaps"].items():
+    ours, rows, lines = our_rows(comparison), PAPER["rows"], []
+    for text, (ahead, behind, table) in PAPER["gaps"].items():
         pair = [ours[key].scores for key in (ahead, behind) if key in ours]
         own = pooled_deviation([paired_differences(*pair)]) if len(pair) == 2 else None
         points = rows[ahead][table] - rows[behind][table]

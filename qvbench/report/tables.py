@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from qvbench.report import data
 from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.runs import Run
 from qvbench.report.statistics import (
@@ -150,15 +151,6 @@ def part_of_table(comparison: Comparison, part: str) -> list[str]:
 # BLEU on the test set
 
 BLEU_MARGIN = 0.1
-BLEU_COLUMNS = (
-    "variant",
-    "minus baseline",
-    "95 % interval, paired",
-    "p (Holm)",
-    "verdict",
-    "significant seeds, bootstrap",
-    "significant seeds, randomization",
-)
 
 
 def bleu_table(comparison: Comparison) -> Table:
@@ -181,7 +173,7 @@ def bleu_table(comparison: Comparison) -> Table:
         cells = test and [*with_sign(test.difference), p_text(test.p), test.verdict]
         seeds = [_significant([pair[method] for pair in found]) for method in (0, 1)]
         rows.append([variant.label, *(cells or [NONE] * 4), *seeds])
-    return from_rows(BLEU_COLUMNS, rows)
+    return from_rows("bleu_columns", rows)
 
 
 def _sacrebleu_tests(comparison: Comparison, base: Iterable[Run]) -> dict[str, list[list[float]]]:
@@ -217,12 +209,13 @@ def _significant(p_values: list[float]) -> str:
 # Formats
 
 WORDS = {"id", "variant", "mechanism", "positions", "verdict", "mode", "paper's within ours"}
-WORDS |= {*BLEU_COLUMNS[5:]}
+WORDS |= {"significant seeds, bootstrap", "significant seeds, randomization"}
 """Columns that are aligned to the left."""
 
 
-def from_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    return list(zip(heads, zip(*rows, strict=True), strict=True))
+def from_rows(heads: str, rows: Sequence[Sequence[str]]) -> Table:
+    """A table from its rows, with headings of ``page.yaml``."""
+    return list(zip(data("page.yaml")[heads], zip(*rows, strict=True), strict=True))
 
 
 def _rows(table: Table) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from qvbench.report import figures
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import HIGHLIGHTED, Place, band, front, highlighted, looks, lowest_usual
+from qvbench.report.figures import HIGHLIGHTED, band, front, highlighted, looks, lowest_usual
 from tests.report.helpers import compared, report, write_variant
 
 
@@ -121,9 +121,9 @@ def test_a_row_is_out_of_range_only_where_it_would_squeeze_the_others(
 
 def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     """Catches a point that costs as much and is worse, or a front turned round."""
-    found = [Place("a", 2, 70), Place("b", 1, 69), Place("c", 2, 71), Place("d", 3, 71)]
-    assert [place.name for place in front(found)] == ["b", "c"]
-    assert [place.name for place in front(found, sign=-1)] == ["b"]
+    found = [(2, 70), (1, 69), (2, 71), (3, 71)]
+    assert front(found) == [(1, 69), (2, 71)]
+    assert front(found, sign=-1) == [(1, 69)]
 
 
 def test_what_lies_far_below_does_not_set_the_frame() -> None:
