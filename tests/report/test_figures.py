@@ -12,14 +12,7 @@ from matplotlib.figure import Figure
 from qvbench.report import figures
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import HIGHLIGHTED, band, front, highlighted, looks, lowest_usual
-from tests.report.helpers import compared, report, write_variant
-
-
-def write_curves(folder: Path, gained: float) -> None:
-    """Validations of which two lie in the first fifth."""
-    rows = ["step,epoch,target_tokens,seconds,metric,value"]
-    rows += [f"{n},,{n * 1000},{60 * n},val/accuracy,{50 + n + gained}" for n in range(1, 11)]
-    (folder / "curves.csv").write_text("\n".join(rows) + "\n")
+from tests.report.helpers import compared, write_curves, write_variant
 
 
 def write_many(root: Path, count: int, **changes: object) -> Comparison:
@@ -131,13 +124,3 @@ def test_what_lies_far_below_does_not_set_the_frame() -> None:
     assert lowest_usual([94.0, 93.5, 93.0, 94.2, 92.8, 60.0]) == 92.8
     assert lowest_usual([94.0, 93.0, 90.0, 92.0]) == 90.0
     assert lowest_usual([94.0, 60.0]) == 60.0
-
-
-def test_figures_are_on_the_page(tmp_path: Path) -> None:
-    """Catches a figure that the page leaves out, or one with names of files in it."""
-    write_many(tmp_path, 3, cache_per_token={"self": 64})
-    page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
-    for name in ("accuracy", "early", "differences"):
-        assert f"({name}.png)" in page
-        assert (tmp_path / "out" / f"{name}.svg").is_file()
-    assert "minus" in (tmp_path / "out" / "early.svg").read_text()

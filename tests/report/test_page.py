@@ -12,7 +12,16 @@ import pytest
 import yaml
 
 from qvbench.report.tables import csv_table, latex_table, p_text
-from tests.report.helpers import add_counts, add_lines, report, rows_of, write_run, write_variant
+from tests.report.helpers import (
+    add_counts,
+    add_lines,
+    contents,
+    report,
+    rows_of,
+    write_curves,
+    write_run,
+    write_variant,
+)
 
 COLUMNS = [("variant", ["QV_x \u00d7", "a"]), ("95 % gap", ["-0.25", "-"]), ("n", ["1,234", "5"])]
 
@@ -35,9 +44,11 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_variant(root, name, ends[name], place, **cache, **tested), 1
         ):
             (folder / "config.yaml").write_text(config(name.upper(), seed))
+            write_curves(folder, place)
             add_counts(folder, seed, share)
             add_lines(folder, seed, wrong)
-    report(root / "out", *sorted((root / "runs").iterdir()), "--title", "A < B")
+    options = ("--title", "A < B", "--baseline", "qkv", "--margin", "0.25")
+    report(root / "out", *sorted((root / "runs").iterdir()), *options)
     return root / "out"
 
 
@@ -52,9 +63,11 @@ def test_the_page_says_what_was_found(output: Path) -> None:
         "# A < B\n",
         "Against QKV: **1 worse** (QV).",
         "- Worse than the baseline: QV (-1.03).",
-        "| QV | 92.10 | 89.24 to 94.96 | -1.03 | -1.41 to -0.65 | 0.007 | 0.996 | worse |",
+        "| QV | 92.10 | 89.24 to 94.96 | -1.03 | -1.41 to -0.65 | 0.007 | 0.994 | worse |",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
+        "![The early part, enlarged](early.png)",
+        "outside ±0.25 points",
         "`averaged.ckpt` (the mean of the weights",
         "this suite's reading",
         "`test/bleu_tokenised`: `tok:none`",
@@ -78,7 +91,17 @@ def test_the_page_holds_its_commands(output: Path) -> None:
     loop = "for run in runs/trial-qkv/seed-* runs/trial-qv/seed-*; do\n"
     assert f'{loop}  qvbench test --ckpt_path "$run/checkpoints/averaged.ckpt"\ndone\n' in page
     again = "qvbench report --suite trial --seeds 1 2 3 --trainer.max_steps 5"
-    assert f"{again} --output {output} --title 'A < B'\n" in page
+    options = "--title 'A < B' --baseline qkv --margin 0.25"
+    assert f"{again} --output {output} {options}\n" in page
+
+
+def test_results_made_again_from_results_are_the_same(output: Path, tmp_path: Path) -> None:
+    """Catches a published folder that nobody can make again, a cut digit, options not kept."""
+    report(tmp_path / "again", output)
+    first, again = contents(output), contents(tmp_path / "again")
+    assert first.keys() == again.keys() >= {"accuracy.png", "differences.svg", "report.json"}
+    assert [name for name in first if first[name] != again[name]] == []
+    assert (output / "runs" / "trial-qv-seed-1.lines.gz").is_file()
 
 
 def test_the_table_to_quote_is_the_first_of_the_page(output: Path) -> None:
@@ -162,7 +185,7 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     """Catches a picture or a style that must be fetched, a title that is taken for a tag."""
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "<title>A &lt; B</title>" in page
-    assert page.count("<svg ") == 3, "no validation lies in the first fifth"
+    assert page.count("<svg ") == 4
     assert not re.search(r"<(img|link|script)|url\(http|src=", page)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)), "a drawing that refers to another's marks"
