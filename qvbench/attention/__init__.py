@@ -29,12 +29,8 @@ ATTENTION.register("keyless", Keyless)
 
 
 def build_attention(name: str, *, d_model: int, num_heads: int, **settings: Any) -> Attention:
-    """An attention mechanism by its registry name.
-
-    Raises:
-        UserError: the name is unknown (the message lists the known ones) or the settings do not
-            fit together.
-    """
+    """An attention mechanism by its registry name; UserError if it is unknown (with the known
+    ones) or the settings do not fit together."""
     return ATTENTION[name](d_model=d_model, num_heads=num_heads, **settings)
 
 

@@ -23,23 +23,15 @@ MAX_LOGITS = 2**24  # held at once, over batch and heads; 64 MB in float32
 
 
 class Terms(NamedTuple):
-    """What decides on attention besides queries, keys and values.
+    """What decides on attention besides queries, keys and values."""
 
-    Attributes:
-        mask: boolean, broadcastable to (B, H, Lq, Lk). A query that may look nowhere gets zeros.
-        causal: queries, the last Lq of Lk positions, see no later key.
-        coefficient: (H, Lq, Lk), multiplies the logits.
-        bias: (H, Lq, Lk), or (B, H, Lq, Lk), added to the logits.
-        value_scaling: the coefficient multiplies the values too (PCM-V).
-        dropout_p: probability with which a weight is dropped.
-    """
-
+    # Broadcastable to (B, H, Lq, Lk). A query that may look nowhere gets zeros.
     mask: Tensor | None = None
-    causal: bool = False
-    coefficient: Tensor | None = None
-    bias: Tensor | None = None
-    value_scaling: bool = False
-    dropout_p: float = 0.0
+    causal: bool = False  # queries, the last Lq of Lk positions, see no later key
+    coefficient: Tensor | None = None  # (H, Lq, Lk), multiplies the logits
+    bias: Tensor | None = None  # (H, Lq, Lk) or (B, H, Lq, Lk), added to the logits
+    value_scaling: bool = False  # the coefficient multiplies the values too (PCM-V)
+    dropout_p: float = 0.0  # probability with which a weight is dropped
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:

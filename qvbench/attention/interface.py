@@ -98,7 +98,7 @@ class Attention(nn.Module):
         return self.position.rotate(x, start)
 
     def incompatible_with(self, position: Position) -> str | None:
-        """Why the mechanism makes no sense with a position scheme; ``None`` if it does."""
+        """Why the mechanism makes no sense with a position scheme, if it does not."""
         return position.incompatible_with(self.head_dim)
 
     def precompute(self) -> tuple[Tensor, Tensor | None] | None:

@@ -69,12 +69,10 @@ def beam_search(
         FloatingPointError: the logits hold NaN.
     """
     n_best = beam_size if n_best is None else n_best
-    if not 1 <= n_best <= beam_size:
-        raise ValueError(f"n_best is {n_best}, not between 1 and beam_size = {beam_size}")
-    if length_penalty < 0:
-        raise ValueError(f"length_penalty is {length_penalty}; it must be at least 0")
-    if not patience > 0:
-        raise ValueError(f"patience is {patience}; it must be above 0")
+    if not 1 <= n_best <= beam_size or length_penalty < 0 or not patience > 0:
+        raise ValueError(
+            f"{n_best=} of {beam_size=}, {length_penalty=} or {patience=}: out of range"
+        )
     check_max_lengths(max_lengths, sentences)
     if sentences == 0:
         return []
@@ -84,15 +82,15 @@ def beam_search(
     banned = torch.tensor([pad, bos], device=max_lengths.device)
     while True:
         done = beams.advance(*_candidates(step(tokens, state), beams.scores, banned))
-        rows, going, kept = beams.rows(), unfinished(done), None
+        going, kept = unfinished(done), None
         if going is not None:
             beams.store(done)
             if len(going) == 0:
-                return beams.results()
+                return beams.results
             kept = torch.tensor(going, device=max_lengths.device)
             beams.keep(kept)
-            rows = rows[kept]
-        state.select(rows.flatten(), kept)
+        first = torch.arange(len(done), device=done.device) if kept is None else kept
+        state.select((first[:, None] * beam_size + beams.parents).flatten(), kept)
         tokens = beams.tokens.flatten()
 
 
@@ -147,9 +145,8 @@ class _Beams:
         self._ended_scores = torch.full((sentences, n_best), -torch.inf, device=device)
         self._ended_words = torch.full((sentences, n_best, max(closing)), pad, device=device)
         self._ends = torch.zeros(sentences, dtype=torch.int64, device=device)
-        self._where = torch.arange(sentences, device=device)
-        self._all_scores = torch.zeros_like(self._ended_scores)
-        self._all_words = torch.zeros_like(self._ended_words)
+        self._where = torch.arange(sentences, device=device)  # among the results
+        self.results: list[list[Hypothesis]] = [[]] * sentences
 
     def advance(self, scores: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
         """Take the step's candidates, (B, 2K) each and best first; which sentences are done (B,).
@@ -189,16 +186,14 @@ class _Beams:
         self._ended_scores = ended[:, :n_best]
         self._ended_words = _take(torch.cat([self._ended_words, words], 1), order[:, :n_best])
 
-    def rows(self) -> Tensor:
-        """For each live hypothesis (B, K), the row of the one that it continues."""
-        sentences, beam_size = self.parents.shape
-        first = torch.arange(sentences, device=self.parents.device) * beam_size
-        return first[:, None] + self.parents
-
     def store(self, done: Tensor) -> None:
-        """Copy the finished hypotheses of the sentences that are ``done`` (B,) to the results."""
-        self._all_scores[self._where[done]] = self._ended_scores[done].to(self._all_scores.dtype)
-        self._all_words[self._where[done]] = self._ended_words[done]
+        """Add the finished hypotheses of the sentences that are ``done`` (B,) to the results."""
+        n_best = self._ended_scores.shape[1]
+        ids = iter(to_ids(self._ended_words[done].flatten(0, 1), self._pad))
+        scores = iter(finite(self._ended_scores[done].float().flatten()))
+        for sentence in self._where[done].tolist():
+            found = [Hypothesis(next(ids), next(scores)) for _ in range(n_best)]
+            self.results[sentence] = [each for each in found if each.score > -torch.inf]
 
     def keep(self, sentences: Tensor) -> None:
         """Continue ``sentences`` (B',) only."""
@@ -208,16 +203,6 @@ class _Beams:
         self._ended_words = self._ended_words[sentences]
         self._max_lengths, self._where = self._max_lengths[sentences], self._where[sentences]
         self._ends = self._ends[sentences]
-
-    def results(self) -> list[list[Hypothesis]]:
-        """The finished hypotheses of all sentences, in their first order, once all are stored."""
-        ids = iter(to_ids(self._all_words.flatten(0, 1), self._pad))
-        scores = iter(finite(self._all_scores.flatten()))
-        sentences, n_best = self._all_scores.shape
-        ranked = [
-            [Hypothesis(next(ids), next(scores)) for _ in range(n_best)] for _ in range(sentences)
-        ]
-        return [[each for each in hyps if each.score > -torch.inf] for hyps in ranked]
 
 
 def _order_of_places(parents: Tensor) -> Tensor:

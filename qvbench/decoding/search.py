@@ -17,13 +17,8 @@ from torch import Tensor
 
 
 class Hypothesis(NamedTuple):
-    """One translation.
-
-    Attributes:
-        tokens: vocabulary ids without ``<s>`` and ``</s>``.
-        score: log-probability in nats of the tokens and ``</s>``, divided by the length penalty
-            where the search has one.
-    """
+    """One translation: vocabulary ids without ``<s>`` and ``</s>``, and the log-probability in nats
+    of the tokens and ``</s>``, divided by the length penalty where the search has one."""
 
     tokens: list[int]
     score: float

@@ -74,12 +74,10 @@ class Translator:
         max_length_offset: int = 10,
         max_tokens: int = 4096,
     ) -> None:
-        if beam_size < 1 or max_tokens < 1 or max_length_offset < 1:
+        if min(beam_size, max_tokens, max_length_offset) < 1:
             raise ValueError("beam_size, max_tokens and max_length_offset must be at least 1")
-        if length_penalty < 0 or max_length_ratio < 0:
-            raise ValueError("length_penalty and max_length_ratio must be at least 0")
-        if not patience > 0:
-            raise ValueError("patience must be above 0")
+        if min(length_penalty, max_length_ratio) < 0 or not patience > 0:
+            raise ValueError("length_penalty and ratio must be at least 0, patience above")
         self.network = network
         self.vocabulary = vocabulary
         self.beam_size = beam_size

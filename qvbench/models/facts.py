@@ -50,17 +50,11 @@ def attention_backend(network: nn.Module) -> dict[str, str] | None:
 
 
 class Size(NamedTuple):
-    """A batch without padding.
-
-    Attributes:
-        batch: sentences, B.
-        source: source tokens of each, S.
-        target: target tokens of each, T; as many are predicted.
-    """
+    """A batch without padding: B sentences of S source and T target tokens."""
 
     batch: int = 1
     source: int = 32
-    target: int = 32
+    target: int = 32  # as many are predicted
 
     def per_target_token(self, flops: int) -> float:
         """The batch's FLOPs per target token; a whole number as such."""

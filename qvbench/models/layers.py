@@ -18,13 +18,9 @@ from qvbench.positions import Position
 
 LAYER_NORM_EPS = 1e-6  # OpenNMT-py's
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-}
-
 Sublayer = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Sublayer] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
 
 def in_compute_dtype(x: Tensor) -> Tensor:

@@ -25,21 +25,13 @@ SAMPLED_ROWS = 256  # of a batch, for training's accuracy: all would take a tent
 
 
 class TokenTotals(NamedTuple):
-    """Sums over N target tokens, as tensors without a synchronisation.
+    """Sums over N target tokens, as tensors without a synchronization; losses in nats."""
 
-    Attributes:
-        smoothed: label-smoothed cross entropy, nats; the only one with a gradient.
-        nll: negative log-likelihood, nats.
-        tokens: how many there were.
-        correct: tokens whose arg-max is right, among the first ``SAMPLED_ROWS``.
-        sampled: how many those were.
-    """
-
-    smoothed: Tensor
-    nll: Tensor
-    tokens: Tensor
-    correct: Tensor
-    sampled: Tensor
+    smoothed: Tensor  # label-smoothed cross entropy; the only one with a gradient
+    nll: Tensor  # negative log-likelihood
+    tokens: Tensor  # how many there were
+    correct: Tensor  # whose arg-max is right, among the first ``SAMPLED_ROWS``
+    sampled: Tensor  # how many those were
 
 
 def training_totals(

@@ -23,11 +23,7 @@ POSITIONS.register("agf", AGF)
 
 
 def build_position(name: str, *, num_heads: int, **settings: Any) -> Position:
-    """A position scheme by its registry name.
-
-    Raises:
-        UserError: the name is unknown (the message lists the known ones) or a setting is.
-    """
+    """A position scheme by its registry name; UserError, which lists the names, if unknown."""
     return POSITIONS[name](num_heads=num_heads, **settings)
 
 

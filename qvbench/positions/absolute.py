@@ -42,10 +42,7 @@ class Learned(Position):
     fairseq's do: smaller than the scaled embeddings, which an untrained table must not drown.
 
     Args:
-        max_length: positions there are; nothing is known of a later one.
-
-    Raises:
-        UserError: ``d_model`` is not given, or a sequence is longer than the table.
+        max_length: positions there are; a longer sequence is a UserError.
     """
 
     label = "learned"

@@ -25,9 +25,9 @@ class AGF(Position):
     """Attention's gravitational field (AGF), optionally with PCM-V.
 
     The logit of query m and key n is multiplied by ``c(m, n)``, which depends on their distance
-    alone (equation 3): ``a_mn = softmax_n(q_m . k_n / sqrt(d) * c(m, n))``. With
-    ``value_scaling`` (PCM-V) the same factor multiplies the value:
-    ``o_m = sum_n a_mn * c(m, n) * v_n``; the weights then no longer sum to one, as intended.
+    alone (equation 3): ``a_mn = softmax_n(q_m . k_n / sqrt(d) * c(m, n))``. With PCM-V the same
+    factor multiplies the value, ``o_m = sum_n a_mn * c(m, n) * v_n``, and the weights no longer sum
+    to one, as intended.
 
     The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, with alpha
     and beta learned per head and per direction. A function that is symmetric in the distance makes
@@ -65,8 +65,8 @@ class AGF(Position):
                 f"AGF: exponents must satisfy 0 <= low <= high and scale > 0, "
                 f"got low {exponent_low}, high {exponent_high}, scale {scale}"
             )
-        flat = exponent_high == 0 and not DECAYS[kernel].learns_from_flat
-        if flat or exponent_low == 0 < exponent_high:
+        both_flat = exponent_high == 0 and kernel in ("fixed_power_law", "free_table")
+        if exponent_low == 0 and not both_flat:
             raise UserError(
                 f"AGF: {kernel} cannot start from exponent 0, where all of its gradients are zero; "
                 "give a small one, such as 0.001, or fixed_power_law"
@@ -88,10 +88,7 @@ class AGF(Position):
 
 
 def spread_over_heads(low: float, high: float, num_heads: int) -> Tensor:
-    """``num_heads`` values from low to high, evenly spaced in the logarithm; (H,), float32.
-
-    Heads that start with different reaches need not first break a symmetry between them.
-    """
+    """``num_heads`` values from low to high, evenly spaced in the logarithm; (H,), float32."""
     if low == high:
         return torch.full((num_heads,), low)
     if num_heads == 1:
@@ -106,9 +103,6 @@ class Decay(nn.Module):
     after it. With a single direction both sides share the function. Distances are in tokens;
     results are float32. Classes take initial exponents (directions, H), and a scale alpha.
     """
-
-    learns_from_flat = False
-    """Whether exponents of 0 are no trap: softplus has no gradient where it is 0."""
 
 
 def _inverse_softplus(value: Tensor) -> Tensor:
@@ -138,7 +132,6 @@ class PowerLaw(Decay):
 class FixedPowerLaw(Decay):
     """``(1 + alpha * distance) ** -beta`` with alpha and beta as they start."""
 
-    learns_from_flat = True  # there is nothing to learn
     exponents: Tensor
 
     def __init__(self, exponents: Tensor, scale: float) -> None:
@@ -175,7 +168,6 @@ class FreeTable(Decay):
     distance 0 is 1 by definition.
     """
 
-    learns_from_flat = True
     length = 128
 
     def __init__(self, exponents: Tensor, scale: float) -> None:
