@@ -14,24 +14,20 @@ from typing import Any
 
 import yaml
 
-import qvbench
 from qvbench.errors import UserError, did_you_mean
 
 MOST_VALUES = 100_000
 """Values in a config with its fragments; more come from a mistake or from nested aliases."""
 
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError)
+"""What PyYAML raises, also for text that is not UTF-8 and for dates and numbers that are none."""
+
 
 def shipped_folder() -> Path:
-    """Where the shipped configs are: in the package, or beside it in a checkout.
-
-    Raises:
-        UserError: they are in neither place, so the installation is broken.
-    """
-    package = Path(qvbench.__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return folder
-    raise UserError(f"{package}: the configs are missing; install qvbench again")
+    """Where the shipped configs are: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def shipped_configs(whole: bool = True) -> list[str]:
@@ -57,9 +53,8 @@ def shipped_suites() -> list[str]:
 
 def summary(name: str) -> str:
     """The comment in the first line of a shipped config; empty if it has none."""
-    with (shipped_folder() / name).open(encoding="utf-8") as file:
-        line = file.readline()
-    return line.lstrip("#").strip() if line.startswith("#") else ""
+    line = (shipped_folder() / name).read_text(encoding="utf-8").partition("\n")[0]
+    return line.lstrip("# ") if line.startswith("#") else ""
 
 
 def find_config(name: str) -> Path:
@@ -110,7 +105,7 @@ def read_yaml(file: Path) -> Any:
     Raises:
         UserError: it cannot be read as text or as YAML; the message names the line.
     """
-    with _naming(file):
+    with _naming_errors(file):
         return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
@@ -118,13 +113,13 @@ def read_config(file: Path, budget: Iterator[int] | None = None) -> yaml.Node | 
     """A config as YAML nodes, which know file and line, with its fragments in their places.
 
     Args:
-        file: to read; None comes of an empty one.
+        file: to read; an empty one is None.
         budget: yields once per value that may still be read.
 
     Raises:
         UserError: it or one of its fragments cannot be read, or they are too large.
     """
-    with _naming(file):
+    with _naming_errors(file):
         loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
         loader.name = str(file)
         node = loader.get_single_node()
@@ -135,7 +130,6 @@ def read_config(file: Path, budget: Iterator[int] | None = None) -> yaml.Node | 
 
 
 def _complete(node: yaml.Node, file: Path, budget: Iterator[int]) -> yaml.Node:
-    """A node with the contents of the fragments that it names."""
     if next(budget, None) is None:
         raise UserError(f"{file}: a config of more than {MOST_VALUES:,} values")
     if isinstance(node, yaml.MappingNode):
@@ -149,8 +143,7 @@ def _complete(node: yaml.Node, file: Path, budget: Iterator[int]) -> yaml.Node:
 
 
 @contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Name the file, and the line where there is one, of whatever keeps a file from being read."""
+def _naming_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -160,13 +153,5 @@ def _naming(file: Path) -> Iterator[None]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{file}:{line}: not valid YAML: {error.problem}") from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        # PyYAML's, for text that is not UTF-8 and for dates, numbers and truth values that are none
+    except NOT_YAML as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error

@@ -98,11 +98,8 @@ class Experiment:
         end_with_training(schedule, steps, command == "fit")
 
     def _check(self) -> None:
-        """Refuse what the parser lets pass: a part that is no mapping, nulls, numbers too small.
-
-        Raises:
-            TypeError: in the parser's words.
-        """
+        """Raise TypeError, in the parser's words, for what it lets pass: a part that is no mapping,
+        nulls, numbers out of range."""
         settings = self.settings
         if not isinstance(settings.trainer, Namespace):
             raise TypeError(
@@ -131,10 +128,7 @@ class Experiment:
         return resolved
 
     def build(self, trainer: bool = False) -> Namespace:
-        """Instances of the config's ``model`` and ``data``.
-
-        Args:
-            trainer: with the callbacks and loggers among the trainer's arguments.
+        """Instances of the config's ``model`` and ``data``; with those in the trainer's arguments.
 
         Raises:
             UserError: a class objects to its settings.
@@ -209,11 +203,7 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
 
 
 def find_task(name: str) -> Any:
-    """A task by its name in the registry, or by the path of its class (``my_module.MyTask``).
-
-    Raises:
-        UserError: there is no such task.
-    """
+    """A task by its name in the registry, or by the path of its class (``my_module.MyTask``)."""
     if "." not in name:
         return TASKS[name]
     try:

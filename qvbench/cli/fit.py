@@ -7,12 +7,14 @@ import os
 import warnings
 from contextlib import suppress
 from itertools import pairwise
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from qvbench.cli.experiment import Experiment
@@ -41,13 +43,20 @@ FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 """Tells the processes that a run starts for its other devices which folder it has."""
 
 
-def main(command: str, args: list[str]) -> int:
+def run_config(command: str, args: list[str]) -> int:
     """Run a command with the arguments after its name."""
     process.set_up_logging()
     process.keep_freed_memory()
     process.cache_few_kernels()
     if command == "prepare":
-        return _prepare(args)
+        experiment = Experiment(command, args)
+        data = experiment.data_module()
+        if experiment.settings.dry_run:
+            print(prepare.plan(data))
+        else:
+            data.prepare_data()
+            print(prepare.describe(data))
+        return 0
     if command != "fit":  # only training needs the callbacks whose states a checkpoint has
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
     run = Run(Experiment(command, _with_config_of_checkpoint(args)))
@@ -55,17 +64,6 @@ def main(command: str, args: list[str]) -> int:
     if command == "fit" and run.folder is not None and run.trainer.is_global_zero:
         _print_summary(run, run.folder)
         tracking.say_how_to_sync(run.trainer.loggers)
-    return 0
-
-
-def _prepare(args: list[str]) -> int:
-    experiment = Experiment("prepare", args)
-    data = experiment.data_module()
-    if experiment.settings.dry_run:
-        print(prepare.plan(data))
-        return 0
-    data.prepare_data()
-    print(prepare.describe(data))
     return 0
 
 
@@ -84,8 +82,7 @@ class Run:
 
     def __init__(self, experiment: Experiment) -> None:
         settings = self.settings = experiment.settings
-        self.experiment = experiment
-        self.command = experiment.command
+        self.experiment, self.command = experiment, experiment.command
         self.base = Path(settings.trainer.default_root_dir or ".")
         self.group = run_folder.run_group(experiment.name)
         if settings.name is not None:
@@ -94,61 +91,59 @@ class Run:
         seed_everything(settings.seed_everything, workers=True, verbose=False)
         trainer = settings.trainer
         check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
-        resolved = experiment.resolved()
+        self.resolved = experiment.resolved()
         self.folder = None if trainer.fast_dev_run else self._choose_folder()
         try:
-            self._build(resolved)
+            self._build()
         except BaseException:
             if self.folder is not None:
                 with suppress(OSError):  # it is not empty
                     self.folder.rmdir()
             raise
 
-    def _build(self, resolved: dict[str, Any]) -> None:
+    def _build(self) -> None:
         if self.folder is not None:
             job_type = "train" if self.command == "fit" else self.command
             tracking.configure(self.settings, self.folder, self.group, job_type)
         built = self.experiment.build(trainer=True)
         self.model, self.data = built.model, built.data
-        self.model.config_yaml = yaml.safe_dump(resolved["model"], sort_keys=False)
-        self.model.task_name = resolved["task"]
+        self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
+        self.model.task_name = self.resolved["task"]
         check_network(self.model)
-        self.trainer = self._build_trainer(dict(built.trainer), resolved)
-
-    def _build_trainer(self, arguments: dict[str, Any], resolved: dict[str, Any]) -> Trainer:
-        """The trainer with the suite's own logger and callbacks beside those of the config.
-
-        Raises:
-            UserError: Lightning refuses the combination of settings.
-        """
+        arguments = dict(built.trainer)
         given = arguments["callbacks"] or []
         arguments["callbacks"] = given if isinstance(given, list) else [given]
-        callbacks = terminal_callbacks(arguments)
         arguments["plugins"] = with_safe_checkpoints(arguments["plugins"])
-        loggers = []
+        arguments["callbacks"] += self._own_callbacks(arguments)
+        loggers: list[Logger] = []
         if self.folder is not None:
-            seed, name = self.settings.seed_everything, self.experiment.name
-            args = [self.command, *self.experiment.args]
-            callbacks.append(RunRecord(self.folder, name, resolved, seed, args))
-            callbacks += folder_callbacks(self.command, arguments, self.folder)
-            callbacks.append(dry_pass(self.settings.dry_pass))
             arguments["default_root_dir"] = str(self.folder)
             loggers = [CurvesLogger(self.folder), *tracking.wrapped(arguments["logger"])]
             arguments["logger"] = loggers
-            tracking.open_runs(loggers, resolved)
-        arguments["callbacks"] += callbacks
+            tracking.open_runs(loggers, self.resolved)
         try:
-            return Trainer(**arguments)
+            self.trainer = Trainer(**arguments)
         except (MisconfigurationException, ValueError, TypeError) as error:
             tracking.close_runs(loggers)
             raise UserError(f"trainer: {error}") from error
+
+    def _own_callbacks(self, arguments: dict[str, Any]) -> list[Callback]:
+        """What a run of the suite has beside the callbacks of its config."""
+        callbacks = terminal_callbacks(arguments)
+        if self.folder is not None:
+            seed, args = self.settings.seed_everything, [self.command, *self.experiment.args]
+            callbacks += [
+                RunRecord(self.folder, self.experiment.name, self.resolved, seed, args),
+                *folder_callbacks(self.command, arguments, self.folder),
+                dry_pass(self.settings.dry_pass),
+            ]
+        return callbacks
 
     def execute(self) -> None:
         """Train, validate, test or predict.
 
         Raises:
-            UserError: the checkpoint is of another model, or memory, disk or numbers gave out in a
-                way that the user can fix.
+            UserError: the checkpoint is of another model; memory, disk or numbers gave out.
         """
         method = getattr(self.trainer, self.command)
         options = {name: self.settings[name] for name in self.experiment.method_arguments}
@@ -171,11 +166,7 @@ class Run:
             tracking.close_runs(self.trainer.loggers)
 
     def _find_checkpoint(self) -> str | None:
-        """The path of the checkpoint that ``--ckpt_path`` names.
-
-        Raises:
-            UserError: there is no such checkpoint, or a command that needs one was given none.
-        """
+        """The path of the checkpoint that ``--ckpt_path`` names, or that the job had begun."""
         given = self.settings.ckpt_path
         where = (self.base, self.group, self.settings.seed_everything)
         if given == "last":
@@ -216,9 +207,6 @@ def check_network(task: Any) -> None:
 
     What does not go together (a width and a number of heads, a mechanism and a position scheme)
     shows only there. Parts that cannot be built on the meta device are left to the real building.
-
-    Raises:
-        UserError: of the part that objects.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -232,11 +220,7 @@ def check_network(task: Any) -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Refuse what is no checkpoint of a run.
-
-    Raises:
-        UserError: there is no such file, or it is another one.
-    """
+    """Refuse what is no checkpoint of a run."""
     if not Path(path).is_file():
         raise UserError(f"--ckpt_path {path}: no such file")
     checkpoint = read_checkpoint(Path(path), tensors=False)
@@ -264,9 +248,7 @@ def _print_summary(run: Run, folder: Path) -> None:
         print("".join(f"{name:<12}{text}\n" for name, text in example.items()))
     if metric.name in metrics:
         print(f"{metric.label} {float(metrics[metric.name]):.2f} {metric.unit}".rstrip())
-    here = Path.cwd()
-    place = folder.relative_to(here) if here in folder.parents else folder
-    print(f"curves      {place / run_folder.CURVES}")
-    print(f"record      {place / run_folder.RECORD}")
+    print(f"curves      {relpath(folder / run_folder.CURVES)}")
+    print(f"record      {relpath(folder / run_folder.RECORD)}")
     for checkpoint in sorted(folder.glob("checkpoints/*.ckpt")):
-        print(f"checkpoint  {place / checkpoint.relative_to(folder)}")
+        print(f"checkpoint  {relpath(checkpoint)}")

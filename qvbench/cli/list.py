@@ -42,32 +42,30 @@ def main(args: list[str]) -> int:
 
 def collect() -> dict[str, Rows]:
     """Every part by kind: its name, its class (what YAML calls it; files have none), a line."""
-    suites = [
-        _file(f"suites/{name}.yaml") | {"name": name} for name in config_files.shipped_suites()
-    ]
+    kinds: dict[str, Mapping[str, type[Any]]] = {
+        "mechanisms": ATTENTION,
+        "positions": POSITIONS,
+        "corpora": CORPORA,
+    }
+    files = {
+        "configs": {name: name for name in config_files.shipped_configs()},
+        "fragments": {name: name for name in config_files.shipped_configs(whole=False)},
+        "suites": {name: f"suites/{name}.yaml" for name in config_files.shipped_suites()},
+    }
     return {
-        "mechanisms": _registered(ATTENTION),
-        "positions": _registered(POSITIONS),
-        "corpora": _registered(CORPORA),
-        "configs": [_file(name) for name in config_files.shipped_configs()],
-        "fragments": [_file(name) for name in config_files.shipped_configs(whole=False)],
-        "suites": suites,
+        kind: [
+            {"name": name, "class": cls.__name__, "summary": _first_line(cls)}
+            for name, cls in registry.items()
+        ]
+        for kind, registry in kinds.items()
+    } | {
+        kind: [{"name": name, "summary": config_files.summary(file)} for name, file in of.items()]
+        for kind, of in files.items()
     }
 
 
-def _file(name: str) -> dict[str, str]:
-    return {"name": name, "summary": config_files.summary(name)}
-
-
-def _registered(registry: Mapping[str, type[Any]]) -> Rows:
-    return [
-        {
-            "name": name,
-            "class": cls.__name__,
-            "summary": (inspect.getdoc(cls) or "").partition("\n")[0].replace("`", ""),
-        }
-        for name, cls in registry.items()
-    ]
+def _first_line(cls: type[Any]) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0].replace("`", "")
 
 
 def _lines(rows: Rows) -> str:
@@ -128,12 +126,7 @@ def _schemes() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cache_size(mechanism: str, position: str, **settings: Any) -> int:
-    """Elements per token in the cache of one layer of self-attention.
-
-    Args:
-        mechanism: registry name.
-        position: registry name.
-        settings: of the position scheme.
+    """Elements per token in the cache of one layer of self-attention, by the registries' names.
 
     Raises:
         UserError: the pair is refused; the message says why.

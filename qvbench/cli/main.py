@@ -26,30 +26,30 @@ COMMANDS = {
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",
 }
-"""What follows ``qvbench`` on a command line, and its line in ``qvbench --help``."""
+OVERVIEW = "\n".join(
+    [
+        f"qvbench {__version__}: does attention need its keys?\n",
+        "usage: qvbench COMMAND [OPTIONS]\n",
+        *(f"  {name:9}  {line}" for name, line in COMMANDS.items()),
+        "\nqvbench COMMAND --help lists the options of a command. A --config that is no file is",
+        "looked up among the configs that ship with qvbench, which `qvbench list` shows.",
+    ]
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command; its exit status.
+
+    0 is success, 2 what the user can fix (one line on standard error says what), 130 an
+    interruption, 143 (SIGTERM) or 138 (SIGUSR1) a training that a signal ended, which has left a
+    checkpoint. Any other error is raised: a traceback and status 1.
 
     Args:
         argv: the arguments after the program's name; those of the process if not given.
-
-    Returns:
-        0 for success, 2 for what the user can fix (one line on standard error says what), 130
-        for an interruption, 128 + its number for another signal that ended a training (143 for
-        SIGTERM, 138 for SIGUSR1); a training has left a checkpoint by then. Any other error is
-        raised: Python prints the traceback, status 1.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if args[0] in ("-V", "--version"):
-        print(f"qvbench {__version__}")
-        return 0
     try:
-        status = run(args[0], args[1:])
+        status = run(args[0] if args else "help", args[1:])
         sys.stdout.flush()  # a reader who left shows here, not when Python exits
         return status
     except UserError as error:
@@ -68,11 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(command: str, args: list[str]) -> int:
-    """Run a command with the arguments after its name.
-
-    Raises:
-        UserError: there is no such command, or what it was given is wrong.
-    """
+    """Run a command with the arguments after its name; its exit status."""
+    if command in ("-h", "--help", "help", "-V", "--version"):
+        print(f"qvbench {__version__}" if command in ("-V", "--version") else OVERVIEW)
+        return 0
+    if command not in COMMANDS:
+        near = did_you_mean(command, COMMANDS)
+        raise UserError(f"unknown command {command!r}{near}; known are: {', '.join(COMMANDS)}")
     if command == "list":
         from qvbench.cli.list import main
     elif command == "translate":
@@ -83,24 +85,8 @@ def run(command: str, args: list[str]) -> int:
         from qvbench.cli.sweep import main
     elif command == "report":
         from qvbench.cli.report import main
-    elif command in COMMANDS:
-        from qvbench.cli import fit
-
-        return fit.main(command, args)
     else:
-        near = did_you_mean(command, COMMANDS)
-        raise UserError(f"unknown command {command!r}{near}; known are: {', '.join(COMMANDS)}")
+        from qvbench.cli.fit import run_config
+
+        return run_config(command, args)
     return main(args)
-
-
-def overview() -> str:
-    """What ``qvbench --help`` prints."""
-    commands = "\n".join(f"  {name:9}  {line}" for name, line in COMMANDS.items())
-    return f"""qvbench {__version__}: does attention need its keys?
-
-usage: qvbench COMMAND [OPTIONS]
-
-{commands}
-
-qvbench COMMAND --help lists the options of a command. A --config that is no file is
-looked up among the configs that ship with qvbench, which `qvbench list` shows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import TYPE_CHECKING
 
@@ -19,11 +18,7 @@ DEFAULT_VOCABULARY = 32_000
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``profile``.
-
-    Raises:
-        UserError: an option, a config or an override is wrong.
-    """
+    """Run the command with the arguments after ``profile``."""
     options, overrides = _parser().parse_known_args(args)
     # PyTorch's profiler, which reads off memory, else says on standard error that it starts.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -39,9 +34,8 @@ def main(args: list[str]) -> int:
     records = []
     for name in options.config:
         model = build(name, overrides, options.vocab_size)
-        record, repeats = count(model, size), options.repeats
-        record["measured"] = measure(model, size, repeats, device) if repeats else None
-        records.append(record)
+        measured = measure(model, size, options.repeats, device) if options.repeats else None
+        records.append(count(model, size) | {"measured": measured})
     print(FORMATS[options.format](records))
     return 0
 
@@ -54,9 +48,6 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
         overrides: arguments of a command line that override its keys.
         vocab_size: entries of the vocabulary; if not given, those of the config's corpus where
             that is prepared, else ``DEFAULT_VOCABULARY``.
-
-    Raises:
-        UserError: there is no such config, or it or an override is wrong.
     """
     from lightning.pytorch import seed_everything
 
@@ -84,36 +75,19 @@ def _parser() -> ArgumentParser:
         prog="qvbench profile",
         description="Parameters, FLOPs per target token (by PyTorch's flop counter), elements and "
         "bytes that decoding keeps per token, and the time and memory of a step: of configs side "
-        "by side. Needs no data.",
+        "by side. Needs no data. Other options override keys of every config, as `qvbench fit` has "
+        "them: --model.attention QV, --trainer.precision bf16-mixed.",
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
-    parser.epilog = (
-        "Other options override keys of every config, as `qvbench fit` has them: "
-        "--model.attention QV, --trainer.precision bf16-mixed."
-    )
-    parser.add_argument(
-        "-c",
-        "--config",
-        action="append",
-        required=True,
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help="YAML file, or the name of a config that ships with qvbench; may be repeated",
-    )
-    parser.add_argument(
-        "--format", choices=("table", "json", "latex"), default="table", help="form of the output"
-    )
-    for name, kind, default, text in (
-        ("--source_length", PositiveInt, 32, "source tokens of a sentence"),
-        ("--target_length", PositiveInt, 32, "target tokens of a sentence"),
-        ("--batch_size", PositiveInt, 2, "sentences"),
-        (
-            "--vocab_size",
-            PositiveInt,
-            None,
-            "entries; None takes those of a prepared corpus, else 32000",
-        ),
-        ("--repeats", NonNegativeInt, 3, "training steps to time; with 0 nothing is timed"),
-    ):
-        parser.add_argument(name, type=kind, default=default, metavar="N", help=text)
+    add = parser.add_argument
+    config = "YAML file, or a config that ships with qvbench (`qvbench list`); may be repeated"
+    add("-c", "--config", action="append", required=True, metavar="NAME", help=config)
+    add("--format", choices=("table", "json", "latex"), default="table", help="of the output")
+    add("--source_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")
+    add("--target_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")
+    add("--batch_size", type=PositiveInt, default=2, metavar="N", help="sentences")
+    vocab_size = f"entries; else those of the corpus, if it is prepared, else {DEFAULT_VOCABULARY}"
+    add("--vocab_size", type=PositiveInt, metavar="N", help=vocab_size)
+    repeats = "training steps to time; with 0 nothing is timed"
+    add("--repeats", type=NonNegativeInt, default=3, metavar="N", help=repeats)
     return parser

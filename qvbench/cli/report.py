@@ -6,19 +6,13 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+from jsonargparse.typing import PositiveFloat
+
 from qvbench.cli.arguments import ArgumentParser, part_overrides
 from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.page import html_page, markdown_page
-from qvbench.report.runs import (
-    Run,
-    gather,
-    load,
-    readable,
-    runs_of_suite,
-    text_of,
-    with_profile,
-)
+from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of, with_profile
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table
 from qvbench.sweep.suite import Settings, find_suite, read_suite
@@ -32,8 +26,6 @@ def main(args: list[str]) -> int:
     """Run the command with the arguments after ``report``."""
     own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
-    if arguments.margin is not None and not arguments.margin > 0:
-        raise UserError(f"--margin must be above 0, got {arguments.margin:g}")
     runs = _runs(arguments, overrides)
     if arguments.profile is not None:
         runs = with_profile(runs, arguments.profile)
@@ -61,50 +53,29 @@ def _parser() -> ArgumentParser:
         prog="qvbench report",
         description="Gather runs into a results folder: records, curves, table, figures, page.",
     )
-    parser.add_argument(
-        "runs",
-        nargs="*",
-        type=Path,
-        metavar="RUN",
-        help="folder of a run, its seeds, or results; with --suite, where to look for its runs "
-        "(runs/ if not given)",
+    add = parser.add_argument
+    runs = "folder of a run, its seeds, or results; with --suite, where its runs are, else runs/"
+    add("runs", nargs="*", type=Path, metavar="RUN", help=runs)
+    suite = (
+        "gather the runs of a suite file or shipped suite, whichever suite had them made; with the "
+        "options of `qvbench fit` that its sweep was given: --trainer.max_steps 100"
     )
-    parser.add_argument(
-        "--suite",
-        help="gather the runs of a suite file or shipped suite, whichever suite had them made; "
-        "with the options of `qvbench fit` that its sweep was given: --trainer.max_steps 100",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
-    parser.add_argument("--output", required=True, type=Path, help="results folder to write")
-    parser.add_argument("--title", help="heading of the page; the suite's or the folder's name")
-    parser.add_argument("--baseline", metavar="VARIANT", help="instead of the suite's")
-    parser.add_argument(
-        "--margin",
-        type=float,
-        metavar="POINTS",
-        help=f"within which variants count as equivalent; the suite's, or {MARGIN}",
-    )
-    parser.add_argument(
-        "--profile",
-        type=Path,
-        metavar="FILE",
-        help="what `qvbench profile --format json` printed of the variants' configs: the FLOPs of "
-        "runs whose records have none",
-    )
-    parser.add_argument(
-        "--wandb",
-        metavar="PROJECT",
-        help="send the runs to this W&B project, or ENTITY/PROJECT, and make a report there",
-    )
+    add("--suite", help=suite)
+    add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    add("--output", required=True, type=Path, help="results folder to write")
+    add("--title", help="heading of the page; the suite's or the folder's name")
+    add("--baseline", metavar="VARIANT", help="instead of the suite's")
+    margin = f"within which variants count as equivalent; the suite's, or {MARGIN}"
+    add("--margin", type=PositiveFloat, metavar="POINTS", help=margin)
+    profile = "of `qvbench profile --format json`: the FLOPs of runs whose records have none"
+    add("--profile", type=Path, metavar="FILE", help=profile)
+    wandb = "send the runs to this W&B project, or ENTITY/PROJECT, and make a report there"
+    add("--wandb", metavar="PROJECT", help=wandb)
     return parser
 
 
 def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
-    """Those of the suite, or all that were named.
-
-    Raises:
-        UserError: neither was named, or options come without the suite that they belong to.
-    """
+    """Those of the suite, or all that were named."""
     if arguments.suite is not None:
         suite = read_suite(find_suite(arguments.suite))
         places = arguments.runs or [Path("runs")]
@@ -120,11 +91,7 @@ def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
 
 
 def _options(arguments: Namespace) -> Options:
-    """Those given, over those that a results folder kept when it is reported on again.
-
-    Raises:
-        UserError: what was kept is damaged.
-    """
+    """Those given, over those that a results folder kept when it is reported on again."""
     kept = Options()
     if len(arguments.runs) == 1 and arguments.suite is None:
         file = arguments.runs[0] / OPTIONS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import signal
 from argparse import Namespace
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,7 @@ from qvbench.sweep.suite import find_suite, read_suite
 
 
 def main(args: list[str]) -> int:
-    """Run the command.
-
-    Args:
-        args: those after ``sweep``.
-
-    Returns:
-        0 if everything is finished or running elsewhere, 1 if a run failed.
-    """
+    """Run the command with the arguments after ``sweep``; 1 if a run failed."""
     own, overrides = part_overrides(args)
     options = _parser().parse_args(own)
     from qvbench.cli.experiment import resolve  # torch: seconds that --help need not take
@@ -43,18 +37,13 @@ def main(args: list[str]) -> int:
         return 0
     exit_on(signal.SIGTERM, signal.SIGUSR1)
     finished = sum(run.is_finished for run in runs)
-    logs = relative_to_here(output / "sweeps")
-    say(f"{len(runs)} runs, {finished} of them finished; logs in {logs}")
+    say(f"{len(runs)} runs, {finished} of them finished; logs in {relpath(output / 'sweeps')}")
     LAUNCHERS[options.launcher](runs, resources)
     return _conclude(runs, options)
 
 
 def read_resources(text: str) -> dict[str, Any]:
-    """What one run needs, from YAML or from a file of it.
-
-    Raises:
-        UserError: it is no mapping.
-    """
+    """What one run needs, from YAML or from a file of it."""
     try:
         found = read_yaml(Path(text)) if text.endswith(".yaml") else yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -70,39 +59,27 @@ def _parser() -> ArgumentParser:
         description="Run the variants of a suite over its seeds, whatever is not finished yet. "
         "Further options are those of `qvbench fit`, for all runs: --trainer.max_steps 100",
     )
-    parser.add_argument("--suite", required=True, help="suite file or shipped suite")
-    parser.add_argument(
-        "--output", type=Path, default=Path(), help="folder that gets runs/ and the logs"
-    )
-    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these variants alone")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
-    parser.add_argument(
-        "--launcher", choices=list(LAUNCHERS), default="local", help="what executes the runs"
-    )
-    parser.add_argument(
-        "--resources",
-        default="{}",
-        metavar="YAML",
-        help="of one run, as sbatch has them: '{time: 240, gpus_per_node: 1}'; or a file of YAML",
-    )
-    parser.add_argument("--dry_run", action="store_true", help="print the plan and run nothing")
+    add = parser.add_argument
+    add("--suite", required=True, help="suite file or shipped suite")
+    add("--output", type=Path, default=Path(), help="folder that gets runs/ and the logs")
+    add("--only", nargs="+", metavar="VARIANT", help="these variants alone")
+    add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    add("--launcher", choices=list(LAUNCHERS), default="local", help="what executes the runs")
+    resources = "of one run, as sbatch has them: '{time: 240, gpus_per_node: 1}'; or a YAML file"
+    add("--resources", default="{}", metavar="YAML", help=resources)
+    add("--dry_run", action="store_true", help="print the plan and run nothing")
     return parser
 
 
 def _show(runs: list[PlannedRun]) -> None:
     """Print the plan: the state of every run, its command, and the time that is left."""
     for run in runs:
-        print(f"{_state(run):9} {run.id}\n          qvbench {shlex.join(run.args)}")
+        state = "resumable" if run.is_resumable else "to run"
+        state = "running" if runs_elsewhere(run) else state
+        state = "finished" if run.is_finished else state
+        print(f"{state:9} {run.id}\n          qvbench {shlex.join(run.args)}")
     finished = sum(run.is_finished for run in runs)
     print(f"{len(runs)} runs, {finished} of them finished; {time_left(runs)}")
-
-
-def _state(run: PlannedRun) -> str:
-    if run.is_finished:
-        return "finished"
-    if runs_elsewhere(run):
-        return "running"
-    return "resumable" if run.is_resumable else "to run"
 
 
 def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
@@ -110,44 +87,29 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
     left = [run for run in runs if not run.is_finished]
     failed = [run for run in left if not runs_elsewhere(run)]
     for run in failed:
-        log = run.beside(".log")
-        say(f"\n{run.id}: {_ending(run.outcome())}; the end of {relative_to_here(log)}:")
+        log, status = run.beside(".log"), run.outcome().get("status", 0)
+        how = f"failed with status {status}" if status else "did not come to its end"
+        how = f"ended by signal {-status}" if status < 0 else how
+        say(f"\n{run.id}: {how}; the end of {relpath(log)}:")
         for line in last_lines(log):
             say(f"  {line}")
-    done = len(runs) - len(left)
-    counts = [f"{done} of {len(runs)} runs finished"]
-    counts += [f"{len(failed)} failed"] if failed else []
-    counts += [f"{len(left) - len(failed)} running elsewhere"] if len(left) > len(failed) else []
-    say("\n" + ", ".join(counts))
+    done, elsewhere = len(runs) - len(left), len(left) - len(failed)
+    counts = f"{done} of {len(runs)} runs finished"
+    counts += f", {len(failed)} failed" if failed else ""
+    counts += f", {elsewhere} running elsewhere" if elsewhere else ""
+    say(f"\n{counts}")
     if done:
-        say(f"compare: {_report_command(runs, options)}")
+        folder = relpath(runs[0].output / "runs")
+        args = [] if folder == "runs" else [folder]
+        args += ["--suite", options.suite]
+        args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
+        args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
+        args += ["--output", f"results/{runs[0].suite.name}"]
+        say(f"compare: qvbench report {shlex.join(args)}")
     return 1 if failed else 0
-
-
-def _report_command(runs: list[PlannedRun], options: Namespace) -> str:
-    """The command that gathers these runs."""
-    folder = relative_to_here(runs[0].output / "runs")
-    args = [] if folder == Path("runs") else [str(folder)]
-    args += ["--suite", options.suite]
-    args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
-    args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
-    return f"qvbench report {shlex.join([*args, '--output', f'results/{runs[0].suite.name}'])}"
 
 
 def last_lines(log: Path, count: int = 5) -> list[str]:
     """The last lines of a log that are not empty."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
-
-
-def relative_to_here(path: Path) -> Path:
-    """A path as people write it: from here, if it lies here."""
-    here = Path.cwd()
-    return path.relative_to(here) if here in path.parents else path
-
-
-def _ending(outcome: dict[str, Any]) -> str:
-    status = outcome.get("status", 0)
-    if status < 0:
-        return f"ended by signal {-status}"
-    return f"failed with status {status}" if status else "did not come to its end"

@@ -24,11 +24,7 @@ CHUNK = 2048
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``translate``.
-
-    Raises:
-        UserError: an option, the checkpoint, input or output cannot be used.
-    """
+    """Run the command with the arguments after ``translate``."""
     options = _parser().parse_args(args)
     source, target = Path(options.input), Path(options.output)
     if source.is_file() and target.is_file() and source.samefile(target):
@@ -106,11 +102,6 @@ def _translate(
 
 
 def _decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
-    """Lines of UTF-8 text without their ends.
-
-    Raises:
-        UserError: a line that is not UTF-8, by its number.
-    """
     for number, line in enumerate(lines, start=1):
         try:
             yield line.decode("utf-8").rstrip("\r\n")

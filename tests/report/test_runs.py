@@ -181,7 +181,7 @@ def test_nothing_found_says_how_to_make_it(swept: Path, monkeypatch: pytest.Monk
     for args, words in (
         (["runs", "--trainer.max_steps=3"], r"--trainer\.max_steps: belongs to a suite's runs"),
         ([], "nothing to report"),
-        (["runs", "--margin", "0"], "--margin must be above 0"),
+        (["runs", "--margin", "0"], "invalid PositiveFloat value: '0'"),
     ):
         with pytest.raises(UserError, match=words):
             main([*args, "--output", "out"])
