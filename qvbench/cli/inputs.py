@@ -14,7 +14,13 @@ from typing import Any
 import yaml
 
 from qvbench.attention import ATTENTION
-from qvbench.config_files import config_name, find_config, find_fragment, read_config
+from qvbench.config_files import (
+    config_name,
+    find_config,
+    find_fragment,
+    read_config,
+    shipped_configs,
+)
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError, did_you_mean
 from qvbench.positions import POSITIONS
@@ -133,8 +139,9 @@ def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
         )
     elif unrecognized or _UNKNOWN.search(message):
         fault = f"no such config key{did_you_mean(key, keys)}"
-    elif "are required" in message and not inputs.name:
-        fault = f"{message}; is --config missing? (`qvbench list`)"
+    elif not key and " are required: " in message:
+        fault = f"the config leaves out {message.partition(': ')[2]}"
+        fault += "" if inputs.name else "; is --config missing? (`qvbench list`)"
     else:
         fault = _wrong_value(message, REGISTRIES.get(key, {}))
     return UserError(": ".join(part for part in (inputs.place(key), key, fault) if part))
@@ -143,8 +150,9 @@ def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
 def _wrong_value(message: str, registry: Mapping[str, type]) -> str:
     name = _NO_CLASS.search(message)
     if name:
+        near = did_you_mean(name[1], shipped_configs(whole=False))
         known = ", ".join(cls.__name__ for cls in registry.values())
-        fault = f"{name[1]}: no class of that name is known here, nor a file (`qvbench list`)"
+        fault = f"{name[1]}: no class of that name is known here, nor a file{near} (`qvbench list`)"
         return f"{fault}; known are: {known}" if known else fault
     values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
     if values and kinds:

@@ -77,7 +77,7 @@ ON_THE_COMMAND_LINE = {
     "--model.position RoPE --model.network.d_model 6": ("QVKa with RoPE: it rotates pairs of",),
     "--model.optimizer.lr -1": ("model.optimizer: Invalid learning rate: -1.0",),
     "--model.schedule Noam --model.schedule.warmup_steps 0": (
-        "Noam: warmup_steps must be positive",
+        "config: Noam: warmup_steps must be positive",
     ),
     "--model.label_smoothing 1": ("model.label_smoothing must be in [0, 1), got 1.0",),
     "--model.beam_size 0": ("model.beam_size must be at least 1, got 0",),
@@ -164,7 +164,7 @@ def test_every_mechanism_is_tried_before_its_data(tiny: Path, qvbench: Command) 
 
 def test_no_config_at_all(qvbench: Command, here: Path) -> None:
     """Catches a list of missing keys without the way to give them."""
-    assert_one_line(qvbench("fit"), "the following arguments are required", "--config")
+    assert_one_line(qvbench("fit"), "the config leaves out model.attention, ", "--config")
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
