@@ -32,7 +32,7 @@ from benchmarks.runner import Program, measure
 from qvbench.data.parallel import usable_cores
 from qvbench.errors import UserError
 from qvbench.runs.record import git_revision, versions
-from qvbench.training.hardware import describe_hardware
+from qvbench.training.machine import describe_hardware
 
 WORK = {**layers.WORK, **translation.WORK}
 """By kind of work: writes what the programs of a case start from; its module runs ours."""
@@ -40,7 +40,7 @@ PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 
 """glibc's settings for peers: those that ``qvbench fit`` makes for itself."""
 ALLOCATOR = (
     "glibc keeps freed memory in every program: ours sets that itself "
-    "(`qvbench/training/process.py`), peers are started with "
+    "(`qvbench/training/machine.py`), peers are started with "
     + " ".join(f"{name}={value}" for name, value in PEERS_ALLOCATOR.items())
     + ". oneDNN keeps 64 compiled kernels in ours and its default number in peers."
 )

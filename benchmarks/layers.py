@@ -22,7 +22,7 @@ from qvbench.attention import Attention, build_attention
 from qvbench.attention.cache import KVCache
 from qvbench.attention.core import repeat_heads
 from qvbench.positions import build_position
-from qvbench.training.process import cache_few_kernels, keep_freed_memory
+from qvbench.training.machine import cache_few_kernels, keep_freed_memory
 
 REPEAT_SECONDS = 0.3
 """Shorter work is done several times per repeat."""

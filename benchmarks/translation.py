@@ -36,8 +36,8 @@ from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import Size, count, counter
 from qvbench.models.loss import validation_scores
 from qvbench.tasks.translation import TranslationTask
+from qvbench.training.guards import StepGuard
 from qvbench.training.schedules import Constant
-from qvbench.training.step_guard import StepGuard
 
 TRAINING_STEPS = 800
 """Of the network that translates, unless a checkpoint is given: enough for translations that end

@@ -25,7 +25,7 @@ from qvbench.data.corpora import Text
 from qvbench.data.corpora.files import count_lines, file_sha256, read_pairs
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
-from qvbench.training import tracking
+from qvbench.training import trackers
 
 SECONDS = 30
 """An example that takes longer counts as one that hangs."""
@@ -226,7 +226,7 @@ random_yaml = st.one_of(
 
 def _build(args: list[str]) -> None:
     """Build everything and run nothing."""
-    tracking.close_runs(Run(Experiment("fit", args)).trainer.loggers)
+    trackers.close_runs(Run(Experiment("fit", args)).trainer.loggers)
 
 
 def check_overlay(content: bytes) -> bool:

@@ -22,7 +22,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import qvbench.training.averaging  # noqa: F401 - so that configs name it without its module
+import qvbench.training.callbacks  # noqa: F401 - so that configs name it without its module
 from qvbench.cli.inputs import DEFAULT_TASK, Inputs, explain, objection
 from qvbench.data.text_processing import TextProcessor
 from qvbench.data.vocabulary import Vocabulary
@@ -30,8 +30,8 @@ from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.runs.identity import DEFAULTS, EXCLUDED
 from qvbench.tasks import TASKS
-from qvbench.training.checkpoint_io import read_checkpoint
-from qvbench.training.dry_pass import DEVICES
+from qvbench.training.checkpoints import read_checkpoint
+from qvbench.training.guards import DEVICES
 from qvbench.training.schedules import end_with_training
 
 # Arguments of Lightning's callbacks have members of enums by default, which YAML does not know.

@@ -22,19 +22,17 @@ from qvbench.data import prepare
 from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
 from qvbench.runs.slurm import slurm_job, was_requeued
-from qvbench.training import faults, process, tracking
+from qvbench.training import machine, trackers
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
-from qvbench.training.checkpoint_io import (
+from qvbench.training.checkpoints import (
     checkpoint_of_job,
     last_checkpoint,
     read_checkpoint,
     with_safe_checkpoints,
 )
-from qvbench.training.curves import CurvesLogger
-from qvbench.training.dry_pass import dry_pass
-from qvbench.training.hardware import check_hardware
-from qvbench.training.run_record import RunRecord
-from qvbench.training.stop_signals import StoppedBySignal
+from qvbench.training.guards import DEVICES, DryPass
+from qvbench.training.record import CurvesLogger, RunRecord
+from qvbench.training.resume import StoppedBySignal
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +43,9 @@ FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 
 def run_config(command: str, args: list[str]) -> int:
     """Run a command with the arguments after its name."""
-    process.set_up_logging()
-    process.keep_freed_memory()
-    process.cache_few_kernels()
+    machine.set_up_logging()
+    machine.keep_freed_memory()
+    machine.cache_few_kernels()
     if command == "prepare":
         experiment = Experiment(command, args)
         data = experiment.data_module()
@@ -63,7 +61,6 @@ def run_config(command: str, args: list[str]) -> int:
     run.execute()
     if command == "fit" and run.folder is not None and run.trainer.is_global_zero:
         _print_summary(run, run.folder)
-        tracking.say_how_to_sync(run.trainer.loggers)
     return 0
 
 
@@ -90,7 +87,7 @@ class Run:
         settings.ckpt_path = self._find_checkpoint()
         seed_everything(settings.seed_everything, workers=True, verbose=False)
         trainer = settings.trainer
-        check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
+        machine.check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
         self.resolved = experiment.resolved()
         self.folder = None if trainer.fast_dev_run else self._choose_folder()
         try:
@@ -104,7 +101,7 @@ class Run:
     def _build(self) -> None:
         if self.folder is not None:
             job_type = "train" if self.command == "fit" else self.command
-            tracking.configure(self.settings, self.folder, self.group, job_type)
+            trackers.configure(self.settings, self.folder, self.group, job_type)
         built = self.experiment.build(trainer=True)
         self.model, self.data = built.model, built.data
         self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
@@ -118,13 +115,12 @@ class Run:
         loggers: list[Logger] = []
         if self.folder is not None:
             arguments["default_root_dir"] = str(self.folder)
-            loggers = [CurvesLogger(self.folder), *tracking.wrapped(arguments["logger"])]
-            arguments["logger"] = loggers
-            tracking.open_runs(loggers, self.resolved)
+            opened = trackers.open_runs(arguments["logger"], self.resolved)
+            arguments["logger"] = loggers = [CurvesLogger(self.folder), *opened]
         try:
             self.trainer = Trainer(**arguments)
         except (MisconfigurationException, ValueError, TypeError) as error:
-            tracking.close_runs(loggers)
+            trackers.close_runs(loggers)
             raise UserError(f"trainer: {error}") from error
 
     def _own_callbacks(self, arguments: dict[str, Any]) -> list[Callback]:
@@ -135,7 +131,7 @@ class Run:
             callbacks += [
                 RunRecord(self.folder, self.experiment.name, self.resolved, seed, args),
                 *folder_callbacks(self.command, arguments, self.folder),
-                dry_pass(self.settings.dry_pass),
+                DryPass(DEVICES[self.settings.dry_pass]),
             ]
         return callbacks
 
@@ -153,7 +149,7 @@ class Run:
             log.info("%s", end)
             raise
         except Exception as error:
-            fault = faults.explain(error)
+            fault = machine.explain(error)
             if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
                 fault = UserError(
                     f"--ckpt_path {self.settings.ckpt_path}: the checkpoint is of another model "
@@ -163,7 +159,7 @@ class Run:
                 raise
             raise fault from error
         finally:
-            tracking.close_runs(self.trainer.loggers)
+            trackers.close_runs(self.trainer.loggers)
 
     def _find_checkpoint(self) -> str | None:
         """The path of the checkpoint that ``--ckpt_path`` names, or that the job had begun."""
@@ -182,7 +178,7 @@ class Run:
         # Slurm gives the same command again: it continues what the job had begun.
         job = slurm_job() if was_requeued() else ""
         found = checkpoint_of_job(*where, job) if job else None
-        if found is not None and process.is_first_process():
+        if found is not None and machine.is_first_process():
             log.info("Slurm job %s resumes from %s", job, found)
         return None if found is None else str(found)
 
@@ -195,7 +191,7 @@ class Run:
                 run_folder.check_writable(known)
             return known
         base = self.base.resolve()
-        if not process.is_first_process():  # writes nothing, but should agree on the place
+        if not machine.is_first_process():  # writes nothing, but should agree on the place
             return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self.group)
         folder = run_folder.create_folder(base, self.group, self.settings.seed_everything)
         os.environ[FOLDER_VARIABLE] = str(folder)

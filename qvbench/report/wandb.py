@@ -18,7 +18,7 @@ from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.figures import looks
 from qvbench.report.runs import Run
-from qvbench.training.wandb_account import has_wandb_key
+from qvbench.runs.record import has_wandb_key
 
 LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
 COSTS = ("parameters/total", "flops_per_target_token/train", "cache_per_token/self")

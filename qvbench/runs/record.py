@@ -96,3 +96,15 @@ def _git(folder: Path, *arguments: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
     return ""
+
+
+def has_wandb_key() -> bool:
+    """Whether Weights & Biases would find a key in the environment or in a netrc file."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    import wandb
+    from requests.utils import get_netrc_auth
+
+    given = os.environ.get("WANDB_BASE_URL")
+    hosts = [given] if given else [wandb.setup().settings.base_url, "https://api.wandb.ai"]
+    return any(get_netrc_auth(host) for host in hosts)

@@ -23,10 +23,8 @@ from qvbench.metrics.accuracy import TokenMeans
 from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.record import Metric
-from qvbench.tasks.checkpoint import check_same_model, gather, random_states, restore_random_state
-from qvbench.tasks.gradient_step import GradientStep
-from qvbench.tasks.step_log import StepLog, loss_scale
-from qvbench.training.checkpoint_io import resumable
+from qvbench.tasks.steps import GradientStep, StepLog, loss_scale
+from qvbench.training.checkpoints import check_same_model, gather, resumable
 from qvbench.training.schedules import Noam, Schedule
 
 Scores = TypeVar("Scores")
@@ -301,22 +299,30 @@ class Task(LightningModule):
     # Checkpoints: plain data only, so that they load with weights_only=True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what translates without the run's folder, and what resumes training exactly."""
+        """Add what translates without the run's folder, and what resumes training exactly.
+
+        Each process draws its own dropout: one resumed with another's numbers would not be the run
+        that was killed.
+        """
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        own = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        first, *others = gather(own, self.trainer.world_size)
         checkpoint["qvbench"] = {
             "task": self.task_name,
             "config": self.config_yaml,
             "vocabulary": self.vocabulary.to_json(),
             "target_tokens_seen": self.tokens_seen_now(),
-            "unfinished_step": self.gradient_step.state(self),
+            "unfinished_step": self.gradient_step.unfinished and not self.trainer.should_stop,
             "step_logs": gather(self.step_log.state(), self.trainer.world_size),
-            **random_states(self.trainer.world_size),
+            "random_state": first,
+            "random_states_of_others": others,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what :meth:`on_save_checkpoint` added, once training starts.
 
         Raises:
-            UserError: the checkpoint is of another model or vocabulary, or holds weights alone.
+            UserError: the checkpoint is of another model or vocabulary, or cannot be trained on.
         """
         stored = checkpoint["qvbench"]
         where = f"--ckpt_path {self.trainer.ckpt_path}"
@@ -324,7 +330,8 @@ class Task(LightningModule):
         check_same_model(stored["config"], self.config_yaml, where, fit)
         if fit and not resumable(checkpoint):
             raise UserError(
-                f"{where}: holds weights alone, which cannot be trained on; take last.ckpt"
+                f"{where}: holds weights alone, or was written within an optimizer step: training "
+                "cannot be resumed from it; take last.ckpt"
             )
         if self.vocabulary is not None:
             expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
@@ -333,13 +340,17 @@ class Task(LightningModule):
         self.target_tokens_seen = stored["target_tokens_seen"]
 
     def on_train_start(self) -> None:
-        """Continue with the random numbers, and the unfinished step, of a resumed run."""
+        """Continue with the random numbers and the log of a resumed run."""
         self.step_log.start()
-        if self.resumed:
-            restore_random_state(self.resumed, self.global_rank)
-            self.gradient_step.restore(self.resumed.get("unfinished_step", {}), self)
-            if "step_logs" in self.resumed:
-                self.step_log.restore(self.resumed["step_logs"][self.global_rank], self.device)
-            # Those that the next line of the log adds. A run resumed at its end has no next line.
-            self.target_tokens_seen -= self.step_log.pending_target_tokens()
-        self.resumed = {}
+        self.gradient_step.reset()
+        stored, self.resumed = self.resumed, {}
+        if not stored:
+            return
+        own = [stored["random_state"], *stored.get("random_states_of_others", [])][self.global_rank]
+        torch.set_rng_state(own["cpu"].cpu())
+        if own["cuda"] and len(own["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in own["cuda"]])
+        if "step_logs" in stored:
+            self.step_log.restore(stored["step_logs"][self.global_rank], self.device)
+        # Those that the next line of the log adds. A run resumed at its end has no next line.
+        self.target_tokens_seen -= self.step_log.pending_target_tokens()

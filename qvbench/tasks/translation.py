@@ -20,7 +20,7 @@ from qvbench.metrics.bleu import corpus_scores
 from qvbench.models.encoder_decoder import NetworkFactory
 from qvbench.positions import PositionFactory
 from qvbench.tasks.base import Predictions, Task
-from qvbench.tasks.checkpoint import gather
+from qvbench.training.checkpoints import gather
 from qvbench.training.schedules import Schedule
 
 

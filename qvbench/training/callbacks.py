@@ -1,7 +1,9 @@
-"""What a run writes into its folder besides record, curves and checkpoints."""
+"""The callbacks of a run, and those that write what the other rooms read: sentences, translations,
+averaged weights."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from torch import Tensor
 
+from qvbench.errors import UserError
 from qvbench.runs.folder import (
+    CHECKPOINTS,
     REFERENCES,
     SENTENCES,
     TRANSLATIONS,
@@ -19,33 +24,32 @@ from qvbench.runs.folder import (
     replacing,
     write_text,
 )
-from qvbench.training.last_checkpoint import LastCheckpoint
-from qvbench.training.progress import training_progress
-from qvbench.training.step_guard import StepGuard
+from qvbench.training.checkpoints import gather
+from qvbench.training.guards import StepGuard
+from qvbench.training.progress import RunProgress
+from qvbench.training.resume import LastCheckpoint, is_of_training
+
+log = logging.getLogger(__name__)
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_SPARE = 2
+"""Weights kept beyond those to average: a run may be resumed from the checkpoint before."""
 
 
 def terminal_callbacks(trainer: dict[str, Any]) -> list[Callback]:
     """The progress bar, unless the trainer's settings bring one or want none."""
     bars = [c for c in trainer["callbacks"] or [] if isinstance(c, ProgressBar)]
-    return [training_progress()] if trainer["enable_progress_bar"] is not False and not bars else []
+    return [RunProgress()] if trainer["enable_progress_bar"] is not False and not bars else []
 
 
 def folder_callbacks(command: str, trainer: dict[str, Any], folder: Path) -> list[Callback]:
-    """What a command writes into the folder of its run.
-
-    Args:
-        command: fit, validate, test or predict.
-        trainer: the config's settings of the trainer.
-        folder: of the run; it exists.
-    """
+    """What a command (fit, validate, test or predict) writes into the folder of its run."""
     if command == "fit":
         saves = trainer["enable_checkpointing"] is not False
         kept: list[Callback] = [LastCheckpoint(folder)] if saves else []
         return [*kept, StepGuard(), SentenceCounts(folder)]
-    writers = {"predict": PredictionFile, "test": TestedLines}
-    return [writers[command](folder)] if command in writers else []
+    return [TestFiles(folder)] if command in ("test", "predict") else []
 
 
 class SentenceCounts(Callback):
@@ -68,13 +72,13 @@ class SentenceCounts(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+        if is_of_training(trainer):
             self._batches.append({name: v.cpu().numpy() for name, v in outputs.items()})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
+        if not is_of_training(trainer):
             return
-        parts = _gathered(trainer, self._batches)
+        parts = gather(self._batches, trainer.world_size)
         if trainer.is_global_zero:
             arrays = by_line([batch for part in parts for batch in part])
             arrays["last_step"] = np.asarray(trainer.global_step)
@@ -96,12 +100,17 @@ def by_line(batches: list[Arrays]) -> Arrays:
     }
 
 
-class PredictionFile(Callback):
-    """Writes the translations of a test set, a line each, in the order of its lines.
+class TestFiles(Callback):
+    """Writes translations, a line per sentence, in the order of the set's lines.
+
+    ``predict`` writes those of a test set; ``test`` its translations and references as plain text,
+    whose lines the tests of significance between two runs resample.
 
     Args:
         folder: of the run.
     """
+
+    __test__ = False  # its name is no sign for pytest
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,29 +122,13 @@ class PredictionFile(Callback):
         self._lines.update(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = _gathered(trainer, self._lines)
-        if not trainer.is_global_zero:
-            return
-        lines = {number: text for part in parts for number, text in part.items()}
-        data: Any = getattr(trainer, "datamodule", None)
-        file = self.folder / predictions(data.test_split)
-        write_text(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
-        print(f"{len(lines):,} translations of {data.test_split}: {file}")
-
-
-class TestedLines(Callback):
-    """Keeps the test set's translations and references as plain text, a line each.
-
-    The tests of significance between two runs resample these lines.
-
-    Args:
-        folder: of the run.
-    """
-
-    __test__ = False  # its name is no sign for pytest
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        parts = gather(self._lines, trainer.world_size)
+        if trainer.is_global_zero:
+            lines = {number: text for part in parts for number, text in part.items()}
+            data: Any = getattr(trainer, "datamodule", None)
+            file = self.folder / predictions(data.test_split)
+            write_text(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
+            print(f"{len(lines):,} translations of {data.test_split}: {file}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -145,10 +138,68 @@ class TestedLines(Callback):
                 write_text(self.folder / names[name], text)
 
 
-def _gathered(trainer: Trainer, own: Any) -> list[Any]:
-    """What each process has; every process has to ask."""
-    parts: list[Any] = [own]
-    if trainer.world_size > 1:
-        parts = [None] * trainer.world_size
-        torch.distributed.all_gather_object(parts, own)
-    return parts
+class CheckpointAveraging(Callback):
+    """Keeps the weights of the last validations and writes their mean when training ends.
+
+    Vaswani et al. 2017, section 6.1. Lightning's ``WeightAveraging`` averages from a step on; which
+    validations are the last is known only when training ends. Weights lie under ``averaging/`` in
+    the run's folder, so that a resumed run averages the same ones; the mean is the checkpoint
+    ``checkpoints/averaged.ckpt``.
+
+    Args:
+        last: how many validations to average.
+    """
+
+    def __init__(self, last: int = 10) -> None:
+        if last < 1:
+            raise UserError(f"CheckpointAveraging: last must be at least 1, got {last}")
+        self.last = last
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what is later than the checkpoint from which the run is resumed."""
+        if trainer.is_global_zero:
+            for path in _snapshots(trainer):
+                if int(path.stem.removeprefix("step-")) > trainer.global_step:
+                    path.unlink()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if is_of_training(trainer) and trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir) / "averaging"
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / f"step-{trainer.global_step:09d}.pt") as file:
+                torch.save(pl_module.state_dict(), file)
+            _keep(trainer, self.last + _SPARE)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        paths = _snapshots(trainer)[-self.last :]
+        if not paths:
+            return
+        trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict(mean_of(paths))
+        target = Path(trainer.default_root_dir) / CHECKPOINTS / "averaged.ckpt"
+        trainer.save_checkpoint(target, weights_only=True)
+        pl_module.load_state_dict(trained)
+        if trainer.is_global_zero:
+            _keep(trainer, self.last)
+        log.info("averaged the weights of %d validations: %s", len(paths), target)
+
+
+def mean_of(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of saved weights, summed in float64; whole numbers are taken from the last."""
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    mean: dict[str, Tensor] = dict(states[-1])
+    for name, value in mean.items():
+        if value.is_floating_point():
+            total = torch.stack([state[name].double() for state in states]).mean(0)
+            mean[name] = total.to(value.dtype)
+    return mean
+
+
+def _snapshots(trainer: Trainer) -> list[Path]:
+    """The weights kept, oldest first."""
+    return sorted((Path(trainer.default_root_dir) / "averaging").glob("step-*.pt"))
+
+
+def _keep(trainer: Trainer, count: int) -> None:
+    for old in _snapshots(trainer)[:-count]:
+        old.unlink()

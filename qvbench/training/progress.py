@@ -1,4 +1,4 @@
-"""Progress of training: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import sys
 import time
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 10.0
+"""Least time between two lines of training where there is no terminal."""
 
 _SHOWN = (
     ("train/loss", "loss {:.3f}"),
@@ -28,155 +23,102 @@ _SHOWN = (
 )
 
 
-def training_progress() -> ProgressBar:
-    """A bar on a terminal, plain lines in a log file."""
-    return TerminalProgress() if sys.stderr.isatty() else PlainProgress()
-
-
-def measures(trainer: Trainer) -> str:
-    """The latest loss, accuracy and throughput, as far as they are known."""
-    known = trainer.callback_metrics
-    return ", ".join(text.format(float(known[name])) for name, text in _SHOWN if name in known)
-
-
 def total_steps(trainer: Trainer) -> int | None:
     """Optimizer steps to go in all, None if the run ends otherwise (by time, by patience)."""
-    bounds = []
-    if trainer.max_steps != -1:
-        bounds.append(trainer.max_steps)
+    bounds = [trainer.max_steps] if trainer.max_steps != -1 else []
     batches = trainer.num_training_batches
     if trainer.max_epochs not in (None, -1) and math.isfinite(batches):
         bounds.append(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs)
     return int(min(bounds)) if bounds else None
 
 
-class PlainProgress(ProgressBar):
-    """A line for the log at most every few seconds, and one for each validation.
+def on_a_terminal() -> bool:
+    """Whether somebody watches."""
+    return sys.stderr.isatty()
 
-    Args:
-        seconds: between two lines of training.
+
+class RunProgress(ProgressBar):
+    """One bar over the optimizer steps of the whole run, or over the batches of an evaluation.
+
+    Lightning's bars are those of one epoch. Where standard error is no terminal, training has a
+    line at every validation and at most one every :data:`LINE_SECONDS`.
     """
-
-    def __init__(self, seconds: float = 10.0) -> None:
-        super().__init__()
-        self.seconds = seconds
-        self._enabled = True
-        self._last = -math.inf
-
-    def enable(self) -> None:
-        self._enabled = True
-
-    def disable(self) -> None:
-        self._enabled = False
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print a line, on the first process only."""
-        if self._enabled:
-            print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        due = time.monotonic() > self._last + self.seconds
-        if due and "train/loss" in trainer.callback_metrics:
-            self._line(trainer)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._line(trainer)
-
-    def _line(self, trainer: Trainer) -> None:
-        self._last = time.monotonic()
-        total = total_steps(trainer)
-        of_total = f"/{total:,}" if total else ""
-        self.print(f"step {trainer.global_step:,}{of_total}: {measures(trainer)}")
-
-
-class TerminalProgress(ProgressBar):
-    """One bar over the steps of the whole run, one below it while validating or testing."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.bar: Progress | None = None
         self._enabled = True
-        self._progress: Progress | None = None
-        self._training: TaskID | None = None
-        self._evaluating: TaskID | None = None
+        self._last_line = -math.inf
 
     def enable(self) -> None:
         self._enabled = True
 
     def disable(self) -> None:
         self._enabled = False
-        self._close()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar."""
-        console = self._progress.console if self._progress else Console(stderr=True)
-        console.print(*args)
+        """Print a line, above the bar if there is one; on the first process only."""
+        if self.bar is not None:
+            self.bar.console.print(*args)
+        elif self._enabled:
+            print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._training = self._add("training", total_steps(trainer), done=trainer.global_step)
+    def _start(self, name: str, total: float | None, done: int = 0) -> None:
+        if self._enabled and on_a_terminal():
+            columns = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
+            shown = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[m]}")
+            self.bar = Progress(*columns, *shown, console=Console(stderr=True))
+            self.bar.add_task(
+                name,
+                total=total if total is not None and math.isfinite(total) else None,
+                completed=done,
+                m="",
+            )
+            self.bar.start()
+
+    def _stop(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self._start("training", total_steps(trainer), trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        if self._progress is not None and self._training is not None:
-            shown = measures(trainer)
-            self._progress.update(self._training, completed=trainer.global_step, measures=shown)
+        due = time.monotonic() > self._last_line + LINE_SECONDS
+        if self.bar is not None or (due and "train/loss" in trainer.callback_metrics):
+            self._show(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_batch_end(trainer)
-        self._close()
+    def _show(self, trainer: Trainer) -> None:
+        """The step, with the latest loss, accuracy and throughput as far as they are known."""
+        known, step, total = trainer.callback_metrics, trainer.global_step, total_steps(trainer)
+        measures = ", ".join(t.format(float(known[name])) for name, t in _SHOWN if name in known)
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=step, m=measures)
+        else:
+            self._last_line = time.monotonic()
+            self.print(f"step {step:,}{f'/{total:,}' if total else ''}: {measures}")
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("validation", _batches(trainer.num_val_batches))
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.state.fn == "validate":
+            self._start("validation", sum(trainer.num_val_batches))
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("test", _batches(trainer.num_test_batches))
+    def on_test_start(self, trainer: Trainer, *_: Any) -> None:
+        self._start("test", sum(trainer.num_test_batches))
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._evaluating = self._add("prediction", _batches(trainer.num_predict_batches))
+    def on_predict_start(self, trainer: Trainer, *_: Any) -> None:
+        self._start("prediction", sum(trainer.num_predict_batches))
 
-    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        if self._progress is not None and self._evaluating is not None:
-            self._progress.advance(self._evaluating)
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if self.bar is not None and trainer.state.fn != "fit":
+            self.bar.advance(self.bar.task_ids[0])
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
-    def on_validation_end(self, *_: Any, **__: Any) -> None:
-        if self._progress is not None and self._evaluating is not None:
-            self._progress.remove_task(self._evaluating)
-            self._evaluating = None
-        if self._training is None:  # an evaluation alone: the bar ends with it
-            self._close()
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.state.fn == "validate":
+            self._stop()
+        elif not trainer.sanity_checking:
+            self._show(trainer)
 
-    on_test_end = on_predict_end = on_validation_end
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._close()
-
-    def _add(self, name: str, total: int | None, done: int = 0) -> TaskID | None:
-        if not self._enabled:
-            return None
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[measures]}"),
-                console=Console(stderr=True),
-            )
-            self._progress.start()
-        return self._progress.add_task(name, total=total, completed=done, measures="")
-
-    def _close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-        self._training = None
-
-
-def _batches(counts: Any) -> int | None:
-    """Number of batches of an evaluation over all its loaders, if they can say."""
-    total = sum(counts) if isinstance(counts, list) else counts
-    return int(total) if math.isfinite(total) else None
+    on_train_end = on_test_end = on_predict_end = on_exception = _stop

@@ -10,24 +10,24 @@ import pytest
 import torch
 
 from qvbench.errors import UserError
-from qvbench.training.hardware import check_hardware, describe_hardware
+from qvbench.training.machine import check_hardware, describe_hardware, explain
 
 Machine = Callable[..., None]
-
-MODERN = ["sm_75", "sm_80", "sm_86", "sm_90", "compute_90"]
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine with these GPUs, by compute capability, and a torch built for these."""
+    """A machine with these GPUs, by compute capability."""
 
-    def pretend(*gpus: tuple[int, int], built_for: list[str] = MODERN) -> None:
+    def pretend(*gpus: tuple[int, int]) -> None:
         fake = {
             "device_count": lambda: len(gpus),
-            "get_arch_list": lambda: built_for,
-            "get_device_capability": lambda index: gpus[index],
-            "get_device_name": lambda index: f"GPU of sm_{gpus[index][0]}{gpus[index][1]}",
-            "get_device_properties": lambda index: SimpleNamespace(total_memory=16 * 2**30),
+            "is_available": lambda: bool(gpus),
+            "get_device_capability": lambda index=0: gpus[index],
+            "get_device_name": lambda index=0: f"GPU of sm_{gpus[index][0]}{gpus[index][1]}",
+            "get_device_properties": lambda index: SimpleNamespace(
+                name=f"GPU {index}", total_memory=16 * 2**30
+            ),
         }
         for name, function in fake.items():
             monkeypatch.setattr(torch.cuda, name, function)
@@ -76,55 +76,31 @@ def test_the_override_that_is_named_works(machine: Machine) -> None:
         check_hardware("auto", "auto", precision)
 
 
-def test_devices(machine: Machine) -> None:
-    """Catches Lightning's message of several lines, and a form of ``devices`` that is not read."""
+def test_several_processes_on_a_cpu(machine: Machine) -> None:
+    """Catches a mistyped number that starts hundreds of processes, and a check of what is
+    Lightning's business: other accelerators, which GPUs there are."""
+    machine()
+    assert refusal("cpu", 1000, "32-true").endswith("--trainer.devices 1")
+    check_hardware("tpu", 1000, "16-mixed")
     machine((8, 0), (9, 0))
-    for devices in (3, "3", [0, 2], "0,2", "2,"):
-        message = refusal("gpu", devices, "16-mixed")
-        assert message.startswith("trainer.devices: ")
-        assert message.endswith("--trainer.devices 2")
-    for present in (1, 2, -1, "auto", "-1", [1], "0,1", "1,"):
-        check_hardware("gpu", present, "16-mixed")
+    for devices in (1, 3, -1, "auto", [1], "0,1"):
+        check_hardware("gpu", devices, "16-mixed")
 
 
-def test_a_v100_under_a_torch_without_code_for_it(machine: Machine) -> None:
-    """Catches "no kernel image is available" in the first step, after minutes of preparation."""
+def test_a_gpu_under_a_torch_without_code_for_it(machine: Machine) -> None:
+    """Catches a page of CUDA's advice where a V100 meets a newer PyTorch."""
     machine((7, 0))
-    message = refusal("gpu", 1, "16-mixed")
+    message = str(explain(RuntimeError("CUDA error: no kernel image is available for execution")))
     assert "GPU of sm_70 (sm_70)" in message
     assert "cu126 wheel" in message
     assert message.endswith(ON_CPU)
-    machine((7, 0), built_for=["sm_60", "sm_70", "sm_80"])
-    check_hardware("gpu", 1, "16-mixed")
-
-
-def test_only_the_gpus_that_are_asked_for_count(machine: Machine) -> None:
-    """Catches a refusal because of a GPU that the run does not use."""
-    machine((9, 0), (7, 0))
-    check_hardware("gpu", 1, "16-mixed")
-    assert "GPU 1" in refusal("gpu", [1], "16-mixed")
-
-
-def test_code_that_serves_a_later_gpu(machine: Machine) -> None:
-    """Catches a check by equality, which would refuse most consumer cards, and one of other
-    accelerators, which are Lightning's business."""
-    for capability, built_for in (
-        ((8, 9), ["sm_80"]),  # same generation, later member
-        ((12, 0), ["sm_80", "compute_90"]),  # the driver compiles intermediate code
-        ((9, 0), ["sm_90a"]),
-        ((10, 0), ["sm_100"]),
-    ):
-        machine(capability, built_for=built_for)
-        check_hardware("gpu", 1, "16-mixed")
-    machine()
-    check_hardware("tpu", 8, "16-mixed")
 
 
 def test_description(machine: Machine) -> None:
     """Catches a record without the GPU's name, or with memory in other units."""
     machine((7, 0))
     described = describe_hardware()
-    assert described["gpus"] == [{"name": "GPU of sm_70", "memory_gib": 16.0}]
+    assert described["gpus"] == [{"name": "GPU 0", "memory_gib": 16.0}]
     assert described["cores"] >= 1
     assert described["threads"] == torch.get_num_threads()
     assert isinstance(described["cpu"], str)

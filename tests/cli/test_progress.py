@@ -11,11 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from qvbench.training import progress
-from qvbench.training.progress import PlainProgress, TerminalProgress, measures, total_steps
+from qvbench.training.progress import RunProgress, total_steps
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -51,17 +50,11 @@ def test_length_of_a_run(settings: dict[str, Any], total: int | None) -> None:
     assert total_steps(trainer(**settings)) == total
 
 
-def test_measures_are_those_that_are_known() -> None:
-    assert measures(trainer()) == ""
-    known = {"train/tokens_per_second": torch.tensor(12345.6), "train/loss": torch.tensor(2.5)}
-    assert measures(trainer(callback_metrics=known)) == "loss 2.500, 12,346 tokens/s"
-
-
 def test_plain_lines_do_not_flood_a_log(
     tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a line per step, or a bar's control characters, in a file."""
-    monkeypatch.setattr(PlainProgress.__init__, "__defaults__", (math.inf,))
+    monkeypatch.setattr(progress, "LINE_SECONDS", math.inf)
     answer = qvbench("fit", "--config", "tiny.yaml")
     lines = [line for line in answer.err.splitlines() if line.startswith("step ")]
     # Two validations, and before them the first line of training unless they came first.
@@ -75,19 +68,20 @@ def test_plain_lines_do_not_flood_a_log(
 def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a bar without throughput and accuracy, one left open after an evaluation, and
     Lightning's notice at every evaluation that the training's callbacks are missing."""
-    bars: list[TerminalProgress] = []
+    bars: list[RunProgress] = []
     consoles: list[Console] = []
 
-    def on_a_terminal() -> TerminalProgress:
-        bars.append(TerminalProgress())
+    def bar() -> RunProgress:
+        bars.append(RunProgress())
         return bars[-1]
 
     def console(**settings: Any) -> Console:
         consoles.append(Console(force_terminal=True, width=160, record=True, stderr=True))
         return consoles[-1]
 
-    monkeypatch.setattr("qvbench.training.callbacks.training_progress", on_a_terminal)
+    monkeypatch.setattr("qvbench.training.callbacks.RunProgress", bar)
     monkeypatch.setattr(progress, "Console", console)
+    monkeypatch.setattr(progress, "on_a_terminal", lambda: True)
     monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has 80 columns, whatever is asked for
     answer = qvbench("fit", "--config", "tiny.yaml")
     assert answer.status == 0, answer.err
@@ -100,14 +94,7 @@ def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.M
             assert qvbench(verb, "--ckpt_path", checkpoint).status == 0
         assert not [w for w in warned if "callbacks used" in str(w.message)]
     assert len(bars) == len(consoles) == 4
-    assert all(bar._progress is None for bar in bars)
-
-
-def test_choice_by_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert isinstance(progress.training_progress(), TerminalProgress)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    assert isinstance(progress.training_progress(), PlainProgress)
+    assert all(bar.bar is None for bar in bars)
 
 
 def test_no_progress_where_none_is_wanted(tiny: Path, qvbench: Command) -> None:

@@ -17,10 +17,8 @@ import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 from wandb.proto import wandb_internal_pb2
 
-from qvbench.runs.record import SWEEP_VARIABLE
-from qvbench.training import tracking
-from qvbench.training.curves import CurvesLogger
-from qvbench.training.wandb_account import has_wandb_key
+from qvbench.runs.record import SWEEP_VARIABLE, has_wandb_key
+from qvbench.training import trackers
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
@@ -108,7 +106,7 @@ def test_wandb_has_what_runs_are_compared_by(
 ) -> None:
     """Catches runs that cannot be grouped, filtered or drawn over tokens and time while they are
     trained, and a record that does not say which run on W&B is its own."""
-    monkeypatch.setenv(SWEEP_VARIABLE, json.dumps({"variant": "qvka_agf"}))
+    monkeypatch.setenv(SWEEP_VARIABLE, json.dumps({"suite": "paper", "variant": "qvka_agf"}))
     arguments = {"project": "qvbench", "save_dir": ".", "offline": True}
     with_loggers(tiny, {"class_path": "WandbLogger", "init_args": arguments})
     answer = qvbench("fit", "--config", "tiny.yaml")
@@ -131,9 +129,10 @@ def test_wandb_has_what_runs_are_compared_by(
             history.append(values(record.history.item))
     kept = json.loads((folder / "run.json").read_text())
     assert (run.run_group, run.job_type) == ("tiny", "train")
-    assert sorted(run.tags) == ["agf", "grammar", "qvka", "qvka_agf"]
+    assert sorted(run.tags) == ["agf", "grammar", "paper", "qvka", "qvka_agf"]
     assert kept["wandb_id"] == run.run_id
     assert config["size"] == kept["parameters"]["total"]
+    assert config["suite"] == "paper"
     for key in ("mechanism", "position", "corpus", "seed", "variant"):
         assert config[key] == kept[key], key
     assert config["model"]["network"]["init_args"]["d_model"] == 16
@@ -172,7 +171,7 @@ def test_a_network_that_fails_does_not_stop_the_run(
 
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setattr(wandb, "teardown", lambda: None)
-    tracking._open_wandb(WandbLogger(save_dir=str(tmp_path)))
+    trackers._open_wandb(WandbLogger(save_dir=str(tmp_path)))
     assert modes == [None, "offline"]
     assert "no route to host; this run is kept offline" in caplog.text
 
@@ -194,8 +193,9 @@ class Remembering(Logger):
         pass
 
 
-def test_every_logger_gets_the_whole_config(tmp_path: Path) -> None:
+def test_every_logger_gets_the_whole_config() -> None:
     """Catches W&B runs that know the model's settings but not the data's."""
     logger = Remembering()
-    tracking.open_runs([CurvesLogger(tmp_path), logger], {"model": {"a": 1}, "data": {"b": 2}})
+    opened = trackers.open_runs([logger], {"model": {"a": 1}, "data": {"b": 2}})
+    trackers.close_runs(opened)
     assert logger.config == {"model": {"a": 1}, "data": {"b": 2}}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qvbench.data.batching import Batch
 from qvbench.models.loss import TokenTotals
-from qvbench.tasks.gradient_step import GradientStep
+from qvbench.tasks.steps import GradientStep
 from qvbench.tasks.translation import TranslationTask
 
 

@@ -13,9 +13,9 @@ from lightning.pytorch import Callback
 
 from qvbench.data.batching import Batch, Shape
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.curves import CurvesLogger
-from qvbench.training.dry_pass import DEVICES, DryPass, batch_of
-from qvbench.training.faults import RunFault
+from qvbench.training.guards import DEVICES, DryPass, batch_of
+from qvbench.training.machine import RunFault
+from qvbench.training.record import CurvesLogger
 from tests.cli.conftest import Answer
 from tests.tasks.conftest import make_task
 

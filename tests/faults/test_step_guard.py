@@ -15,8 +15,8 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from qvbench.data.batching import Batch
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.faults import RunFault
-from qvbench.training.step_guard import GRADIENT, LOSS, SMALLEST_SCALE, FiniteCheck, StepGuard
+from qvbench.training.guards import SMALLEST_SCALE, FiniteCheck, StepGuard
+from qvbench.training.machine import RunFault
 from tests.cli.conftest import Answer
 from tests.faults.injected import poison
 from tests.tasks.conftest import make_task
@@ -69,7 +69,7 @@ def test_the_batch_can_be_found_again(data: Make, trainer: Make, poisoned: Make)
     run = trainer(
         max_steps=40, callbacks=[StepGuard()], accumulate_grad_batches=2, log_every_n_steps=4
     )
-    (named,) = fault_of(run, task, module).facts["batches"]
+    named = fault_of(run, task, module).facts["batches"][-1]  # of the step's two
     culprit = seen[17]
     assert named["sha256"] == culprit.fingerprint()
     assert named["epoch"] > 0  # the small corpus has been gone through
@@ -187,21 +187,22 @@ def test_watching_waits_for_no_gpu() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         for number, value in enumerate(values):
-            check.see(GRADIENT, value, number)
-            check.see(LOSS, value, number)
+            check.see("loss", value, number)
+            check.see("gradient", value, number)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert check.first() == (LOSS, 1)
+    assert check.first() == ("loss", 1)
 
 
 def test_the_first_is_kept() -> None:
-    """Catches a minimum of the wrong kind, and the last bad batch for the first."""
+    """Catches the last bad step for the first, and a gradient taken for a loss."""
     check = FiniteCheck()
     assert check.first() is None
-    for number, value in enumerate([1.0, INF, 1.0, NAN]):
-        check.see(LOSS, torch.tensor(value), number + 10)
-        check.see(GRADIENT, torch.tensor(value), number)
-    assert check.first() == (GRADIENT, 1)
+    for step, value in enumerate([1.0, INF, 1.0, NAN]):
+        check.see("loss", torch.tensor(1.0), step)
+        check.see("gradient", torch.tensor(value), step)
+        check.see("loss", torch.tensor(value), step + 1)
+    assert check.first() == ("gradient", 1)
 
 
 # Mixed fp16, its loss scale on the CPU

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from qvbench.errors import UserError
-from qvbench.training.faults import explain
+from qvbench.training.machine import explain
 from tests.cli.conftest import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -92,8 +92,8 @@ def full(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "qvbench.training.curves.CurvesLogger.log_metrics",
-        "qvbench.training.run_record.write_record",
+        "qvbench.training.record.CurvesLogger.log_metrics",
+        "qvbench.training.record.write_record",
         "torch.save",
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qvbench.runs.curves import CurvesFile
-from qvbench.training.curves import CurvesLogger
+from qvbench.training.record import CurvesLogger
 
 
 def steps(file: CurvesFile) -> list[str]:

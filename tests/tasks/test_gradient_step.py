@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from qvbench.training.curves import CurvesLogger
+from qvbench.training.record import CurvesLogger
 from tests.tasks.conftest import make_task
 from tests.tasks.test_log import curves
 
@@ -101,8 +101,9 @@ TWO_PROCESSES = """
 import sys, torch
 from pathlib import Path
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from qvbench.data.module import TranslationDataModule
-from qvbench.training.curves import CurvesLogger
+from qvbench.training.record import CurvesLogger
 from tests.tasks.conftest import make_task, write_corpus
 from tests.tasks.test_gradient_step import FirstGradient
 
@@ -123,6 +124,25 @@ task = make_task(beam_size=1)
 trainer.fit(task, datamodule=data)
 torch.save(kept.gradients, folder / f"rank{trainer.global_rank}.pt")
 trainer.test(task, datamodule=data)
+
+def run(name, ckpt_path=None):
+    task = make_task(dropout=0.3)
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_steps=4, logger=False,
+        callbacks=[ModelCheckpoint(
+            folder / name, filename="{step}", every_n_train_steps=1, save_top_k=-1
+        )],
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        num_sanity_val_steps=0, limit_val_batches=0, accumulate_grad_batches=2,
+    )
+    trainer.fit(task, datamodule=data, ckpt_path=ckpt_path)
+    state = {"weights": task.network.state_dict(), "tokens": task.tokens_seen_now()}
+    state["random"] = torch.get_rng_state()
+    torch.save(state, folder / f"{name}{trainer.global_rank}.pt")
+
+first = str(folder / "whole" / "step=1.ckpt")
+run("whole")
+run("resumed", first)
 """
 
 
@@ -131,7 +151,7 @@ def test_two_processes_are_one(
     data: Callable[..., Any], trainer: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Catches an average over devices that hold different numbers of tokens, and a log of what the
-    first process alone has seen."""
+    first process alone has seen; and a run in which all are resumed on the dropout of one."""
     pieces = data(max_tokens=40)
     share = count_batches(pieces) // 2
     task, alone = make_task(beam_size=1), tmp_path / "alone"
@@ -167,3 +187,15 @@ def test_two_processes_are_one(
     for name, values in expected.items():
         assert logged[name] == pytest.approx(values, rel=1e-5), name
     assert "sync_dist" not in done.stderr
+    random = []
+    for rank in (0, 1):
+        whole, resumed = (
+            torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True)
+            for name in ("whole", "resumed")
+        )
+        assert whole["tokens"] == resumed["tokens"] > 0
+        assert torch.equal(whole["random"], resumed["random"])
+        random.append(whole["random"])
+        for name, value in whole["weights"].items():
+            assert torch.equal(resumed["weights"][name], value), name
+    assert not torch.equal(*random), "with equal numbers the test would prove nothing"

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.curves import CurvesLogger
+from qvbench.training.record import CurvesLogger
 from tests.tasks.conftest import make_task
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qvbench.training.curves import CurvesLogger
+from qvbench.training.record import CurvesLogger
 from qvbench.training.schedules import InverseSquareRoot
 from tests.tasks.conftest import make_task
 

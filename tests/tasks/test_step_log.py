@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qvbench.models.loss import TokenTotals
-from qvbench.tasks import step_log
-from qvbench.tasks.step_log import StepLog, gradient_norm
+from qvbench.tasks import steps
+from qvbench.tasks.steps import StepLog
 
 
 def ids(padding: int) -> tuple[torch.Tensor, ...]:
@@ -30,7 +30,7 @@ def itself(sums: torch.Tensor) -> torch.Tensor:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     now = SimpleNamespace(time=100.0)
-    monkeypatch.setattr(step_log.time, "perf_counter", lambda: now.time)
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: now.time)
     return now
 
 
@@ -91,5 +91,6 @@ def test_a_line_that_is_due_while_the_clock_is_stopped(clock: SimpleNamespace) -
 
 def test_the_gradient_norm_is_of_all_together() -> None:
     """Catches a mean of norms instead of the norm of everything."""
-    gradients = [torch.full((2, 2), 1.5), torch.tensor([4.0])]
-    torch.testing.assert_close(gradient_norm(gradients), torch.tensor(5.0))
+    log = StepLog()
+    log.end_step(torch.tensor(1), [torch.full((2, 2), 1.5), torch.tensor([4.0])], 0.5)
+    torch.testing.assert_close(log.gradient_norm, torch.tensor(5.0))

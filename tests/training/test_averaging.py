@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qvbench.errors import UserError
-from qvbench.training.averaging import CheckpointAveraging, mean_of
+from qvbench.training.callbacks import CheckpointAveraging, mean_of
 from tests.tasks.conftest import data, make_task, trainer  # noqa: F401
 
 

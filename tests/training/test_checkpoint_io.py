@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from qvbench.errors import UserError
-from qvbench.training import checkpoint_io
-from qvbench.training.checkpoint_io import SafeCheckpointIO, newest_whole, read_checkpoint
-from qvbench.training.faults import RunFault
+from qvbench.training import checkpoints
+from qvbench.training.checkpoints import SafeCheckpointIO, newest_whole, read_checkpoint
+from qvbench.training.machine import RunFault
 
 
 def content(step: int, **more: Any) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def test_without_hard_links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(checkpoint_io.os, "link", refuse)
+    monkeypatch.setattr(checkpoints.os, "link", refuse)
     SafeCheckpointIO().save_checkpoint(content(400), folder / "last.ckpt")
     assert (step_of(folder / "last.ckpt"), step_of(folder / "previous.ckpt")) == (400, 300)
     assert names(folder) == ["last.ckpt", "previous.ckpt"]

@@ -11,7 +11,7 @@ import pytest
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import LAST, PREVIOUS
-from qvbench.training.checkpoint_io import SafeCheckpointIO, checkpoint_of_job, last_checkpoint
+from qvbench.training.checkpoints import SafeCheckpointIO, checkpoint_of_job, last_checkpoint
 
 
 def run(base: Path, name: str, *steps: int, at: int = 0, **record: Any) -> Path:

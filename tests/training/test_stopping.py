@@ -10,9 +10,9 @@ import time
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.tasks.checkpoint import check_same_model
-from qvbench.training import stop_signals
-from qvbench.training.stop_signals import StoppedBySignal, StopSignals
+from qvbench.training import resume
+from qvbench.training.checkpoints import check_same_model
+from qvbench.training.resume import StoppedBySignal, StopSignals
 
 
 def test_signals_are_kept_and_given_back() -> None:
@@ -28,28 +28,11 @@ def test_signals_are_kept_and_given_back() -> None:
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_a_second_signal_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a process that cannot be stopped in a step that takes long, and one that is stopped
-    without a checkpoint by a signal that comes to it and to its group."""
-    for number, expected in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
-        signals = StopSignals()
-        signals.install()
-        try:
-            os.kill(os.getpid(), number)
-            if number == signal.SIGTERM:
-                os.kill(os.getpid(), number)
-                monkeypatch.setattr(stop_signals, "REPEAT_SECONDS", 0.0)
-            with pytest.raises(expected):
-                os.kill(os.getpid(), number)
-        finally:
-            signals.restore()
-
-
 def test_a_second_signal_ends_a_process_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a training that nothing but SIGKILL ends when no Python is run any more: one of
-    several devices that waits for the others."""
-    monkeypatch.setattr(stop_signals, "REPEAT_SECONDS", 0.2)
-    monkeypatch.setattr(stop_signals, "HANG_SECONDS", 0.2)
+    """Catches a training that nothing but SIGKILL ends when no Python is run any more, such as one
+    of several devices that waits for the others; and one that ends without a checkpoint by a signal
+    that comes to it and to its group."""
+    monkeypatch.setattr(resume, "REPEAT_SECONDS", 0.5)
     source, ready = os.pipe()
     child = os.fork()
     if child == 0:
@@ -60,11 +43,11 @@ def test_a_second_signal_ends_a_process_that_hangs(monkeypatch: pytest.MonkeyPat
         os.write(ready, b"x")
         lock(mutex)  # for ever: a second time by the same thread
     os.read(source, 1)
-    time.sleep(0.1)
-    for _ in range(2):
-        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    for seconds in (0.05, 0.7):
         os.kill(child, signal.SIGTERM)
-        time.sleep(0.5)
+        time.sleep(seconds)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,13 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from qvbench.training.process import is_first_process
-from qvbench.training.wandb_account import has_wandb_key
+from qvbench.runs.record import has_wandb_key, sweep_labels
+from qvbench.training.machine import is_first_process
 
 log = logging.getLogger(__name__)
 
 HERE = "."
 """A logger whose ``save_dir`` is this writes into the folder of the run."""
-
-OPEN_SECONDS = 120.0
-"""How long training waits for a tracker to open its run; W&B itself gives up after 30."""
 
 CLOSE_SECONDS = 330.0
 """How long the end of a run waits for a tracker to take the rest; W&B itself gives up after 300."""
@@ -63,7 +61,8 @@ class AsyncLogger(Logger):
         self.failed = False
         self.started: float | None = None
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="tracker", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        self._thread.start()
 
     @property
     def name(self) -> str | None:
@@ -91,48 +90,31 @@ class AsyncLogger(Logger):
     def finalize(self, status: str) -> None:
         self.call(self.logger.finalize, status)
 
-    def call(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have a call made after those before it."""
-        if not self.failed:
-            self._calls.put(partial(function, *args, **kwargs))
-
-    def wait(self, seconds: float) -> None:
-        """Wait until all calls so far are made, or the logger failed; at most so long."""
-        done = threading.Event()
-        self.call(done.set)
-        end = time.monotonic() + seconds
-        while not (self.failed or done.wait(0.02)):
-            if time.monotonic() > end:
-                self._give_up(f"no answer within {seconds:g} seconds")
+        self._calls.put(partial(function, *args))
 
     def close(self) -> None:
         """End the other logger's run, and the thread."""
         self.call(_finish_wandb if isinstance(self.logger, WandbLogger) else self.logger.save)
-        self.wait(CLOSE_SECONDS)
         self._calls.put(None)
+        end = time.monotonic() + CLOSE_SECONDS
+        while self._thread.is_alive() and not self.failed:
+            self._thread.join(0.1)
+            if time.monotonic() > end:
+                self._give_up(f"no answer within {CLOSE_SECONDS:g} seconds")
 
     @property
     def sync_command(self) -> str:
         """What uploads a W&B run later; empty where there is none."""
-        run = getattr(self.logger, "_experiment", None)
-        folder = getattr(run, "dir", None)
+        folder = getattr(getattr(self.logger, "_experiment", None), "dir", None)
         return f"wandb sync {Path(folder).parent}" if isinstance(folder, str) else ""
 
-    @property
-    def offline(self) -> bool:
-        """Whether it is a W&B run that was kept offline."""
-        return bool(getattr(getattr(self.logger, "_experiment", None), "offline", False))
-
     def _give_up(self, reason: str) -> None:
-        if not self.failed:
-            self.failed = True
-            later = f"; to upload later: {self.sync_command}" if self.sync_command else ""
-            log.warning(
-                "%s: %s; the run continues without it, its own folder has everything%s",
-                type(self.logger).__name__,
-                reason,
-                later,
-            )
+        self.failed = True
+        later = f"; to upload later: {self.sync_command}" if self.sync_command else ""
+        what = "%s: %s; the run continues without it, its own folder has everything%s"
+        log.warning(what, type(self.logger).__name__, reason, later)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -155,7 +137,10 @@ def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> N
         group: name of the config; W&B groups its seeds by it.
         job_type: by which W&B tells trainings from tests.
     """
-    for spec in _specifications(settings.trainer.logger):
+    given = settings.trainer.logger
+    for spec in given if isinstance(given, list) else [given]:
+        if not isinstance(spec, Namespace) or "class_path" not in spec:
+            continue
         arguments = spec.init_args
         if arguments.get("save_dir") == HERE:
             arguments.save_dir = str(folder)
@@ -165,30 +150,30 @@ def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> N
             arguments.name = arguments.name or f"{group}/{folder.name}"
             arguments.group = arguments.get("group") or group
             arguments.job_type = arguments.get("job_type") or job_type
-            _go_offline_without_account(arguments)
+            arguments.version = arguments.version or arguments.get("id") or secrets.token_hex(4)
+            if not (arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key()):
+                # W&B would ask for a key on a terminal and wait, and fail elsewhere.
+                arguments.offline, arguments.log_model = True, False
+                log.warning(
+                    "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept "
+                    "offline; `wandb sync` uploads it later"
+                )
 
 
-def wrapped(configured: Any) -> list[Logger]:
-    """The loggers that a config adds; true and None mean none beside the local record."""
-    if isinstance(configured, Logger):
-        configured = [configured]
-    return [AsyncLogger(logger) for logger in configured] if isinstance(configured, list) else []
-
-
-def open_runs(loggers: Iterable[Logger], resolved: dict[str, Any]) -> None:
-    """Start the loggers and give each the whole resolved config; W&B falls back to offline.
+def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
+    """The loggers that a config adds, started, each with the whole resolved config.
 
     Args:
-        loggers: of the trainer.
+        configured: one or several; true and None mean none beside the local record.
         resolved: the config, fragments and defaults filled in.
     """
-    if not is_first_process():
-        return
-    for logger in loggers:
-        if isinstance(logger, AsyncLogger) and isinstance(logger.logger, WandbLogger):
+    given = configured if isinstance(configured, list) else [configured]
+    loggers = [AsyncLogger(logger) for logger in given if isinstance(logger, Logger)]
+    for logger in loggers if is_first_process() else []:
+        if isinstance(logger.logger, WandbLogger):
             logger.call(_open_wandb, logger.logger)
-            logger.wait(OPEN_SECONDS)
         logger.log_hyperparams(resolved)
+    return list(loggers)
 
 
 def describe(
@@ -206,37 +191,32 @@ def describe(
     """
     found = {}
     for logger in loggers:
-        if isinstance(logger, AsyncLogger) and not logger.failed:
+        if isinstance(logger, AsyncLogger):
             logger.started = time.monotonic() - seconds_before
             if isinstance(logger.logger, WandbLogger) and is_first_process():
-                logger.call(_label_wandb, logger.logger, record)
+                logger.call(_label_wandb, logger.logger, {**record, **sweep_labels()})
                 found["wandb_id"] = str(logger.version)
     return found
 
 
 def close_runs(loggers: Iterable[Logger]) -> None:
-    """End the loggers' runs: the next training of this process would be logged into W&B's."""
+    """End the loggers' runs: the next training of this process would be logged into W&B's.
+
+    Names the command that uploads an offline W&B run; of one that failed it was said then.
+    """
     for logger in loggers:
         if isinstance(logger, AsyncLogger):
             logger.close()
-
-
-def say_how_to_sync(loggers: Iterable[Logger]) -> None:
-    """Name the command that uploads an offline W&B run; of one that failed it was said then."""
-    for logger in loggers:
-        if isinstance(logger, AsyncLogger) and logger.offline and not logger.failed:
-            print(f"W&B      offline; to upload: {logger.sync_command}")
+            offline = getattr(getattr(logger.logger, "_experiment", None), "offline", False)
+            if offline is True and not logger.failed:
+                print(f"W&B      offline; to upload: {logger.sync_command}")
 
 
 # Weights & Biases
 
 
 def _open_wandb(logger: WandbLogger) -> None:
-    """Start the W&B run now, so that a missing network shows before training and not within it.
-
-    A run that cannot be opened with the server is opened offline. Raises what W&B raises if even
-    that fails.
-    """
+    """Start the W&B run; one that cannot be opened with the server is opened offline."""
     import wandb
 
     os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
@@ -244,9 +224,8 @@ def _open_wandb(logger: WandbLogger) -> None:
     try:
         _ = logger.experiment
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        log.warning(
-            "W&B: %s; this run is kept offline, `wandb sync` uploads it later", _first_line(error)
-        )
+        what = "W&B: %s; this run is kept offline, `wandb sync` uploads it later"
+        log.warning(what, _first_line(error))
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"
         _ = logger.experiment
@@ -255,14 +234,13 @@ def _open_wandb(logger: WandbLogger) -> None:
 def _label_wandb(logger: WandbLogger, record: Mapping[str, Any]) -> None:
     """Flat config, tags and summary, by which W&B groups, filters and compares runs."""
     labels = {key: record[key] for key in LABELS if key in record}
-    size = record["parameters"]["total"]
     run = logger.experiment
+    size = record["parameters"]["total"]
     run.config.update({**labels, "size": size}, allow_val_change=True)
     tags = {str(value) for key, value in labels.items() if key != "seed"}
     run.tags = (*(run.tags or ()), *sorted(tags - set(run.tags or ())))
-    run.summary.update(
-        {f"{key}/{part}": v for key in COSTS for part, v in record.get(key, {}).items()}
-    )
+    costs = {f"{key}/{part}": v for key in COSTS for part, v in record.get(key, {}).items()}
+    run.summary.update(costs)
 
 
 def _finish_wandb() -> None:
@@ -270,25 +248,6 @@ def _finish_wandb() -> None:
 
     if wandb.run is not None:
         wandb.finish()
-
-
-def _go_offline_without_account(arguments: Namespace) -> None:
-    """W&B would ask for a key on a terminal and wait, and fail elsewhere."""
-    if arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key():
-        return
-    log.warning(
-        "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept offline; "
-        "`wandb sync` uploads it later"
-    )
-    arguments.offline = True
-    arguments.log_model = False  # only possible online
-
-
-def _specifications(logger: Any) -> Iterator[Namespace]:
-    """The loggers of a config that are given by class."""
-    for entry in logger if isinstance(logger, list) else [logger]:
-        if isinstance(entry, Namespace) and "class_path" in entry:
-            yield entry
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What is logged of training: sums between two log lines, divided once, never waiting for a GPU."""
+"""One gradient step, whatever the number of batches and devices, and what is logged of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,62 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 
-from qvbench.models.loss import TokenTotals
+from qvbench.models.loss import LOSS_UNIT, TokenTotals
+from qvbench.training.machine import loss_scaler
+
+
+class GradientStep:
+    """Turns gradients of summed losses into that of the mean over the whole step's tokens."""
+
+    def __init__(self) -> None:
+        self._tokens: Tensor | None = None  # of this process, in the micro-batches so far
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether micro-batches were added since the last step."""
+        return self._tokens is not None
+
+    def reset(self) -> None:
+        """Forget the micro-batches so far."""
+        self._tokens = None
+
+    def loss(self, totals: TokenTotals) -> Tensor:
+        """Add a micro-batch: the scalar whose gradient is to be accumulated."""
+        tokens = totals.tokens
+        self._tokens = tokens if self._tokens is None else self._tokens + tokens
+        return totals.smoothed / LOSS_UNIT
+
+    def finish(self, module: LightningModule, optimizer: Optimizer) -> tuple[Tensor, list[Tensor]]:
+        """Divide the gradients by the target tokens of the whole step, over all devices.
+
+        Takes out the divisors so far: ``LOSS_UNIT``, the number of accumulated batches
+        (Lightning's), the number of devices (DDP averages gradients).
+
+        Returns:
+            The step's target tokens over all devices, and the gradients, normalized in place.
+        """
+        assert self._tokens is not None
+        trainer = module.trainer
+        scaler = loss_scaler(trainer)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # Lightning leaves that to a fused optimizer's kernel, after clipping and logging.
+            scaler.unscale_(optimizer)
+        tokens = trainer.strategy.reduce(self._tokens, reduce_op="sum")
+        factor = LOSS_UNIT * trainer.world_size * trainer.accumulate_grad_batches / tokens
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
+        self._tokens = None
+        return tokens, gradients
 
 
 class StepLog:
-    """Sums over the optimizer steps since the last log line.
+    """Sums over the optimizer steps since the last log line, which divides them once.
 
-    Tensors are only read when a line is due; until then nothing is synchronized. Validation does
+    Tensors are only read when a line is due; until then nothing waits for a GPU. Validation does
     not count into the throughput.
 
     Attributes:
@@ -55,7 +101,8 @@ class StepLog:
     def end_step(self, tokens: Tensor, gradients: Sequence[Tensor], rate: float) -> None:
         """An optimizer step: its target tokens over all devices, normalized gradients, rate."""
         self._tokens = tokens.clone() if self._tokens is None else self._tokens + tokens
-        self.gradient_norm = gradient_norm(gradients)
+        norms = torch.stack(torch._foreach_norm(list(gradients)))
+        self.gradient_norm = torch.linalg.vector_norm(norms)
         self._rate = rate
 
     def pending_target_tokens(self) -> int:
@@ -65,9 +112,7 @@ class StepLog:
     def state(self) -> dict[str, Any]:
         """What this process summed since the last line, for a run that is resumed in between."""
         tensors = {"sums": self._sums, "tokens": self._tokens, "gradient_norm": self.gradient_norm}
-        kept = {
-            n: tensor.to("cpu", copy=True) for n, tensor in tensors.items() if tensor is not None
-        }
+        kept = {n: t.to("cpu", copy=True) for n, t in tensors.items() if t is not None}
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return {**kept, "rate": self._rate, "elapsed": self._elapsed + running}
 
@@ -102,18 +147,13 @@ class StepLog:
         return line
 
 
-def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm of all gradients together, a scalar."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
-
-
 def loss_scale(trainer: Trainer) -> dict[str, float]:
     """Scale and skipped steps of mixed fp16; empty in other precisions.
 
     The optimizer does not count a step whose gradients overflowed, Lightning does: the difference
     is what was skipped.
     """
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    scaler = loss_scaler(trainer)
     if scaler is None:
         return {}
     states = trainer.optimizers[0].state.values()

@@ -1,4 +1,4 @@
-"""``run.json`` and ``config.yaml``: what was run, on what, and how it ended."""
+"""What a run leaves of itself: ``run.json``, ``config.yaml`` and ``curves.csv``."""
 
 from __future__ import annotations
 
@@ -12,20 +12,63 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from qvbench.data.corpora import CORPORA
 from qvbench.models.facts import attention_backend, count_parameters, recorded_flops
-from qvbench.runs.folder import CONFIG, RECORD, write_text
+from qvbench.runs.curves import CurvesFile
+from qvbench.runs.folder import CONFIG, CURVES, RECORD, write_text
 from qvbench.runs.identity import identity
 from qvbench.runs.record import git_revision, now, read_json, sweep_labels, versions, write_record
-from qvbench.training import tracking
-from qvbench.training.curves import CurvesLogger
-from qvbench.training.faults import explain
-from qvbench.training.hardware import describe_hardware
+from qvbench.training import trackers
+from qvbench.training.machine import describe_hardware, explain
 
 log = logging.getLogger(__name__)
 
 _ENDS = (KeyboardInterrupt, SystemExit)  # by hand, or by a signal that had a checkpoint written
+
+
+class CurvesLogger(Logger):
+    """Appends every metric to the curves of a run as it comes, whatever other loggers there are.
+
+    Args:
+        folder: of the run; it exists. Lightning puts checkpoints under it.
+
+    Attributes:
+        file: the curves.
+    """
+
+    name = version = ""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.file = CurvesFile(folder / CURVES)
+        self._folder = folder
+        self._start: float | None = None
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._folder)
+
+    def start(self, seconds_before: float) -> None:
+        """Training starts: ``seconds`` count from here, on top of those before a restart."""
+        self._start = time.monotonic() - seconds_before
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a row per metric; ``epoch`` and ``target_tokens`` are columns, not rows."""
+        values = dict(metrics)
+        epoch, tokens = values.pop("epoch", None), values.pop("target_tokens", None)
+        place: list[object] = ["", "", "" if tokens is None else int(tokens), ""]
+        if self._start is not None:
+            place[0] = "" if step is None else step
+            place[1] = "" if epoch is None else int(epoch)
+            place[3] = f"{time.monotonic() - self._start:.2f}"
+        self.file.append(place, values)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's folder holds the resolved config."""
 
 
 class RunRecord(Callback):
@@ -56,8 +99,7 @@ class RunRecord(Callback):
         self.seed = seed
         self.command = shlex.join(["qvbench", *args])
         self.record: dict[str, Any] = {}
-        self._started = 0.0
-        self._seconds_before = 0.0
+        self._started = 0.0  # by the monotonic clock, as if the run had not been interrupted
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the resolved config before anything can fail; never over that of the training."""
@@ -71,20 +113,19 @@ class RunRecord(Callback):
         self.record |= {"identity": identity(self.resolved), "command": self.command}
         for of_the_part_before in ("fault", "ended"):
             self.record.pop(of_the_part_before, None)
-        self.record |= tracking.describe(trainer.loggers, self.record, self._seconds_before)
+        seconds_before = self.record["wall_seconds"]
+        self.record |= trackers.describe(trainer.loggers, self.record, seconds_before)
         self._save(trainer, pl_module, status="running")
         for logger in trainer.loggers:
             if isinstance(logger, CurvesLogger):
-                logger.start(self._seconds_before)
-        parameters = self.record["parameters"]
-        log.info(
-            "%s, %s: %s parameters, %s of them in attention; this run is %s",
-            self.record["mechanism"],
-            self.record["position"],
-            f"{parameters['total']:,}",
-            f"{parameters['attention']:,}",
-            self.folder,
+                logger.start(seconds_before)
+        counts, named = (
+            self.record["parameters"],
+            (self.record["mechanism"], self.record["position"]),
         )
+        numbers = (f"{counts['total']:,}", f"{counts['attention']:,}")
+        what = "%s, %s: %s parameters, %s of them in attention; this run is %s"
+        log.info(what, *named, *numbers, self.folder)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -115,23 +156,27 @@ class RunRecord(Callback):
         self.record["metrics"].update(_numbers(trainer, "test/"))
         self.record["bleu_signatures"] = dict(getattr(pl_module, "bleu_signatures", {}))
         self.record["tested_checkpoint"] = Path(str(trainer.ckpt_path)).name
-        self._write(trainer)
+        self.write(trainer)
 
-    def note(self, trainer: Trainer, facts: dict[str, Any]) -> None:
-        """Add to the record, and write it."""
-        self.record.update(facts)
-        self._write(trainer)
+    def write(self, trainer: Trainer) -> None:
+        """Write the record as it is; the first process does."""
+        if trainer.is_global_zero:
+            write_record(self.folder, self.record)
 
     def _open(self, trainer: Trainer, module: LightningModule) -> None:
         """Read the record of the run if it has one (a restart, a test), else begin it."""
         stored = read_json(self.folder / RECORD)
         self.record = stored if "wall_seconds" in stored else self._new(trainer, module)
-        self._started = time.monotonic()
-        self._seconds_before = self.record["wall_seconds"]
+        self._started = time.monotonic() - self.record["wall_seconds"]
 
     def _new(self, trainer: Trainer, module: Any) -> dict[str, Any]:
         data: Any = getattr(trainer, "datamodule", None)
         hardware = describe_hardware()
+        trained_on = {
+            "accelerator": trainer.accelerator.name(),
+            "devices": trainer.world_size,
+            "precision": str(trainer.precision),
+        }
         return {
             "id": f"{self.folder.parent.name}/{self.folder.name}",
             "identity": identity(self.resolved),
@@ -144,12 +189,7 @@ class RunRecord(Callback):
             "seed": self.seed,
             "git": git_revision(),
             "versions": versions(),
-            "hardware": hardware
-            | {
-                "accelerator": trainer.accelerator.name(),
-                "devices": trainer.world_size,
-                "precision": str(trainer.precision),
-            },
+            "hardware": hardware | trained_on,
             **{name: hardware[name] for name in ("cpu", "cores", "threads")},
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
@@ -170,32 +210,25 @@ class RunRecord(Callback):
         """Write how far the run is; ``tokens`` seen, where those since the last log count too."""
         self.record["steps"] = trainer.global_step
         self.record["target_tokens"] = int(module.target_tokens_seen if tokens is None else tokens)
-        elapsed = time.monotonic() - self._started
-        self.record["wall_seconds"] = round(self._seconds_before + elapsed, 2)
+        self.record["wall_seconds"] = round(time.monotonic() - self._started, 2)
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
         self.record["attention_backend"] = attention_backend(module.network)
         self.record["status"] = status
         if status != "running":
             self.record["ended"] = now()
-        self._write(trainer)
-
-    def _write(self, trainer: Trainer) -> None:
-        if trainer.is_global_zero:
-            write_record(self.folder, self.record)
+        self.write(trainer)
 
 
 def note(trainer: Trainer, **facts: Any) -> None:
     """Add facts to the record of the run, if it keeps one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, RunRecord):
-            callback.note(trainer, facts)
+            callback.record.update(facts)
+            callback.write(trainer)
 
 
 def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:
     """The latest metrics of these kinds; JSON has no infinity, so what is not finite is null."""
-    values = {
-        name: float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith(prefixes)
-    }
+    found = trainer.callback_metrics.items()
+    values = {name: float(value) for name, value in found if name.startswith(prefixes)}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,248 @@
+"""What is watched in a training: that its numbers are finite, and that its batches fit.
+
+Shape letters: B pairs, L tokens of the longer side with the end token.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from qvbench.data.batching import Batch, Shape
+from qvbench.data.loader import BatchLoader, DataPosition
+from qvbench.data.vocabulary import Vocabulary
+from qvbench.models.loss import LOSS_UNIT, training_totals
+from qvbench.training.machine import LESS_MEMORY, RunFault, explain, loss_scaler
+from qvbench.training.record import note
+
+SMALLEST_SCALE = 2.0**-14
+"""Loss scale that ends a training: fp16's smallest normal number. Below it the scale shrinks even
+gradients of 1 into fp16's subnormal range, and a healthy training never comes near (it starts at
+2^16, which 31 skipped steps in a row use up)."""
+
+DEVICES = {"auto": ("cuda",), "always": ("cuda", "cpu", "mps"), "never": ()}
+"""On which kinds of device each value of ``--dry_pass`` tries the largest batches."""
+
+
+class FiniteCheck:
+    """The first step whose loss or gradient is not finite, kept where the values are."""
+
+    def __init__(self) -> None:
+        self._first: Tensor | None = None
+
+    def see(self, kind: str, value: Tensor, step: int) -> None:
+        """Look at a loss, or the norm of a gradient, without waiting for a GPU.
+
+        Args:
+            kind: ``loss`` or ``gradient``.
+            value: scalar.
+            step: in which it was computed; later ones are not smaller.
+        """
+        if self._first is None:
+            self._first = torch.full((), -1, dtype=torch.int64, device=value.device)
+        bad = ~value.isfinite() & (self._first < 0)
+        self._first.masked_fill_(bad, 2 * step + (kind == "gradient"))
+
+    def first(self) -> tuple[str, int] | None:
+        """Kind and step of the first that was not finite, None if all were; waits for a GPU."""
+        found = -1 if self._first is None else int(self._first)
+        return None if found < 0 else (("loss", "gradient")[found % 2], found // 2)
+
+
+class StepGuard(Callback):
+    """Ends a training whose numbers are no longer finite, and names step, batches and checkpoint.
+
+    Under float32 and bfloat16 one loss or gradient that is not finite makes all weights NaN. The
+    first is kept on the device, and read where training waits in any case: at log lines, before
+    validations, at the end, and whenever somebody asks for the weights to save them. Under fp16
+    such a step is skipped and the loss scale halved, which is no error until it is of no use.
+
+    Raises:
+        RunFault: from the hooks below, and where weights that are not finite are read.
+    """
+
+    def __init__(self) -> None:
+        self._check = FiniteCheck()
+        self._positions: list[tuple[int, DataPosition | None]] = []  # by step, since the last check
+        self._hook: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check before weights are read, as everything does that saves them."""
+        self.teardown(trainer, pl_module, "fit")
+        self._check, self._positions = FiniteCheck(), []
+        self._hook = pl_module.register_state_dict_pre_hook(lambda *_: self.check(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        unfinished = pl_module.gradient_step.unfinished
+        step = trainer.global_step + unfinished
+        loader = trainer.train_dataloader
+        position = loader.sampler.position if isinstance(loader, BatchLoader) else None
+        self._positions.append((step, position))
+        if loss_scaler(trainer) is None:
+            self._check.see("loss", outputs["loss"], step)
+            if not unfinished:
+                self._check.see("gradient", pl_module.step_log.gradient_norm, step)
+        if not unfinished and step % pl_module.log_every == 0:
+            self.check(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+
+    def check(self, trainer: Trainer) -> None:
+        """Read what was seen so far.
+
+        Raises:
+            RunFault: a step was not finite, or the loss scale of fp16 is of no use.
+        """
+        if not self._positions:
+            return  # nothing was trained since
+        if (found := self._check.first()) is not None:
+            kind, step = found
+            what = f"the {kind} of step {step:,} is not finite"
+            remedy = "lower the learning rate or add --trainer.gradient_clip_val 1"
+            raise self._fault(trainer, step, what, remedy, kind=kind)
+        scaler = loss_scaler(trainer)
+        if scaler is not None and (scale := scaler.get_scale()) < SMALLEST_SCALE:
+            step = self._positions[-1][0]
+            what = (
+                f"fp16 skips one step after another; at step {step:,} the loss scale is {scale:g}"
+            )
+            remedy = "use --trainer.precision bf16-mixed or 32-true, or a lower learning rate"
+            raise self._fault(trainer, step, what, remedy, kind="skipped steps", loss_scale=scale)
+        self._positions = []
+
+    def _fault(self, trainer: Trainer, step: int, what: str, remedy: str, **facts: Any) -> RunFault:
+        at = [position for number, position in self._positions if number == step]
+        batches = [_describe(trainer, position) for position in at if position is not None]
+        named = "batch unknown"
+        if batches:
+            first, last = batches[0]["batch"], batches[-1]["batch"]
+            numbers = f"batch {first}" if first == last else f"batches {first} to {last}"
+            named = f"{numbers} of epoch {batches[0]['epoch']}, ids {batches[0]['sha256'][:12]}"
+        checkpoint = last_good_checkpoint(trainer)
+        resumed = "no checkpoint had been written yet"
+        if checkpoint:
+            resumed = f"the last good checkpoint is {checkpoint} (--ckpt_path resumes from it)"
+        return RunFault(
+            f"{what} ({named}); training stopped; {resumed}; {remedy}",
+            status="diverged",
+            step=step,
+            batches=batches,
+            checkpoint=str(checkpoint) if checkpoint else None,
+            **facts,
+        )
+
+
+def last_good_checkpoint(trainer: Trainer) -> Path | None:
+    """The newest checkpoint that the run has written; None if there is none yet."""
+    folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
+    found = [file for folder in folders if folder for file in Path(folder).glob("*.ckpt")]
+    return max(found, key=lambda file: (file.stat().st_mtime, file.name), default=None)
+
+
+def _describe(trainer: Trainer, position: DataPosition) -> dict[str, Any]:
+    """A batch by epoch and number, both from 0, and a hash of its token ids."""
+    loader: Any = trainer.train_dataloader
+    number = position.batches - 1  # the position is behind the batch
+    batch = loader.batch_at(position.epoch, number)
+    sha256 = batch.fingerprint()
+    return {"epoch": position.epoch, "batch": number, "pairs": len(batch.index), "sha256": sha256}
+
+
+# Memory
+
+
+class DryPass(Callback):
+    """Finds out before the first step whether memory is enough for the largest batches.
+
+    The batch with the most padded tokens, and the one with the longest sentences, with both sides
+    as long as the longer: no batch of any epoch takes more. Gradients are made and thrown away; on
+    a GPU, room is held for two moments per parameter while the optimizer has none. Weights,
+    gradients, counters and random numbers stay as they were. The record of the run gets the
+    shapes and the peak of memory: what tensors took on a GPU, what the process took on a CPU.
+
+    Args:
+        devices: kinds of device on which to do it, such as ``cuda``.
+
+    Raises:
+        RunFault: memory is not enough; the message says what to lower.
+    """
+
+    def __init__(self, devices: Sequence[str] = DEVICES["auto"]) -> None:
+        self.devices = devices
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        loader, device = trainer.train_dataloader, pl_module.device
+        if device.type not in self.devices or not isinstance(loader, BatchLoader):
+            return
+        shapes = loader.largest_shapes()
+        gpus = [device] if device.type == "cuda" else []
+        moments = []
+        if gpus:
+            torch.cuda.reset_peak_memory_stats(device)
+            fresh = not trainer.optimizers[0].state
+            moments = [
+                torch.empty_like(p) for p in pl_module.parameters() for _ in range(2 * fresh)
+            ]
+        with torch.random.fork_rng(devices=gpus):
+            for shape in shapes:
+                _try(trainer, pl_module, shape)
+        del moments
+        gib = round(peak_memory(device) / 2**30, 3)
+        note(trainer, dry_pass={"largest_batches": [list(s) for s in shapes], "peak_gib": gib})
+
+
+def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
+    """A batch of a shape (B, L), forward and backward.
+
+    Raises:
+        RunFault: out of memory.
+    """
+    try:
+        with trainer.precision_plugin.forward_context():
+            totals = module.score(module(batch_of(shape, module.device)), training_totals)
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        # not backward(): that would add to .grad, and tell other processes that a step has begun
+        torch.autograd.grad(totals.smoothed / LOSS_UNIT, parameters, allow_unused=True)
+    except RuntimeError as error:
+        fault = explain(error)
+        if not isinstance(fault, RunFault) or fault.facts["kind"] != "memory":
+            raise
+        raise RunFault(
+            f"out of memory on the largest batch, {shape.pairs} pairs of {shape.length} tokens per "
+            f"side, tried before training (data.max_tokens is {module.data.max_tokens}): "
+            f"{LESS_MEMORY}",
+            kind="memory",
+            batch=list(shape),
+        ) from error
+
+
+def batch_of(shape: Shape, device: torch.device) -> Batch:
+    """A batch of a shape (B, L) without padding; which tokens it has makes no difference."""
+    pairs, length = shape
+    target = torch.full((pairs, length + 1), Vocabulary.unk, device=device)
+    return Batch(target[:, 1:].contiguous(), target, torch.arange(pairs, device=device))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes so far: of tensors on a GPU, else of the whole process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,220 @@
+"""What this machine has, how a run uses it, and what it can run out of, as one line."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import platform
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from qvbench.data.parallel import usable_cores
+from qvbench.errors import UserError
+
+ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
+"""The override that runs on any machine: fp16 does not work on a CPU, bfloat16 does."""
+
+LESS_MEMORY = (
+    "lower --data.max_tokens (with as much more --trainer.accumulate_grad_batches a step stays the "
+    "same), or take --trainer.precision 16-mixed or bf16-mixed"
+)
+
+_PROCESSES = 8  # that any CPU may be asked to run one training in
+_WORKER = re.compile(r"DataLoader worker .*?(?:killed by signal: ([\w ]+)|exited unexpectedly)")
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory")
+
+# Errors
+
+
+class RunFault(UserError):
+    """An error that ends a training, with what its record keeps of it.
+
+    Args:
+        message: one line.
+        status: of the run, in its record.
+        facts: the same as plain data.
+    """
+
+    def __init__(self, message: str, status: str = "failed", **facts: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.facts = facts
+
+
+def explain(error: BaseException) -> UserError | None:
+    """An exception as one line for the user; None where it is a bug of the suite."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, torch.cuda.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
+        return RunFault(f"out of memory: {LESS_MEMORY}", kind="memory")
+    worker = _WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if worker:
+        how = f"was killed (signal: {worker[1]})" if worker[1] else "ended without a word"
+        return RunFault(
+            f"a process that prepares batches {how}; mostly that is the system short of memory: "
+            "lower --data.num_workers (0 needs no such process), then go on with --ckpt_path last",
+            kind="worker",
+        )
+    if "no kernel image is available" in str(error):
+        capability = torch.cuda.get_device_capability()
+        wheel = "install a build of PyTorch for it"
+        if capability == (7, 0):
+            wheel = "install PyTorch's cu126 wheel, the last to serve a V100"
+        return RunFault(
+            f"PyTorch {torch.__version__} has no code for {torch.cuda.get_device_name()} "
+            f"(sm_{capability[0]}{capability[1]}); {wheel}, or run on the CPU with {ON_CPU}",
+            kind="gpu",
+        )
+    if is_full(error):
+        file = getattr(error, "filename", None) or "the folder of the run"
+        what = f"{file}: the disk is full; free some space, then go on with --ckpt_path last"
+        return RunFault(what, kind="disk")
+    return None
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the disk was full; torch's writer says so without the system's error number."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "PytorchStreamWriter failed writing" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+# Hardware
+
+
+def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
+    """Refuse what this machine cannot give, before Lightning starts anything.
+
+    Args:
+        accelerator: ``trainer.accelerator`` of the config.
+        devices: ``trainer.devices`` of the config.
+        precision: ``trainer.precision`` of the config.
+
+    Raises:
+        UserError: one line that says what is missing and which override works here.
+    """
+    if accelerator not in ("gpu", "cuda", "auto", "cpu"):
+        return  # another kind of device: Lightning knows better
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return
+    if accelerator in ("gpu", "auto") and torch.backends.mps.is_available():
+        return
+    override = ON_CPU if devices in ("auto", 1, "1") else f"{ON_CPU} --trainer.devices 1"
+    if accelerator in ("gpu", "cuda"):
+        raise UserError(
+            f"trainer.accelerator: {accelerator} is asked for, but no GPU is visible here; "
+            f"to run on the CPU add {override}"
+        )
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        where = "a CPU" if accelerator == "cpu" else "a CPU, and no GPU is visible here"
+        raise UserError(f"trainer.precision: {precision} does not run on {where}; add {override}")
+    processes, most = str(devices), max(_PROCESSES, os.cpu_count() or 1)
+    if processes.isdigit() and int(processes) > most:  # a few are good for trying things out
+        raise UserError(
+            f"trainer.devices: {devices} asked for, but no GPU is used, and this machine takes "
+            f"{most} processes on its CPU at most; add --trainer.devices 1"
+        )
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, memory and GPUs, for the record of a run; sizes in GiB."""
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu_model(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": [{"name": g.name, "memory_gib": round(g.total_memory / 2**30, 1)} for g in gpus],
+    }
+
+
+def _cpu_model() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def loss_scaler(trainer: Trainer) -> Any:
+    """That of mixed fp16; None in other precisions."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+# The process
+
+
+def is_first_process() -> bool:
+    """Whether this process writes files and messages; known before a trainer exists.
+
+    Lightning reads it from the launcher's environment (torchrun, SLURM, its own subprocesses).
+    """
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+class _StandardError(logging.Handler):
+    """Writes to what standard error is at that moment: notebooks and tests replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # a message that cannot be shown ends no run
+            self.handleError(record)
+
+
+_STANDARD_ERROR = _StandardError()
+
+
+def set_up_logging() -> None:
+    """The suite's messages go to standard error, from the first process only; less chatter."""
+    logger = logging.getLogger("qvbench")
+    logger.setLevel(logging.INFO if is_first_process() else logging.WARNING)
+    logger.addHandler(_STANDARD_ERROR)  # one handler is added only once
+    advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advertising.addFilter(lambda record: "Tip:" not in record.getMessage())
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's, with a newer torch
+    # Batches come from memory-mapped arrays: workers would only cost their start.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc not to give memory back while the process runs.
+
+    By default it gives every large buffer back to the system when it is freed. A training step on a
+    CPU frees and takes the same buffers thousands of times: page faults cost a third of the
+    throughput.
+
+    Returns:
+        whether the setting took; false where the C library is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    mmap_max, trim_threshold = -4, -1
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
+
+
+def cache_few_kernels() -> None:
+    """Let oneDNN keep 64 compiled kernels instead of 1,024; before the first product.
+
+    Batches come in many shapes, and every shape has kernels of its own, of up to several megabytes:
+    the full cache grew a small model's process to 8 GB and saved nothing measurable. A value in the
+    environment is respected.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
