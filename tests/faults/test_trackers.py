@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -167,7 +168,8 @@ def test_a_run_is_complete_without_wandb(
     """Catches every way in which W&B has ended a training, and a missing word about it."""
     init, log, finish, said = FAULTS[fault]
     opened = Run(log, str(here / "wandb" / "run-1" / "files"))
-    monkeypatch.setattr(wandb, "init", init or (lambda **_: opened))
+    opens = functools.wraps(wandb.init)(init or (lambda **_: opened))  # jsonargparse reads it
+    monkeypatch.setattr(wandb, "init", opens)
     monkeypatch.setattr(wandb, "finish", finish)
     monkeypatch.setattr(wandb, "run", opened)
     if init is not None:
