@@ -76,9 +76,9 @@ class Variant:
         found = {run.seed: run.record["metrics"].get(metric) for run in self.runs}
         return {seed: float(value) for seed, value in found.items() if value is not None}
 
-    def cost(self, *keys: str) -> float | None:
+    def cost(self, name: str) -> float | None:
         """The mean over the runs of a number of their records."""
-        found = [value for run in self.runs if (value := run.cost(*keys)) is not None]
+        found = [value for run in self.runs if (value := run.cost(name)) is not None]
         return fmean(found) if found else None
 
     @property

@@ -290,8 +290,8 @@ Place = tuple[float, float]
 def costs(comparison: Comparison) -> Figure | None:
     """The metric against what each variant costs."""
     panels = {}
-    for label, (unit, *keys) in LOOKS["costs"].items():
-        known = {v: cost / unit for v in comparison.variants if (cost := v.cost(*keys)) is not None}
+    for label, (unit, name) in LOOKS["costs"].items():
+        known = {v: cost / unit for v in comparison.variants if (cost := v.cost(name)) is not None}
         if len({*known.values()}) > 1:
             panels[label] = known
     if not panels:

@@ -31,11 +31,11 @@ NEEDED = {"id", "config", "mechanism", "position", "seed", "metrics"}
 """Keys that every record has."""
 KEPT = ("val/", "train/loss", "train/tokens_per_second")
 """Beginnings of the metrics whose curves a results folder keeps."""
-OF_THE_MACHINE = (
-    ("trainer", "default_root_dir"),
-    ("data", "cache_dir"),
-    ("data", "corpus", "init_args", "root"),
-)
+OF_THE_MACHINE = {
+    "trainer.default_root_dir",
+    "data.cache_dir",
+    "data.corpus.init_args.root",
+}
 """Config keys that say where something lay, which nobody else can use."""
 
 
@@ -53,25 +53,15 @@ Curves = dict[str, list[Point]]
 
 @dataclass(frozen=True)
 class Run:
-    """One run.
+    """One run."""
 
-    Args:
-        record: as written.
-        curves: by metric.
-        settings: its resolved config, YAML, without what is of the machine; empty if not kept.
-        counts: arrays of its counts by validation sentence: ``tokens`` (S,), ``last_right`` (S,).
-        translations: of the test set, plain text.
-        references: one for each translation.
-        folder: its own; None for one that a results folder gathered.
-    """
-
-    record: dict[str, Any]
-    curves: Curves
-    settings: str = ""
-    counts: Mapping[str, Array] | None = None
-    translations: Sequence[str] = ()
-    references: Sequence[str] = ()
-    folder: Path | None = field(default=None, compare=False)
+    record: dict[str, Any]  # as written
+    curves: Curves  # by metric
+    settings: str = ""  # resolved config, YAML, without what is of the machine; empty if not kept
+    counts: Mapping[str, Array] | None = None  # tokens (S,) and last_right (S,), by sentence
+    translations: Sequence[str] = ()  # of the test set, plain text
+    references: Sequence[str] = ()  # one for each translation
+    folder: Path | None = field(default=None, compare=False)  # None if a results folder has it
 
     @property
     def id(self) -> str:
@@ -102,12 +92,11 @@ class Run:
         found = self.counts
         return None if found is None else Sentences(found["last_right"], found["tokens"])
 
-    def cost(self, *keys: str) -> float | None:
-        """A number of the record, by the keys that lead to it."""
-        value: Any = self.record
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+    def cost(self, name: str) -> float | None:
+        """A number of the record, such as ``parameters/total``; None where it has none."""
+        first, _, second = name.partition("/")
+        value = self.record.get(first)
+        return value.get(second) if isinstance(value, dict) else value
 
 
 # Reading
@@ -218,16 +207,14 @@ def _read_counts(file: Path) -> dict[str, Array] | None:
 
 def without_places(settings: str) -> str:
     """A resolved config, YAML, whose :data:`OF_THE_MACHINE` are not set."""
-    if not settings:
-        return ""
-    content = yaml.safe_load(settings)
-    for *path, last in OF_THE_MACHINE:
-        part = content
-        for key in path:
-            part = part.get(key) if isinstance(part, dict) else None
-        if isinstance(part, dict) and last in part:
-            part[last] = None
-    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def unset(part: Any, key: str = "") -> Any:
+        if not isinstance(part, dict):
+            return None if key in OF_THE_MACHINE else part
+        return {name: unset(inner, f"{key}.{name}".lstrip(".")) for name, inner in part.items()}
+
+    content = unset(yaml.safe_load(settings))
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True) if settings else ""
 
 
 # Results folders

@@ -84,9 +84,9 @@ def _score(metric: str, digits: int = 2) -> Cell:
     return cell
 
 
-def _cost(*keys: str, unit: float = 1, digits: int = 0) -> Cell:
+def _cost(name: str, unit: float = 1, digits: int = 0) -> Cell:
     def cell(variant: Variant, comparison: Comparison) -> str:
-        value = variant.cost(*keys)
+        value = variant.cost(name)
         return NONE if value is None else f"{value / unit:,.{digits}f}"
 
     return cell
@@ -114,11 +114,11 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised")),
     ("BLEU", FURTHER, _score("test/bleu")),
     ("chrF", FURTHER, _score("test/chrf")),
-    ("parameters", COSTS, _cost("parameters", "total")),
-    ("in attention", COSTS, _cost("parameters", "attention")),
-    ("training FLOPs per target token", COSTS, _cost("flops_per_target_token", "train")),
-    ("cache, self", COSTS, _cost("cache_per_token", "self")),
-    ("cache, cross", COSTS, _cost("cache_per_token", "cross")),
+    ("parameters", COSTS, _cost("parameters/total")),
+    ("in attention", COSTS, _cost("parameters/attention")),
+    ("training FLOPs per target token", COSTS, _cost("flops_per_target_token/train")),
+    ("cache, self", COSTS, _cost("cache_per_token/self")),
+    ("cache, cross", COSTS, _cost("cache_per_token/cross")),
     ("steps", COSTS, _cost("steps")),
     ("target tokens", COSTS, _cost("target_tokens")),
     ("minutes", COSTS, _cost("wall_seconds", unit=60, digits=1)),

@@ -100,7 +100,7 @@ def config_of(run: Run) -> dict[str, Any]:
 
 def summary_of(run: Run) -> dict[str, Any]:
     """Final metrics and costs."""
-    costs = {cost: run.cost(*cost.split("/")) for cost in (*COSTS, "steps", "wall_seconds")}
+    costs = {cost: run.cost(cost) for cost in (*COSTS, "steps", "wall_seconds")}
     return {k: v for k, v in (run.record["metrics"] | costs).items() if v is not None}
 
 

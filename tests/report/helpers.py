@@ -88,13 +88,14 @@ def add_counts(folder: Path, seed: int, share: float) -> None:
 
 
 def add_lines(folder: Path, seed: int, wrong: float) -> None:
-    """A run's translations: a share of the words replaced."""
+    """A run's translations: a share of the words replaced; no character but \\n ends a line."""
     random, content = np.random.default_rng(7), np.random.default_rng(seed)
     references = [" ".join(random.permutation(WORDS)) for _ in range(60)]
     translations = [
         " ".join("x" if content.random() < wrong else word for word in line.split())
         for line in references
     ]
+    translations[0] += "\u2028."
     (folder / "test-references.txt").write_text("".join(f"{x}\n" for x in references))
     (folder / "test-translations.txt").write_text("".join(f"{x}\n" for x in translations))
 

@@ -23,7 +23,7 @@ from qvbench.report.statistics import (
     table_of_tests,
 )
 
-TRIALS = 2000
+TRIALS = 1000
 ERROR = 3.3 * (0.05 * 0.95 / TRIALS) ** 0.5
 
 
