@@ -11,7 +11,7 @@ from qvbench.cli.arguments import ArgumentParser
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
-    from qvbench.profile.count import Model
+    from qvbench.profile.measure import Model
 
 DEFAULT_VOCABULARY = 32_000
 """Entries where the corpus is not prepared: a multiple of 8, as all the suite's vocabularies."""
@@ -25,8 +25,7 @@ def main(args: list[str]) -> int:
     import torch
 
     from qvbench.models.facts import Size
-    from qvbench.profile.count import count
-    from qvbench.profile.measure import measure
+    from qvbench.profile.measure import count, measure
     from qvbench.profile.render import FORMATS
 
     size = Size(options.batch_size, options.source_length, options.target_length)
@@ -52,7 +51,7 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     from lightning.pytorch import seed_everything
 
     from qvbench.cli.experiment import Experiment
-    from qvbench.profile.count import Model
+    from qvbench.profile.measure import Model
 
     experiment = Experiment("profile", ["--config", name, *overrides])
     seed_everything(experiment.settings.seed_everything, workers=True, verbose=False)

@@ -1,24 +1,92 @@
-"""Time and memory of a training step and time of a decoding step, on this machine."""
+"""What a config's model costs: counted from shapes, and measured on this machine."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.facts import Size
+from qvbench.models.facts import Size, count_parameters
+from qvbench.models.facts import count as count_flops
 from qvbench.models.loss import training_totals
-from qvbench.profile.count import Model, Precision, precision_of
+
+
+class Model(NamedTuple):
+    """A config's model.
+
+    Attributes:
+        config: its name.
+        task: what trains the network, which it has.
+        network: with initial weights.
+        precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
+        vocabulary_source: where the size of the vocabulary is from.
+    """
+
+    config: str
+    task: Any
+    network: Any
+    precision: str
+    vocabulary_source: str
+
+
+def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
+    """Types behind a ``trainer.precision`` (``32-true``, ``bf16-mixed``, ``16``...).
+
+    That of the parameters, and that of matrix products and so of what decoding keeps.
+    """
+    kind, _, how = name.partition("-")
+    types = {"64": torch.float64, "32": torch.float32, "16": torch.float16}
+    compute = types.get(kind, torch.bfloat16)
+    return compute if how == "true" or kind == "64" else torch.float32, compute
+
+
+def count(model: Model, size: Size) -> dict[str, Any]:
+    """Parameters, FLOPs and cache of a config's model, as ``--format json`` prints them.
+
+    Args:
+        model: from the config.
+        size: of the batch that is counted.
+    """
+    flops = count_flops(model.network, size)
+    layers = len(model.network.decoder)
+    own, cross = model.network.cache_per_token["self"], model.network.cache_per_token["cross"]
+    element = layers * precision_of(model.precision)[1].itemsize
+    return {
+        "config": model.config,
+        "mechanism": model.task.mechanism_name,
+        "position": model.task.position_name,
+        "parameters": count_parameters(model.network),
+        "flops_per_target_token": {
+            phase: size.per_target_token(n.total) for phase, n in flops.items()
+        },
+        "attention_flops_per_target_token": {
+            phase: size.per_target_token(n.attention) for phase, n in flops.items()
+        },
+        "cache_per_token": {
+            "self": own,
+            "cross": cross,
+            "bytes": element * (own + cross),
+            "self_bytes": element * own,
+            "cross_bytes": element * cross,
+        },
+        "decoder_layers": layers,
+        "precision": model.precision,
+        "size": size._asdict(),
+        "vocabulary": {
+            "size": model.network.output_weight.shape[0],
+            "source": model.vocabulary_source,
+        },
+    }
 
 
 def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dict[str, Any]:
@@ -40,122 +108,98 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
         gradients, optimizer state, activations; ``repeats``.
     """
     name = model.precision
-    if device.type == "cpu" and precision_of(name).compute == torch.float16:
+    if device.type == "cpu" and precision_of(name)[1] == torch.float16:
         name = "32-true"
-    precision = precision_of(name)
-    network = model.network.to(device, precision.weights)
+    weights, compute = precision_of(name)
+    mixed: Callable[[], AbstractContextManager[object]] = nullcontext
+    if weights != compute:
+        mixed = partial(torch.autocast, device.type, compute)
+    network = model.network.to(device, weights)
     optimizer = model.task.optimizer(network.parameters())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    step = _training_step(network, optimizer, size, precision, model.task.label_smoothing)
-    step()
-    train = [_seconds(step, device) for _ in range(repeats)]
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": name,
-        "train_step_seconds": statistics.median(train),
-        "peak_memory_bytes": peak_memory(step, [network, optimizer], device),
-        "decode_step_seconds": _decode_seconds(network, size, precision),
-        "repeats": repeats,
-    }
-
-
-def peak_memory(
-    step: Callable[[], None], holders: list[nn.Module | torch.optim.Optimizer], device: torch.device
-) -> int:
-    """Bytes that tensors hold at the worst moment of a step, those before it counted.
-
-    On a CPU there is no such counter: PyTorch's profiler reports every allocation, and what
-    ``holders`` held before is added.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        step()
-        return torch.cuda.max_memory_allocated(device)
-    held = sum(tensor.nbytes for tensor in _tensors(holders))
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
-        step()
-    assert run.profiler is not None
-    events = [e for e in run.profiler.kineto_results.events() if e.name() == "[memory]"]
-    changes = (event.nbytes() for event in sorted(events, key=lambda e: e.start_ns()))
-    return held + max(accumulate(changes), default=0)
-
-
-def _training_step(
-    network: EncoderDecoder,
-    optimizer: torch.optim.Optimizer,
-    size: Size,
-    precision: Precision,
-    smoothing: float,
-) -> Callable[[], None]:
-    """A training step as the suite's task does it, on the same tokens each time."""
-    source, target = _random_tokens(network, size)
+    tokens = _random_tokens(network, size)
 
     def step() -> None:
+        """A training step as the suite's task does it, on the same tokens each time."""
         network.train()
-        with _autocast(source.device, precision):
-            hidden = network(source, target).flatten(0, 1)
+        source, target = tokens
+        with mixed():
             totals = training_totals(
-                hidden, network.output_weight, network.output_bias, target.flatten(), smoothing
+                network(source, target).flatten(0, 1),
+                network.output_weight,
+                network.output_bias,
+                target.flatten(),
+                model.task.label_smoothing,
             )
         (totals.smoothed / target.numel()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return step
+    step()
+    train = [_seconds(step, device) for _ in range(repeats)]
+    held = [*network.parameters(), *network.buffers()]
+    held += [v for state in optimizer.state.values() for v in state.values()]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": name,
+        "train_step_seconds": statistics.median(train),
+        "peak_memory_bytes": peak_memory(step, held, device),
+        "decode_step_seconds": _decode_seconds(network, tokens, mixed),
+        "repeats": repeats,
+    }
+
+
+def peak_memory(step: Callable[[], None], held: Iterable[Any], device: torch.device) -> int:
+    """Bytes that tensors hold at the worst moment of a step.
+
+    On a CPU there is no such counter: PyTorch's profiler reports every allocation, and the tensors
+    among those that were ``held`` before are added.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device)
+    before = sum(tensor.nbytes for tensor in held if isinstance(tensor, Tensor))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
+        step()
+    assert run.profiler is not None
+    events = [e for e in run.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = (event.nbytes() for event in sorted(events, key=lambda e: e.start_ns()))
+    return before + max(accumulate(changes), default=0)
 
 
 def _random_tokens(network: EncoderDecoder, size: Size) -> tuple[Tensor, Tensor]:
     """Source (B, S) and target (B, T) ids without padding, always the same."""
-    weight = network.output_weight
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(
-        1, weight.shape[0], (size.batch, size.source + size.target), generator=generator
-    )
-    source, target = ids.to(weight.device).split([size.source, size.target], 1)
+    weight, generator = network.output_weight, torch.Generator().manual_seed(0)
+    shape = (size.batch, size.source + size.target)
+    ids = torch.randint(1, weight.shape[0], shape, generator=generator).to(weight.device)
+    source, target = ids.split([size.source, size.target], 1)
     return source.contiguous(), target.contiguous()
 
 
 @torch.inference_mode()
-def _decode_seconds(network: EncoderDecoder, size: Size, precision: Precision) -> float:
+def _decode_seconds(
+    network: EncoderDecoder,
+    tokens: tuple[Tensor, Tensor],
+    mixed: Callable[[], AbstractContextManager[object]],
+) -> float:
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
-    source, target = _random_tokens(network, size)
-    with _autocast(source.device, precision), precomputed(network):
+    source, target = tokens
+    with mixed(), precomputed(network):
         state = network.start(source)
         return statistics.median(
-            _seconds(partial(network.step, tokens, state), source.device)
-            for tokens in target.unbind(1)
+            _seconds(partial(network.step, token, state), source.device)
+            for token in target.unbind(1)
         )
-
-
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    if precision.weights == precision.compute:
-        return nullcontext()
-    return torch.autocast(device.type, precision.compute)
 
 
 def _seconds(action: Callable[[], object], device: torch.device) -> float:
     """Wall time of an action, the device's queue emptied before and after."""
-    _wait(device)
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     action()
-    _wait(device)
+    wait()
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _tensors(holders: list[nn.Module | torch.optim.Optimizer]) -> list[Tensor]:
-    """Parameters and buffers of modules, the state of optimizers."""
-    found: list[Tensor] = []
-    for holder in holders:
-        if isinstance(holder, nn.Module):
-            found += [*holder.parameters(), *holder.buffers()]
-        else:
-            for state in holder.state.values():
-                found += [value for value in state.values() if isinstance(value, Tensor)]
-    return found

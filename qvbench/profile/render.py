@@ -5,84 +5,80 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 Record = dict[str, Any]
 
-MEGA = 1e6
-NOTHING = "-"
 WIDTH = 100
 """Columns of a terminal that the tables and notes stay within."""
 
 
-class Column(NamedTuple):
-    """A column: the group over it, its head, and what it shows of a profile."""
+def _tables(records: list[Record]) -> list[list[list[str]]]:
+    """Rows of cells of each table: units (empty over text), names, then one per profile."""
 
-    group: str
-    head: str
-    cell: Callable[[Record], str]
+    def table(columns: list[tuple[str, str, Callable[[Record], str]]]) -> list[list[str]]:
+        units, heads, cells = zip(*columns, strict=True)
+        return [[*units], [*heads], *([cell(record) for cell in cells] for record in records)]
 
+    def number(group: str, key: str, scale: float = 1, digits: int = 0) -> Callable[[Record], str]:
+        def cell(record: Record) -> str:
+            values = record[group]
+            return "-" if values is None else f"{values[key] / scale:,.{digits}f}"
 
-def _text(key: str) -> Callable[[Record], str]:
-    return lambda record: str(record[key])
+        return cell
 
-
-def _number(group: str, key: str, scale: float = 1.0, digits: int = 0) -> Callable[[Record], str]:
-    def cell(record: Record) -> str:
-        values = record[group]
-        return NOTHING if values is None else f"{values[key] / scale:,.{digits}f}"
-
-    return cell
-
-
-def _mega(group: str, key: str) -> Callable[[Record], str]:
-    return _number(group, key, MEGA, 2)
-
-
-NAMES = (
-    Column("", "config", lambda record: str(record["config"]).removesuffix(".yaml")),
-    Column("", "mechanism", _text("mechanism")),
-    Column("", "position", _text("position")),
-)
-COUNTED = (
-    Column("parameters, M", "attention", _mega("parameters", "attention")),
-    Column("parameters, M", "total", _mega("parameters", "total")),
-    Column("MFLOPs / target token", "train", _mega("flops_per_target_token", "train")),
-    Column("MFLOPs / target token", "prefill", _mega("flops_per_target_token", "prefill")),
-    Column("MFLOPs / target token", "decode", _mega("flops_per_target_token", "decode")),
-)
-KEPT = (
-    Column("elements / token, layer", "self", _number("cache_per_token", "self")),
-    Column("elements / token, layer", "cross", _number("cache_per_token", "cross")),
-    Column("bytes / token", "self", _number("cache_per_token", "self_bytes")),
-    Column("bytes / token", "cross", _number("cache_per_token", "cross_bytes")),
-    Column("bytes / token", "both", _number("cache_per_token", "bytes")),
-)
-MEASURED = (
-    Column("ms / step", "train", _number("measured", "train_step_seconds", 1e-3, 1)),
-    Column("ms / step", "decode", _number("measured", "decode_step_seconds", 1e-3, 2)),
-    Column("MiB", "peak", _number("measured", "peak_memory_bytes", 2**20)),
-)
-LEFT = {column.head for column in NAMES}
+    phases = ("train", "prefill", "decode")
+    names: list[tuple[str, str, Callable[[Record], str]]] = [
+        ("", "config", lambda record: str(record["config"]).removesuffix(".yaml")),
+        ("", "mechanism", lambda record: str(record["mechanism"])),
+        ("", "position", lambda record: str(record["position"])),
+    ]
+    counted = [
+        *(("params", key, number("parameters", key, 1e6, 2)) for key in ("attention", "total")),
+        *(("MFLOPs", phase, number("flops_per_target_token", phase, 1e6, 2)) for phase in phases),
+    ]
+    kept = [
+        *(("elements", key, number("cache_per_token", key)) for key in ("self", "cross")),
+        *(("bytes", key, number("cache_per_token", f"{key}_bytes")) for key in ("self", "cross")),
+        ("bytes", "both", number("cache_per_token", "bytes")),
+        ("ms", "train", number("measured", "train_step_seconds", 1e-3, 1)),
+        ("ms", "decode", number("measured", "decode_step_seconds", 1e-3, 2)),
+        ("MiB", "peak", number("measured", "peak_memory_bytes", 2**20)),
+    ]
+    return [table(names + counted), table(names[:1] + kept)]
 
 
 def as_json(records: list[Record]) -> str:
-    """A list, one object a config."""
+    """A list, one object per config."""
     return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def as_table(records: list[Record]) -> str:
     """Two plain tables, and under them what they are counts of."""
-    tables = [(*NAMES, *COUNTED), (NAMES[0], *KEPT, *MEASURED)]
-    return "\n\n".join([*(_plain(columns, records) for columns in tables), _notes(records)])
+    parts = []
+    for rows in _tables(records):
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(2, ["-" * width for width in widths])
+        for row in rows:
+            cells = [
+                cell.rjust(width) if unit else cell.ljust(width)
+                for unit, cell, width in zip(rows[0], row, widths, strict=True)
+            ]
+            parts.append("  ".join(cells).rstrip())
+        parts.append("")
+    return "\n".join([*parts, _notes(records)])
 
 
 def as_latex(records: list[Record]) -> str:
     """Two ``booktabs`` tables, the notes as comments."""
-    tables = [(*NAMES, *COUNTED), (NAMES[0], *KEPT, *MEASURED)]
-    notes = ["% \\usepackage{booktabs}", *(f"% {line}" for line in _notes(records).splitlines())]
-    return "\n".join([*notes, *(_tabular(columns, records) for columns in tables)])
+    lines = ["% \\usepackage{booktabs}", *(f"% {line}" for line in _notes(records).splitlines())]
+    for rows in _tables(records):
+        body = [" & ".join(map(escape, row)) + r" \\" for row in rows]
+        columns = "".join("r" if unit else "l" for unit in rows[0])
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body[:2], r"\midrule"]
+        lines += [*body[2:], r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines)
 
 
 def escape(text: str) -> str:
@@ -91,77 +87,14 @@ def escape(text: str) -> str:
     return re.sub(r"[\\~^_%&#${}]", lambda sign: special.get(sign[0], "\\" + sign[0]), text)
 
 
-def _groups(columns: Sequence[Column]) -> list[tuple[str, list[int]]]:
-    """Neighbouring columns of one group: its name, and which columns."""
-    groups: list[tuple[str, list[int]]] = []
-    for place, column in enumerate(columns):
-        if groups and column.group and groups[-1][0] == column.group:
-            groups[-1][1].append(place)
-        else:
-            groups.append((column.group, [place]))
-    return groups
-
-
-def _plain(columns: Sequence[Column], records: list[Record]) -> str:
-    rows = [[column.cell(record) for column in columns] for record in records]
-    widths = [
-        max(len(text) for text in (column.head, *(row[place] for row in rows)))
-        for place, column in enumerate(columns)
-    ]
-    for name, places in _groups(columns):
-        missing = len(name) - sum(widths[p] for p in places) - 2 * (len(places) - 1)
-        widths[places[-1]] += max(0, missing)
-    over = [
-        f"{name:>{sum(widths[p] for p in places) + 2 * (len(places) - 1)}}"
-        for name, places in _groups(columns)
-    ]
-    lines = [over, _aligned([c.head for c in columns], columns, widths)]
-    lines += [_aligned(row, columns, widths) for row in rows]
-    lines.insert(2, ["-" * width for width in widths])
-    return "\n".join("  ".join(line).rstrip() for line in lines)
-
-
-def _aligned(cells: list[str], columns: Sequence[Column], widths: list[int]) -> list[str]:
-    return [
-        f"{cell:{'<' if column.head in LEFT else '>'}{width}}"
-        for cell, column, width in zip(cells, columns, widths, strict=True)
-    ]
-
-
-def _tabular(columns: Sequence[Column], records: list[Record]) -> str:
-    groups = _groups(columns)
-    over = [
-        rf"\multicolumn{{{len(places)}}}{{c}}{{{escape(name)}}}" if name else ""
-        for name, places in groups
-    ]
-    rules = [
-        rf"\cmidrule(lr){{{places[0] + 1}-{places[-1] + 1}}}" for name, places in groups if name
-    ]
-    rows = [[column.cell(record) for column in columns] for record in records]
-    body = [" & ".join(escape(cell) for cell in row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{''.join('l' if c.head in LEFT else 'r' for c in columns)}}}",
-            r"\toprule",
-            " & ".join(over) + r" \\",
-            " ".join(rules),
-            " & ".join(escape(column.head) for column in columns) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
 def _notes(records: list[Record]) -> str:
     """What the numbers are of: the batch, the vocabulary, the precision, the machine."""
     size = records[0]["size"]
     notes = [
         f"Batches of {size['batch']} x {size['source']} source and {size['target']} target tokens. "
-        "FLOPs by PyTorch's flop counter: matrix products, 2 per multiply-add, attention "
-        "over all pairs, masked or not. Cache: self of each target token, cross of each source "
-        "token; bytes over all decoder layers."
+        "MFLOPs per target token by PyTorch's flop counter: matrix products, 2 per multiply-add, "
+        "attention over all pairs, masked or not. Cache: self of each target token, cross of each "
+        "source token; elements per layer, bytes over all decoder layers. params in millions, ms per step."
     ]
     for record in records:
         vocabulary, measured = record["vocabulary"], record["measured"]

@@ -17,8 +17,7 @@ from qvbench.cli.main import main
 from qvbench.cli.profile import DEFAULT_VOCABULARY
 from qvbench.config_files import shipped_configs
 from qvbench.positions import POSITIONS
-from qvbench.profile.count import precision_of
-from qvbench.profile.measure import peak_memory
+from qvbench.profile.measure import peak_memory, precision_of
 from qvbench.profile.render import as_latex, as_table, escape
 
 Command = Callable[..., tuple[int, str, str]]
@@ -142,7 +141,7 @@ def test_peak_memory_is_the_worst_moment() -> None:
             torch.empty(1_000_000)
         torch.empty(1_000)
 
-    peak = peak_memory(step, [held], torch.device("cpu"))
+    peak = peak_memory(step, held.parameters(), torch.device("cpu"))
     assert peak == 4 * 1_000_000 + 4 * 250_000
 
 
@@ -161,7 +160,6 @@ def test_precisions() -> None:
     """Catches a name of Lightning's that is read as another precision."""
     for name, (weights, compute) in PRECISIONS.items():
         assert precision_of(name) == (weights, compute), name
-        assert precision_of(name).bytes == compute.itemsize
 
 
 def wide_records(profile: Command, config: str) -> list[Any]:
@@ -206,9 +204,7 @@ def test_latex_can_be_compiled(profile: Command, config: str) -> None:
         rows = [line for line in environment.splitlines() if line.endswith(r"\\")]
         assert len(rows) == 4
         for row in rows:
-            spans = [int(n) for n in re.findall(r"\\multicolumn{(\d+)}", row)]
-            cells = len(re.findall(r"(?<!\\)&", row)) + 1 + sum(n - 1 for n in spans)
-            assert cells == len(columns[1]), row
+            assert len(re.findall(r"(?<!\\)&", row)) + 1 == len(columns[1]), row
         assert environment.count("{") == environment.count("}")
     assert escape(r"a_b & 5 % \x") == r"a\_b \& 5 \% \textbackslash{}x"
 
