@@ -92,9 +92,10 @@ def _notes(records: list[Record]) -> str:
     size = records[0]["size"]
     notes = [
         f"Batches of {size['batch']} x {size['source']} source and {size['target']} target tokens. "
-        "MFLOPs per target token by PyTorch's flop counter: matrix products, 2 per multiply-add, "
-        "attention over all pairs, masked or not. Cache: self of each target token, cross of each "
-        "source token; elements per layer, bytes over all decoder layers. params in millions, ms per step."
+        "Parameters in millions. MFLOPs per target token by PyTorch's flop counter: matrix "
+        "products, 2 per multiply-add, attention over all pairs, masked or not. Cache: self of "
+        "each target token, cross of each source token; elements per layer, bytes over all decoder "
+        "layers. Time per step."
     ]
     for record in records:
         vocabulary, measured = record["vocabulary"], record["measured"]

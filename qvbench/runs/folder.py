@@ -89,10 +89,9 @@ def check_writable(folder: Path) -> None:
 def replacing(file: Path) -> Iterator[BinaryIO]:
     """Open a file whose content replaces another's at the end, whole and on the disk.
 
-    It is written under another name beside it. Whatever goes wrong, the old file stays as it was
-    and nothing is left beside it; after a crash, or with the power gone, the name stands for the
-    old content or the new. A process killed on the way leaves the unfinished file, which the next
-    writer overwrites; there is one writer at a time.
+    Whatever goes wrong, also with the power gone, the name stands for the old content or the new.
+    A killed process leaves an unfinished file beside it, which the next writer overwrites; there is
+    one writer at a time.
 
     Raises:
         OSError: it cannot be written.
@@ -122,6 +121,6 @@ def write_text(file: Path, text: str) -> None:
 
 
 def sync(opened: BinaryIO) -> None:
-    """Have all that was written to an open file on the disk."""
+    """Have on the disk what was written to an open file."""
     opened.flush()
     os.fsync(opened.fileno())

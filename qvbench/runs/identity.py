@@ -1,18 +1,15 @@
-"""The identity of an experiment: a hash of its resolved config.
+"""The identity of an experiment: a hash of its resolved config, all defaults filled in.
 
-Runs with one identity are the same experiment but for their seed; runs with different identities
-are never averaged. The resolved config has every default of the code filled in, and is what a run
-keeps as ``config.yaml``. Of its values,
+Runs with one identity are the same experiment but for their seed; others are never averaged.
 
-1. :data:`EXCLUDED` keys and callbacks that only look on do not count;
-2. a class of this package counts by its name alone, so that a module can be moved;
-3. what is off (None, False, empty) counts as absent, so that an option that is added later and is
-   off by default keeps the identities of earlier runs;
-4. for the keys of :data:`DEFAULTS` it is the value there that counts as absent; what a later
-   Lightning adds to them is left out where a config is resolved (``qvbench.cli.experiment``);
-5. numbers count by value: ``1`` as ``1.0``; keys have no order, lists have;
-6. the end of a schedule that decays (``total_steps``) counts as absent where it follows
-   ``trainer.max_steps``; before it did so by itself, configs had it one higher: the same rates.
+* :data:`EXCLUDED` keys and callbacks that only look on do not count.
+* A class of this package counts by its name alone, so that a module can be moved.
+* What is off (None, False, empty) counts as absent, so that an option that is added later and is
+  off by default keeps the identities of earlier runs. For the keys of :data:`DEFAULTS` it is the
+  value there; a later Lightning's new ones are left out by ``qvbench.cli.experiment``.
+* Numbers count by value: ``1`` as ``1.0``. Keys have no order, lists have.
+* The end of a schedule that decays (``total_steps``) counts as absent where it follows
+  ``trainer.max_steps``; before it did so by itself, configs had it one higher: the same rates.
 """
 
 from __future__ import annotations
@@ -28,10 +25,6 @@ CODE_VERSION = 1
 
 EXCLUDED = frozenset(
     {
-        "config",
-        "ckpt_path",
-        "name",
-        "dry_pass",
         "seed_everything",
         "data.seed",  # follows seed_everything
         "data.cache_dir",

@@ -23,14 +23,7 @@ PACKAGES = "torch lightning torchmetrics sacrebleu wandb jsonargparse tokenizers
 
 
 class Metric(NamedTuple):
-    """A metric by its name in curves and records.
-
-    Attributes:
-        name: such as ``val/accuracy``.
-        label: what people read, such as "validation accuracy".
-        unit: such as "%"; empty for none.
-        higher_is_better: the direction in which to compare.
-    """
+    """A metric: in curves and records ``val/accuracy``, for people "validation accuracy", "%"."""
 
     name: str
     label: str
@@ -71,9 +64,8 @@ def now() -> str:
 def git_revision() -> str:
     """The commit of the checkout that the package runs from, ``+dirty`` if files differ from it.
 
-    Pages and results do not count: they change no run, and what makes them writes them. Empty
-    where the package is installed: a repository that merely contains the environment (``.venv`` in
-    a user's project) says nothing about this code.
+    Pages and results do not count: they change no run. Empty where the package is installed, in
+    whatever repository (``.venv`` in a user's project).
     """
     package = Path(qvbench.__file__).resolve().parent
     if not _git(package, "ls-files", "__init__.py"):

@@ -42,7 +42,7 @@ def is_alive(job: str) -> bool:
     Where Slurm gives no answer it may: better a run that waits than one that is run twice.
     """
     done, answer = _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T")
-    return answer != "" if done else "Invalid job id" not in answer
+    return bool(answer) if done else "Invalid job id" not in answer
 
 
 def _ask(*command: str) -> tuple[bool, str]:

@@ -27,7 +27,7 @@ from qvbench.runs.record import SWEEP_VARIABLE
 from qvbench.runs.slurm import is_alive, slurm_job
 from qvbench.sweep.plan import PlannedRun
 
-Resources = Mapping[str, Any]
+Launcher = Callable[[list[PlannedRun], Mapping[str, Any]], None]
 
 POLL = 1.0  # seconds between two looks at runs that are running elsewhere
 PATIENCE = 60.0  # seconds that a run has to end by itself when its sweep is ended
@@ -35,7 +35,7 @@ SIGNAL_DELAY = 120  # seconds before the end of a Slurm job's time at which it g
 LOCK_PATIENCE = 60.0  # seconds that a job waits for the sweep that submitted it to unlock its run
 
 
-def local(runs: list[PlannedRun], resources: Resources) -> None:
+def local(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
     """One run after another on this machine; sweeps beside it share the work.
 
     Returns when none of the runs is running anywhere.
@@ -66,7 +66,7 @@ def local(runs: list[PlannedRun], resources: Resources) -> None:
         waiting = elsewhere
 
 
-def slurm(runs: list[PlannedRun], resources: Resources) -> None:
+def slurm(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
     """An array of Slurm jobs; resources are sbatch's, by submitit's names.
 
     Returns when the jobs are submitted. A run belongs to its job as long as Slurm knows that job.
@@ -116,10 +116,7 @@ def run_in_job(run: PlannedRun) -> None:
         time.sleep(POLL)
 
 
-LAUNCHERS: dict[str, Callable[[list[PlannedRun], Resources], None]] = {
-    "local": local,
-    "slurm": slurm,
-}
+LAUNCHERS: dict[str, Launcher] = {"local": local, "slurm": slurm}
 
 
 def say(text: str) -> None:
@@ -130,11 +127,8 @@ def say(text: str) -> None:
 def time_left(runs: Sequence[PlannedRun], started: float = math.inf) -> str:
     """How long it takes until all runs are finished, shared among those that are running.
 
-    A run takes what the finished ones of its variant took on average, else all finished ones.
-
-    Args:
-        runs: of the suite.
-        started: those that failed after this moment (seconds since the epoch) are not left.
+    A run takes what the finished ones of its variant took on average, else all finished ones. Those
+    that failed since the sweep started are not left.
     """
     took = [(run.group, run.seconds) for run in runs if run.is_finished]
     left = [run for run in runs if not run.is_finished and not run.failed_since(started)]
@@ -195,12 +189,7 @@ def runs_elsewhere(run: PlannedRun) -> bool:
 
 
 def execute(run: PlannedRun, lock: int) -> None:
-    """Run it, from its last checkpoint if it was cut off, and write down how it ended.
-
-    Args:
-        run: locked before.
-        lock: the descriptor of its lock.
-    """
+    """Run what is locked, from its last checkpoint if it was cut off; write down how it ended."""
     make_room(run)
     labels = {"suite": run.suite.name, "variant": run.variant.name}
     started = time.time()

@@ -27,9 +27,6 @@ class PlannedRun:
     """One variant with one seed. What names it is what is run: all suites share it.
 
     Args:
-        suite: for which it is planned.
-        variant: what is run.
-        seed: of everything random.
         overrides: settings of this sweep's command line.
         output: folder under which ``runs/`` and ``sweeps/`` are.
         resolved: config of variant and overrides.

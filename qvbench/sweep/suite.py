@@ -6,7 +6,6 @@ file, else one that ships with the package. So are configs.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qvbench import config_files
-from qvbench.errors import UserError
+from qvbench.errors import UserError, did_you_mean
 
 Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
@@ -69,12 +68,11 @@ def find_suite(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    shipped = config_files.shipped_suites()
-    stem = name.removesuffix(".yaml")
+    shipped, stem = config_files.shipped_suites(), name.removesuffix(".yaml")
     if stem in shipped:
         return config_files.shipped_folder() / "suites" / f"{stem}.yaml"
-    near = ", ".join(difflib.get_close_matches(name, shipped, n=3) or shipped)
-    raise UserError(f"--suite {name}: no such file here, and no such suite ships; near it: {near}")
+    hint = did_you_mean(stem, shipped)
+    raise UserError(f"--suite {name}: no such file here, and no such suite ships{hint}")
 
 
 def read_suite(file: Path) -> Suite:

@@ -38,10 +38,12 @@ def documents(profile: Command, *words: str) -> Any:
 
 
 def test_json_is_one_document_with_the_promised_keys(profile: Command, config: str) -> None:
-    """Catches a word on standard output beside the document; a key renamed; a config lost."""
-    both = documents(profile, "--config", config, "--config", "tiny/qkv.yaml", *QUICK)
+    """Catches a word on standard output beside the document; a key renamed; a config lost; an
+    override that only the last config sees, or none."""
+    words = ("-c", config, "-c", "tiny/qkv.yaml", *QUICK, "--model.attention", "GQA")
+    both = documents(profile, *words)
     assert [record["config"] for record in both] == [config, "tiny/qkv.yaml"]
-    assert [(r["mechanism"], r["position"]) for r in both] == [("qv", "agf"), ("qkv", "agf")]
+    assert [(r["mechanism"], r["position"]) for r in both] == [("gqa", "agf"), ("gqa", "agf")]
     for record in both:
         assert set(record["parameters"]) == {"total", "attention"}
         assert set(record["flops_per_target_token"]) == {"train", "prefill", "decode"}
@@ -71,27 +73,19 @@ def test_cache_at_the_papers_size(profile: Command) -> None:
         assert kept["bytes"] == 4 * numbers
 
 
-def test_bytes_are_over_all_layers_at_the_configs_precision(profile: Command, config: str) -> None:
-    """Catches bytes of one layer, or of another precision than the config's."""
-    for precision, size in (("bf16-mixed", 2), ("32-true", 4), ("64-true", 8)):
-        (record,) = documents(profile, "-c", config, *QUICK, "--trainer.precision", precision)
-        assert record["cache_per_token"]["bytes"] == 2 * (16 + 16) * size
-        assert record["precision"] == precision
-
-
-def test_flops_are_of_a_target_token(profile: Command, config: str) -> None:
-    """Catches FLOPs of a batch printed as those of a token: more sentences would cost more."""
-    few, many = (documents(profile, "-c", config, *QUICK, "--batch_size", n)[0] for n in ("1", "4"))
+def test_counts_are_of_a_target_token_over_all_layers(profile: Command, config: str) -> None:
+    """Catches FLOPs of a batch printed as those of a token: more sentences would cost more; bytes
+    of one layer, or of another precision than the config's."""
+    (few,) = documents(profile, "-c", config, *QUICK, "--batch_size", "1")
+    wide = ("--batch_size", "4", "--trainer.precision", "64-true")
+    (many,) = documents(profile, "-c", config, *QUICK, *wide)
     assert few["flops_per_target_token"] == many["flops_per_target_token"]
     attention, flops = few["attention_flops_per_target_token"], few["flops_per_target_token"]
     rest = flops["decode"] - attention["decode"]
     assert rest == 2 * (16 * 64 + 2 * 2 * 16 * 24)
-
-
-def test_overrides_reach_every_config(profile: Command, config: str) -> None:
-    """Catches words after the options that only the last config sees, or none."""
-    words = ("-c", config, "-c", "tiny/qkv.yaml", *QUICK, "--model.attention", "GQA")
-    assert [record["mechanism"] for record in documents(profile, *words)] == ["gqa", "gqa"]
+    for record, precision, size in ((few, "bf16-mixed", 2), (many, "64-true", 8)):
+        assert record["cache_per_token"]["bytes"] == 2 * (16 + 16) * size
+        assert record["precision"] == precision
 
 
 def test_vocabulary_is_the_prepared_corpus_else_the_default(
@@ -115,8 +109,10 @@ def test_vocabulary_is_the_prepared_corpus_else_the_default(
 def test_a_missing_corpus_is_no_fault(profile: Command) -> None:
     """Catches a profile that asks for data."""
     words = ("-c", "paper/qv_agf.yaml", "--source_length", "2", "--target_length", "2")
-    (record,) = documents(profile, *words, *ONE_LAYER, "--repeats", "0", "--vocab_size", "16")
+    words += (*ONE_LAYER, "--repeats", "0", "--vocab_size", "16")
+    (record,) = documents(profile, *words)
     assert record["vocabulary"] == {"size": 16, "source": "--vocab_size"}
+    assert profile(*words)[1] == as_table([record]) + "\n"
 
 
 def test_what_is_measured(profile: Command, config: str) -> None:
@@ -162,40 +158,55 @@ def test_precisions() -> None:
         assert precision_of(name) == (weights, compute), name
 
 
-def wide_records(profile: Command, config: str) -> list[Any]:
-    """Records as wide as names get."""
-    (record,) = documents(profile, "-c", config, *QUICK)
-    record["config"] = max(shipped_configs(), key=len)
-    record["mechanism"] = max(ATTENTION, key=len)
-    record["position"] = max(POSITIONS, key=len)
-    record["parameters"] = {"total": 312_000_000, "attention": 120_000_000}
-    flops = {"train": 2_828_620_000, "prefill": 277_460_000, "decode": 250_180_000}
-    record["flops_per_target_token"] = flops
-    record["measured"] = {
-        "device": "cpu",
+def wide_record() -> dict[str, Any]:
+    """A profile as wide as names and numbers get."""
+    return {
+        "config": max(shipped_configs(), key=len),
+        "mechanism": max(ATTENTION, key=len),
+        "position": max(POSITIONS, key=len),
+        "parameters": {"total": 312_000_000, "attention": 120_000_000},
+        "flops_per_target_token": {
+            "train": 2_828_620_000,
+            "prefill": 277_460_000,
+            "decode": 250_180_000,
+        },
+        "cache_per_token": {
+            "self": 2048,
+            "cross": 1024,
+            "self_bytes": 24_576,
+            "cross_bytes": 12_288,
+            "bytes": 36_864,
+        },
         "precision": "32-true",
-        "train_step_seconds": 2.7402,
-        "decode_step_seconds": 0.10741,
-        "peak_memory_bytes": 3 * 2**30,
+        "size": {"batch": 2, "source": 32, "target": 32},
+        "vocabulary": {"size": 36_000, "source": "--vocab_size"},
+        "measured": {
+            "device": "cpu",
+            "precision": "32-true",
+            "train_step_seconds": 2.7402,
+            "decode_step_seconds": 0.10741,
+            "peak_memory_bytes": 3 * 2**30,
+        },
     }
-    return [record, record]
 
 
-def test_table_fits_and_shows_the_numbers(profile: Command, config: str) -> None:
+def test_table_fits_and_shows_the_numbers() -> None:
     """Catches a table that wraps in a terminal; a number in another's column."""
-    table = as_table(wide_records(profile, config))
+    table = as_table([wide_record(), wide_record() | {"measured": None}])
     assert max(map(len, table.splitlines())) <= 100
-    first, second = re.findall(r"^ablations.*", table, re.MULTILINE)[::2][:2]
+    first, _, second, unmeasured = re.findall(r"^ablations.*", table, re.MULTILINE)[:4]
     assert first.split()[3:] == ["120.00", "312.00", "2,828.62", "277.46", "250.18"]
-    assert second.split()[1:] == ["16", "16", "64", "64", "128", "2,740.2", "107.41", "3,072"]
-    status, out, _ = profile("-c", config, *QUICK)
-    assert status == 0
-    assert "vocabulary 64 (--vocab_size)" in out
+    assert second.split()[1:] == [
+        *("2,048", "1,024", "24,576", "12,288", "36,864"),
+        *("2,740.2", "107.41", "3,072"),
+    ]
+    assert unmeasured.split()[6:] == ["-", "-", "-"]
+    assert "vocabulary 36,000 (--vocab_size)" in table
 
 
-def test_latex_can_be_compiled(profile: Command, config: str) -> None:
+def test_latex_can_be_compiled() -> None:
     """Catches a bare underscore, or a row of more cells than the table has columns."""
-    text = as_latex(wide_records(profile, config))
+    text = as_latex([wide_record(), wide_record() | {"measured": None}])
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert not re.search(r"(?<!\\)[_%#]", "\n".join(body))
     for environment in re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", text, re.DOTALL):
