@@ -29,7 +29,7 @@ from benchmarks.checks import Judge
 from benchmarks.peers import environments
 from benchmarks.protocol import ROOT, Work
 from benchmarks.runner import Program, measure
-from qvbench.data.parallel import usable_cores
+from qvbench.data.preprocessing import usable_cores
 from qvbench.errors import UserError
 from qvbench.runs.record import git_revision, versions
 from qvbench.training.machine import describe_hardware

@@ -26,12 +26,12 @@ from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.cli.profile import build
 from qvbench.data.batching import Batch
-from qvbench.data.cache import cache_root, make_folder
+from qvbench.data.cache import cache_root
 from qvbench.data.module import TranslationDataModule
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
-from qvbench.metrics.bleu import corpus_scores
+from qvbench.metrics import corpus_scores
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import Size, count, counter
 from qvbench.models.loss import validation_scores
@@ -221,7 +221,8 @@ def trained(config: str) -> Path:
         UserError: the training failed; its messages are on standard error.
     """
     name = f"bench-{Path(config).stem}-{TRAINING_STEPS}-{data_of(config).fingerprint[:16]}"
-    folder = make_folder(cache_root() / name)
+    folder = cache_root() / name
+    folder.mkdir(parents=True, exist_ok=True)
     complete = folder / "complete"
     if not complete.exists():
         command = [sys.executable, "-m", "qvbench", "fit", "--config", config]
@@ -239,9 +240,9 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
     data = data_of(shape.config)
     path = Path(shape.checkpoint or trained(shape.config))
     network, vocabulary, processor = load_translator_parts(path)
-    lines = [processor.source(line) for line in data.source_lines(data.test_split)]
+    lines = [processor.source(line) for line in data.lines(data.test_split, "source")]
     sources = [[*ids, vocabulary.eos] for ids in vocabulary.encode_batch(lines)]
-    references = [processor.target(line) for line in data.reference_lines(data.test_split)]
+    references = [processor.target(line) for line in data.lines(data.test_split, "target")]
     more = {**sizes_of(network), "checkpoint": ""}
     work.write(SimpleNamespace(**{**vars(shape), **more}), state_of(network), sources=sources)
 

@@ -136,7 +136,7 @@ def _store(names: tuple[str, str], tokenized: bool, cache: Path) -> None:
     for loader in (module.train_dataloader(), module.val_dataloader()):
         for batch in loader:
             assert int(batch.source.max()) < len(module.vocabulary)
-    assert len(module.reference_lines("test")) == len(module.split("test"))
+    assert len(module.lines("test", "target")) == len(module.split("test"))
 
 
 # Configs

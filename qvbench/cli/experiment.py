@@ -24,8 +24,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import qvbench.training.callbacks  # noqa: F401 - so that configs name it without its module
 from qvbench.cli.inputs import DEFAULT_TASK, Inputs, explain, objection
-from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.errors import UserError
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.runs.identity import DEFAULTS, EXCLUDED

@@ -18,7 +18,6 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from qvbench.cli.experiment import Experiment
-from qvbench.data import prepare
 from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
 from qvbench.runs.slurm import slurm_job, was_requeued
@@ -50,10 +49,10 @@ def run_config(command: str, args: list[str]) -> int:
         experiment = Experiment(command, args)
         data = experiment.data_module()
         if experiment.settings.dry_run:
-            print(prepare.plan(data))
+            print(data.plan())
         else:
             data.prepare_data()
-            print(prepare.describe(data))
+            print(data.describe())
         return 0
     if command != "fit":  # only training needs the callbacks whose states a checkpoint has
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")

@@ -16,7 +16,7 @@ from qvbench.cli.arguments import ArgumentParser
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
-    from qvbench.data.text_processing import TextProcessor
+    from qvbench.data.text import TextProcessor
     from qvbench.decoding.translator import Translator
 
 CHUNK = 2048

@@ -12,20 +12,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 
-from qvbench.data.batching import (
-    Batch,
-    EvaluationSampler,
-    Int64,
-    PairDataset,
-    Shape,
-    TrainSampler,
-)
+from qvbench.data.batching import Batch, EvaluationSampler, Int64, Shape, TrainSampler
+from qvbench.data.store import StoredSplit
 from qvbench.errors import UserError
 
 _VERSION = 1
@@ -34,15 +27,12 @@ _VERSION = 1
 class DataPosition(NamedTuple):
     """How far a run has consumed its data.
 
-    Attributes:
-        epoch: whose order is used.
-        batches: how many of it were handed out.
-        trainer_epoch: what the trainer called that epoch. The two may differ: resumed from a
-            checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
+    The epoch whose order is used and the trainer's number of it may differ: resumed from a
+    checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
     """
 
     epoch: int
-    batches: int
+    batches: int  # of the epoch, handed out
     trainer_epoch: int
 
 
@@ -55,7 +45,7 @@ class _Order:
         self.position = DataPosition(0, 0, 0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take notice of the trainer's epoch; Lightning calls this before every epoch."""
+        """Lightning calls this before every epoch."""
         self.trainer_epoch = epoch
 
     def __iter__(self) -> Iterator[Int64]:
@@ -65,10 +55,6 @@ class _Order:
         return len(self._sampler)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 class BatchLoader:
     """Hands out batches and knows how many it has.
 
@@ -76,18 +62,14 @@ class BatchLoader:
         dataset: pairs.
         sampler: which pairs make the batches of an epoch.
         num_workers: processes that cut batches out; 0 does it in this one.
-        identity: what a saved state must agree on to be resumed from, such as the fingerprint
-            of the data: by name, for the message.
-
-    Attributes:
-        sampler: has ``set_epoch``, by which the trainer chooses the epoch.
+        identity: what a saved state must agree on to be resumed from, by name.
     """
 
-    batch_sampler = None  # Lightning looks for one beside ``sampler``
+    batch_sampler = None  # Lightning looks for one beside ``sampler``, whose epoch it sets
 
     def __init__(
         self,
-        dataset: PairDataset,
+        dataset: StoredSplit,
         sampler: TrainSampler | EvaluationSampler,
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
@@ -102,7 +84,7 @@ class BatchLoader:
             dataset,  # type: ignore[arg-type]
             sampler=self.sampler,
             batch_size=None,  # a sampler's item is a batch's pairs, a dataset's item is a batch
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -124,14 +106,10 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
-        # says which epoch it is.
-        position = self._start()
-        self.sampler.position = position
-        batches = iter(self._loader)
-        _raise_once_for_dead_workers()
-        for batch in batches:
-            position = position._replace(batches=position.batches + 1)
-            self.sampler.position = position
+        # sets the epoch.
+        position = self.sampler.position = self._start()
+        for batch in self._started():
+            position = self.sampler.position = position._replace(batches=position.batches + 1)
             yield batch
 
     def _start(self) -> DataPosition:
@@ -146,6 +124,19 @@ class BatchLoader:
         self._skew = trainer_epoch - position.epoch
         return position
 
+    def _started(self) -> Iterator[Batch]:
+        """The inner loader's batches, from the position on.
+
+        PyTorch installs a handler that raises wherever the main thread is when a worker dies, also
+        while another exception is handled or a checkpoint written, once per loader that lost one.
+        Without it the loader raises where a batch is waited for, within seconds.
+        """
+        handler = signal.getsignal(signal.SIGCHLD)
+        batches = iter(self._loader)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
+        return batches
+
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands; batches handed out count as done."""
         epoch, batches, trainer_epoch = self.sampler.position
@@ -159,22 +150,18 @@ class BatchLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state. The number of workers may differ: the order does not depend on it.
+        """Resume from a state. The number of workers may differ: the order does not depend on it.
 
         Raises:
             UserError: the state is of other data, another order, or another number of processes.
         """
-        if state.get("version") != _VERSION:
-            raise UserError(
-                f"checkpoint: its data state has version {state.get('version')}, this program "
-                f"reads {_VERSION}; resume with the version of qvbench that wrote it"
-            )
-        for name in {**self._identity, **state["identity"]}:
-            then, now = state["identity"].get(name), self._identity.get(name)
-            if then != now:
+        then = {"version": state.get("version"), **state.get("identity", {})}
+        now = {"version": _VERSION, **self._identity}
+        for name in {**now, **then}:
+            if then.get(name) != now.get(name):
                 raise UserError(
-                    f"checkpoint: was written with {name}={then}, this run has {now}; resume with "
-                    "the same value, or start a new run"
+                    f"checkpoint: its data state has {name}={then.get(name)}, this run has "
+                    f"{now.get(name)}; resume with the same value, or start a new run"
                 )
         position = DataPosition(state["epoch"], state["position"], state["trainer_epoch"])
         self.sampler.position = position
@@ -182,28 +169,5 @@ class BatchLoader:
         self._resumed = True
 
 
-class _RaisesOnce:
-    """PyTorch's handler of SIGCHLD until it has raised.
-
-    It raises wherever the main thread is, once for every loader that lost a process. A second
-    exception would cut short the handling of the first: how the run ended would not be recorded.
-    """
-
-    def __init__(self, handler: Any) -> None:
-        self.handler = handler
-        self.raised = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self.raised:
-            self.raised = True
-            self.handler(number, frame)
-            self.raised = False
-
-
-def _raise_once_for_dead_workers() -> None:
-    """Wrap PyTorch's handler, which the first loader with processes of its own has installed."""
-    handler = signal.getsignal(signal.SIGCHLD)
-    if isinstance(handler, _RaisesOnce):
-        handler.raised = False
-    elif callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, _RaisesOnce(handler))
+def _unchanged(batch: Any) -> Any:
+    return batch

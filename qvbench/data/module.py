@@ -9,18 +9,18 @@ from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch import LightningDataModule
 
-from qvbench.data.batching import EvaluationSampler, Lengths, PairDataset, TrainSampler
-from qvbench.data.cache import cache_root
+from qvbench.data.batching import EvaluationSampler, TrainSampler
+from qvbench.data.cache import cache_root, locked
 from qvbench.data.corpora import CORPORA, Corpus
 from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.preprocessing import PreprocessingConfig, write_store
 from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit
-from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary, frequent_characters
+from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -66,21 +66,17 @@ class TranslationDataModule(LightningDataModule):
         max_vocabulary: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {
-            "max_tokens": max_tokens,
-            "max_length": max_length,
-            "eval_max_tokens": eval_max_tokens,
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}")
-        if merges < 0:
-            raise UserError(f"merges must not be negative, got {merges}")
-        frequent_characters({}, merges, max_vocabulary)  # has something to say of impossible ones
-        if max_ratio is not None and max_ratio < 1:
-            raise UserError(f"max_ratio must be at least 1, got {max_ratio}")
-        if num_workers < 0:
-            raise UserError(f"num_workers must be at least 0, got {num_workers}")
+        for name, value, least in (
+            ("max_tokens", max_tokens, 1),
+            ("merges", merges, 0),
+            ("max_length", max_length, 1),
+            ("num_workers", num_workers, 0),
+            ("eval_max_tokens", eval_max_tokens, 1),
+            ("max_ratio", 1 if max_ratio is None else max_ratio, 1),
+        ):
+            if value < least:
+                raise UserError(f"{name} must be at least {least}, got {value}")
+        frequent_characters({}, merges, max_vocabulary)  # raises where no character fits
         if test_split is not None and test_split not in corpus.splits()[2:]:
             known = ", ".join(corpus.splits()[2:])
             raise UserError(f"test_split={test_split} is no test set; known are {known}")
@@ -93,7 +89,9 @@ class TranslationDataModule(LightningDataModule):
         self.seed = seed
         self.cache_dir = cache_dir
         self.test_split = test_split or corpus.splits()[2]
-        self.processor = TextProcessor.of(corpus, lowercase)
+        self.processor = TextProcessor(
+            corpus.source_language, corpus.target_language, corpus.tokenized, lowercase
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -103,20 +101,21 @@ class TranslationDataModule(LightningDataModule):
     @property
     def folder(self) -> Path:
         """Where the token ids are stored."""
-        name = CORPORA.name_of(type(self.corpus))
-        return cache_root(self.cache_dir) / f"{name}-{self.fingerprint[:16]}.v{FORMAT}"
+        name = f"{self._corpus_name}-{self.fingerprint[:16]}.v{FORMAT}"
+        return cache_root(self.cache_dir) / name
+
+    @property
+    def _corpus_name(self) -> str:
+        return CORPORA.name_of(type(self.corpus))
 
     @cached_property
     def _settings(self) -> dict[str, object]:
+        settings = asdict(self.preprocessing).items()
         return {
             "format": _IDS_VERSION,
             "corpus": self.corpus.fingerprint(),
             # What is not asked for is not named: settings may be added without new stores.
-            **{
-                name: value
-                for name, value in asdict(self.preprocessing).items()
-                if value is not None
-            },
+            **{name: value for name, value in settings if value is not None},
             "lowercase": self.lowercase,
             "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
         }
@@ -132,72 +131,104 @@ class TranslationDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Fetch the corpus and store its token ids, unless they are stored already.
 
+        Of processes that do it at the same time, one does, and the others wait for it.
+
         Raises:
             UserError: the text is missing or faulty, or the cache cannot be written.
         """
         if self.is_stored:
             return
-        self.corpus.prepare()
-        write_store(self.folder, self.corpus, self.processor, self.preprocessing, self._settings)
+        lock = cache_root(self.cache_dir) / f".{self._corpus_name}.lock"
+        with locked(lock, f"preparing {self._corpus_name}"):
+            self.corpus.prepare()
+            if not (self.folder / MANIFEST).is_file():
+                write_store(
+                    self.folder, self.corpus, self.processor, self.preprocessing, self._settings
+                )
+        logger.info("%s", self.describe())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stored token ids, preparing them first where that has not been done."""
         self.prepare_data()
-        self._store  # noqa: B018 - opened here, so that a fault shows before training starts
+        self.store  # noqa: B018 - opened here, so that damage shows before training starts
 
     @cached_property
-    def _store(self) -> Store:
+    def store(self) -> Store:
+        """The stored token ids; see :attr:`Store.manifest` for counts."""
         return Store(self.folder)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of both languages."""
-        return self._store.vocabulary
-
-    @property
-    def manifest(self) -> dict[str, object]:
-        """What was stored: settings, and for every split pairs, subwords, unknown, dropped."""
-        manifest: dict[str, object] = self._store.manifest
-        return manifest
-
-    @property
-    def dropped(self) -> dict[str, dict[str, int]]:
-        """How many pairs of every split were dropped, by reason; only training pairs ever are."""
-        return {name: entry["dropped"] for name, entry in self._store.manifest["splits"].items()}
+        return self.store.vocabulary
 
     def split(self, name: str) -> StoredSplit:
         """The stored token ids of a split."""
-        return self._store.split(name)
+        return self.store.split(name)
 
-    def source_lines(self, split: str) -> list[str]:
-        """The source lines of a validation or test set as the corpus has them."""
-        return self._store.lines(split, "source")
+    def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
+        """The lines of a validation or test set as the corpus has them."""
+        return self.store.lines(split, side)
 
-    def reference_lines(self, split: str) -> list[str]:
-        """The target lines of a validation or test set as the corpus has them."""
-        return self._store.lines(split, "target")
+    def plan(self) -> str:
+        """What preparing would do, one line per step. Nothing is fetched, written or learned.
+
+        Raises:
+            UserError: a local file that the corpus needs is not there.
+        """
+        try:
+            if self.is_stored:
+                return f"nothing to do: stored in {self.folder}"
+            steps = [f"read {self._corpus_name}"]
+            folder = str(self.folder)
+        except NotFetchedError:
+            steps = [f"fetch {self._corpus_name} into {cache_root() / 'downloads'}"]
+            folder = "the cache, under a name that depends on what arrives"
+        steps += ["normalize and tokenize its lines"] if not self.corpus.tokenized else []
+        steps += ["lower-case its lines"] if self.lowercase else []
+        settings = [f"{name}={value}" for name, value in asdict(self.preprocessing).items()]
+        steps.append(f"learn one vocabulary and drop training pairs by {', '.join(settings)}")
+        steps.append(f"store the ids of {', '.join(self.corpus.splits())} in {folder}")
+        return "\n".join(f"would {step}" for step in steps)
+
+    def describe(self) -> str:
+        """What is stored: per split pairs, subwords, what was dropped and why; and where."""
+        lines = []
+        for name, split in self.store.manifest["splits"].items():
+            source, target, pairs = split["source"], split["target"], split["pairs"]
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in split["dropped"].items())
+            lines.append(
+                f"{name}: {pairs:,} pairs of {source['subwords'] / pairs:.1f} source and "
+                f"{target['subwords'] / pairs:.1f} target subwords, "
+                f"{source['unknown'] + target['unknown']:,} unknown; dropped: {dropped or 'none'}"
+            )
+        words = self.store.manifest["words"]
+        return "\n".join(
+            [
+                *lines,
+                f"vocabulary: {len(self.vocabulary):,} entries, learned from words that occur "
+                f"{words['learned_from_count']:,} times at least, of {words['different']:,} words",
+                f"data fingerprint: {self.fingerprint}",
+                f"stored in {self.folder}",
+            ]
+        )
 
     def train_dataloader(self) -> BatchLoader:
         split = self.split("train")
         rank, world_size = self._rank()
-        sampler = TrainSampler(Lengths.of(split), self.max_tokens, self.seed, rank, world_size)
+        sampler = TrainSampler(split.lengths, self.max_tokens, self.seed, rank, world_size)
         logger.info(
-            "train: %s batches an epoch, %.1f %% of their tokens are real, the rest is padding",
+            "train: %s batches per epoch for each of %d processes, %d left out",
             f"{len(sampler):,}",
-            100 * sampler.padding_efficiency(),
+            world_size,
+            sampler.left_out,
         )
-        if sampler.left_out:
-            logger.info(
-                "train: %d batches an epoch are left out, for %d processes to take equally many",
-                sampler.left_out,
-                world_size,
-            )
         identity = {
             "data_fingerprint": self.fingerprint,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
         }
-        return BatchLoader(PairDataset(split), sampler, self.num_workers, identity)
+        return BatchLoader(split, sampler, self.num_workers, identity)
 
     def val_dataloader(self) -> BatchLoader:
         return self._evaluation_loader("val")
@@ -211,11 +242,11 @@ class TranslationDataModule(LightningDataModule):
     def _evaluation_loader(self, name: str) -> BatchLoader:
         split = self.split(name)
         rank, world_size = self._rank()
-        sampler = EvaluationSampler(Lengths.of(split), self.eval_max_tokens, rank, world_size)
-        return BatchLoader(PairDataset(split), sampler, self.num_workers)
+        sampler = EvaluationSampler(split.lengths, self.eval_max_tokens, rank, world_size)
+        return BatchLoader(split, sampler, self.num_workers)
 
     def _rank(self) -> tuple[int, int]:
-        """Number of this process and of all."""
+        """Number of this process, and how many there are."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size

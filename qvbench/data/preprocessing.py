@@ -2,8 +2,8 @@
 
 Three passes, since text is read faster from the disk than it is tokenized::
 
-    read      lines -> words in <split>.words; the characters of the training text are counted
-    learn     training words -> vocabulary
+    read      lines -> words in <split>.words
+    learn     training words, counted -> vocabulary
     encode    words -> ids, filtered, in flat arrays
 
 All files are written into a working folder, which takes the store's name as the last step: an
@@ -14,26 +14,25 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from qvbench.data.cache import locked, make_folder, write_error
+from qvbench.data.cache import track
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.parallel import ordered_map, usable_cores
-from qvbench.data.progress import track
 from qvbench.data.store import MANIFEST, TOKENIZER, id_type
-from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary, frequent_characters
+from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,22 +41,14 @@ _PAIRS_AT_ONCE = 20_000
 _LEARNED_WORDS = 1_500_000  # different ones to learn merges from, in about 2 GiB
 _CACHED_WORDS = 1_000_000  # whose ids are kept while encoding: 100 to 200 MB
 _SIDES = ("source", "target")
-_CODE_POINTS = 0x110000
 
-Int64 = npt.NDArray[np.int64]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class PreprocessingConfig:
-    """How text becomes ids.
-
-    Args:
-        merges: of byte-pair encoding.
-        max_length: training pairs with more subwords on a side are dropped.
-        max_ratio: training pairs whose longer side has more than this times the subwords of the
-            shorter are dropped.
-        max_vocabulary: most entries of the vocabulary; the rarest characters give way.
-    """
+    """How text becomes ids; see :class:`qvbench.data.module.TranslationDataModule`."""
 
     merges: int
     max_length: int
@@ -82,79 +73,43 @@ def write_store(
     config: PreprocessingConfig,
     settings: dict[str, object],
 ) -> None:
-    """Process a corpus, learn its vocabulary, and write its token ids to ``folder``.
+    """Process a prepared corpus, learn its vocabulary, and write its token ids to ``folder``.
 
-    Of processes that do it at the same time, one does, and the others wait for it.
-
-    Args:
-        folder: the finished store's name.
-        corpus: prepared.
-        processor: makes words of its lines.
-        config: makes ids of its words.
-        settings: what the fingerprint was made from, for the manifest.
+    The settings are what the store's fingerprint was made from, for the manifest.
 
     Raises:
-        UserError: the corpus is faulty, or the cache cannot be written.
+        UserError: a file of the corpus is damaged, or nothing is left of a split.
+        OSError: the cache cannot be written.
     """
-    with locked(folder.parent / f".{folder.name}.lock", f"preparing {folder.name}"):
-        if (folder / MANIFEST).is_file():
-            return
-        work = folder.parent / f".{folder.name}.partial"
-        shutil.rmtree(work, ignore_errors=True)  # of a preparation that was killed
-        try:
-            make_folder(work)
-            manifest = _write(work, corpus, processor, config, settings)
-            for path in work.iterdir():  # with the power gone, a name must not outlive its content
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            _rename(work, folder)
-        except OSError as error:
-            raise write_error(folder, error) from None
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    _log_summary(manifest, folder)
-
-
-def _rename(work: Path, folder: Path) -> None:
+    work = folder.parent / f".{folder.name}.partial"
+    for stale in (work, folder):  # of a killed preparation; of a store that lost its manifest
+        shutil.rmtree(stale, ignore_errors=True)
     try:
+        work.mkdir()
+        read_lines(work, corpus, processor)
+        vocabulary, words = learn_vocabulary(work, config)
+        splits = {name: encode_split(work, name, vocabulary, config) for name in corpus.splits()}
+        for name in splits:
+            _words_file(work, name).unlink()
+        manifest = {
+            "settings": settings,
+            "vocabulary": len(vocabulary),
+            "words": words,
+            "splits": splits,
+            "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
+        }
+        text = json.dumps(manifest, indent=1) + "\n"
+        (work / MANIFEST).write_text(text, encoding="utf-8")
+        for path in work.iterdir():  # without power, no name may outlive its content
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         work.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot take the stored data ({error.strerror}); remove it"
-        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(
-    work: Path,
-    corpus: Corpus,
-    processor: TextProcessor,
-    config: PreprocessingConfig,
-    settings: dict[str, object],
-) -> dict[str, Any]:
-    """Write all files of a store; returns its manifest."""
-    characters = read_lines(work, corpus, processor)
-    vocabulary, words = learn_vocabulary(work, characters, config)
-    splits = {split: encode_split(work, split, vocabulary, config) for split in corpus.splits()}
-    for split in splits:
-        _words_file(work, split).unlink()
-    manifest = {
-        "settings": settings,
-        "vocabulary": len(vocabulary),
-        "words": words,
-        "splits": splits,
-        "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
-    }
-    (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return manifest
-
-
-def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> dict[str, int]:
-    """Write the words of all splits, so that an error on the last line costs little.
-
-    Returns:
-        How often each character of the training text occurs.
-    """
-    counts = np.zeros(_CODE_POINTS, dtype=np.int64)
+def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> None:
+    """Write the words of all splits, so that an error on the last line costs little."""
     processes = 1 if processor.tokenized else usable_cores()
     for split in corpus.splits():
         with ExitStack() as files:
@@ -170,81 +125,77 @@ def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> dict[str
                 words_file.write(words.encode())
                 for side, file in enumerate(kept):
                     file.write("".join(f"{pair[side]}\n" for pair in chunk).encode())
-                if split == "train":
-                    counts += _character_counts(words)
-    return {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
 
 
-def _character_counts(text: str) -> Int64:
-    """How often each code point occurs, except line ends."""
-    # Through UTF-32, since a loop over the 10^9 characters of WMT17 takes minutes.
-    codes = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
-    counts = np.bincount(codes, minlength=_CODE_POINTS)
-    counts[ord("\n")] = 0
-    return counts
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def learn_vocabulary(
-    work: Path, characters: dict[str, int], config: PreprocessingConfig
-) -> tuple[Vocabulary, dict[str, int]]:
+def ordered_map(
+    function: Callable[[T], R], items: Iterable[T], processes: int
+) -> Iterator[tuple[T, R]]:
+    """Items with their results, in order, two items per process at a time.
+
+    ``Executor.map`` alone would read all items first. One item alone is done in this process.
+
+    Raises:
+        UserError: a process was killed.
+    """
+    # Not forked: this process may have threads, whose locks a fork would leave locked.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        try:
+            for window in _chunks(items, 2 * processes if processes > 1 else 1):
+                apply = pool.map if len(window) > 1 else map
+                yield from zip(window, apply(function, window), strict=True)
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of {processes} processes that prepare text was killed; if memory ran out, "
+                "let it run on fewer cores (taskset)"
+            ) from None
+
+
+def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabulary, dict[str, int]]:
     """Learn the merges from the training words and write ``tokenizer.json``.
+
+    Learning merges takes about a kilobyte of memory for every different word, and half of the
+    words of a crawl occur once (numbers, names, misspellings): the rarest are not learned from.
 
     Returns:
         The vocabulary; how many different words there are, and how often a word must occur to be
         learned from.
     """
+    counts: Counter[str] = Counter()
+    for line in _words(work, "train"):
+        counts.update(line.split(" "))
+    characters: Counter[str] = Counter()
+    for word, count in counts.items():
+        for character in word:
+            characters[character] += count
+    words_of_count = Counter(counts.values())
+    threshold, learned = 1, len(counts)
+    while learned > _LEARNED_WORDS:
+        learned -= words_of_count[threshold]
+        threshold += 1
+    rare = {word for word, count in counts.items() if count < threshold}
+    words = {"different": len(counts), "learned_from_count": threshold}
+    del counts
+    logger.info("learning %s merges from %s words", f"{config.merges:,}", f"{words['different']:,}")
+    lines = _words(work, "train")
+    if rare:
+        lines = (" ".join(w for w in line.split(" ") if w not in rare) for line in lines)
     alphabet = frequent_characters(characters, config.merges, config.max_vocabulary)
-    counts = WordCounts.of(_words(work, "train"), _LEARNED_WORDS)
-    logger.info("learning %s merges from %s words", f"{config.merges:,}", f"{counts.different:,}")
-    lines = counts.frequent(_words(work, "train"))
     vocabulary = Vocabulary.train(lines, config.merges, alphabet)
-    vocabulary.save(work / TOKENIZER)
-    return vocabulary, {"different": counts.different, "learned_from_count": counts.threshold}
-
-
-class WordCounts(NamedTuple):
-    """How many words a text has, and which are too rare to learn from.
-
-    Attributes:
-        different: number of different words.
-        threshold: words that occur less often than this are left out; 1 leaves out none.
-        rare: these words.
-    """
-
-    different: int
-    threshold: int
-    rare: frozenset[str]
-
-    @classmethod
-    def of(cls, lines: Iterable[str], most: int) -> WordCounts:
-        """Count the words of lines, and leave out the rarest until at most ``most`` remain.
-
-        Learning merges takes about a kilobyte of memory for every different word, and half of
-        the words of a crawl occur once: numbers, names, misspellings.
-        """
-        counts: Counter[str] = Counter()
-        for line in lines:
-            counts.update(line.split(" "))
-        words_of_count = Counter(counts.values())
-        threshold, remaining = 1, len(counts)
-        while remaining > most:
-            remaining -= words_of_count[threshold]
-            threshold += 1
-        rare = frozenset(word for word, count in counts.items() if count < threshold)
-        return cls(len(counts), threshold, rare)
-
-    def frequent(self, lines: Iterable[str]) -> Iterator[str]:
-        """The lines without their rare words."""
-        if not self.rare:
-            return iter(lines)
-        return (" ".join(w for w in line.split(" ") if w not in self.rare) for line in lines)
+    (work / TOKENIZER).write_text(vocabulary.to_json(), encoding="utf-8")
+    return vocabulary, words
 
 
 class WordIds(dict[str, bytes]):
-    """The ids of words as bytes, each word encoded once.
+    """The ids of words as bytes. No merge crosses a space, so a line's are those of its words.
 
-    No merge crosses a space, so a line's ids are its words' ids one after the other: looking
-    words up is several times faster than encoding lines.
+    Looking words up is several times faster than encoding lines.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -254,7 +205,7 @@ class WordIds(dict[str, bytes]):
 
     def __missing__(self, word: str) -> bytes:
         if len(self) >= _CACHED_WORDS:
-            self.clear()  # a crawl never ends to bring new ones
+            self.clear()  # a crawl has new ones to its end
         ids = np.array(self._vocabulary.encode(word), dtype=self.dtype).tobytes()
         self[word] = ids
         return ids
@@ -265,35 +216,22 @@ class WordIds(dict[str, bytes]):
 
 
 class _SideWriter:
-    """Writes the sentences of one side of a split, given as the bytes of their ids, and counts."""
+    """Writes the sentences of one side of a split, given as the bytes of their ids."""
 
-    def __init__(self, ids: BinaryIO, offsets: BinaryIO, vocabulary: Vocabulary) -> None:
-        self._ids, self._offsets = ids, offsets
-        self._dtype = id_type(len(vocabulary))
-        self._counts = np.zeros(len(vocabulary), dtype=np.int64)
-        self._subwords = self._longest = 0
+    def __init__(self, ids: BinaryIO, offsets: BinaryIO, dtype: np.dtype[Any]) -> None:
+        self._ids, self._offsets, self._dtype = ids, offsets, dtype
+        self.counts = {"subwords": 0, "unknown": 0, "longest": 0}
         offsets.write(np.zeros(1, dtype=np.int64).tobytes())
 
     def append(self, sentences: list[bytes]) -> None:
-        written = b"".join(sentences)
+        ids = np.frombuffer(b"".join(sentences), self._dtype)
         lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
         lengths //= self._dtype.itemsize
-        self._ids.write(written)
-        self._offsets.write((self._subwords + np.cumsum(lengths)).tobytes())
-        self._counts += np.bincount(
-            np.frombuffer(written, self._dtype), minlength=len(self._counts)
-        )
-        self._subwords += int(lengths.sum())
-        self._longest = max(self._longest, int(lengths.max(initial=0)))
-
-    def summary(self) -> dict[str, int]:
-        """Counts for the manifest."""
-        return {
-            "subwords": self._subwords,
-            "unknown": int(self._counts[Vocabulary.unk]),
-            "longest": self._longest,
-            "entries": int(np.count_nonzero(self._counts)),
-        }
+        self._ids.write(ids.tobytes())
+        self._offsets.write((self.counts["subwords"] + np.cumsum(lengths)).tobytes())
+        self.counts["subwords"] += len(ids)
+        self.counts["unknown"] += int(np.count_nonzero(ids == Vocabulary.unk))
+        self.counts["longest"] = max(self.counts["longest"], int(lengths.max(initial=0)))
 
 
 def encode_split(
@@ -305,25 +243,28 @@ def encode_split(
         UserError: no pair is left of those that were read.
     """
     word_ids = WordIds(vocabulary)
+    size = word_ids.dtype.itemsize
     dropped: Counter[str] = Counter()
     read = 0
     with ExitStack() as files:
 
-        def opened(suffix: str) -> BinaryIO:
-            return files.enter_context((work / f"{split}.{suffix}.bin").open("wb"))
+        def opened(part: str) -> BinaryIO:
+            return files.enter_context((work / f"{split}.{part}.bin").open("wb"))
 
-        sides = [_SideWriter(opened(s), opened(f"{s}.offsets"), vocabulary) for s in _SIDES]
+        sides = [_SideWriter(opened(s), opened(f"{s}.offsets"), word_ids.dtype) for s in _SIDES]
         lines = opened("lines")
         words = _words(work, split)
         pairs = track(zip(words, words, strict=True), f"encoding {split}")
         for chunk in _chunks(pairs, _PAIRS_AT_ONCE):
             ids = [(word_ids.of(source), word_ids.of(target)) for source, target in chunk]
-            kept = np.arange(len(chunk))
+            kept: Sequence[int] = range(len(ids))
             if split == "train":
-                kept = _kept(ids, word_ids.dtype.itemsize, config, dropped)
+                reasons = [config.drop_reason(len(s) // size, len(t) // size) for s, t in ids]
+                dropped.update(reason for reason in reasons if reason)
+                kept = [row for row, reason in enumerate(reasons) if not reason]
             for number, writer in enumerate(sides):
                 writer.append([ids[row][number] for row in kept])
-            lines.write((kept + read).tobytes())
+            lines.write((np.array(kept, dtype=np.int64) + read).tobytes())
             read += len(chunk)
     pairs_kept = read - dropped.total()
     if not pairs_kept:
@@ -334,20 +275,8 @@ def encode_split(
         "read": read,
         "pairs": pairs_kept,
         "dropped": dict(dropped),
-        **{side: writer.summary() for side, writer in zip(_SIDES, sides, strict=True)},
+        **{side: writer.counts for side, writer in zip(_SIDES, sides, strict=True)},
     }
-
-
-def _kept(
-    ids: list[tuple[bytes, bytes]],
-    itemsize: int,
-    config: PreprocessingConfig,
-    dropped: Counter[str],
-) -> Int64:
-    """Rows of the pairs that are kept; the reasons of the others are counted."""
-    reasons = [config.drop_reason(len(one) // itemsize, len(two) // itemsize) for one, two in ids]
-    dropped.update(reason for reason in reasons if reason)
-    return np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
 
 
 def _words_file(work: Path, split: str) -> Path:
@@ -361,23 +290,7 @@ def _words(work: Path, split: str) -> Iterator[str]:
             yield line.removesuffix("\n")
 
 
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def _log_summary(manifest: dict[str, Any], folder: Path) -> None:
-    logger.info("vocabulary: %s entries; stored in %s", f"{manifest['vocabulary']:,}", folder)
-    for split, entry in manifest["splits"].items():
-        dropped = ", ".join(f"{count:,} {reason}" for reason, count in entry["dropped"].items())
-        logger.info(
-            "%s: %s pairs of %.1f source and %.1f target subwords, %d and %d unknown; dropped: %s",
-            split,
-            f"{entry['pairs']:,}",
-            entry["source"]["subwords"] / entry["pairs"],
-            entry["target"]["subwords"] / entry["pairs"],
-            entry["source"]["unknown"],
-            entry["target"]["unknown"],
-            dropped or "none",
-        )

@@ -18,37 +18,48 @@ the manifest, so that what a disk lost afterwards shows here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.batching import Batch, Int64, Lengths
+from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
 FORMAT = 3  # part of a store's name: another version's files are never misread
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
-Ids = npt.NDArray[np.unsignedinteger[Any]]
-Int64 = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Side:
-    """The sentences of one side of a split: ids one after the other, and where each begins."""
+    """The sentences of one side of a split, without special tokens."""
 
-    ids: Ids
+    ids: npt.NDArray[np.unsignedinteger[Any]]
     offsets: Int64
 
     @property
     def lengths(self) -> Int64:
         """Subwords of every sentence (pairs,)."""
         return np.diff(self.offsets)
+
+    def rows(self, pairs: Int64, begin: bool) -> torch.Tensor:
+        """Padded rows of ids with ``</s>`` after them, and ``<s>`` before them where asked."""
+        starts = np.asarray(self.offsets[pairs])
+        lengths = np.asarray(self.offsets[pairs + 1]) - starts
+        first = int(begin)
+        columns = np.arange(int(lengths.max(initial=0)))
+        inside = columns < lengths[:, None]
+        rows = np.full((len(pairs), first + len(columns) + 1), Vocabulary.pad, dtype=np.int64)
+        rows[:, :first] = Vocabulary.bos
+        ids = self.ids[(starts[:, None] + columns)[inside]]
+        rows[:, first : first + len(columns)][inside] = ids
+        rows[np.arange(len(pairs)), first + lengths] = Vocabulary.eos
+        return torch.from_numpy(rows)
 
 
 def id_type(vocabulary_size: int) -> np.dtype[Any]:
@@ -57,31 +68,34 @@ def id_type(vocabulary_size: int) -> np.dtype[Any]:
 
 
 class StoredSplit:
-    """The stored pairs of one split, memory-mapped.
+    """The stored pairs of one split, memory-mapped; an item is a :class:`Batch` of chosen pairs.
 
-    Args:
-        folder: of the store.
-        name: of the split.
-        ids: type of its ids.
-
-    Attributes:
-        source: source sentences, without special tokens.
-        target: target sentences, without special tokens.
-        lines: line number in the corpus's split of every pair, from 0.
-
-    Raises:
-        UserError: the store is damaged.
+    ``lines`` holds every pair's line number in the corpus's split, from 0.
     """
 
     def __init__(self, folder: Path, name: str, ids: np.dtype[Any]) -> None:
         self._settings = (folder, name, ids)
-        stem = folder / name
-        self.source = Side(_mapped(stem, "source", ids), _mapped(stem, "source.offsets"))
-        self.target = Side(_mapped(stem, "target", ids), _mapped(stem, "target.offsets"))
-        self.lines: Int64 = _mapped(stem, "lines")
+
+        def mapped(part: str, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+            path = folder / f"{name}.{part}.bin"
+            # An empty file, of nothing but empty sentences, cannot be mapped.
+            return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
+
+        self.source = Side(mapped("source", ids), mapped("source.offsets"))
+        self.target = Side(mapped("target", ids), mapped("target.offsets"))
+        self.lines: Int64 = mapped("lines")
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def __getitem__(self, pairs: Int64) -> Batch:
+        index = torch.from_numpy(np.asarray(self.lines[pairs]))
+        return Batch(self.source.rows(pairs, False), self.target.rows(pairs, True), index)
+
+    @property
+    def lengths(self) -> Lengths:
+        """Tokens of every pair as the model sees them."""
+        return Lengths(self.source.lengths + 1, self.target.lengths + 1)
 
     def __reduce__(self) -> tuple[type[StoredSplit], tuple[Any, ...]]:
         """Worker processes map the files themselves: a pickled map would be a copy of it all."""
@@ -89,22 +103,21 @@ class StoredSplit:
 
 
 class Store:
-    """A finished folder of token ids.
-
-    Args:
-        folder: where it lies.
-
-    Raises:
-        UserError: the folder is damaged.
-    """
+    """A finished folder of token ids; :class:`UserError` where it is damaged."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = _read(
-            folder / MANIFEST, lambda path: json.loads(path.read_text(encoding="utf-8"))
-        )
-        for name, size in self.manifest["files"].items():
-            _read(folder / name, partial(_check_size, size=size))
+        path = folder / MANIFEST
+        try:
+            self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name, size in self.manifest["files"].items():
+                path = folder / name
+                if (found := path.stat().st_size) != size:
+                    raise ValueError(f"{found:,} bytes of {size:,}")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: damaged ({error}); remove the folder {folder}, it will be written anew"
+            ) from None
         self.vocabulary = Vocabulary.load(folder / TOKENIZER)
 
     def split(self, name: str) -> StoredSplit:
@@ -113,31 +126,5 @@ class Store:
 
     def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
         """The lines of a validation or test set as the corpus has them."""
-        text: str = _read(
-            self.folder / f"{split}.{side}.txt", lambda path: path.read_bytes().decode("utf-8")
-        )
+        text = (self.folder / f"{split}.{side}.txt").read_bytes().decode("utf-8")
         return text.removesuffix("\n").split("\n")
-
-
-def _mapped(stem: Path, suffix: str, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
-    path = stem.with_name(f"{stem.name}.{suffix}.bin")
-    array: npt.NDArray[Any] = _read(
-        path,
-        # Nothing can be mapped of an empty file: one that holds empty sentences alone.
-        lambda path: np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype),
-    )
-    return array
-
-
-def _check_size(path: Path, size: int) -> None:
-    if (found := path.stat().st_size) != size:
-        raise ValueError(f"{found:,} bytes of {size:,}")
-
-
-def _read(path: Path, read: Callable[[Path], Any]) -> Any:
-    try:
-        return read(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged ({error}); remove the folder {path.parent}, it will be written anew"
-        ) from None

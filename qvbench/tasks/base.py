@@ -17,9 +17,9 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor
 
 from qvbench.attention import ATTENTION, AttentionFactory
-from qvbench.data.vocabulary import check_vocabulary
+from qvbench.data.text import check_vocabulary
 from qvbench.errors import UserError
-from qvbench.metrics.accuracy import TokenMeans
+from qvbench.metrics import TokenMeans
 from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.record import Metric

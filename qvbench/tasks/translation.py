@@ -16,7 +16,7 @@ from qvbench.data.batching import Batch
 from qvbench.data.module import TranslationDataModule
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
-from qvbench.metrics.bleu import corpus_scores
+from qvbench.metrics import corpus_scores
 from qvbench.models.encoder_decoder import NetworkFactory
 from qvbench.positions import PositionFactory
 from qvbench.tasks.base import Predictions, Task
@@ -111,7 +111,7 @@ class TranslationTask(Task):
     def on_test_epoch_end(self) -> None:
         """Score the whole test set: BLEU and chrF of plain and of tokenized text, in per cent."""
         processor = self.data.processor
-        references = self.data.reference_lines(self.data.test_split)
+        references = self.data.lines(self.data.test_split, "target")
         words = self._gathered_translations()
         tokens = [processor.target(line) for line in references]
         plain = [processor.detokenize(line) for line in words]

@@ -82,7 +82,7 @@ ON_THE_COMMAND_LINE = {
     "--model.label_smoothing 1": ("model.label_smoothing must be in [0, 1), got 1.0",),
     "--model.beam_size 0": ("model.beam_size must be at least 1, got 0",),
     "--data.max_tokens 0": ("max_tokens must be at least 1, got 0",),
-    "--data.merges -1": ("merges must not be negative, got -1",),
+    "--data.merges -1": ("merges must be at least 0, got -1",),
     "--data.max_vocabulary 3": ("max_vocabulary=3 leaves no room for characters beside 200",),
     "--data.test_split nope": ("test_split=nope is no test set; known are test",),
     "--data.corpus.train_pairs 0": ("grammar corpus: train_pairs is 0",),

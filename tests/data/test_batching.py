@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qvbench.data import batching
 from qvbench.data.batching import EvaluationSampler, Int64, Lengths, TrainSampler, cut_by_tokens
 from qvbench.data.module import TranslationDataModule
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
 Make = Callable[..., TranslationDataModule]
@@ -130,21 +130,6 @@ def test_fewer_batches_than_processes_are_refused() -> None:
         TrainSampler(lengths(4, longest=5), 1000, world_size=2)
 
 
-def test_padding_efficiency_counts_both_sides() -> None:
-    """Catches an efficiency of one side; by hand: 2+4 and 3+3 of 2 x 4 and 2 x 3."""
-    sampler = TrainSampler(Lengths(np.array([2, 4]), np.array([3, 3])), 100)
-    assert sampler.padding_efficiency() == pytest.approx(12 / 14)
-
-
-def test_padding_is_told_from_a_sample_of_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a sample of neighbors, or one that sorts everything all the same."""
-    sampler = TrainSampler(lengths(20_000), 1000)
-    whole = sampler.padding_efficiency()
-    monkeypatch.setattr("qvbench.data.batching._SAMPLED_PAIRS", 3_000)
-    monkeypatch.setattr(sampler, "batches", None)
-    assert 0 < whole - sampler.padding_efficiency() < 0.05
-
-
 @pytest.mark.parametrize("longest", [40, 40_000])
 def test_the_fast_order_is_that_of_lexsort(longest: int) -> None:
     """Catches an unstable sort, lengths cut off at 16 bits, and another order for old runs."""
@@ -160,7 +145,7 @@ def test_rows_have_end_tokens_padding_and_line_numbers(data_module: Make) -> Non
     """Catches a missing </s>, padding on the wrong side, and rows mixed up between the sides."""
     module = data_module()
     vocabulary = module.vocabulary
-    source, target = module.source_lines("val"), module.reference_lines("val")
+    source, target = module.lines("val", "source"), module.lines("val", "target")
     seen = []
     for batch in module.val_dataloader():
         assert {tensor.dtype for tensor in batch} == {torch.int64}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
-import json
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from qvbench.data.cache import locked
-from qvbench.data.corpora import Multi30k, download, files, multi30k
-from qvbench.data.corpora.download import fetch, recorded_sha256
-from qvbench.data.corpora.files import file_sha256
+from qvbench.data.corpora import Multi30k, files, multi30k
+from qvbench.data.corpora.files import fetch, file_sha256, recorded_sha256
 from qvbench.errors import UserError
 from tests.data.http_server import Server, serving
 
@@ -27,8 +24,8 @@ SHA256 = hashlib.sha256(TEXT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(download, "_CHUNK", 1 << 12)
+    monkeypatch.setattr(files, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_CHUNK", 1 << 12)
 
 
 @pytest.fixture
@@ -114,11 +111,12 @@ def test_a_silent_connection_is_given_up_and_resumed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a download that hangs for ever."""
-    monkeypatch.setattr(download, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(files, "_TIMEOUT_SECONDS", 0.2)
     server.stalls = [0.5]
     fetch(f"{server.url}/text", tmp_path / "text", SHA256)
     assert (tmp_path / "text").read_bytes() == TEXT
-    assert server.ranges == [None, f"bytes={len(TEXT) // 2}-"]
+    (resumed_at,) = (int(asked.removeprefix("bytes=")[:-1]) for asked in server.ranges[1:] if asked)
+    assert len(TEXT) // 2 - (1 << 12) <= resumed_at <= len(TEXT) // 2
 
 
 @pytest.mark.parametrize("content", [TEXT + b"more\n", b"<html>blocked</html>\n"])
@@ -127,7 +125,9 @@ def test_another_content_is_refused_and_not_kept(
 ) -> None:
     """Catches a proxy's login page taken for a corpus, now or by the next run."""
     server.content = content
-    with pytest.raises(UserError, match=r"/text: what arrived is not the file that was pub.*root:"):
+    with pytest.raises(
+        UserError, match=r"text: was not what .*/text published or first sent.*removed.*root:"
+    ):
         fetch(f"{server.url}/text", tmp_path / "text", SHA256)
     assert names(tmp_path) == []
 
@@ -202,7 +202,7 @@ def test_another_text_under_the_same_address_is_refused(server: Server, tmp_path
     fetch(f"{server.url}/text.gz", path)
     path.unlink()
     server.content = gzip.compress(TEXT + b"one more\n")
-    with pytest.raises(UserError, match=r"/text\.gz: what arrived is not .* first downloaded"):
+    with pytest.raises(UserError, match=r"text\.gz: was not what .* first sent"):
         fetch(f"{server.url}/text.gz", path)
     assert names(tmp_path) == ["text.gz.json"]
     server.content = gzip.compress(TEXT, 9)
@@ -220,9 +220,8 @@ def test_a_file_that_changes_on_the_disk_is_named(
     content = bytearray(TEXT)
     content[50_000] ^= 1
     path.write_bytes(content if damage == "flipped" else TEXT[:-1])
-    with pytest.raises(UserError, match=r"text: is not the file that was downloaded .*remove it"):
+    with pytest.raises(UserError, match=r"text: was not what .* published or first sent.*removed"):
         fetch(f"{server.url}/text", path)
-    path.unlink()
     fetch(f"{server.url}/text", path)
     assert recorded_sha256(path) == SHA256
 
@@ -247,8 +246,8 @@ def test_a_remembered_checksum_is_used(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(TEXT)
     assert file_sha256(path) == SHA256
     (memory,) = (Path(os.environ["QVBENCH_CACHE"]) / "checksums").iterdir()
-    memory.write_text(json.dumps(json.loads(memory.read_text()) | {"sha256": "remembered"}))
-    assert file_sha256(path) == "remembered"
+    memory.write_text("0" * 64)
+    assert file_sha256(path) == "0" * 64
     memory.write_bytes(b"damaged")
     assert file_sha256(path) == SHA256
 
@@ -265,7 +264,7 @@ def test_a_damaged_gzip_file_is_not_recorded(server: Server, tmp_path: Path, dam
     else:
         server.lacks_length = True
         server.cuts = [half]
-    with pytest.raises(UserError, match=r"/text\.gz: what arrived is damaged"):
+    with pytest.raises(UserError, match=r"text\.gz: was not what .*unreadable"):
         fetch(f"{server.url}/text.gz", tmp_path / "text.gz")
     assert names(tmp_path) == []
     server.content = gzip.compress(TEXT)
@@ -283,29 +282,21 @@ def test_a_damaged_record_is_named(server: Server, tmp_path: Path) -> None:
 # Disks
 
 
-def test_a_full_disk_is_named_and_not_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_full_disk_is_not_asked_again(server: Server, tmp_path: Path) -> None:
     """Catches a full disk taken for an error of the network, and asked for three times."""
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     (tmp_path / "part-text").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"part-text: the disk is full; free some space"):
+    with (
+        pytest.raises(UserError, match="the disk is full; free some space"),
+        locked(tmp_path / "lock", "testing"),
+    ):
         fetch(f"{server.url}/text", tmp_path / "text", SHA256)
     assert len(server.ranges) == 1
 
 
-def test_too_little_space_is_said_before_the_download(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Catches a disk that is full after an hour."""
-    usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"bytes are to be fetched, 1,000 are free"):
-        fetch(f"{server.url}/text", tmp_path / "text", SHA256)
-    assert names(tmp_path) == []
-
-
 def test_a_cache_that_cannot_be_written_is_named(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a traceback out of the lock."""
 
@@ -313,27 +304,16 @@ def test_a_cache_that_cannot_be_written_is_named(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("qvbench.data.cache.FileLock.acquire", refuse)
-    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\)"):
-        fetch(f"{server.url}/text", tmp_path / "text", SHA256)
+    with (
+        pytest.raises(
+            UserError, match=r"cannot be written \(Read-only file system\).*QVBENCH_CACHE"
+        ),
+        locked(tmp_path / "lock", "testing"),
+    ):
+        pass
 
 
 # Several processes
-
-
-@pytest.mark.slow
-def test_two_processes_download_once(server: Server, tmp_path: Path) -> None:
-    """Catches two writers of one part, and a second download."""
-    server.stalls = [0.3]
-    context = multiprocessing.get_context("spawn")
-    url, path = f"{server.url}/text", tmp_path / "text"
-    both = [context.Process(target=fetch, args=(url, path)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join()
-    assert [process.exitcode for process in both] == [0, 0]
-    assert len(server.paths) == 1
-    assert names(tmp_path) == ["text", "text.json"]
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

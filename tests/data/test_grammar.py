@@ -162,12 +162,6 @@ def test_bad_settings_are_named(settings: dict, named: str) -> None:
         Grammar(**settings)
 
 
-def test_an_unknown_split_is_refused_at_once() -> None:
-    """Catches an error that comes only when the first pair is asked for, far from its cause."""
-    with pytest.raises(UserError, match="train, val, test"):
-        Grammar().pairs("dev")
-
-
 def test_the_fingerprint_names_what_determines_the_text() -> None:
     """Catches two corpora with different text that share one cache."""
     prints = [Grammar(seed=0), Grammar(seed=1), Grammar(100), Grammar(val_pairs=9)]

@@ -27,7 +27,7 @@ def test_lines_are_the_corpus_s(data_module: Make, tmp_path: Path) -> None:
     for path in test:
         Path(path).unlink()
     for split in ("val", "test"):
-        assert (module.source_lines(split), module.reference_lines(split)) == lines
+        assert (module.lines(split, "source"), module.lines(split, "target")) == lines
 
 
 def test_the_test_set_can_be_chosen(
@@ -35,7 +35,7 @@ def test_the_test_set_can_be_chosen(
 ) -> None:
     """Catches a test on the default set under another set's name."""
     small = write_pair(tmp_path, "small", ["a", "b"], ["c", "d"])
-    files = tuple(map(str, text_corpus()._files["test"]))
+    files = tuple(map(str, text_corpus().files["test"]))
     corpus = text_corpus(test={"first": files, "small": small})
     sizes = {}
     for name in (None, "first", "small"):
@@ -64,7 +64,7 @@ def test_raw_text_is_tokenized_before_it_is_stored(data_module: Make, tmp_path: 
     split = module.split("test")
     words = module.vocabulary.decode(split.target.ids[: split.target.offsets[1]])
     assert words == "Ein Mann , nicht ?"
-    assert module.processor.detokenize(words) == module.reference_lines("test")[0]
+    assert module.processor.detokenize(words) == module.lines("test", "target")[0]
 
 
 def test_budgets_name_their_setting(data_module: Make) -> None:
@@ -82,23 +82,13 @@ def test_a_size_below_zero_is_refused_at_once(data_module: Make, name: str) -> N
         data_module(**{name: -1})
 
 
-def test_the_log_says_how_much_is_padding(
-    data_module: Make, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Catches padding that nobody is told of."""
-    module = data_module()
-    with caplog.at_level("INFO"):
-        module.train_dataloader()
-    assert "% of their tokens are real" in caplog.text
+class OnRank:
+    def __init__(self, rank: int, world_size: int = 2) -> None:
+        self.global_rank, self.world_size = rank, world_size
 
 
 def test_a_rank_takes_its_share(data_module: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Catches ranks that all train on the same batches, and a silent tail."""
-
-    class OnRank:
-        def __init__(self, rank: int) -> None:
-            self.global_rank, self.world_size = rank, 2
-
     whole = [tuple(batch.index.tolist()) for batch in data_module().train_dataloader()]
     shares = []
     for rank in range(2):
@@ -107,7 +97,8 @@ def test_a_rank_takes_its_share(data_module: Make, caplog: pytest.LogCaptureFixt
         with caplog.at_level("INFO"):
             shares.append([tuple(batch.index.tolist()) for batch in module.train_dataloader()])
     assert shares == [whole[0::2][: len(whole) // 2], whole[1::2]]
-    assert ("batches an epoch are left out" in caplog.text) == bool(len(whole) % 2)
+    share = f"{len(whole) // 2} batches per epoch for each of 2 processes"
+    assert f"{share}, {len(whole) % 2} left out" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:.*Deprecat")

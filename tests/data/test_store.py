@@ -18,13 +18,17 @@ import pytest
 
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
-from qvbench.data.prepare import describe
 from qvbench.data.store import FORMAT
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
 
 Make = Callable[..., TranslationDataModule]
+
+
+def dropped(module: TranslationDataModule, split: str) -> dict[str, int]:
+    counts: dict[str, int] = module.store.manifest["splits"][split]["dropped"]
+    return counts
 
 
 def test_ids_are_stored_small_and_mapped(data_module: Make) -> None:
@@ -56,11 +60,10 @@ def test_long_training_pairs_are_dropped_and_counted(
     ]
     assert 0 < sum(fits) < 120
     assert module.split("train").lines.tolist() == [n for n, fit in enumerate(fits) if fit]
-    assert module.dropped["train"] == {"over 8 subwords": 120 - sum(fits)}
-    assert module.dropped["val"] == module.dropped["test"] == {}
+    assert dropped(module, "train") == {"over 8 subwords": 120 - sum(fits)}
+    assert dropped(module, "val") == dropped(module, "test") == {}
     assert len(module.split("test")) == 13
     assert f"{120 - sum(fits)} over 8 subwords" in caplog.text
-    assert "over 8 subwords" in describe(module)
 
 
 def test_nothing_left_is_an_error(data_module: Make, tmp_path: Path) -> None:
@@ -163,8 +166,11 @@ def test_a_damaged_store_is_named_when_it_is_opened(data_module: Make, name: str
     with pytest.raises(UserError, match=rf"{name}: damaged .*; remove the folder"):
         data_module()
     file.unlink()
-    with pytest.raises(UserError, match=rf"{name}: damaged .*; |cannot take the stored data"):
-        data_module()
+    if name == "manifest.json":
+        data_module()  # such a folder is no store, and is written anew
+    else:
+        with pytest.raises(UserError, match=rf"{name}: damaged .*; remove the folder"):
+            data_module()
 
 
 def test_a_read_only_cache_serves_what_it_has(
@@ -177,7 +183,7 @@ def test_a_read_only_cache_serves_what_it_has(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    for name in ("mkdir", "write_text", "unlink", "rename", "replace"):
+    for name in ("write_text", "unlink", "rename", "replace"):
         monkeypatch.setattr(Path, name, refuse)
     monkeypatch.setattr("qvbench.data.cache.FileLock.acquire", refuse)
     module = TranslationDataModule(corpus, 100, 50, cache_dir=cache)
@@ -214,9 +220,6 @@ def test_the_manifest_says_what_was_stored(data_module: Make) -> None:
             assert entry[side]["subwords"] == getattr(split, side).lengths.sum()
             assert entry[side]["longest"] == getattr(split, side).lengths.max()
     assert manifest["settings"]["corpus"] == module.corpus.fingerprint()
-    table = describe(module)
-    assert str(module.folder) in table
-    assert "120" in table
 
 
 @pytest.mark.parametrize("place", ["file", "folder/below"])
@@ -244,11 +247,3 @@ def test_a_removed_store_is_written_anew(data_module: Make) -> None:
     """Catches a memory of stores beside the stores."""
     shutil.rmtree(data_module().folder)
     assert len(data_module().split("val")) == 17
-
-
-def test_something_else_in_the_store_s_place_is_named(data_module: Make) -> None:
-    """Catches a run that goes on without the data it has just prepared."""
-    folder = data_module().folder
-    (folder / "manifest.json").unlink()
-    with pytest.raises(UserError, match=f"{folder.name}: cannot take the stored data.*remove it"):
-        data_module()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import multiprocessing
 import sys
 import tarfile
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from qvbench.data.cache import cache_root
-from qvbench.data.corpora import Wmt17, Wmt17Raw, download
+from qvbench.data.corpora import Wmt17, Wmt17Raw, files
 from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
@@ -30,7 +30,7 @@ VAL = DEV[2014] + DEV[2015]
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -50,6 +50,11 @@ def corpus_of(server: Server) -> Wmt17:
 
 def module_of(corpus: Wmt17, **settings: Any) -> TranslationDataModule:
     return TranslationDataModule(corpus, **({"merges": 200} | settings))
+
+
+def dropped(module: TranslationDataModule) -> dict[str, int]:
+    counts: dict[str, int] = module.store.manifest["splits"]["train"]["dropped"]
+    return counts
 
 
 def unpacked(folder: Path, files: dict[str, bytes] = FILES) -> Path:
@@ -130,7 +135,7 @@ def test_damage_is_found_before_it_is_recorded(
 ) -> None:
     """Catches a damaged first download whose checksum becomes the right one."""
     publish(statmt, {**FILES, name: damage(FILES[name])})
-    with pytest.raises(UserError, match=f"{name}: what arrived is damaged"):
+    with pytest.raises(UserError, match=f"{name}: was not what .*unreadable"):
         corpus_of(statmt).prepare()
     publish(statmt, FILES)
     corpus = corpus_of(statmt)
@@ -141,7 +146,9 @@ def test_damage_is_found_before_it_is_recorded(
 def test_an_archive_without_a_set_is_named(statmt: Server) -> None:
     """Catches a KeyError out of the archive."""
     publish(statmt, {**FILES, "dev.tgz": archive({"newstest2014.tc.en": b"a\n"})})
-    with pytest.raises(UserError, match=r"dev\.tgz: has no file newstest2014\.tc\.de; remove it"):
+    with pytest.raises(
+        UserError, match=r"dev\.tgz: is no archive .*newstest2014\.tc\.de.*remove it"
+    ):
         corpus_of(statmt).prepare()
 
 
@@ -156,21 +163,14 @@ def test_names_in_the_archive_lead_nowhere(statmt: Server) -> None:
     assert sorted(path.name for path in cache_root().iterdir()) == ["downloads"]
 
 
-def _prepare(url: str) -> None:
-    module_of(Wmt17(url=url)).prepare_data()
-
-
-@pytest.mark.slow
-def test_two_processes_prepare_once(statmt: Server) -> None:
+def test_two_at_once_prepare_once(statmt: Server) -> None:
     """Catches a corpus fetched and stored twice by the processes of one machine."""
     statmt.stalls = [0.3]
-    context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=_prepare, args=(f"{statmt.url}/de-en",)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join()
-    assert [process.exitcode for process in both] == [0, 0]
+    both = [threading.Thread(target=module_of(corpus_of(statmt)).prepare_data) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     assert len(statmt.paths) == 3
     assert len([path for path in cache_root().iterdir() if path.name.startswith("wmt17-")]) == 1
 
@@ -198,8 +198,8 @@ def test_local_copies_and_a_download_are_one_corpus(statmt: Server, tmp_path: Pa
 def test_a_missing_copy_says_where_it_is_published(tmp_path: Path) -> None:
     """Catches an error without a remedy."""
     (unpacked(tmp_path) / "newstest2015.tc.de").unlink()
-    with pytest.raises(UserError, match=r"newstest2015\.tc\.de: no such file.*data\.statmt\.org"):
-        Wmt17(str(tmp_path)).prepare()
+    with pytest.raises(UserError, match=r"newstest2015\.tc\.de: no such file.*leave root out"):
+        Wmt17(str(tmp_path)).fingerprint()
 
 
 def test_a_changed_copy_is_another_corpus(tmp_path: Path) -> None:
@@ -207,13 +207,6 @@ def test_a_changed_copy_is_another_corpus(tmp_path: Path) -> None:
     before = Wmt17(str(unpacked(tmp_path))).fingerprint()
     (tmp_path / "newstest2014.tc.en").write_text("other\n" * 20)
     assert Wmt17(str(tmp_path)).fingerprint() != before
-
-
-def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
-    """Catches a KeyError."""
-    for corpus in (Wmt17(str(tmp_path)), Wmt17Raw()):
-        with pytest.raises(UserError, match="unknown split 'dev'; known are train, val"):
-            corpus.pairs("dev")
 
 
 # What crawled text is like
@@ -231,7 +224,7 @@ def test_empty_training_lines_are_dropped_and_counted(tmp_path: Path) -> None:
     module = module_of(Wmt17(str(unpacked(tmp_path, published(with_empty_lines(), DEV)))))
     module.setup()
     split = module.split("train")
-    assert module.dropped["train"] == {"empty on a side": 2}
+    assert dropped(module) == {"empty on a side": 2}
     assert split.lines.tolist() == [n for n in range(len(TRAIN)) if n not in (4, 9)]
     for row, line in enumerate(split.lines[:20]):
         ids = split.target.ids[split.target.offsets[row] : split.target.offsets[row + 1]]
@@ -263,18 +256,18 @@ def test_the_real_sample_goes_the_same_way(statmt: Server) -> None:
         name: gzip.decompress((folder / f"{name}.gz").read_bytes()).decode().split("\n")[:-1]
         for name in ("train.en", "train.de", "val.en", "val.de")
     }
-    train = list(zip(lines["train.en"], lines["train.de"], strict=True))
+    train = list(zip(lines["train.en"], lines["train.de"], strict=True))[:2_000]
     val = list(zip(lines["val.en"], lines["val.de"], strict=True))
     publish(statmt, published(train, dict.fromkeys(YEARS, val)))
-    module = module_of(corpus_of(statmt), merges=2000, max_length=95)
+    module = module_of(corpus_of(statmt), merges=500, max_length=95)
     module.setup()
-    kept, dropped = len(module.split("train")), module.dropped["train"]
-    assert dropped["empty on a side"] == 1
-    assert dropped["over 95 subwords"] > 0
-    assert kept + sum(dropped.values()) == 10_000
+    kept, gone = len(module.split("train")), dropped(module)
+    assert gone["empty on a side"] == 1
+    assert gone["over 95 subwords"] > 0
+    assert kept + sum(gone.values()) == 2_000
     assert len(module.split("val")) == 100
     assert module.split("train").target.lengths.max() <= 95
-    assert module.reference_lines("newstest2016") == lines["val.de"]
+    assert module.lines("newstest2016", "target") == lines["val.de"]
 
 
 # The hub's raw corpora
@@ -346,7 +339,7 @@ def test_another_text_on_the_hub_is_refused(hub: Hub) -> None:
     corpus.prepare()
     (cache_root() / "downloads" / "wmt17-raw" / "train.en").unlink()
     hub.splits["wmt/wmt17", "train"] = TRAIN[1:]
-    with pytest.raises(UserError, match="hub's text is not what it was at the first download"):
+    with pytest.raises(UserError, match=r"train\.en: was not what the hub.* first sent"):
         corpus.prepare()
     hub.splits["wmt/wmt17", "train"] = TRAIN
     corpus.prepare()
@@ -365,4 +358,3 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"needs the package datasets.*qvbench\[hub\]"):
         Wmt17Raw().prepare()
-    assert not Wmt17Raw().plan()[0].startswith("verify")

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from qvbench.cli import translate
-from qvbench.data.text_processing import TextProcessor
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.errors import UserError
 from tests.decoding.language_models import PAD, TableState
 

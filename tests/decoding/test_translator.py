@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qvbench.attention import build_attention
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import Vocabulary
 from qvbench.decoding.translator import Translator, length_batches
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import build_position

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from qvbench.data.corpora.corpus import Corpus
+from qvbench.data.corpora.corpus import Corpus, Text
 from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.multi30k import Multi30k
-from qvbench.data.corpora.text import Text
 from qvbench.data.corpora.wmt17 import Wmt17, Wmt17Raw
 from qvbench.registry import Registry
 

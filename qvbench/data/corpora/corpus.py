@@ -1,10 +1,14 @@
-"""What every corpus of sentence pairs provides; the data module knows no more of them."""
+"""What every corpus of sentence pairs provides, and the plainest one: files of the user's own."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 
+from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 
@@ -50,8 +54,7 @@ class Corpus(ABC):
 
         Raises:
             UserError: naming file and line, for a line that is not UTF-8, or empty where none
-                may be, for unequal numbers of lines, and for a file that is missing or damaged;
-                or there is no such split.
+                may be, for unequal numbers of lines, and for a file that is missing or damaged.
         """
 
     @abstractmethod
@@ -64,12 +67,64 @@ class Corpus(ABC):
             NotFetchedError: it cannot be known before :meth:`prepare` has fetched the text.
         """
 
-    def plan(self) -> list[str]:
-        """What :meth:`prepare` would do, one line per step; nothing is fetched or written."""
-        return []
 
-    def check_split(self, split: str) -> None:
-        """Raises :class:`UserError` if there is no such split."""
-        if split not in self.splits():
-            known = ", ".join(self.splits())
-            raise UserError(f"{type(self).__name__}: unknown split {split!r}; known are {known}")
+class Text(Corpus):
+    """Any pairs of line-aligned UTF-8 files, plain or gzipped (by the name's ``.gz``).
+
+    Args:
+        train: source and target file of the training text.
+        val: source and target file of the validation text.
+        test: source and target file of every test set, by the set's name; the first is the
+            default.
+        tokenized: the files hold whitespace-separated tokens already; otherwise they are raw
+            text, normalized and tokenized by sacremoses.
+        source_language: two-letter code, for sacremoses.
+        target_language: two-letter code, for sacremoses.
+    """
+
+    def __init__(
+        self,
+        train: tuple[str, str],
+        val: tuple[str, str],
+        test: dict[str, tuple[str, str]],
+        tokenized: bool = False,
+        source_language: str = "en",
+        target_language: str = "de",
+    ) -> None:
+        if not test:
+            raise UserError("Text: test is empty; name at least one test set")
+        for name in test:
+            if name in ("train", "val") or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+                raise UserError(
+                    f"Text: {name!r} cannot name a test set; use letters, digits and _ . - "
+                    "and neither train nor val"
+                )
+        self.tokenized = tokenized
+        self.source_language = source_language
+        self.target_language = target_language
+        self.files = {
+            split: (Path(source).expanduser(), Path(target).expanduser())
+            for split, (source, target) in {"train": train, "val": val, **test}.items()
+        }
+
+    def prepare(self) -> None:
+        """Nothing: the fingerprint has found every file."""
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.files)
+
+    def pairs(self, split: str) -> Iterator[tuple[str, str]]:
+        return read_pairs(*self.files[split])
+
+    def fingerprint(self) -> dict[str, object]:
+        return {
+            "corpus": "text",
+            "tokenised": self.tokenized,  # the key of stored fingerprints
+            "languages": [self.source_language, self.target_language],
+            "sha256": self._sha256,
+        }
+
+    @cached_property
+    def _sha256(self) -> dict[str, list[str]]:
+        """Of the files as they lie on the disk; paths are left out, so a moved file is the same."""
+        return {split: [file_sha256(path) for path in pair] for split, pair in self.files.items()}

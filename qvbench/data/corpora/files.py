@@ -1,16 +1,20 @@
-"""Reading line-aligned files, plain or gzipped, with errors named by file and line; checksums.
+"""Line-aligned files: read with errors named by file and line, checksummed, fetched and verified.
 
-Checksums are remembered in the cache with size, times and inode of the file, so that opening a run
-does not read gigabytes. Those change with every write, also of equal length; the change time
-(``ctime``) cannot be set back.
+Downloads are resumed where they were cut: WMT17's training text is two files of a gigabyte on a
+plain HTTP server. Hub clients resume from their hub alone; ``torch.hub`` starts anew.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import http
+import http.client
 import json
+import logging
 import time
+import urllib.error
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +22,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from qvbench.data.cache import cache_root, write_text
+from qvbench.data.cache import DISK_FULL, cache_root, track
 from qvbench.errors import UserError
+from qvbench.runs.folder import write_text
 
-_CHUNK = 1 << 20
-_ZIPPED = (".gz", ".tgz")
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+_TIMEOUT_SECONDS = 30.0  # without a byte, before a connection counts as cut
+_ATTEMPTS = 3  # that bring less than a chunk, before we give up
+_PAUSE_SECONDS = 2.0  # before the second attempt; doubled before every later one
 # Timestamps are as coarse as a second on some file systems: what was written just now may be
 # written again within the same one.
 _SETTLED_SECONDS = 2.0
@@ -31,7 +40,7 @@ _SETTLED_SECONDS = 2.0
 @contextmanager
 def _opened(path: Path, decompress: bool = True) -> Iterator[BinaryIO]:
     """A file's bytes, decompressed if its name ends in ``.gz`` or ``.tgz``."""
-    opener = gzip.open if decompress and path.suffix in _ZIPPED else open
+    opener = gzip.open if decompress and path.suffix in (".gz", ".tgz") else open
     try:
         with opener(path, "rb") as file:
             yield cast(BinaryIO, file)
@@ -50,7 +59,8 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
 
     Args:
         path: of the file.
-        allow_empty: whether lines may be empty.
+        allow_empty: whether lines may be empty, as in crawled text: whoever stores such a pair
+            drops and counts it.
 
     Raises:
         UserError: the file is missing or damaged, a line is not UTF-8 or empty where none may be.
@@ -60,10 +70,9 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
             try:
                 line = raw.decode("utf-8").strip()
             except UnicodeDecodeError as error:
-                byte = raw[error.start]
                 raise UserError(
-                    f"{path}:{number}: not UTF-8 (byte 0x{byte:02x}, {error.start + 1} in its "
-                    "line); convert the file, for example with iconv -t utf-8"
+                    f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x}, {error.start + 1} "
+                    "in its line); convert the file, for example with iconv -t utf-8"
                 ) from None
             if not line and not allow_empty:
                 raise UserError(
@@ -74,12 +83,6 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
 
 def read_pairs(source: Path, target: Path, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
     """The pairs of two line-aligned files.
-
-    Args:
-        source: file of the source lines.
-        target: file of the target lines.
-        allow_empty: whether lines may be empty, as in crawled text of which nobody has read every
-            line: whoever stores such a pair drops and counts it.
 
     Raises:
         UserError: as :func:`read_lines`; and where one file ends before the other, with the
@@ -101,7 +104,10 @@ def count_lines(path: Path) -> int:
 
 
 def file_sha256(path: Path, decompress: bool = False) -> str:
-    """SHA-256 of a file, remembered while the file does not change.
+    """SHA-256 of a file, remembered in the cache, so that opening a run reads no gigabytes.
+
+    It is remembered by size, times and inode. Those change with every write, also of equal
+    length; the change time (``ctime``) cannot be set back.
 
     Args:
         path: of the file.
@@ -111,35 +117,158 @@ def file_sha256(path: Path, decompress: bool = False) -> str:
     Raises:
         UserError: the file is missing, damaged, or cannot be read.
     """
-    try:
-        state = _state(path)
-    except OSError:
-        return _sha256(path, decompress)  # which says in one line what is wrong
-    kind = "text" if decompress else "file"
-    name = hashlib.sha256(f"{kind} {path.absolute()}".encode()).hexdigest()[:32]
-    memory = cache_root() / "checksums" / f"{name}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # nothing readable is remembered
-        content = json.loads(memory.read_text(encoding="utf-8"))
-        if content["state"] == state:
-            return str(content["sha256"])
-    sha256 = _sha256(path, decompress)
-    if time.time() - max(state[1], state[2]) / 1e9 > _SETTLED_SECONDS and state == _state(path):
-        with suppress(OSError, UserError):  # a cache that cannot be written costs time alone
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            content = {"path": str(path.absolute()), "state": state, "sha256": sha256}
-            write_text(memory, json.dumps(content))
-    return sha256
-
-
-def _state(path: Path) -> list[int]:
-    """What changes whenever a file does."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-
-
-def _sha256(path: Path, decompress: bool) -> str:
-    digest = hashlib.sha256()
     with _opened(path, decompress) as file:
-        while chunk := file.read(_CHUNK):
+        found = path.stat()
+        state = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+        key = hashlib.sha256(f"{path.absolute()} {decompress} {state}".encode()).hexdigest()
+        memory = cache_root() / "checksums" / key[:32]
+        with suppress(OSError, ValueError):
+            if len(remembered := memory.read_text(encoding="ascii")) == len(key):
+                return remembered
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
+    if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED_SECONDS:
+        with suppress(OSError):  # a cache that cannot be written costs time alone
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_text(memory, digest.hexdigest())
     return digest.hexdigest()
+
+
+def fetch(url: str, path: Path, sha256: str | None = None) -> None:
+    """Make sure that ``path`` holds the file at ``url``, one process at a time.
+
+    What has arrived is kept beside it as ``part-…``, and a later call resumes there.
+
+    Args:
+        url: address of the file.
+        path: where it shall lie.
+        sha256: of the file's (decompressed) text, if it is published.
+
+    Raises:
+        UserError: it cannot be fetched, or is not what was published or recorded.
+        OSError: the disk is full or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        _download(url, path)
+    verify(path, url, sha256)
+
+
+def verify(path: Path, source: str, sha256: str | None = None) -> None:
+    """Compare the text of a download with what was published, or with what first arrived.
+
+    Where no checksum is published, that of the first arrival is recorded in ``NAME.json``, once the
+    file was read to its end, since gzip tells damage on the way. A file that differs is removed.
+
+    Raises:
+        UserError: it differs.
+    """
+    expected = sha256 or recorded_sha256(path)
+    try:
+        found = file_sha256(path, decompress=True)
+    except UserError:
+        found = "unreadable"
+    if expected is None and found != "unreadable":
+        record = json.dumps({"url": source, "text_sha256": found}, indent=1)
+        write_text(_record_file(path), record + "\n")
+    elif found != expected:
+        path.unlink()
+        raise UserError(
+            f"{path}: was not what {source} published or first sent (SHA-256 of its text "
+            f"{found[:12]}, should be {str(expected)[:12]}) and is removed; run the same command "
+            "to fetch it anew, or point root: at a folder with local copies"
+        )
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """SHA-256 of the decompressed text of a download, or None if it never arrived.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    file = _record_file(path)
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["text_sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}: the record of a download cannot be read ({error}); remove it and {path.name}"
+        ) from None
+
+
+def _record_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _download(url: str, path: Path) -> None:
+    """Fetch what is missing of the part, resuming after cut connections; then give it its name."""
+    # The suffix stays last, for it says whether the text is compressed.
+    part = path.with_name(f"part-{path.name}")
+    logger.info("fetching %s", url)
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if _receive(url, part):
+                break
+            error: Exception = ConnectionError("the connection was cut before the end")
+        except (OSError, http.client.HTTPException) as raised:
+            if getattr(raised, "errno", None) in DISK_FULL:
+                raise
+            error = raised
+        failures = 0 if _size(part) - before >= _CHUNK else failures + 1
+        refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+        if refused or failures >= _ATTEMPTS:
+            raise UserError(
+                f"{url}: could not be fetched ({error}); check the network and run the same "
+                "command to resume, or point root: at a folder with local copies"
+            )
+        logger.info("%s: %s; trying again", url, error)
+        time.sleep(_PAUSE_SECONDS * 2 ** max(failures - 1, 0))
+    part.replace(path)
+
+
+def _receive(url: str, part: Path) -> bool:
+    """One request, from the end of ``part`` on. Returns whether the file is complete."""
+    have = _size(part)
+    headers = {"User-Agent": "qvbench", **({"Range": f"bytes={have}-"} if have else {})}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        # Nothing is left to send, or the file has become shorter than the part.
+        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
+            return True
+        part.unlink()
+        return False
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        have = 0  # the server sends all of it, whatever was asked
+    length = int(response.headers.get("Content-Length") or 0)
+    with response, part.open("ab" if have else "wb") as file:
+        chunks = iter(lambda: response.read(_CHUNK), b"")
+        file.writelines(track(chunks, part.name, length / _CHUNK or None))
+    return _size(part) >= have + length
+
+
+def local_copy(root: str, *names: str) -> Path:
+    """The first of some names that is a file in the user's folder.
+
+    Raises:
+        UserError: none is.
+    """
+    folder = Path(root).expanduser()
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"{folder / names[0]}: no such file, nor {', '.join(names[1:])}; copy it there, or leave "
+        "root out to download it"
+    )
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

@@ -13,8 +13,7 @@ from typing import Literal
 
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.corpora.download import fetch
-from qvbench.data.corpora.files import file_sha256, read_pairs
+from qvbench.data.corpora.files import fetch, file_sha256, local_copy, read_pairs
 from qvbench.errors import UserError
 
 _URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
@@ -73,50 +72,38 @@ class Multi30k(Corpus):
         source: Literal["en", "de", "fr", "cs"] = "en",
         target: Literal["en", "de", "fr", "cs"] = "de",
     ) -> None:
-        if form not in _SHA256:
-            raise UserError(f"Multi30k: form {form!r} is unknown; allowed are raw and tok")
-        known = [name.removeprefix("train.") for name in _SHA256[form] if name.startswith("train.")]
-        for language in (source, target):
-            if language not in known:
-                raise UserError(
-                    f"Multi30k: language {language!r} is unknown in the form {form}; allowed are "
-                    f"{', '.join(known)}"
-                )
-        if source == target:
-            raise UserError(f"Multi30k: source and target are both {source!r}; choose two")
         self.root = root
         self.form = form
         self.tokenized = form == "tok"
         self.source_language, self.target_language = source, target
+        published = _SHA256.get(form, {})
         self._splits = {
             split: (f"{split}.{source}", f"{split}.{target}")
             for split in _SPLITS
-            if {f"{split}.{source}", f"{split}.{target}"} <= set(_SHA256[form])
+            if {f"{split}.{source}", f"{split}.{target}"} <= set(published)
         }
-        self._sha256 = {
-            name: _SHA256[form][name] for pair in self._splits.values() for name in pair
-        }
-        self._verified = False
+        if source == target or not self._splits:
+            raise UserError(
+                f"Multi30k: there is no {source} to {target} in the form {form}; choose two of en, "
+                "de, fr and cs for raw, of en and de for tok"
+            )
+        self._sha256 = {name: published[name] for pair in self._splits.values() for name in pair}
 
     def prepare(self) -> None:
-        if self._verified:
-            return
         for name, sha256 in self._sha256.items():
             if self.root is None:
                 fetch(self._url(name), self._path(name), sha256)
             elif (found := file_sha256(self._path(name), decompress=True)) != sha256:
                 raise UserError(
                     f"{self._path(name)}: is not the published file (SHA-256 of its text is "
-                    f"{found[:12]}…, should be {sha256[:12]}…); fetch it again from "
-                    f"{self._url(name)}, or use the corpus Text for data of your own"
+                    f"{found[:12]}…, should be {sha256[:12]}…); fetch {self._url(name)}, or use "
+                    "the corpus Text for data of your own"
                 )
-        self._verified = True
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self._splits)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        self.check_split(split)
         source, target = self._splits[split]
         return read_pairs(self._path(source), self._path(target))
 
@@ -136,11 +123,7 @@ class Multi30k(Corpus):
         return f"{_URL}/{_REMOTE_NAME[self.form].format(split=split, language=language)}"
 
     def _path(self, name: str) -> Path:
-        """Where a file lies; the usual local name where there is none, for the message."""
+        remote = self._url(name).rsplit("/", 1)[1]
         if self.root is None:
-            folder = cache_root() / "downloads" / f"multi30k-{self.form}"
-            return folder / self._url(name).rsplit("/", 1)[1]
-        folder = Path(self.root).expanduser()
-        usual = folder / f"{name}.gz"
-        others = (folder / name, folder / self._url(name).rsplit("/", 1)[1])
-        return next((path for path in (usual, *others) if path.is_file()), usual)
+            return cache_root() / "downloads" / f"multi30k-{self.form}" / remote
+        return local_copy(self.root, f"{name}.gz", name, remote)

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from qvbench.data.cache import cache_root, locked, write_error
+from qvbench.data.cache import cache_root, track
 from qvbench.data.corpora.corpus import Corpus, NotFetchedError
-from qvbench.data.corpora.download import fetch, record, recorded_sha256, verify
-from qvbench.data.corpora.files import file_sha256, read_pairs
-from qvbench.data.progress import track
+from qvbench.data.corpora.files import (
+    fetch,
+    file_sha256,
+    local_copy,
+    read_pairs,
+    recorded_sha256,
+    verify,
+)
 from qvbench.errors import UserError
+from qvbench.runs.folder import replacing
 
 URL = "http://data.statmt.org/wmt17/translation-task/preprocessed/de-en/"
 
-_LANGUAGES = ("en", "de")
 _PARTS = {
     "train": ("corpus.tc",),
     "val": ("newstest2014.tc", "newstest2015.tc"),
     "newstest2016": ("newstest2016.tc",),
 }
-_TRAIN = [f"corpus.tc.{language}" for language in _LANGUAGES]
-_DEV = [
-    f"{stem}.{language}"
-    for stem in chain(_PARTS["val"], _PARTS["newstest2016"])
-    for language in _LANGUAGES
-]
+_TRAIN = ("corpus.tc.en", "corpus.tc.de")
+_DEV = tuple(f"newstest{year}.tc.{side}" for year in (2014, 2015, 2016) for side in ("en", "de"))
 _ARCHIVE = "dev.tgz"
 
 
@@ -59,62 +59,44 @@ class Wmt17(Corpus):
         url: address of the folder that holds ``corpus.tc.{en,de}.gz`` and ``dev.tgz``.
     """
 
-    tokenized = True
-
     def __init__(self, root: str | None = None, url: str = URL) -> None:
         self.root = root
         self.url = url if url.endswith("/") else f"{url}/"
 
     def prepare(self) -> None:
         if self.root is not None:
-            for name in (*_TRAIN, *_DEV):
-                self._path(name)
-            return
-        for path in self._downloads():
+            return  # the fingerprint has found every file
+        for name in (*_TRAIN, _ARCHIVE):
+            path = self._folder / name if name == _ARCHIVE else self._path(name)
             fetch(self.url + path.name, path)
-        with locked(self._folder / ".unpack.lock", f"unpacking {_ARCHIVE}"):
-            for name in _DEV:
-                _unpack(self._folder / _ARCHIVE, name, self._path(name))
+        if not all(self._path(name).is_file() for name in _DEV):
+            _unpack(self._folder / _ARCHIVE)
+        for name in _DEV:
+            verify(self._path(name), _ARCHIVE)
 
     def splits(self) -> tuple[str, ...]:
         return tuple(_PARTS)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        self.check_split(split)
         return chain.from_iterable(
-            read_pairs(
-                self._path(f"{stem}.en"), self._path(f"{stem}.de"), allow_empty=split == "train"
-            )
+            read_pairs(self._path(f"{stem}.en"), self._path(f"{stem}.de"), split == "train")
             for stem in _PARTS[split]
         )
 
     def fingerprint(self) -> dict[str, object]:
         # Of the decompressed text: local copies and a download are one corpus.
+        paths = {name: self._path(name) for name in (*_TRAIN, *_DEV)}
         sha256 = {
-            name: _recorded(self._path(name))
-            if self.root is None
-            else file_sha256(self._path(name), decompress=True)
-            for name in (*_TRAIN, *_DEV)
+            name: file_sha256(path, decompress=True) if self.root else _recorded(path)
+            for name, path in paths.items()
         }
         return {"corpus": "wmt17", "sha256": sha256}
-
-    def plan(self) -> list[str]:
-        if self.root is not None:
-            return [f"read {self._path(name)}" for name in (*_TRAIN, *_DEV)]
-        return [
-            f"{'verify' if path.is_file() else 'fetch'} {self.url}{path.name} "
-            f"{'in' if path.is_file() else 'into'} {self._folder}"
-            for path in self._downloads()
-        ]
 
     @property
     def _folder(self) -> Path:
         """Of the downloads: one for each address."""
         suffix = "" if self.url == URL else f"-{hashlib.sha256(self.url.encode()).hexdigest()[:8]}"
         return cache_root() / "downloads" / f"wmt17{suffix}"
-
-    def _downloads(self) -> list[Path]:
-        return [*map(self._path, _TRAIN), self._folder / _ARCHIVE]
 
     def _path(self, name: str) -> Path:
         """Where a file lies, such as ``corpus.tc.en``.
@@ -124,92 +106,67 @@ class Wmt17(Corpus):
         """
         if self.root is None:  # the training text stays compressed, the others are unpacked
             return self._folder / (f"{name}.gz" if name in _TRAIN else name)
-        root = Path(self.root).expanduser()
-        for path in (root / name, root / "dev" / name):
-            for found in (path, path.with_name(f"{name}.gz")):
-                if found.is_file():
-                    return found
-        raise UserError(
-            f"{root / name}: no such file, nor {name}.gz; fetch corpus.tc.{{en,de}}.gz and "
-            f"{_ARCHIVE} from {URL} and unpack {_ARCHIVE} there, or leave root out: then "
-            "they are downloaded"
-        )
+        return local_copy(self.root, name, f"{name}.gz", f"dev/{name}", f"dev/{name}.gz")
 
 
-def _unpack(archive: Path, name: str, path: Path) -> None:
-    """Make sure that ``path`` holds the archive's file ``name``, in whatever folder it is there.
-
-    Raises:
-        UserError: the archive has no such file, or the file on the disk is another by now.
-    """
-    if path.is_file():
-        verify(path, recorded_sha256(path))
-        return
-    temporary = path.with_name(f".{path.name}.part")
+def _unpack(archive: Path) -> None:
+    """Write the development sets beside their archive, in whatever folder of it they are."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            member = next((m for m in tar if PurePosixPath(m.name).name == name), None)
-            content = tar.extractfile(member) if member else None
-            if content is None:
-                raise UserError(
-                    f"{archive}: has no file {name}; remove it, it will be fetched anew"
-                )
-            with content, temporary.open("wb") as file:
-                shutil.copyfileobj(content, file)
-        record(path, archive.name, file_sha256(temporary))
-        temporary.replace(path)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+            members = {PurePosixPath(member.name).name: member for member in tar}
+            for name in _DEV:
+                content = tar.extractfile(members[name])
+                with replacing(archive.with_name(name)) as file:
+                    file.write(content.read() if content else b"")
+    except (tarfile.TarError, KeyError) as error:
         raise UserError(
-            f"{archive}: is no archive that can be unpacked ({error}); remove it and "
+            f"{archive}: is no archive with all of {', '.join(_DEV)} ({error}); remove it and "
             f"{archive.name}.json, they will be fetched anew"
         ) from None
-    except OSError as error:
-        raise write_error(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-_CONFIG = "de-en"
-_ROWS_AT_ONCE = 10_000
-
-
-class _Part(NamedTuple):
-    """One split of one data set on the hub.
-
-    Attributes:
-        name: ours, of the files in the cache.
-        repository: on the hub.
-        split: there.
-        streaming: read this split alone; else the hub's client fetches the whole ``de-en``, in
-            files that it keeps and resumes.
-    """
-
-    name: str
-    repository: str
-    split: str
-    streaming: bool
-
-    @property
-    def address(self) -> str:
-        return f"{self.repository}/{_CONFIG}/{self.split}"
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        folder = cache_root() / "downloads" / "wmt17-raw"
-        return folder / f"{self.name}.en", folder / f"{self.name}.de"
-
-
-# wmt17 itself has neither newstest2014 nor 2015: they are wmt15's development and test sets.
-_RAW_PARTS = {
-    "train": (_Part("train", "wmt/wmt17", "train", False),),
-    "val": (
-        _Part("newstest2014", "wmt/wmt15", "validation", True),
-        _Part("newstest2015", "wmt/wmt15", "test", True),
-    ),
-    "newstest2016": (_Part("newstest2016", "wmt/wmt17", "validation", False),),
-    "newstest2017": (_Part("newstest2017", "wmt/wmt17", "test", False),),
+# Files in the cache, by data set and split on the hub; wmt17 itself has neither newstest2014 nor
+# 2015: they are wmt15's development and test sets.
+_HUB = {
+    "train": ("wmt/wmt17", "train"),
+    "newstest2014": ("wmt/wmt15", "validation"),
+    "newstest2015": ("wmt/wmt15", "test"),
+    "newstest2016": ("wmt/wmt17", "validation"),
+    "newstest2017": ("wmt/wmt17", "test"),
 }
-_ALL_RAW_PARTS = tuple(chain.from_iterable(_RAW_PARTS.values()))
+_RAW_PARTS = {
+    "train": ("train",),
+    "val": ("newstest2014", "newstest2015"),
+    "newstest2016": ("newstest2016",),
+    "newstest2017": ("newstest2017",),
+}
+
+
+def _raw_files(name: str) -> tuple[Path, Path]:
+    folder = cache_root() / "downloads" / "wmt17-raw"
+    return folder / f"{name}.en", folder / f"{name}.de"
+
+
+def _hub_rows(repository: str, split: str) -> Iterator[dict[str, str]]:
+    """The hub's pairs, by language."""
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UserError(
+            "wmt17_raw needs the package datasets to read the hub; pip install 'qvbench[hub]'"
+        ) from None
+    try:
+        # Of wmt15, streaming reads the split alone; of wmt17, the hub's client fetches all of
+        # de-en, in files that it keeps and resumes.
+        streaming = repository == "wmt/wmt15"
+        data: Any = load_dataset(repository, "de-en", split=split, streaming=streaming)
+        for batch in data.iter(batch_size=10_000):
+            yield from batch["translation"]
+    except Exception as error:  # the hub's client raises those of several HTTP packages
+        raise UserError(
+            f"{repository} (de-en, {split}): could not be read from the Hugging Face hub ({error});"
+            " check the network, or use the corpus Text with files of your own"
+        ) from None
 
 
 class Wmt17Raw(Corpus):
@@ -223,90 +180,28 @@ class Wmt17Raw(Corpus):
     tokenized = False
 
     def prepare(self) -> None:
-        for part in _ALL_RAW_PARTS:
-            with locked(part.files[0].with_name(f".{part.name}.lock"), f"fetching {part.name}"):
-                here = [file for file in part.files if file.is_file()]
-                for file in here:
-                    verify(file, recorded_sha256(file))
-                if len(here) < len(part.files):
-                    _fetch_part(part)
+        for name, (repository, split) in _HUB.items():
+            files = _raw_files(name)
+            if not all(file.is_file() for file in files):
+                files[0].parent.mkdir(parents=True, exist_ok=True)
+                with ExitStack() as stack:
+                    sides = [stack.enter_context(replacing(file)) for file in files]
+                    for row in track(_hub_rows(repository, split), f"fetching {name}"):
+                        for side, text in zip(sides, (row["en"], row["de"]), strict=True):
+                            # A few rows have line breaks inside.
+                            side.write((" ".join(re.split("[\r\n]", text)) + "\n").encode())
+            for file in files:
+                verify(file, f"the hub's {repository}")
 
     def splits(self) -> tuple[str, ...]:
         return tuple(_RAW_PARTS)
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        self.check_split(split)
         return chain.from_iterable(
-            read_pairs(*part.files, allow_empty=split == "train") for part in _RAW_PARTS[split]
+            read_pairs(*_raw_files(name), allow_empty=split == "train")
+            for name in _RAW_PARTS[split]
         )
 
     def fingerprint(self) -> dict[str, object]:
-        files = chain.from_iterable(part.files for part in _ALL_RAW_PARTS)
+        files = chain.from_iterable(map(_raw_files, _HUB))
         return {"corpus": "wmt17_raw", "sha256": {file.name: _recorded(file) for file in files}}
-
-    def plan(self) -> list[str]:
-        return [
-            f"verify {part.files[0].with_suffix('')}.{{en,de}}"
-            if all(file.is_file() for file in part.files)
-            else f"fetch {part.repository} ({_CONFIG}, {part.split}) from the hub "
-            f"into {part.files[0].with_suffix('')}.{{en,de}}"
-            for part in _ALL_RAW_PARTS
-        ]
-
-
-def _fetch_part(part: _Part) -> None:
-    """Write a part's two files, each line of one the translation of that of the other.
-
-    Raises:
-        UserError: the hub cannot be read, the disk not be written, or the text is another than
-            it was when it was written before.
-    """
-    temporary = [file.with_name(f".{file.name}.part") for file in part.files]
-    try:
-        with ExitStack() as stack:
-            sides = [stack.enter_context(file.open("wb")) for file in temporary]
-            for row in track(_rows(part), f"fetching {part.name}"):
-                for side, language in zip(sides, _LANGUAGES, strict=True):
-                    side.write(_one_line(row[language]))
-        for source, file in zip(temporary, part.files, strict=True):
-            before, now = recorded_sha256(file), file_sha256(source)
-            if before not in (None, now):
-                raise UserError(
-                    f"{part.address}: the hub's text is not what it was at the first download "
-                    f"(SHA-256 {now[:12]}…, recorded {str(before)[:12]}…); remove the folder "
-                    f"{file.parent} to go on with the new one"
-                )
-            record(file, part.address, now)
-            source.replace(file)
-    except OSError as error:
-        raise write_error(part.files[0], error) from None
-    finally:
-        for file in temporary:
-            file.unlink(missing_ok=True)
-
-
-def _one_line(text: str) -> bytes:
-    """A row's text as one line of a file; a few rows have line breaks inside."""
-    return (" ".join(text.replace("\r", "\n").split("\n")) + "\n").encode()
-
-
-def _rows(part: _Part) -> Iterator[dict[str, str]]:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UserError(
-            "wmt17_raw needs the package datasets to read the hub; pip install 'qvbench[hub]'"
-        ) from None
-    try:
-        data: Any = load_dataset(
-            part.repository, _CONFIG, split=part.split, streaming=part.streaming
-        )
-        for batch in data.iter(batch_size=_ROWS_AT_ONCE):
-            yield from batch["translation"]
-    except GeneratorExit:
-        raise
-    except Exception as error:  # the hub's client raises those of several HTTP packages
-        raise UserError(
-            f"{part.repository} ({_CONFIG}, {part.split}): could not be read from the Hugging Face "
-            f"hub ({error}); check the network, or use the corpus Text with files of your own"
-        ) from None

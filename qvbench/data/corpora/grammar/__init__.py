@@ -74,15 +74,7 @@ class Grammar(Corpus):
         return tuple(self.sizes)
 
     def annotated(self, split: str) -> Iterator[AnnotatedPair]:
-        """The pairs of a split with parts of speech, heads and word alignment.
-
-        Raises:
-            UserError: there is no such split.
-        """
-        self.check_split(split)
-        return self._sentences(split)
-
-    def _sentences(self, split: str) -> Iterator[AnnotatedPair]:
+        """The pairs of a split with parts of speech, heads and word alignment."""
         draw = Draw(f"{self.seed}/{split}")
         left, seen = self.sizes[split], set[str]()
         while left:

@@ -1,16 +1,86 @@
-"""The vocabulary: reversible, deterministic, safe against text that looks like special tokens."""
+"""Text to ids and back: words as Moses makes them; a vocabulary that is reversible and safe."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvbench.data.vocabulary import SPECIALS, Vocabulary, check_vocabulary
+from qvbench.data.text import SPECIALS, TextProcessor, Vocabulary, check_vocabulary
 from qvbench.errors import UserError
 from tests.data.conftest import sentences
+
+# Words
+
+RAW = TextProcessor("en", "de", tokenized=False)
+TOKENIZED = TextProcessor("en", "de", tokenized=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("Two men, in hats.", "Two men , in hats ."),
+        ("It's a dog's life & more", "It 's a dog 's life & more"),
+        ("“Quoted” text…", '" Quoted " text ...'),
+        ("a\u00a0b\u2028c  d", "a b c d"),
+    ],
+)
+def test_raw_source_is_normalized_and_tokenized_without_escapes(line: str, words: str) -> None:
+    """Catches &apos; and &quot;, which a reader of the output would see."""
+    assert RAW.source(line) == words
+
+
+def test_sides_have_their_own_language() -> None:
+    """Catches one tokenizer for both: an English clitic is split in English only."""
+    assert RAW.source("the dog's l'eau") == "the dog 's l 'eau"
+    assert TextProcessor("fr", "de", tokenized=False).source("l'eau") == "l' eau"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Zwei Männer, die Hüte tragen.", "Ein Hund (braun) läuft: schnell!", "Wer ist das?"],
+)
+def test_detokenizing_undoes_tokenizing(line: str) -> None:
+    """Catches output with spaces before commas, which costs BLEU."""
+    assert RAW.detokenize(RAW.target(line)) == line
+
+
+def test_tokenized_lines_pass_as_they_are() -> None:
+    """Catches tokenizing twice, which would split Moses's escapes."""
+    line = "it &apos;s a well @-@ known thing ."
+    assert TOKENIZED.source(line) == TOKENIZED.target(line) == line
+    assert TOKENIZED.versions() == {}
+    assert "sacremoses" in RAW.versions()
+
+
+def test_references_for_plain_scores_are_plain() -> None:
+    """Catches a detokenized BLEU against tokenized references, escapes and all."""
+    assert TOKENIZED.plain_reference("das ist &quot; gut &quot; .") == 'das ist "gut".'
+    assert RAW.plain_reference("Das ist „gut“.") == "Das ist „gut“."
+    lower = TextProcessor("en", "de", tokenized=False, lowercase=True)
+    assert lower.plain_reference("Über Gut.") == "über gut."
+    assert lower.target("Über Gut.") == "über gut ."
+
+
+def test_the_state_in_checkpoints_of_every_version_is_read() -> None:
+    """Catches a renamed key: checkpoints hold the settings by these four names."""
+    state = {
+        "source_language": "fr",
+        "target_language": "de",
+        "tokenised": True,
+        "lowercase": True,
+    }
+    processor = TextProcessor.from_state(state)
+    assert processor.tokenized
+    assert processor.lowercase
+    assert processor.state() == state
+
+
+# Ids
+
 
 # Tokens as corpora have them: Moses escapes, dashes, umlauts, "<" and pieces of special tokens.
 ODD = "über größe it &apos;s a @-@ b <s> </s> <pad> <unused0> s> x_y … “ 漢字 ."
@@ -67,7 +137,10 @@ def test_size_is_specials_alphabet_merges_and_a_multiple_of_eight() -> None:
     """Catches a `merges` that means the size of the vocabulary, and one that is not padded."""
     size = len(SPECIALS) + len(ALPHABET - {" "}) + 1 + 60
     assert len(VOCABULARY) == -(-size // 8) * 8
-    tokens = [VOCABULARY.token(number) for number in range(len(VOCABULARY))]
+    content = json.loads(VOCABULARY.to_json())
+    ids = {token["content"]: token["id"] for token in content["added_tokens"]}
+    ids |= content["model"]["vocab"]
+    tokens = sorted(ids, key=ids.__getitem__)
     assert tokens[:4] == list(SPECIALS)
     unused = [f"<unused{number}>" for number in range(len(VOCABULARY) - size)]
     assert tokens[size:] == unused
@@ -108,7 +181,7 @@ def test_encoding_a_batch_is_encoding_each() -> None:
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     """Catches settings that the file does not keep."""
-    VOCABULARY.save(tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer.json").write_text(VOCABULARY.to_json(), encoding="utf-8")
     loaded = Vocabulary.load(tmp_path / "tokenizer.json")
     assert loaded.fingerprint() == VOCABULARY.fingerprint()
     assert loaded.encode(ODD) == VOCABULARY.encode(ODD)
