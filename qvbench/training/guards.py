@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qvbench.data.batching import Batch, Shape
 from qvbench.data.loader import BatchLoader, DataPosition
-from qvbench.data.vocabulary import Vocabulary
+from qvbench.data.text import Vocabulary
 from qvbench.models.loss import LOSS_UNIT, training_totals
 from qvbench.training.machine import LESS_MEMORY, RunFault, explain, loss_scaler
 from qvbench.training.record import note

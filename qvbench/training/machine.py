@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from qvbench.data.parallel import usable_cores
+from qvbench.data.preprocessing import usable_cores
 from qvbench.errors import UserError
 
 ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
