@@ -1,6 +1,6 @@
 """``python -m benchmarks``: run cases, and write the results.
 
-Every repeat goes to ``results/speed/MACHINE/raw``; tables, figures and the page beside it are made
+Every repeat goes to ``results/speed/MACHINE/raw``; tables and the page beside it are made
 from all that is there, so that some of the cases can be run again. ``--against PATH`` compares
 another checkout of the suite with this one instead, and prints a table.
 """
@@ -28,7 +28,7 @@ from benchmarks.cases import BEFORE, CASES, CHANGES, OURS, Case, before_and_afte
 from benchmarks.checks import Judge
 from benchmarks.peers import environments
 from benchmarks.protocol import ROOT, Work
-from benchmarks.runner import Program, measure
+from benchmarks.runner import SKIPPED, Program, measure
 from qvbench.data.preprocessing import usable_cores
 from qvbench.errors import UserError
 from qvbench.runs.record import git_revision, versions
@@ -51,18 +51,18 @@ def main(args: Sequence[str]) -> int:
     given = parser().parse_args(args)
     given.command = shlex.join(["python", "-m", "benchmarks", *args])
     os.chdir(ROOT)  # configs are named from here
-    cases = [*CASES, *CHANGES] if given.against else CASES
+    cases = CHANGES if given.against else CASES
     if given.list:
         print("\n".join(case.name for case in cases))
         return 0
     try:
-        chosen = find(given.only or (["changes/"] if given.against else []), cases)
+        chosen = find(given.only or [], cases)
     except KeyError as error:
         print(f"benchmarks: no case or group {error}; --list shows them", file=sys.stderr)
         return 2
     torch.set_num_threads(given.threads)
     if given.against:
-        results = list(run_all(before_and_after(chosen), given))
+        results = list(run_all([before_and_after(case) for case in chosen], given))
         print(page.comparison(results), end="")
         return 0 if results else 1
     folders = {path for path in given.out.glob("*") if path.is_dir()} if given.pages else set()
@@ -79,7 +79,6 @@ def main(args: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed.")
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="cases or beginnings of names")
@@ -90,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     add("--against", type=_existing, metavar="PATH", help="another checkout to compare with")
     out = ROOT / "results" / "speed"
     add("--out", type=lambda text: Path(text).absolute(), default=out, metavar="FOLDER")
-    add("--pages", action="store_true", help="only write tables and figures again")
+    add("--pages", action="store_true", help="only write tables again")
     add("--list", action="store_true", help="name all cases")
     return parser
 
@@ -126,7 +125,6 @@ def run_all(cases: Sequence[Case], given: argparse.Namespace) -> Iterator[dict[s
 
 
 def say(line: str) -> None:
-    """Progress, on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -160,7 +158,9 @@ def programs_of(case: Case, folder: Path, given: argparse.Namespace) -> list[Pro
             made[key] = work.folder, WORK[kind](work, SimpleNamespace(**values), case.tolerance)
         place, judge = made.get(key, (folder, checks.loss(0.0, 0.0)))
         command = [python, "-m", module, kind, str(place)]
-        programs.append(Program(entry.name, command, judge, variables, root, skip))
+        programs.append(Program(entry.name, command, judge, variables, root))
+        if skip:
+            programs[-1].fail(SKIPPED, skip)
     return programs
 
 
@@ -179,7 +179,6 @@ def slug(text: str) -> str:
 
 
 def file_of(name: str) -> str:
-    """The name of a case's raw result."""
     return "-".join(re.findall(r"\w+", name)) + ".json"
 
 

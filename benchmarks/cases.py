@@ -14,7 +14,6 @@ UNITS = {
     "translate": "sentences",
     "attention": "tokens",
     "step": "tokens",
-    "loader": "target tokens",
     "start": "starts",
     "rates": "",
 }
@@ -52,46 +51,27 @@ class Goal:
 
 @dataclass(frozen=True)
 class Entry:
-    """A program of a case, a row of its table.
-
-    Attributes:
-        name: label of its row.
-        runner: :data:`OURS`, :data:`BEFORE`, or the name of a peer.
-        shape: where it differs from the case's shape.
-        goal: bound on its time relative to the first program's.
-        within: bound on the seconds per item.
-        measures: ``FLOP`` or ``B`` for a program that measures the machine's own rate, against
-            which the other speeds are set; empty for one that is compared.
-    """
+    """A program of a case, a row of its table."""
 
     name: str
-    runner: str = OURS
-    shape: Mapping[str, Any] = field(default_factory=dict)
-    goal: Goal | None = None
-    within: float | None = None
-    measures: str = ""
+    runner: str = OURS  # or BEFORE, or the name of a peer
+    shape: Mapping[str, Any] = field(default_factory=dict)  # where it differs from the case's
+    goal: Goal | None = None  # for its time relative to the first program's
+    within: float | None = None  # bound on the seconds per item
+    measures: str = ""  # of the machine's own rates, "FLOP" or "B": it is not compared
 
 
 @dataclass(frozen=True)
 class Case:
-    """Programs that take turns at the same work.
+    """Programs that take turns at the same work; the others are compared with the first."""
 
-    Attributes:
-        name: ``group/title``; a group is a table.
-        kind: a key of :data:`UNITS`.
-        programs: the first is the one that the others are compared with.
-        shape: goes into every program's ``shape.json``.
-        tolerance: of the check, relative; for translation in points of BLEU.
-    """
-
-    name: str
-    kind: str
+    name: str  # "group/title"; a group is a table
+    kind: str  # a key of UNITS
     programs: tuple[Entry, ...]
-    shape: Mapping[str, Any] = field(default_factory=dict)
-    tolerance: float = 1e-4
+    shape: Mapping[str, Any] = field(default_factory=dict)  # for every program's `shape.json`
+    tolerance: float = 1e-4  # of the check, relative; for translation in points of BLEU
 
     def to_json(self) -> dict[str, Any]:
-        """As raw results hold it."""
         return {**asdict(self), "unit": UNITS[self.kind]}
 
 
@@ -104,7 +84,6 @@ def model(network: str, mechanism: str = "qkv", position: str = "sinusoidal") ->
 
 
 def training_shape(network: str, precision: str) -> Shape:
-    """Of a case on Multi30k, but for its model."""
     return {**MULTI30K, "precision": precision, "batches": BATCHES[network], "learning_rate": 1e-4}
 
 
@@ -137,12 +116,6 @@ def machine() -> Iterable[Case]:
 def start() -> Iterable[Case]:
     yield Case("start/qvbench --help", "start", (Entry("--help", within=1.0),))
     yield Case("start/fit to its first step", "start", (Entry("fit", within=10.0),), MULTI30K)
-
-
-def loader() -> Iterable[Case]:
-    names = ("0 workers", "1 worker", "2 workers")
-    programs = tuple(Entry(name, shape={"num_workers": i}) for i, name in enumerate(names))
-    yield Case("loader/multi30k", "loader", programs, MULTI30K, tolerance=0)
 
 
 def translation() -> Iterable[Case]:
@@ -229,10 +202,8 @@ def decoding() -> Iterable[Case]:
 
 
 def changes() -> Iterable[Case]:
-    """What a change of the suite must not slow down; the built-in corpus, so that all can run it.
-
-    For ``--against`` alone: each program also runs from the other checkout.
-    """
+    """For ``--against``: what a change of the suite must not slow down, one program each; with the
+    built-in corpus, so that all can run it."""
     for title, config in (("QKV", "tiny/qkv.yaml"), ("QV-Ka + AGF", "tiny/qvka.yaml")):
         shape = {"config": config, "overrides": [], "batches": 20, "learning_rate": 1e-4}
         yield Case(f"changes/training step, {title}", "train", (Entry("fit"),), shape)
@@ -249,7 +220,6 @@ def changes() -> Iterable[Case]:
 GROUPS = {
     "machine": ("The machine's own rates", machine),
     "start": ("From a command to what its user waits for", start),
-    "loader": ("Batches of Multi30k", loader),
     "translation": ("Translation of Multi30k's test set", translation),
     "training": ("A step of training", training),
     "positions": ("A step of training: AGF + PCM-V relative to sinusoidal positions", positions),
@@ -263,7 +233,7 @@ CASES = tuple(case for _, cases in GROUPS.values() for case in cases())
 CHANGES = tuple(changes())
 
 
-def find(prefixes: Iterable[str], cases: Iterable[Case] = CASES) -> list[Case]:
+def find(prefixes: Iterable[str], cases: Iterable[Case]) -> list[Case]:
     """The cases whose names start with one of the prefixes; all if there are none.
 
     Raises:
@@ -276,18 +246,8 @@ def find(prefixes: Iterable[str], cases: Iterable[Case] = CASES) -> list[Case]:
     return [case for case in among if not wanted or case.name.startswith(wanted)]
 
 
-def before_and_after(cases: Iterable[Case]) -> list[Case]:
-    """For ``--against``: every program of ours from the other checkout, then from this one."""
-    return [
-        replace(
-            case,
-            name=f"{case.name}, {entry.name}" if len(case.programs) > 1 else case.name,
-            programs=(
-                replace(entry, name="before", runner=BEFORE, goal=None, within=None),
-                replace(entry, name="after", goal=None, within=None),
-            ),
-        )
-        for case in cases
-        for entry in case.programs
-        if entry.runner == OURS and not entry.measures
-    ]
+def before_and_after(case: Case) -> Case:
+    """For ``--against``: the program of a case from the other checkout, then from this one."""
+    entry = case.programs[0]
+    before = replace(entry, name="before", runner=BEFORE)
+    return replace(case, programs=(before, replace(entry, name="after")))

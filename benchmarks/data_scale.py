@@ -99,7 +99,6 @@ def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[
 
 
 def with_rare_words(line: str, rng: random.Random) -> str:
-    """A line in which some words are replaced by rare ones."""
     words = line.split(" ")
     expected = RARE_SHARE * len(words)
     for _ in range(int(expected) + (rng.random() < expected % 1)):
@@ -108,7 +107,6 @@ def with_rare_words(line: str, rng: random.Random) -> str:
 
 
 def rare_word(rank: int) -> str:
-    """A pronounceable word for every rank."""
     rank += len(SYLLABLES)  # two syllables at least
     word = ""
     while rank:
@@ -222,7 +220,6 @@ STEPS: dict[str, Callable[[argparse.Namespace], Result]] = {
 
 
 def page(about: Result, results: dict[str, Result]) -> str:
-    """The results as a page in Markdown."""
     rows = []
     for step, result in results.items():
         tokens = result.get("tokens_per_second")

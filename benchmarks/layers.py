@@ -29,7 +29,7 @@ REPEAT_SECONDS = 0.3
 COLUMNS = 8
 """Of an output, that a check looks at."""
 PACKAGES = ["qvbench", "torch", "lightning", "numpy"]
-DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
 def as_fit_does() -> dict[str, Any]:
@@ -39,7 +39,6 @@ def as_fit_does() -> dict[str, Any]:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -66,12 +65,10 @@ def several(action: Callable[[], Any], items: int, device: str) -> Callable[[], 
 
 
 def state_of(module: nn.Module) -> dict[str, np.ndarray]:
-    """The weights that all programs of a case start from."""
     return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, work: Work) -> None:
-    """Those of a folder of work."""
     module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in work.weights().items()})
 
 
@@ -105,7 +102,6 @@ def inputs(batch: int, length: int, d_model: int) -> Tensor:
 
 
 def rows_of(length: int) -> list[int]:
-    """Queries that a check looks at."""
     return sorted({0, length // 3, length // 2, length - 1})
 
 
@@ -127,9 +123,7 @@ def reference(layer: Attention, x: Tensor, rows: Sequence[int]) -> Tensor:
     for row in rows:
         logits = (k[:, :, : row + 1] @ q[:, :, row, :, None])[..., 0] * q.shape[-1] ** -0.5
         c = layer.position.coefficient(1, row + 1)
-        bias = layer.position.bias(1, row + 1)
         logits = logits if c is None else logits * c[:, 0]
-        logits = logits if bias is None else logits + bias[:, 0]
         weights = logits.softmax(-1)
         if c is not None and layer.position.value_scaling:
             weights = weights * c[:, 0]
@@ -145,11 +139,6 @@ def gradients(y: Tensor, layer: Attention, x: Tensor, rows: Sequence[int]) -> li
     return [part(x.grad[0, rows]), *norms]
 
 
-def judge_of(expected: Sequence[Sequence[float]], shape: Shape, tolerance: float) -> Judge:
-    """A GPU's kernels may round to TF32."""
-    return checks.values(expected, 10 * tolerance if shape.device == "cuda" else tolerance)
-
-
 def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
     """A layer's weights; its inputs come from a seed, and the reference is the definition."""
     layer = layer_of(shape)
@@ -159,7 +148,7 @@ def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
     with torch.set_grad_enabled(shape.backward):
         y = reference(layer.double(), x, rows)[0]
     more = gradients(y, layer, x, rows) if shape.backward else []
-    return judge_of([part(y.detach()), *more], shape, tolerance)
+    return checks.values([part(y.detach()), *more], tolerance)
 
 
 def attention(work: Work) -> Task:
@@ -185,7 +174,6 @@ def attention(work: Work) -> Task:
         clear()
 
     def check() -> dict[str, Any]:
-        """Some rows of the output, and their gradients."""
         rows = rows_of(shape.length)
         y = forward()[0, rows]
         more = gradients(y, layer, x, rows) if shape.backward else []
@@ -205,7 +193,7 @@ def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
     work.write(shape, state_of(layer))
     x = inputs(1, shape.length + 1, shape.d_model).double()
     expected = part(reference(layer.double(), x, [shape.length])[0])
-    return judge_of([expected], shape, tolerance)
+    return checks.values([expected], tolerance)
 
 
 @torch.inference_mode()
@@ -230,8 +218,8 @@ def step(work: Work) -> Task:
     def size(tensors: Sequence[Tensor]) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-    settings |= {"precision": shape.precision, "cache_bytes": size(cached)}
-    settings["bytes_per_item"] = size([*cached, *layer.parameters()]) / shape.batch
+    read = size([*cached, *layer.parameters()]) / shape.batch
+    settings |= {"cache_bytes": size(cached), "bytes_per_item": read}
     repeat = several(one, shape.batch, shape.device)
     return Task(lambda: {"values": [part(one()[0])]}, repeat, settings)
 

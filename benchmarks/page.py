@@ -1,4 +1,4 @@
-"""Tables, figures and the page of a machine's folder, made from its raw results alone."""
+"""Tables and the page of a machine's folder, made from its raw results alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from benchmarks.cases import CASES, GROUPS, Goal
 from benchmarks.protocol import ROOT
 from benchmarks.runner import MEASURED, Spread, ratios, speeds, spread
-from qvbench.report.figures import pyplot, save
 
 Raw = Mapping[str, Any]
 COLUMNS = {
@@ -29,8 +28,6 @@ COLUMNS = {
     "check": "---",
 }
 """All columns of a table, in order, with their alignment; those without an entry are left out."""
-FIGURES = {"attention": "length, tokens", "decoding": "tokens in the cache"}
-"""Groups that are drawn as well, with the label of their horizontal axis."""
 
 
 def table(results: Sequence[Raw]) -> str:
@@ -48,7 +45,6 @@ def table(results: Sequence[Raw]) -> str:
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:
-    """Lines of a table."""
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
@@ -59,12 +55,10 @@ def commit(about: Raw) -> str:
 
 
 def distinct(values: Iterable[str]) -> str:
-    """Every value once, in order."""
     return ", ".join(dict.fromkeys(values))
 
 
 def row(raw: Raw, entry: Raw) -> dict[str, str]:
-    """The cells of a program, by column."""
     case, outcome = raw["case"], raw["programs"][entry["name"]]
     cells = {"case": case["name"].partition("/")[2], "program": entry["name"]}
     if outcome["status"] != MEASURED or not outcome["repeats"]:
@@ -100,7 +94,7 @@ def ratio_cells(raw: Raw, entry: Raw) -> dict[str, str]:
         verdict = within.verdict(*seconds_of(raw["programs"][entry["name"]]))
         return {"goal": f"{within} s", "reached": verdict}
     goal = Goal(**entry["goal"]) if entry["goal"] else None
-    cells = {"goal": str(goal)} if goal else {}
+    cells = {"goal": str(goal or "")}
     first = raw["case"]["programs"][0]["name"]
     base = raw["programs"][first]["repeats"]
     if entry["name"] == first or entry["measures"] or not base:
@@ -112,7 +106,6 @@ def ratio_cells(raw: Raw, entry: Raw) -> dict[str, str]:
 
 
 def seconds_of(outcome: Raw) -> Spread:
-    """Per item."""
     return spread([repeat["seconds"] / repeat["items"] for repeat in outcome["repeats"]])
 
 
@@ -137,7 +130,6 @@ def peak_rate(raw: Raw, kind: str) -> float | None:
 
 
 def found(check: Raw) -> str:
-    """What a passed check found."""
     if "comparable" in check:
         return plain(str(check["comparable"]))
     if "bleu" in check:
@@ -148,19 +140,16 @@ def found(check: Raw) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that does not end its cell."""
     return text.replace("|", "/").replace("\n", " ")
 
 
 def number(value: float) -> str:
-    """At least three digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def scaled(value: float, unit: str) -> str:
-    """``1.31 TFLOP``."""
     scales = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1.0, ""))
     factor, letter = next((f, name) for f, name in scales if value >= f or f == 1.0)
     return f"{number(value / factor)} {letter}{unit}"
@@ -203,7 +192,6 @@ def load(folder: Path) -> dict[str, list[Raw]]:
 
 
 def write(folder: Path) -> None:
-    """Tables, figures and the page of a machine."""
     groups = load(folder)
     if not groups:
         return
@@ -214,11 +202,7 @@ def write(folder: Path) -> None:
         title = GROUPS[group][0] if group in GROUPS else group.capitalize()
         text = table(raws)
         (folder / f"{group}.md").write_text(text, encoding="utf-8")
-        parts.append(f"## {title}")
-        if group in FIGURES:
-            draw(group, raws, folder)
-            parts.append(f"![{title}]({group}.png)")
-        parts.append(text.rstrip("\n"))
+        parts += [f"## {title}", text.rstrip("\n")]
     there = {raw["case"]["name"] for raw in results}
     if left := [case.name for case in CASES if case.name not in there]:
         parts.append(f"Not run: {'; '.join(left)}.")
@@ -226,7 +210,6 @@ def write(folder: Path) -> None:
 
 
 def facts(results: Sequence[Raw]) -> str:
-    """Machine, versions and commands, each different one once."""
     abouts = [raw["about"] for raw in results]
     about, hardware = abouts[-1], abouts[-1]["hardware"]
     outcomes = [outcome for raw in results for outcome in raw["programs"].values()]
@@ -241,50 +224,6 @@ def facts(results: Sequence[Raw]) -> str:
 - versions: {", ".join(sorted(packages))}
 - load average before the cases: {min(loads):.1f} to {max(loads):.1f}, the benchmarks' own \
 included"""
-
-
-def draw(group: str, results: Sequence[Raw], folder: Path) -> None:
-    """Speed by length: a panel for the cases that differ in length alone, a line per program."""
-    panels: dict[str, list[Raw]] = {}
-    for raw in sorted(results, key=length_of):
-        panels.setdefault(raw["case"]["name"].partition("/")[2].rpartition(",")[0], []).append(raw)
-    figure, grid = pyplot().subplots(
-        1,
-        len(panels),
-        figsize=(5.4 * len(panels) + 0.4, 4.4),
-        squeeze=False,
-        sharey=True,
-        layout="constrained",
-    )
-    for axes, (title, raws) in zip(grid.flat, panels.items(), strict=True):
-        names = [e["name"] for e in raws[0]["case"]["programs"] if not e["measures"]]
-        for place, name in enumerate(names):
-            there = [raw for raw in raws if raw["programs"][name]["repeats"]]
-            speed = [speeds(raw["programs"][name]["repeats"]) for raw in there]
-            axes.errorbar(
-                [length_of(raw) for raw in there],
-                [s.middle for s in speed],
-                [[s.middle - s.low for s in speed], [s.high - s.middle for s in speed]],
-                label=name,
-                color=f"C{place % 3}",
-                marker="osD"[place % 3],
-                markersize=5,
-                linestyle=("-", "--")[place // 3 % 2],
-            )
-        lengths = [length_of(raw) for raw in raws]
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        axes.set(title=title, xlabel=FIGURES[group], ylabel="tokens per second")
-        axes.label_outer()
-        axes.grid(alpha=0.3)
-    grid.flat[0].legend(frameon=False)
-    save(figure, folder, group)
-
-
-def length_of(raw: Raw) -> int:
-    """Of a case's sequences."""
-    return int(raw["case"]["shape"]["length"])
 
 
 def fill(page: Path) -> None:

@@ -16,7 +16,6 @@ request        answer
 The loss is the mean over the first batch's target tokens, label-smoothed, without dropout and in
 float32 whatever the precision. A repeat of training is one optimizer step per batch, and its items
 are real target tokens; a repeat of translation is the whole list, and its items are sentences.
-Everything else that the program prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "attention_dropout": 0.0,  # on attention weights
     "ffn_dropout": 0.0,  # on feed-forward activations
     "label_smoothing": 0.0,  # in training and in the check
-    "precision": "32-true",  # or "bf16-mixed", "16-mixed"
+    "precision": "32-true",  # or "bf16-mixed"
     "learning_rate": 1e-4,  # Adam's, constant
     "betas": (0.9, 0.998),
     "beam_size": 1,  # 1 is greedy search
@@ -80,7 +79,6 @@ class Work(NamedTuple):
         batches: Sequence[Batch] = (),
         sources: Ids = (),
     ) -> None:
-        """Write all files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, value in (("shape", vars(shape)), ("sources", sources)):
             (self.folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
@@ -91,41 +89,29 @@ class Work(NamedTuple):
 
     @property
     def shape(self) -> Shape:
-        return SimpleNamespace(**{**DEFAULTS, **self._read("shape")})
+        text = (self.folder / "shape.json").read_text(encoding="utf-8")
+        return SimpleNamespace(**{**DEFAULTS, **json.loads(text)})
 
     def weights(self) -> Weights:
-        """Our state dict."""
         with np.load(self.folder / "weights.npz") as file:
             return dict(file)
 
     def batches(self) -> list[Batch]:
-        """Source and target of every batch, in order."""
         with np.load(self.folder / "batches.npz") as file:
             return [(file[f"{i}_0"], file[f"{i}_1"]) for i in range(len(file.files) // 2)]
 
     def sources(self) -> list[list[int]]:
-        """Sentences to translate, each with its ``eos``."""
-        sources: list[list[int]] = self._read("sources")
+        sources: list[list[int]] = json.loads((self.folder / "sources.json").read_text())
         return sources
-
-    def _read(self, name: str) -> Any:
-        return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 class Task(NamedTuple):
-    """Work of one kind, loaded and ready to be timed.
+    """Work of one kind, loaded and ready to be timed."""
 
-    Attributes:
-        check: gives the answer to a check.
-        repeat: does the work once; returns the number of items.
-        settings: for the record; ``flops_per_item`` or ``bytes_per_item`` gives a share of peak.
-        comparable: ``same function``, or ``same shape, other function: REASON``.
-    """
-
-    check: Callable[[], dict[str, Any]]
-    repeat: Callable[[], int]
-    settings: Mapping[str, Any]
-    comparable: str = SAME_FUNCTION
+    check: Callable[[], dict[str, Any]]  # gives the answer to a check
+    repeat: Callable[[], int]  # does the work once; returns the number of items
+    settings: Mapping[str, Any]  # `flops_per_item` or `bytes_per_item` gives a share of peak
+    comparable: str = SAME_FUNCTION  # or OTHER_FUNCTION, a colon and the reason
 
 
 def serve(
@@ -133,17 +119,8 @@ def serve(
     packages: Sequence[str],
     set_threads: Callable[[int], None] | None = None,
 ) -> None:
-    """Load the task of the command line and answer requests until the end.
-
-    Args:
-        tasks: what the program can do, by its name on the command line.
-        packages: those whose versions the first line gives.
-        set_threads: passes the number of threads to the toolkit, if its task does not.
-    """
-    name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
-    if len(arguments) != 2 or arguments[0] not in tasks:
-        print(f"{name}: takes {' or '.join(tasks)} and a folder, not {arguments}", file=sys.stderr)
-        sys.exit(2)
+    """Load the task of the command line and answer requests until the end."""
+    name, folder = sys.argv[1:]
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a toolkit prints goes to standard error
 
@@ -151,11 +128,11 @@ def serve(
         channel.write(json.dumps(message) + "\n")
         channel.flush()
 
-    work = Work(Path(arguments[1]))
+    work = Work(Path(folder))
     shape = work.shape
     if set_threads:
         set_threads(shape.threads)
-    task = tasks[arguments[0]](work)
+    task = tasks[name](work)
     versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
     answer({"versions": versions, "comparable": task.comparable, "settings": task.settings})
     for line in sys.stdin:
@@ -221,7 +198,6 @@ def token_names(shape: Shape) -> list[str]:
 
 
 def renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
-    """A weight's name in another library."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name

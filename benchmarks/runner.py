@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,6 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def speeds(repeats: Repeats) -> Spread:
-    """Items per second."""
     return spread([repeat["items"] / repeat["seconds"] for repeat in repeats])
 
 
@@ -55,42 +55,25 @@ class ProgramDiedError(Exception):
     """A program ended, or gave no answer in time; the message ends with its last lines."""
 
 
+def no_results() -> dict[str, Any]:
+    return {"reason": "", "ready": {}, "check": {}, "repeats": []}
+
+
+@dataclass
 class Program:
-    """A program of a case, and what came of it.
+    """A program of a case, and what came of it."""
 
-    Args:
-        name: of its row.
-        command: starts a process that answers as :mod:`benchmarks.protocol` has it.
-        judge: of its check.
-        environment: variables in addition to this process's.
-        root: its working folder.
-        skip: why it cannot run here; empty if it can.
-        patience: seconds to wait for an answer.
-
-    Attributes:
-        outcome: as raw results hold it. Its ``status`` is :data:`MEASURED`, or why it has no speed,
-            with a ``reason``; ``ready`` is the process's first line, ``check`` has the facts of its
-            checks; ``repeats`` do not include the warm-up.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        judge: Judge,
-        environment: Mapping[str, str] | None = None,
-        root: Path = ROOT,
-        skip: str = "",
-        patience: float = 1800.0,
-    ) -> None:
-        self.name = name
-        self.outcome: dict[str, Any] = {"status": MEASURED, "reason": "", "ready": {}, "check": {}}
-        self.outcome["repeats"] = []
-        self._command, self._judge, self._root, self._patience = command, judge, root, patience
-        self._environment = {**os.environ, **(environment or {})}
-        self._process: subprocess.Popen[str] | None = None
-        if skip:
-            self._fail(SKIPPED, skip)
+    name: str  # of its row
+    command: Sequence[str]  # starts a process that answers as benchmarks.protocol has it
+    judge: Judge  # of its check
+    environment: Mapping[str, str] = field(default_factory=dict)  # in addition to this process's
+    root: Path = ROOT  # its working folder
+    patience: float = 1800.0  # seconds to wait for an answer
+    # As raw results hold it: MEASURED or why it has no speed, its first line (`ready`), the facts
+    # of its checks, and its repeats without the warm-up.
+    outcome: dict[str, Any] = field(default_factory=lambda: {"status": MEASURED, **no_results()})
+    _process: Any = None
+    _errors: Any = None
 
     def attempt(self, step: Callable[[Program], str], report: Callable[[str], None]) -> None:
         """Take a step and report what it returns, unless an earlier one failed."""
@@ -99,26 +82,19 @@ class Program:
         try:
             report(f"{self.name}: {step(self)}")
         except ProgramDiedError as death:
-            report(f"{self.name}: {self._fail(DIED, str(death))}")
+            report(f"{self.name}: {self.fail(DIED, str(death))}")
 
     def start(self) -> str:
-        """Load, and check the first answer."""
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by end()
-        pipe = subprocess.PIPE
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        environment = {**os.environ, **self.environment}
         self._process = subprocess.Popen(
-            self._command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=self._errors,
-            text=True,
-            cwd=self._root,
-            env=self._environment,
+            self.command, text=True, cwd=self.root, env=environment, **pipes
         )
         ready = self.outcome["ready"] = self._answer()
-        return self._conclude(self._judge(self._ask("check"), ready))
+        return self._conclude(self.judge(self._ask("check"), ready))
 
     def repeat(self, number: int) -> str:
-        """One round; number -1 is the warm-up."""
         before = self._cpu_seconds()
         answer = {"round": number, **self._ask("repeat")}
         if before is not None:
@@ -130,12 +106,17 @@ class Program:
         return f"{which}, {speed:,.4g} per second, {seconds:.2f} s"
 
     def check_again(self) -> str:
-        """Whether training made the loss lower."""
         before = self.outcome["check"].get("loss")
         if before is None:
             return "done"
         after = self._ask("check")["loss"]
         return self._conclude(Verdict(after < before, {"loss after": after}))
+
+    def fail(self, status: str, reason: str) -> str:
+        """It has no speed, for a reason; its process is ended."""
+        self.outcome |= {"status": status, "reason": reason, "repeats": []}
+        self.end()
+        return f"{status}, {reason}"
 
     def end(self) -> None:
         """End the process, if it runs."""
@@ -150,45 +131,32 @@ class Program:
         self._process = None
 
     def _ask(self, request: str) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{request}\n")
             self._process.stdin.flush()
         except OSError:
-            raise self._died("") from None
+            pass  # it has ended, so there is no answer either
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        timer = threading.Timer(self._patience, self._process.kill)
+        timer = threading.Timer(self.patience, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
-        late = not timer.is_alive()
+        why = "" if timer.is_alive() else f"no answer within {self.patience:g} s, "
         timer.cancel()
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            late_by = f"no answer within {self._patience:g} s, " if late else ""
-            raise self._died(late_by) from None
-        return answer
-
-    def _died(self, why: str) -> ProgramDiedError:
-        """Its status, and what its standard error ended with."""
-        assert self._process is not None
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it answers, but no JSON
-            self._process.kill()
+            self._process.kill()  # it may answer, but no JSON
             status = self._process.wait()
-        self._errors.seek(0)
-        lines = [line.rstrip() for line in self._errors if line.strip()][-12:]
-        return ProgramDiedError("\n".join([f"died ({why}status {status})", *lines]))
+            self._errors.seek(0)
+            lines = [line.rstrip() for line in self._errors if line.strip()][-12:]
+            message = "\n".join([f"died ({why}status {status})", *lines])
+            raise ProgramDiedError(message) from None
+        return answer
 
     def _cpu_seconds(self) -> float | None:
         """Processor time of it and of its children that have ended, so far; ``None`` if unknown."""
-        assert self._process is not None
         try:
             text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
         except OSError:  # not Linux
@@ -199,23 +167,14 @@ class Program:
     def _conclude(self, verdict: Verdict) -> str:
         self.outcome["check"] |= verdict.facts
         facts = ", ".join(f"{name} {value}" for name, value in verdict.facts.items())
-        return f"check passed, {facts}" if verdict.passed else self._fail(WRONG, facts)
-
-    def _fail(self, status: str, reason: str) -> str:
-        self.outcome |= {"status": status, "reason": reason, "repeats": []}
-        self.end()
-        return f"{status}, {reason}"
+        return f"check passed, {facts}" if verdict.passed else self.fail(WRONG, facts)
 
 
 def measure(programs: Sequence[Program], rounds: int, report: Callable[[str], None]) -> None:
     """Start all programs, check each, then let them repeat their work in turns.
 
-    A program that dies or computes something else is left out, and the others go on.
-
-    Args:
-        programs: of different names; their outcomes are filled in.
-        rounds: that count, after one of warming up.
-        report: takes lines on the progress.
+    One round of warming up does not count. A program that dies or computes something else is left
+    out, and the others go on.
     """
     steps: list[Callable[[Program], str]] = [Program.start]
     steps += [partial(Program.repeat, number=number) for number in range(-1, rounds)]

@@ -6,7 +6,6 @@ import copy
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -42,16 +41,13 @@ from qvbench.training.schedules import Constant
 TRAINING_STEPS = 800
 """Of the network that translates, unless a checkpoint is given: enough for translations that end
 where they should and are right now and then."""
-REFERENCE_TOKENS = 256
-"""Per batch of the reference, so that other sentences share a batch than in any program."""
 FIRST_STEP = 17
 """Exit status of a training that ended with its first step."""
 
 
 @lru_cache(maxsize=4)
-def data_of(config: str, *args: str) -> TranslationDataModule:
-    """The data of a config with more arguments, prepared."""
-    module = Experiment("prepare", ["--config", config, *args]).data_module()
+def data_of(config: str) -> TranslationDataModule:
+    module = Experiment("prepare", ["--config", config]).data_module()
     module.setup()
     return module
 
@@ -77,7 +73,6 @@ def sizes_of(network: EncoderDecoder) -> dict[str, Any]:
 
 
 def write_train(work: Work, shape: Shape, tolerance: float) -> Judge:
-    """Initial weights and the first batches of training."""
     data = data_of(shape.config)
     task = build(shape.config, shape.overrides, len(data.vocabulary)).task
     loader = data.train_dataloader()
@@ -170,7 +165,6 @@ def train(work: Work) -> Task:
 
     @torch.no_grad()
     def check() -> dict[str, Any]:
-        """The task's own validation loss of the first batch."""
         batch = Batch(*(side.to(task.device) for side in batches[0]))
         task.eval()
         scores = task.score(task(batch), validation_scores)
@@ -178,7 +172,6 @@ def train(work: Work) -> Task:
         return {"loss": float(scores.smoothed.mean())}
 
     def repeat() -> int:
-        """One step per batch; items are real target tokens."""
         if not thread.is_alive():
             thread.start()
         feed.requests.release()
@@ -200,16 +193,13 @@ class IdLines:
     pad, bos, eos = Vocabulary.pad, Vocabulary.bos, Vocabulary.eos
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``5 7`` to ``[5, 7]``."""
         return [[int(word) for word in text.split()] for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """``[5, 7]`` to ``5 7``."""
         return " ".join(map(str, ids))
 
 
 def translate_ids(translator: Any, sources: Ids) -> list[list[int]]:
-    """Translations of sentences by a translator over :class:`IdLines`."""
     lines = translator.translate_lines([IdLines().decode(ids[:-1]) for ids in sources])
     return IdLines().encode_batch(lines)
 
@@ -243,35 +233,24 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
     lines = [processor.source(line) for line in data.lines(data.test_split, "source")]
     sources = [[*ids, vocabulary.eos] for ids in vocabulary.encode_batch(lines)]
     references = [processor.target(line) for line in data.lines(data.test_split, "target")]
-    more = {**sizes_of(network), "checkpoint": ""}
-    work.write(SimpleNamespace(**{**vars(shape), **more}), state_of(network), sources=sources)
+    shape = SimpleNamespace(**{**vars(shape), **sizes_of(network)})
+    work.write(shape, state_of(network), sources=sources)
 
     def bleu(translations: Ids) -> float:
         words = [vocabulary.decode(list(ids)) for ids in translations]
         return corpus_scores(words, references, "none").bleu
 
-    exact = Translator(
-        copy.deepcopy(network).double(),
-        IdLines(),
-        beam_size=shape.beam_size,
-        max_tokens=REFERENCE_TOKENS,
-    )
-    return checks.translations(translate_ids(exact, sources), bleu, tolerance)
+    exact, beams = copy.deepcopy(network).double(), shape.beam_size
+    # Small batches, so that other sentences share one than in any program.
+    reference = Translator(exact, IdLines(), beam_size=beams, max_tokens=256)
+    return checks.translations(translate_ids(reference, sources), bleu, tolerance)
 
 
 def translate(work: Work) -> Task:
-    """The suite's translator with its own batches."""
     settings, shape, sources = as_fit_does(), work.shape, work.sources()
     network = build(shape.config, shape.overrides, shape.vocabulary).network
     load_weights(network, work)
-    more = {"max_tokens": shape.max_tokens} if shape.max_tokens else {}
-    translator = Translator(
-        network.to(shape.device),
-        IdLines(),
-        beam_size=shape.beam_size,
-        length_penalty=shape.length_penalty,
-        **more,
-    )
+    translator = Translator(network.to(shape.device), IdLines(), beam_size=shape.beam_size)
     with counter() as counted:
         translate_ids(translator, sources)
     settings |= {"precision": "32-true", "max_tokens": translator.max_tokens}
@@ -283,46 +262,7 @@ def translate(work: Work) -> Task:
     )
 
 
-# Batches of the training set, as `qvbench fit` gets them
-
-
-def write_loader(work: Work, shape: Shape, tolerance: float) -> Judge:
-    """The config's name alone; pairs, target tokens and batches are counted in the store."""
-    work.write(shape)
-    data = data_of(shape.config)
-    split = data.split("train")
-    tokens = int(split.target.lengths.sum()) + len(split)
-    return checks.values([[len(split)], [tokens], [len(data.train_dataloader())]], tolerance)
-
-
-def load(work: Work) -> Task:
-    """All batches of an epoch; items are real target tokens, with their end tokens."""
-    workers = work.shape.num_workers
-    loader = data_of(work.shape.config, "--data.num_workers", str(workers)).train_dataloader()
-    counted = [0, 0, 0]
-
-    def check() -> dict[str, Any]:
-        targets = [batch.target[:, 1:] for batch in loader]
-        counted[:] = sum(map(len, targets)), sum(int((t != 0).sum()) for t in targets), len(targets)
-        return {"values": [[count] for count in counted]}
-
-    def repeat() -> int:
-        for _ in loader:
-            pass
-        return counted[1]
-
-    return Task(check, repeat, {"num_workers": workers})
-
-
 # From a command of `qvbench` to what its user waits for
-
-
-def write_start(work: Work, shape: Shape, tolerance: float) -> Judge:
-    """The command alone; its data is prepared here, and it should exit as expected."""
-    work.write(shape)
-    if hasattr(shape, "config"):
-        data_of(shape.config)
-    return checks.values([[0.0]], tolerance)
 
 
 class EndWithFirstStep(Callback):
@@ -332,35 +272,35 @@ class EndWithFirstStep(Callback):
         os._exit(FIRST_STEP)
 
 
-def start(work: Work) -> Task:
-    """A command, from its start to its end; its check is 0 if it exited as it should."""
+def write_start(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """The command alone; its data is prepared here, and it should exit as expected."""
     args, status = ["--help"], 0
-    if hasattr(work.shape, "config"):
-        callback = f"benchmarks.translation.{EndWithFirstStep.__name__}"
-        args = ["fit", "--config", work.shape.config, f"--trainer.callbacks+={callback}"]
+    if hasattr(shape, "config"):
+        data_of(shape.config)
+        callback = f"{EndWithFirstStep.__module__}.{EndWithFirstStep.__name__}"
+        args = ["fit", "--config", shape.config, f"--trainer.callbacks+={callback}"]
+        args += ["--trainer.default_root_dir", str(work.folder)]
         status = FIRST_STEP
+    work.write(SimpleNamespace(**vars(shape), args=args))
+    return checks.values([[status]], tolerance)
+
+
+def start(work: Work) -> Task:
+    """A command, from its start to its end."""
+    command = [sys.executable, "-m", "qvbench", *work.shape.args]
 
     def run() -> int:
-        """Its exit status."""
-        with tempfile.TemporaryDirectory() as folder:
-            more = ["--trainer.default_root_dir", folder] if status else []
-            command = [sys.executable, "-m", "qvbench", *args, *more]
-            # Standard output is for answers to requests.
-            return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+        # Standard output is for answers to requests.
+        return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
     def repeat() -> int:
         run()
         return 1
 
-    return Task(lambda: {"values": [[float(run() != status)]]}, repeat, {})
+    return Task(lambda: {"values": [[run()]]}, repeat, {})
 
 
-WORK = {
-    "train": write_train,
-    "translate": write_translate,
-    "loader": write_loader,
-    "start": write_start,
-}
+WORK = {"train": write_train, "translate": write_translate, "start": write_start}
 
 if __name__ == "__main__":
-    serve({"train": train, "translate": translate, "loader": load, "start": start}, PACKAGES)
+    serve({"train": train, "translate": translate, "start": start}, PACKAGES)

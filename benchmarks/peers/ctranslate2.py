@@ -1,4 +1,4 @@
-"""CTranslate2 as a peer for translation: our weights through its own TransformerSpec.
+"""CTranslate2 as a peer for translation, through its own converter of OpenNMT-py's checkpoints.
 
 Greedy translations are ours. With beams about one in a hundred differs, for its search stops by
 another rule than ours.
@@ -7,84 +7,39 @@ another rule than ours.
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import ctranslate2
-import numpy as np
-from ctranslate2.converters.utils import fuse_linear
-from ctranslate2.specs import TransformerSpec
-from ctranslate2.specs.common_spec import LayerNormSpec, LinearSpec
+from ctranslate2.converters import OpenNMTPyConverter
 
 from benchmarks import protocol
-from benchmarks.protocol import Shape, Task, Weights, Work, serve
+from benchmarks.protocol import Task, Work, serve
 
-NORM_EPS = 1e-6  # ours
-POSITIONS = 1024
 MAX_TOKENS = 2048  # of a batch, over all beams: with 4,096 sources' tokens it is a third slower
-COMPUTE_TYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 
 
-def specification(weights: Weights, shape: Shape) -> TransformerSpec:
-    """The whole model, in the weights' type."""
-    spec = TransformerSpec.from_config(
-        (shape.encoder_layers, shape.decoder_layers), shape.num_heads, pre_norm=True
-    )
-    spec.register_source_vocabulary(protocol.token_names(shape))
-    spec.register_target_vocabulary(protocol.token_names(shape))
-    spec.config.layer_norm_epsilon = NORM_EPS
-    table = weights["source_embeddings.tokens.weight"]
-    spec.encoder.embeddings[0].weight = table
-    spec.decoder.embeddings.weight = table
-    spec.decoder.projection.weight = table
-    spec.decoder.projection.bias = weights["output_bias"]
+def convert(work: Work, folder: str) -> None:
+    """Write the work's weights as CTranslate2 loads them."""
+    from benchmarks.peers import opennmt  # in a process of its own, for what it imports is large
 
-    def set_norm(norm: LayerNormSpec, name: str) -> None:
-        norm.gamma, norm.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
-
-    def fuse(linear: LinearSpec, name: str, *projections: str) -> None:
-        parts = [LinearSpec() for _ in projections]
-        for part, projection in zip(parts, projections, strict=True):
-            part.weight = weights[f"{name}.{projection}.weight"]
-        fuse_linear(linear, parts)
-
-    for side, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
-        stack.position_encodings.encodings = protocol.sinusoids(POSITIONS, shape.d_model)
-        set_norm(stack.layer_norm, f"{side}_norm")
-        for i, layer in enumerate(stack.layer):
-            name = f"{side}.{i}"
-            own, ffn = layer.self_attention, layer.ffn
-            fuse(own.linear[0], f"{name}.attention", "query", "key", "value")
-            own.linear[1].weight = weights[f"{name}.attention.output.weight"]
-            set_norm(own.layer_norm, f"{name}.attention_residual.norm")
-            if side == "decoder":
-                cross = layer.attention
-                cross.linear[0].weight = weights[f"{name}.cross_attention.query.weight"]
-                fuse(cross.linear[1], f"{name}.cross_attention", "key", "value")
-                cross.linear[2].weight = weights[f"{name}.cross_attention.output.weight"]
-                set_norm(cross.layer_norm, f"{name}.cross_attention_residual.norm")
-            ffn.linear_0.weight = weights[f"{name}.feed_forward.widen.weight"]
-            ffn.linear_1.weight = weights[f"{name}.feed_forward.narrow.weight"]
-            set_norm(ffn.layer_norm, f"{name}.feed_forward_residual.norm")
-    return spec
+    with opennmt.checkpoint(work, "scaled-dot") as path:
+        OpenNMTPyConverter(path).convert(folder, force=True)
 
 
 def translate(work: Work) -> Task:
     """One translator per thread: for many sentences better than one translator with all threads."""
     shape, sources = work.shape, work.sources()
     names = protocol.token_names(shape)
-    compute_type = COMPUTE_TYPES[shape.precision]
-    if compute_type not in ctranslate2.get_supported_compute_types(shape.device):
-        compute_type = "float32"
     workers = 1 if shape.device == "cuda" else shape.threads
-    spec = specification({k: v.astype(np.float32) for k, v in work.weights().items()}, shape)
-    spec.validate()
-    spec.optimize()
     with tempfile.TemporaryDirectory() as folder:
-        spec.save(folder)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(convert, work, folder).result()
         translator = ctranslate2.Translator(
             folder,
             device=shape.device,
-            compute_type=compute_type,
+            compute_type="float32",
             inter_threads=workers,
             intra_threads=1,
         )
@@ -115,7 +70,7 @@ def translate(work: Work) -> Task:
         found = [[ids[word] for word in line] for line in lines()]
         return {"lines": protocol.within_limits(found, sources, shape)}
 
-    settings = {"compute_type": compute_type, "workers": workers, "max_tokens": max_tokens}
+    settings = {"compute_type": "float32", "workers": workers, "max_tokens": max_tokens}
     return Task(check, lambda: len(lines()), settings)
 
 

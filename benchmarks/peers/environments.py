@@ -29,16 +29,15 @@ REQUIREMENTS = {
         TORCH,
         # OpenNMT-py's own list asks for an older PyTorch, so it comes without; it imports these.
         "numpy pyyaml six tensorboard sacrebleu setuptools ConfigArgParse==1.9.0 pyonmttok==1.38.1 "
-        "pyahocorasick==2.3.1 RapidFuzz==3.14.6 fasttext-wheel==0.9.2",
+        "pyahocorasick==2.3.1 RapidFuzz==3.14.6 fasttext-wheel==0.9.2 ctranslate2==4.8.5",
         "--no-deps OpenNMT-py==3.5.1",
     ],
     "marian": [TORCH, "numpy transformers"],
-    "ctranslate2": ["numpy pyyaml setuptools ctranslate2==4.8.5"],
 }
 """Arguments of one ``pip install`` after the other."""
 STAND_INS = {"opennmt": "spacy"}
 """An empty module, for an import that is never used."""
-SHARED = {"torch_transformer": "marian"}
+SHARED = {"torch_transformer": "marian", "ctranslate2": "opennmt"}
 """Peers that run in another's environment."""
 PEERS = (*REQUIREMENTS, *SHARED)
 

@@ -37,7 +37,6 @@ NAMES = (
 
 
 def config(shape: Shape) -> MarianConfig:
-    """Marian's options for the shape."""
     return MarianConfig(
         **{"vocab_size": shape.vocabulary, "max_position_embeddings": POSITIONS},
         **{"d_model": shape.d_model, "scale_embedding": True, "activation_function": "relu"},

@@ -10,14 +10,11 @@ about one translation in five differs for that.
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-
-# Its checkpoints hold a Namespace, which PyTorch no longer loads unasked; this one is our own.
-os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
 import torch
 from onmt.inputters.inputter import dict_to_vocabs
@@ -34,6 +31,8 @@ from torch import Tensor
 from benchmarks import protocol
 from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
+# Its checkpoints hold a Namespace, which PyTorch does not load unasked.
+torch.serialization.add_safe_globals([Namespace])
 NO_GPU = -1
 NEVER = 10**9
 PRECISION = "32-true"
@@ -105,12 +104,10 @@ def translation_options(shape: Shape, model: str) -> Namespace:
 
 
 def arguments(values: dict[str, Any]) -> list[str]:
-    """Options as a command line has them."""
     return [arg for name, value in values.items() for arg in (f"--{name}", str(value))]
 
 
 def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
-    """Our state dict as a checkpoint of theirs."""
     model = {protocol.renamed(name, NAMES): torch.tensor(array) for name, array in weights.items()}
     bias = model.pop("output_bias")
     for side in ("encoder", "decoder"):
@@ -121,9 +118,19 @@ def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
 
 
 def vocabulary(shape: Shape) -> dict[str, Any]:
-    """The vocabulary as a checkpoint holds it."""
     names = protocol.token_names(shape)
     return {"src": names, "tgt": names, "data_task": "seq2seq", "decoder_start_token": "<s>"}
+
+
+@contextmanager
+def checkpoint(work: Work, attention: str = "scaled-dot-flash") -> Iterator[str]:
+    """A file with the work's weights, as ``onmt_train`` writes it with this ``self_attn_type``."""
+    shape, options = work.shape, training_options(work.shape)
+    options.self_attn_type = attention
+    state = converted(work.weights(), shape)
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        torch.save({**state, "vocab": vocabulary(shape), "opt": options}, file.name)
+        yield file.name
 
 
 def train(work: Work) -> Task:
@@ -144,7 +151,6 @@ def train(work: Work) -> Task:
 
     @torch.no_grad()
     def check() -> dict[str, float]:
-        """The mean of its validation loss, which is smoothed as well."""
         batch = batches[0]
         model.eval()
         output, attention = model(batch["src"], batch["tgt"], batch["srclen"])
@@ -165,10 +171,7 @@ def translate(work: Work) -> Task:
     """``onmt_translate``'s Translator, from a checkpoint to lines of tokens."""
     shape, sources = work.shape, work.sources()
     output = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model.pt")
-        state = converted(work.weights(), shape)
-        torch.save({**state, "vocab": vocabulary(shape), "opt": training_options(shape)}, path)
+    with checkpoint(work) as path:
         translator = build_translator(
             translation_options(shape, path), NO_GPU, report_score=False, out_file=output
         )
@@ -186,7 +189,6 @@ def translate(work: Work) -> Task:
         return [best for best, *_ in predictions]
 
     def check() -> dict[str, Any]:
-        """The lines of tokens that it writes, as ids."""
         ids = {name: i for i, name in enumerate(protocol.token_names(shape))}
         found = [[ids[word] for word in line.split()] for line in lines()]
         return {"lines": protocol.within_limits(found, sources, shape)}

@@ -250,16 +250,6 @@ def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
     assert peer.process.returncode == 0
 
 
-@pytest.mark.integration
-def test_a_task_that_a_peer_lacks_is_one_line_and_status_2(tmp_path: Path) -> None:
-    # Catches a peer that would wait for requests with nothing to do.
-    peer = Peer(sys.executable, "torch_transformer", "translate", Work(tmp_path))
-    output, errors = peer.end()
-    assert (peer.process.returncode, output) == (2, "")
-    assert errors.startswith("torch_transformer.py: takes train and a folder")
-    assert errors.count("\n") == 1
-
-
 def made(peer: str) -> Path:
     """The interpreter of a peer, or a skip with its reason."""
     if missing := environments.missing(peer):
