@@ -11,7 +11,7 @@ import torch
 
 from qvbench import config_files
 from qvbench.attention import ATTENTION, build_attention
-from qvbench.cli.arguments import ArgumentParser
+from qvbench.cli import ArgumentParser
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS, build_position

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse.typing import PositiveFloat
 
-from qvbench.cli.arguments import ArgumentParser, part_overrides
+from qvbench.cli import ArgumentParser, part_overrides
 from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.page import html_page, markdown_page

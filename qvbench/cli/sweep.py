@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from qvbench.cli.arguments import ArgumentParser, part_overrides
+from qvbench.cli import ArgumentParser, part_overrides
 from qvbench.config_files import read_yaml
 from qvbench.errors import UserError
 from qvbench.sweep.launch import LAUNCHERS, exit_on, runs_elsewhere, say, time_left

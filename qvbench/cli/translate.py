@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from qvbench.cli.arguments import ArgumentParser
+from qvbench.cli import ArgumentParser
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from qvbench.cli.arguments import part_overrides
+from qvbench.cli import part_overrides
 from qvbench.cli.experiment import resolve, task_from_config
 from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
