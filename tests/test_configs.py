@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,22 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(CONFIGS))
 
 
-def parse(file: Path, *args: str) -> tuple[dict[str, Any], TranslationTask, EncoderDecoder]:
-    """The resolved config of a file, its task and its network, without data."""
-    resolved = resolve(["--config", str(file), *args])
+@cache
+def parse(file: Path) -> tuple[dict[str, Any], TranslationTask, EncoderDecoder]:
+    """The resolved config of a file, by the name that it ships with; its task and its network."""
+    resolved = resolve(["--config", name_of(file)])
     task = task_from_config(yaml.safe_dump(resolved["model"]))
     with torch.device("meta"):
         network = task.build_network(VOCABULARY)
     return resolved, task, network
 
 
-def test_every_experiment_parses_and_builds() -> None:
-    """Catches a config that rots: a renamed key, a fragment moved, sizes that do not fit."""
+def test_every_experiment_parses_and_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a config that rots: a renamed key, a fragment moved or found from the repository
+    alone, sizes that do not fit."""
+    monkeypatch.chdir(tmp_path)
     for file in EXPERIMENTS:
         resolved, task, network = parse(file)
         schedule, steps = task.schedule, resolved["trainer"]["max_steps"]

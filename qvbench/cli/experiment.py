@@ -107,8 +107,7 @@ class Experiment:
         self.parser.validate(settings, skip_unset=False)
         for key, part in settings.items(branches=True):
             if isinstance(part, Namespace) and isinstance(part.get("init_args"), Namespace):
-                parser = ArgumentParser(exit_on_error=False)
-                parser.add_class_arguments(_imported(part.class_path), key, fail_untyped=False)
+                parser = _class_parser(part.class_path, key)
                 parser.validate(Namespace({key: part.init_args}), False, skip_required=True)
         for key, (lowest, highest) in RANGES.items():
             value = settings.get(key)
@@ -199,6 +198,13 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
     if command == "prepare":
         add("--dry_run", action="store_true", help="say what would be fetched, and do nothing")
     return parser, method_arguments
+
+
+@cache
+def _class_parser(class_path: str, key: str) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(_imported(class_path), key, fail_untyped=False)
+    return parser
 
 
 def find_task(name: str) -> Any:
