@@ -10,6 +10,7 @@ import inspect
 import math
 import os
 import sys
+from contextlib import suppress
 from enum import Enum
 from functools import cache
 from importlib import import_module
@@ -107,8 +108,10 @@ class Experiment:
         self.parser.validate(settings, skip_unset=False)
         for key, part in settings.items(branches=True):
             if isinstance(part, Namespace) and isinstance(part.get("init_args"), Namespace):
-                parser = _class_parser(part.class_path, key)
-                parser.validate(Namespace({key: part.init_args}), False, skip_required=True)
+                nulls = {k: None for k, value in vars(part.init_args).items() if value is None}
+                with suppress(KeyError):  # what its bases take beyond what can be read off it
+                    parser = _class_parser(part.class_path, key)
+                    parser.validate(Namespace({key: Namespace(nulls)}), False, skip_required=True)
         for key, (lowest, highest) in RANGES.items():
             value = settings.get(key)
             if isinstance(value, int | float) and not lowest <= value <= highest:
