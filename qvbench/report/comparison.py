@@ -101,6 +101,7 @@ class Comparison:
     variants: tuple[Variant, ...]  # in the order of their suite
     baseline: Variant | None  # that the others are compared with, if there is one
     left_out: tuple[Run, ...]  # that did not come to their end, or were never validated
+    suite: Mapping[str, Any]  # what records say of the one suite that ran them all; else empty
     margin: float  # of equivalence, in the unit of the metric
     options: Options  # that the user gave
     folder: str  # of the results, as commands name it
@@ -133,11 +134,6 @@ class Comparison:
     def others(self) -> list[Variant]:
         """All but the baseline."""
         return [variant for variant in self.variants if variant is not self.baseline]
-
-    @property
-    def suite(self) -> dict[str, Any]:
-        """What the records say of the one suite that ran them all; empty if none did."""
-        return _suite(self.runs) or {}
 
     @cached_property
     def paired(self) -> dict[str, list[float]]:
@@ -197,33 +193,31 @@ def compare(
     if len(metrics) > 1:
         raise UserError(f"the runs are measured by different metrics ({names}): compare them apart")
     groups: dict[str, list[Run]] = {}
-    suite = _suite(sound)
+    one_suite = len({run.record.get("suite") for run in sound}) == 1
+    suite: dict[str, Any] = sound[0].record.get("sweep", {}) if one_suite else {}
     for run in sorted(sound, key=lambda run: run.seed):
-        folder_name = run.id.rpartition("/")[0]
-        own = run.record.get("variant") if suite is not None else None
-        groups.setdefault(own or folder_name, []).append(run)
+        own = run.record.get("variant") if one_suite else None
+        groups.setdefault(own or run.id.rpartition("/")[0], []).append(run)
     for name, group in groups.items():
         _check(name, group)
-    labels = labels_of({name: group[0] for name, group in groups.items()})
-    variants = [Variant(n, labels[n], tuple(group), *metrics) for n, group in groups.items()]
-    variants.sort(key=lambda v: (v.record.get("sweep", {}).get("place", 0), v.name))
-    said = suite or {}
+    labels = labels_of({name: group[0] for name, group in sorted(groups.items())})
+    variants = [Variant(n, label, tuple(groups[n]), *metrics) for n, label in labels.items()]
+    variants.sort(key=lambda v: v.record.get("sweep", {}).get("place", 0))
+    wanted = options.baseline or suite.get("baseline")
+    baseline = next((variant for variant in variants if variant.name == wanted), None)
+    if baseline is None and options.baseline is not None:
+        raise UserError(f"--baseline {wanted}: no such variant; known: {', '.join(labels)}")
     return Comparison(
-        options.title or said.get("title") or folder.rpartition("/")[2],
+        options.title or suite.get("title") or folder.rpartition("/")[2],
         tuple(variants),
-        _baseline(variants, options.baseline, suite is not None),
+        baseline,
         tuple(run for run in runs if not _is_sound(run)),
-        said.get("margin", MARGIN) if options.margin is None else options.margin,
+        suite,
+        suite.get("margin", MARGIN) if options.margin is None else options.margin,
         options,
         folder,
         dict(bleu_tests),
     )
-
-
-def _suite(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """What the records say of their suite; None for runs of several."""
-    one = len({run.record.get("suite") for run in runs}) == 1
-    return runs[0].record.get("sweep", {}) if one else None
 
 
 def _metric(run: Run) -> Metric:
@@ -247,21 +241,6 @@ def _check(name: str, group: list[Run]) -> None:
                 f"{name}: {first.id} and {run.id} are not seeds of one experiment: they differ in "
                 f"{key}; run the sweep to its end, then give its runs alone"
             )
-
-
-def _baseline(variants: list[Variant], given: str | None, one_suite: bool) -> Variant | None:
-    by_name = {variant.name: variant for variant in variants}
-    if given is None:
-        named = {v.record.get("sweep", {}).get("baseline") for v in variants if one_suite} - {None}
-        if len(named) > 1:
-            raise UserError(
-                f"the runs name different baselines ({', '.join(sorted(named))}); choose by "
-                "--baseline"
-            )
-        return by_name.get(named.pop()) if named else None
-    if given not in by_name:
-        raise UserError(f"--baseline {given}: no such variant; known: {', '.join(by_name)}")
-    return by_name[given]
 
 
 def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
