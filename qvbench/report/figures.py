@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 LOOKS = data("figures.yaml")
 GRAY = "#BBBBBB"
-HIGHLIGHTED = 7
-"""As many variants have a color in the curves; the others are gray."""
+HIGHLIGHTED: int = LOOKS["highlighted"]
 EARLY_TITLE = f"The first {100 * EARLY:.0f} %"
 
 

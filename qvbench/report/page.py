@@ -51,13 +51,11 @@ def _figure(name: str) -> Section:
         if figure is None:
             return []
         figures.save(figure, Path(comparison.folder), name)
-        many = len(comparison.variants) > figures.HIGHLIGHTED
-        grayed = (
-            " " + figures.LOOKS["grayed"].format(others=figures.HIGHLIGHTED - 1) if many else ""
-        )
-        words, unit = figures.LOOKS["captions"][name], comparison.unit
-        caption = words["caption"].format(margin=comparison.margin, unit=unit, grayed=grayed)
-        return [f"![{words['alt']}]({name}.png)", caption]
+        words = {"margin": comparison.margin, "unit": comparison.unit, "grayed": ""}
+        if len(comparison.variants) > figures.HIGHLIGHTED:
+            words["grayed"] = f" {figures.LOOKS['grayed']}"
+        shown = figures.LOOKS["captions"][name]
+        return [f"![{shown['alt']}]({name}.png)", shown["caption"].format(**words)]
 
     return section
 
@@ -70,7 +68,8 @@ def _summary(comparison: Comparison) -> str:
     """What was run, how many variants have which verdict, and the same of the claims."""
     variants, base = comparison.variants, comparison.baseline
     counts = sorted({len(variant.runs) for variant in variants})
-    seeds = "one seed" if counts == [1] else f"{_span(counts)} seeds"
+    span = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
+    seeds = "one seed" if counts == [1] else f"{span} seeds"
     corpora = ", ".join(sorted({run.record.get("corpus", "") for run in comparison.runs} - {""}))
     steps = {run.record.get("steps") for run in comparison.runs}
     many = len(variants) > 1
@@ -87,10 +86,6 @@ def _summary(comparison: Comparison) -> str:
     words = [f"{found.count(word)} {word}" for word in JUDGMENTS if word in found]
     judged = f" The paper's claims that can be tested here: {', '.join(words)}." if found else ""
     return f"{said}.{verdicts}{judged}"
-
-
-def _span(counts: list[int]) -> str:
-    return " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
 
 
 def _fallen(comparison: Comparison) -> list[str]:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -84,7 +85,8 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Its resolved config as plain data; empty if it was not kept."""
-        return yaml.load(self.settings, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        with readable(Path(f"{self.file_name}.yaml"), "a config"):
+            return yaml.load(self.settings, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
     @property
     def sentences(self) -> Sentences | None:
@@ -140,7 +142,9 @@ def _run_in(folder: Path) -> Run:
             f"{folder}: {len(translations)} translations of the test set for {len(references)} "
             "references"
         )
-    settings, counts = without_places(text_of(folder / CONFIG)), _read_counts(folder / SENTENCES)
+    with readable(folder / CONFIG, "a config"):
+        settings = without_places(text_of(folder / CONFIG))
+    counts = _read_counts(folder / SENTENCES)
     curves = _read_curves(folder / CURVES).get("", {})
     return Run(record, curves, settings, counts, translations, references, folder)
 
@@ -155,21 +159,26 @@ def _gathered_run(file: Path, curves: Mapping[str, Curves]) -> Run:
     return Run(record, curves.get(record["id"], {}), settings, counts, translations, references)
 
 
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
+    *(csv.Error, yaml.YAMLError, zipfile.BadZipFile, zlib.error),
+)
+
+
 @contextmanager
 def readable(file: Path, what: str) -> Iterator[None]:
     """Whatever keeps a file from being read, in one line."""
     try:
         yield
-    except (
-        *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
-        zipfile.BadZipFile,
-    ) as error:
-        raise UserError(f"{file}: cannot be read as {what}: {error!r}") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file}: cannot be read as {what}: {reason}") from error
 
 
 def text_of(file: Path) -> str:
     """The text of a file; empty if there is none."""
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    with readable(file, "text"):
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _lines(text: str) -> list[str]:
@@ -187,7 +196,9 @@ def _read_record(file: Path) -> dict[str, Any]:
 def _read_curves(file: Path) -> dict[str, Curves]:
     """Curves by run, if the file names it, and metric; rows without a step are no part of one."""
     curves: dict[str, Curves] = {}
-    for number, row in enumerate(csv.DictReader(io.StringIO(text_of(file), newline="")), 2):
+    with readable(file, "curves"):
+        rows = list(csv.DictReader(io.StringIO(text_of(file), newline="")))
+    for number, row in enumerate(rows, 2):
         name = row.get("metric") or ""
         if name.startswith(KEPT) and row.get("step"):
             with readable(Path(f"{file}:{number}"), "a measurement"):

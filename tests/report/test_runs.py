@@ -73,6 +73,9 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
         load([tmp_path])
     output = tmp_path / "out"
     report(output, *runs)
+    bad = bytearray((output / "runs/trial-qv-seed-1.lines.gz").read_bytes())
+    bad[40:60] = bytes(20)
+    (runs[0] / "config.yaml").touch()
     for file, content, words in (
         (runs[0] / "test-references.txt", b"one\n", "60 translations of the test set for 1"),
         (runs[0] / "sentences.npz", b"no", r"sentences.npz: cannot be read"),
@@ -81,9 +84,12 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
             b"step,target_tokens,seconds,metric,value\n1,2,3,val/loss,x",
             r"curves.csv:2: cannot be read as a measurement",
         ),
+        (runs[0] / "curves.csv", b"step\n\xff", r"curves.csv: cannot be read as text"),
+        (runs[0] / "config.yaml", b"a: [", r"config.yaml: cannot be read as a config"),
         (runs[0] / "run.json", b"{", r"run.json: cannot be read"),
         (runs[0] / "run.json", b"{}", r"run.json: not a run's record; it lacks"),
         (output / "runs/trial-qv-seed-1.lines.gz", b"no", r"lines.gz: cannot be read"),
+        (output / "runs/trial-qv-seed-1.lines.gz", bad, r"lines.gz: cannot be read"),
         (output / "report.json", b"[]", r"report.json: cannot be read"),
         (output / "bleu_tests.json", b"[1]", r"bleu_tests.json: cannot be read"),
     ):
