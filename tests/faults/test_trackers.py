@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -17,9 +18,8 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
-from qvbench.cli.experiment import make_parser
 from qvbench.training import trackers
 from qvbench.training.trackers import AsyncLogger
 from tests.cli.conftest import Answer
@@ -104,7 +104,7 @@ def test_a_tracker_that_hangs_holds_nobody_up(
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A user with a key, who is alone in this process."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -116,8 +116,6 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(wandb, "teardown", lambda *_: None)
     monkeypatch.setattr(wandb, "run", None)
-    yield
-    make_parser.cache_clear()
 
 
 def with_wandb(config: Path) -> None:
@@ -170,14 +168,13 @@ def test_a_run_is_complete_without_wandb(
     """Catches every way in which W&B has ended a training, and a missing word about it."""
     init, log, finish, said = FAULTS[fault]
     opened = Run(log, str(here / "wandb" / "run-1" / "files"))
-    make_parser.cache_clear()  # jsonargparse reads W&B's own arguments from what is replaced here
-    monkeypatch.setattr(wandb, "init", init or (lambda **_: opened))
+    opens = functools.wraps(wandb.init)(init or (lambda **_: opened))  # the parser reads these
+    monkeypatch.setattr(wandb, "init", opens)
     monkeypatch.setattr(wandb, "finish", finish)
     monkeypatch.setattr(wandb, "run", opened)
     if init is not None:
         monkeypatch.setattr(wandb, "run", None)
     else:
-        monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: opened))
         monkeypatch.setattr(AsyncLogger, "sync_command", "wandb sync the-run")
     monkeypatch.setattr(trackers, "CLOSE_SECONDS", 1.0)
     with_wandb(tiny)
