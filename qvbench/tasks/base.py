@@ -342,7 +342,7 @@ class Task(LightningModule):
     def on_train_start(self) -> None:
         """Continue with the random numbers and the log of a resumed run."""
         self.step_log.start()
-        self.gradient_step.reset()
+        self.gradient_step = GradientStep()
         stored, self.resumed = self.resumed, {}
         if not stored:
             return

@@ -26,10 +26,6 @@ class GradientStep:
         """Whether micro-batches were added since the last step."""
         return self._tokens is not None
 
-    def reset(self) -> None:
-        """Forget the micro-batches so far."""
-        self._tokens = None
-
     def loss(self, totals: TokenTotals) -> Tensor:
         """Add a micro-batch: the scalar whose gradient is to be accumulated."""
         tokens = totals.tokens

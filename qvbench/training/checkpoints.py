@@ -31,8 +31,7 @@ class SafeCheckpointIO(CheckpointIO):
     """Reads and writes every checkpoint of a run.
 
     ``last.ckpt`` is replaced in one step, and what it was is kept as ``previous.ckpt`` if training
-    can be resumed from it, at another step: there is a whole checkpoint in the folder at every
-    moment, and after the second one there are two.
+    can be resumed from it, at another step: after the second one there are always two.
     """
 
     def save_checkpoint(
@@ -50,9 +49,12 @@ class SafeCheckpointIO(CheckpointIO):
             with replacing(file) as opened:
                 torch.save(checkpoint, opened)
                 sync(opened)
-                _check_can_be_read(Path(opened.name), file)
+                _read(Path(opened.name), mmap=True)  # now, not when the run is to be resumed
                 if file.name == LAST:
                     _keep_previous(file, checkpoint["global_step"])
+        except UserError as error:
+            what = f"{error}; a callback of the config puts it there: remove that"
+            raise RunFault(what, kind="checkpoint") from error
         except OSError as error:
             what, remedy = f"cannot be written ({error.strerror or error})", "make it writable"
             if is_full(error):
@@ -66,7 +68,7 @@ class SafeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint as plain data, whatever is asked for; see :func:`read_checkpoint`."""
+        """Read a checkpoint as plain data, whatever is asked for."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -125,7 +127,14 @@ def _read(file: Path, mmap: bool) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises whatever the bytes happen to cause
-        raise UserError(f"{file}: {_refusal(error)}") from error
+        if "Weights only load failed" not in str(error) and "Unsupported" not in str(error):
+            what = f"not a checkpoint, or damaged ({type(error).__name__})"
+            raise UserError(f"{file}: {what}") from error
+        found = _REFUSED.search(str(error))
+        raise UserError(
+            f"{file}: holds {found[1] if found else 'more than plain data'}, and only plain data "
+            "is loaded, as anything else could run code"
+        ) from error
 
 
 def _is_ours(checkpoint: Any) -> bool:
@@ -156,27 +165,6 @@ def newest_whole(files: Iterable[Path]) -> Path | None:
         except UserError as error:
             log.warning("%s", str(error).partition(";")[0])
     return None
-
-
-def _refusal(error: Exception) -> str:
-    found = _REFUSED.search(str(error))
-    if "Weights only load failed" in str(error) or "Unsupported" in str(error):
-        what = f"holds {found[1]}" if found else "holds more than plain data"
-        return f"{what}, and only plain data is loaded, as anything else could run code"
-    return f"not a checkpoint, or damaged ({type(error).__name__})"
-
-
-def _check_can_be_read(partial: Path, file: Path) -> None:
-    """Find out now, not when the run is to be resumed, that a checkpoint can be loaded safely.
-
-    Raises:
-        RunFault: it holds more than plain data.
-    """
-    try:
-        torch.load(partial, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        what = f"{file}: {_refusal(error)}; a callback of the config puts it there: remove that"
-        raise RunFault(what, kind="checkpoint") from error
 
 
 def _keep_previous(file: Path, step: int) -> None:
@@ -212,14 +200,12 @@ def last_checkpoint(base: Path, group: str, seed: int) -> Path:
             f"--ckpt_path last: no checkpoint {LAST} under {base / 'runs' / group}/seed-{seed}*/"
             f"{CHECKPOINTS}; start the run without --ckpt_path, or give the path of a checkpoint"
         )
-    *earlier, newest = folders
-    found = newest_whole(_checkpoints(newest))
+    found = newest_whole(_checkpoints(folders[-1]))
     if found is None:
-        others = newest_whole(file for folder in earlier for file in _checkpoints(folder))
-        whole = "no whole checkpoint" if _checkpoints(newest) else "ended before its first"
+        what = "has no whole" if _checkpoints(folders[-1]) else "ended before its first"
         raise UserError(
-            f"--ckpt_path last: {newest}: {whole} checkpoint; start anew without --ckpt_path"
-            + (f", or resume the run before: --ckpt_path {others}" if others else "")
+            f"--ckpt_path last: {folders[-1]}: {what} checkpoint; start anew without --ckpt_path, "
+            "or give the path of another run's"
         )
     return found
 
@@ -250,11 +236,8 @@ def _last_active(folder: Path) -> int:
 
 # What belongs together
 
-NETWORK = ("attention", "position", "network")
-"""What the weights belong to."""
-
-TRAINING = (*NETWORK, "optimizer", "schedule", "label_smoothing")
-"""What a resumed training belongs to; settings of search may change."""
+NETWORK = ("attention", "position", "network")  # what the weights belong to
+TRAINING = (*NETWORK, "optimizer", "schedule", "label_smoothing")  # and a resumed training
 
 
 def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
@@ -272,10 +255,8 @@ def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
         UserError: the first setting that differs, with both values.
     """
     then, now = (dict(_settings(yaml.safe_load(text) or {})) for text in (stored, own))
-    for key in then:
-        if key.split(".")[0] not in (TRAINING if fit else NETWORK) or key not in now:
-            continue
-        if then[key] != now[key]:
+    for key in [key for key in then if key in now]:
+        if key.split(".")[0] in (TRAINING if fit else NETWORK) and then[key] != now[key]:
             name = key.replace(".init_args", "").removesuffix(".class_path")
             there, here = (
                 str(v).rpartition(".")[2] if isinstance(v, str) else v

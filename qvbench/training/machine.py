@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import re
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -168,17 +167,8 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-class _StandardError(logging.Handler):
-    """Writes to what standard error is at that moment: notebooks and tests replace it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            print(self.format(record), file=sys.stderr, flush=True)
-        except Exception:  # a message that cannot be shown ends no run
-            self.handleError(record)
-
-
-_STANDARD_ERROR = _StandardError()
+# Of the kind that writes to what standard error is at that moment: notebooks and tests replace it.
+_STANDARD_ERROR: logging.Handler = type(logging.lastResort)()  # type: ignore[misc]
 
 
 def set_up_logging() -> None:
@@ -194,14 +184,10 @@ def set_up_logging() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to give memory back while the process runs.
+    """Tell glibc not to give memory back while the process runs; whether it could.
 
-    By default it gives every large buffer back to the system when it is freed. A training step on a
-    CPU frees and takes the same buffers thousands of times: page faults cost a third of the
-    throughput.
-
-    Returns:
-        whether the setting took; false where the C library is not glibc.
+    By default every large buffer goes back to the system when it is freed. A training step on a CPU
+    takes the same buffers thousands of times: page faults cost a third of the throughput.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -213,8 +199,7 @@ def keep_freed_memory() -> bool:
 def cache_few_kernels() -> None:
     """Let oneDNN keep 64 compiled kernels instead of 1,024; before the first product.
 
-    Batches come in many shapes, and every shape has kernels of its own, of up to several megabytes:
-    the full cache grew a small model's process to 8 GB and saved nothing measurable. A value in the
-    environment is respected.
+    Every shape of a batch has kernels of its own, of up to several megabytes: the full cache grew a
+    small model's process to 8 GB and saved nothing measurable.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

@@ -30,13 +30,10 @@ _ENDS = (KeyboardInterrupt, SystemExit)  # by hand, or by a signal that had a ch
 
 
 class CurvesLogger(Logger):
-    """Appends every metric to the curves of a run as it comes, whatever other loggers there are.
+    """Appends every metric to the curves of a run as it comes.
 
     Args:
         folder: of the run; it exists. Lightning puts checkpoints under it.
-
-    Attributes:
-        file: the curves.
     """
 
     name = version = ""

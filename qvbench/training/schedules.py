@@ -16,15 +16,14 @@ log = logging.getLogger(__name__)
 class Schedule(ABC):
     """A learning rate for every optimizer step."""
 
+    def _check_positive(self, **settings: float) -> None:
+        for key, value in settings.items():
+            if value <= 0:
+                raise UserError(f"{type(self).__name__}: {key} must be positive, got {value}")
+
     @abstractmethod
     def learning_rate(self, step: int, d_model: int) -> float:
         """The rate of optimizer step ``step`` (the first is 1) for a model of width ``d_model``."""
-
-
-def _check(name: str, **positive: float) -> None:
-    for key, value in positive.items():
-        if value <= 0:
-            raise UserError(f"{name}: {key} must be positive, got {value}")
 
 
 class Noam(Schedule):
@@ -38,7 +37,7 @@ class Noam(Schedule):
     """
 
     def __init__(self, factor: float = 2.0, warmup_steps: int = 4000) -> None:
-        _check("Noam", factor=factor, warmup_steps=warmup_steps)
+        self._check_positive(factor=factor, warmup_steps=warmup_steps)
         self.factor = factor
         self.warmup_steps = warmup_steps
 
@@ -56,7 +55,7 @@ class InverseSquareRoot(Schedule):
     """
 
     def __init__(self, peak: float, warmup_steps: int = 4000) -> None:
-        _check("InverseSquareRoot", peak=peak, warmup_steps=warmup_steps)
+        self._check_positive(peak=peak, warmup_steps=warmup_steps)
         self.peak = peak
         self.warmup_steps = warmup_steps
 
@@ -78,9 +77,8 @@ class LinearDecay(Schedule):
     def __init__(
         self, peak: float, total_steps: int | None = None, warmup_steps: int = 100
     ) -> None:
-        _check("LinearDecay", peak=peak, warmup_steps=warmup_steps)
-        if total_steps is not None:
-            _check("LinearDecay", total_steps=total_steps)
+        steps = 1 if total_steps is None else total_steps
+        self._check_positive(peak=peak, warmup_steps=warmup_steps, total_steps=steps)
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
@@ -102,7 +100,7 @@ class Constant(Schedule):
     """
 
     def __init__(self, rate: float, warmup_steps: int = 0) -> None:
-        _check("Constant", rate=rate)
+        self._check_positive(rate=rate)
         if warmup_steps < 0:
             raise UserError(f"Constant: warmup_steps must not be negative, got {warmup_steps}")
         self.rate = rate

@@ -32,19 +32,15 @@ CLOSE_SECONDS = 330.0
 """How long the end of a run waits for a tracker to take the rest; W&B itself gives up after 300."""
 
 LABELS = ("mechanism", "position", "corpus", "seed", "variant", "suite")
-"""What W&B gets of a run's record as its config, beside the resolved config; without the seed,
-also as tags."""
-
 COSTS = ("parameters", "flops_per_target_token", "cache_per_token")
-"""What W&B gets of a run's record as its summary."""
+"""What W&B gets of a run's record as config (and tags, but for the seed) and as summary."""
 
 
 class AsyncLogger(Logger):
-    """Makes another logger's calls in a thread of its own.
+    """Makes another logger's calls in a thread of its own, which a call that hangs holds up alone.
 
     W&B hands its data to a process of its own, and still its calls can raise, or never return when
-    that process is gone. The first exception is reported in one line, and the logger is not called
-    again. A call that hangs holds up that thread alone.
+    that process is gone. The first exception is reported in one line, and ends the calls.
 
     Args:
         logger: the other one.
@@ -78,8 +74,8 @@ class AsyncLogger(Logger):
             values["seconds"] = round(time.monotonic() - self.started, 2)
         self.call(self.logger.log_metrics, values, step)
 
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        self.call(self.logger.log_hyperparams, *args, **kwargs)
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.call(self.logger.log_hyperparams, params)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         self.call(self.logger.after_save_checkpoint, checkpoint_callback)
@@ -96,7 +92,10 @@ class AsyncLogger(Logger):
 
     def close(self) -> None:
         """End the other logger's run, and the thread."""
-        self.call(_finish_wandb if isinstance(self.logger, WandbLogger) else self.logger.save)
+        if isinstance(self.logger, WandbLogger):
+            import wandb
+
+            self.call(wandb.finish)
         self._calls.put(None)
         end = time.monotonic() + CLOSE_SECONDS
         while self._thread.is_alive() and not self.failed:
@@ -122,7 +121,7 @@ class AsyncLogger(Logger):
                 if not self.failed:
                     call()
             except Exception as error:  # whatever a tracker raises: the run is worth more
-                self._give_up(_first_line(error))
+                self._give_up(str(error).partition("\n")[0] or type(error).__name__)
 
 
 # The life of a run
@@ -161,12 +160,7 @@ def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> N
 
 
 def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
-    """The loggers that a config adds, started, each with the whole resolved config.
-
-    Args:
-        configured: one or several; true and None mean none beside the local record.
-        resolved: the config, fragments and defaults filled in.
-    """
+    """The loggers that a config adds (not true and None), each with the whole resolved config."""
     given = configured if isinstance(configured, list) else [configured]
     loggers = [AsyncLogger(logger) for logger in given if isinstance(logger, Logger)]
     for logger in loggers if is_first_process() else []:
@@ -179,11 +173,9 @@ def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
 def describe(
     loggers: Iterable[Logger], record: Mapping[str, Any], seconds_before: float
 ) -> dict[str, str]:
-    """Label the trackers' runs when training starts, and log ``seconds`` from here on.
+    """Label the trackers' runs by the record when training starts, and log ``seconds`` from here.
 
     Args:
-        loggers: of the trainer.
-        record: of the run.
         seconds_before: wall time of training before a restart.
 
     Returns:
@@ -225,7 +217,7 @@ def _open_wandb(logger: WandbLogger) -> None:
         _ = logger.experiment
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
         what = "W&B: %s; this run is kept offline, `wandb sync` uploads it later"
-        log.warning(what, _first_line(error))
+        log.warning(what, str(error).partition("\n")[0] or type(error).__name__)
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"
         _ = logger.experiment
@@ -241,14 +233,3 @@ def _label_wandb(logger: WandbLogger, record: Mapping[str, Any]) -> None:
     run.tags = (*(run.tags or ()), *sorted(tags - set(run.tags or ())))
     costs = {f"{key}/{part}": v for key in COSTS for part, v in record.get(key, {}).items()}
     run.summary.update(costs)
-
-
-def _finish_wandb() -> None:
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

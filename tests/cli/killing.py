@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from qvbench.cli.experiment import make_parser
 from qvbench.cli.main import main
 from qvbench.tasks.translation import TranslationTask
 
@@ -112,6 +113,7 @@ def run(folder: Path, *words: str, moment: int = 0, act: Callable[[], None] = ki
     """The command in a process of its own: forked, as imports take longer than the run."""
     output, note = folder / "output.txt", folder / "moment.txt"
     note.unlink(missing_ok=True)
+    make_parser("fit", TranslationTask)  # kept, so that no child takes the time to make it
     child = os.fork()
     if child == 0:
         status = 99

@@ -50,9 +50,6 @@ class Tracker(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         self.told.append(args)
 
-    def save(self) -> None:
-        self.told.append("saved")
-
 
 def test_all_is_handed_on_in_order(caplog: pytest.LogCaptureFixture) -> None:
     """Catches values that change after they were logged, and calls that overtake one another."""
@@ -64,7 +61,7 @@ def test_all_is_handed_on_in_order(caplog: pytest.LogCaptureFixture) -> None:
         values["x"] = float(step)
         logger.log_metrics(values, step)
     logger.close()
-    assert tracker.told == [({"a": 1},), *[({"x": float(n)}, n) for n in range(100)], "saved"]
+    assert tracker.told == [({"a": 1},), *[({"x": float(n)}, n) for n in range(100)]]
     assert not caplog.text
 
 

@@ -41,7 +41,9 @@ def fit(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_one_line(tiny: Path, here: Path) -> None:
+def test_a_killed_worker_is_one_line(
+    tiny: Path, here: Path, qvbench: Callable[..., Answer]
+) -> None:
     """Catches a training that waits for ever for a process that is gone, a traceback, and a record
     that does not say how the run ended where a second loader loses a process meanwhile."""
     with_callback(tiny, "KillWorkers")
@@ -61,8 +63,10 @@ def test_a_killed_worker_is_one_line(tiny: Path, here: Path) -> None:
     assert (record["status"], record["fault"]["kind"]) == ("failed", "worker")
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] >= 3
-    again = fit(here, "--ckpt_path", "last", "--trainer.max_steps", "3")
-    assert again.returncode == 0, again.stderr
+    again = qvbench(
+        "fit", "--config", "tiny.yaml", "--ckpt_path", "last", "--trainer.max_steps", "3"
+    )
+    assert again.status == 0, again.err
 
 
 @pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])

@@ -52,11 +52,10 @@ def test_killed_before_its_first_checkpoint(tmp_path: Path) -> None:
     """Catches a run that goes on with another run's weights, or a traceback."""
     with pytest.raises(UserError, match=r"no checkpoint last\.ckpt under.*without --ckpt_path"):
         last_checkpoint(tmp_path, "tiny", 1)
-    older = run(tmp_path, "seed-1", 100, at=10)
+    run(tmp_path, "seed-1", 100, at=10)
     run(tmp_path, "seed-1-2", at=20)
-    with pytest.raises(UserError, match="ended before its first checkpoint") as caught:
+    with pytest.raises(UserError, match=r"seed-1-2: ended before its first checkpoint"):
         last_checkpoint(tmp_path, "tiny", 1)
-    assert f"--ckpt_path {older / 'checkpoints' / LAST}" in str(caught.value)
 
 
 def test_a_requeued_job_goes_on_with_its_own_run(tmp_path: Path) -> None:
