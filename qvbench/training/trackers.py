@@ -121,7 +121,8 @@ class AsyncLogger(Logger):
                 if not self.failed:
                     call()
             except Exception as error:  # whatever a tracker raises: the run is worth more
-                self._give_up(str(error).partition("\n")[0] or type(error).__name__)
+                if not self.failed:
+                    self._give_up(str(error).partition("\n")[0] or type(error).__name__)
 
 
 # The life of a run
