@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.attention import core
-from qvbench.attention.absorbed import AbsorbedAttention
 from qvbench.attention.cache import KV
+from qvbench.attention.interface import AbsorbedAttention
 
 
 class QVKa(AbsorbedAttention):

@@ -22,10 +22,10 @@ from qvbench.models.layers import (
     Embeddings,
     EncoderLayer,
     FeedForward,
+    float32_logits,
     in_compute_dtype,
     initialize,
 )
-from qvbench.models.loss import float32_logits
 from qvbench.positions import Position, PositionFactory
 
 
@@ -154,7 +154,7 @@ class EncoderDecoder(nn.Module):
 
     @property
     def cache_per_token(self) -> dict[str, int]:
-        """Elements that a decoder layer caches of a target token (self), a source token (cross)."""
+        """Elements that a decoder layer caches per target token (self) and source token (cross)."""
         layer = self._decoder_layers()[0]
         return {"self": layer.attention.cache_size, "cross": layer.cross_attention.cache_size}
 

@@ -36,10 +36,9 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
 
 
 def attention_backend(network: nn.Module) -> dict[str, str] | None:
-    """Which kernel computed attention, and why; none before the first batch.
+    """Which kernel computed self-attention, and why; none before the first batch.
 
-    Cross-attention has no coefficient and is always PyTorch's kernel's: where self-attention has
-    one, its kernel is the answer, and one layer that fell back speaks for all.
+    Cross-attention is always PyTorch's; one layer that fell back speaks for all.
     """
     used = {module.backend for module in network.modules() if isinstance(module, Attention)}
     for name in (REFERENCE, FUSED, SDPA):
@@ -128,8 +127,7 @@ def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
 def counter() -> Iterator[FlopCounterMode]:
     """PyTorch's flop counter, with attention computed as the products that define it.
 
-    Fused kernels compute the scores again in their backward pass, which saves memory and is no
-    part of what a model costs; and the counter does not know all of them.
+    Fused kernels compute scores again in their backward pass, no part of what a model costs.
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as mode:
         yield mode

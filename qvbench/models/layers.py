@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qvbench.attention import Attention
 from qvbench.attention.cache import KV, KVCache
-from qvbench.attention.dropout import Dropout
+from qvbench.attention.core import Dropout, without_autocast
 from qvbench.positions import Position
 
 LAYER_NORM_EPS = 1e-6  # OpenNMT-py's
@@ -28,6 +28,16 @@ def in_compute_dtype(x: Tensor) -> Tensor:
     device = x.device.type
     enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return x.to(torch.get_autocast_dtype(device)) if enabled else x
+
+
+def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Logits (..., V) of hidden states (..., d), in float32 at least, under autocast too.
+
+    Rounded to bfloat16, one best token in a hundred would be tied with another.
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    with without_autocast(hidden):
+        return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
 class Embeddings(nn.Module):
@@ -85,7 +95,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each in a wrapper (norm, dropout, sum) by ``residual``."""
+    """Self-attention and feed-forward, each in a ``residual`` (norm, dropout, sum)."""
 
     def __init__(
         self, attention: Attention, feed_forward: FeedForward, residual: Callable[[], PreNorm]
@@ -136,8 +146,8 @@ class DecoderLayer(nn.Module):
     def step(self, x: Tensor, cache: KVCache, source: KV, mask: Tensor) -> Tensor:
         """The next token of N hypotheses, (N, 1, d) to (N, 1, d), from caches alone.
 
-        The N / B hypotheses of a sentence stand together, and are queries of one cross-attention:
-        the source is cached once per sentence, not once per hypothesis.
+        The N / B hypotheses of a sentence stand together: queries of one cross-attention, so that
+        the source is cached once per sentence.
         """
 
         def over_source(y: Tensor) -> Tensor:

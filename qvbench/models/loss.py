@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qvbench.attention.core import without_autocast
+from qvbench.models.layers import float32_logits
 
 LOSS_UNIT = 4096.0
 """Tokens by which a micro-batch's loss is divided before its backward pass: a power of two, which
@@ -74,16 +74,6 @@ def validation_scores(
     return TokenScores(*torch.cat(chunks, 1).unbind())
 
 
-def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Logits (..., V) of hidden states (..., d), in float32 at least, under autocast too.
-
-    Rounded to bfloat16, one best token in a hundred would be tied with another.
-    """
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    with without_autocast(hidden):
-        return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
-
-
 class _ProjectedCrossEntropy(torch.autograd.Function):
     """Linear layer and smoothed cross entropy whose gradients are made in the forward pass.
 
@@ -119,7 +109,7 @@ def _gradients(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Gradients of the summed loss (N, d), (V, d), (V,) and the sums, all from one pass."""
-    # Sums over tokens and over the vocabulary are float32 at least, products the inputs' type.
+    # Sums are float32 at least, products the inputs' type.
     total = torch.promote_types(hidden.dtype, torch.float32)
     vocabulary = weight.shape[0]
     grad_hidden = torch.empty_like(hidden)

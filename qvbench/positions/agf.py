@@ -29,9 +29,8 @@ class AGF(Position):
     factor multiplies the value, ``o_m = sum_n a_mn * c(m, n) * v_n``, and the weights no longer sum
     to one, as intended.
 
-    The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, with alpha
-    and beta learned per head and per direction. A function that is symmetric in the distance makes
-    a bidirectional encoder blind to reversal, hence two directions by default.
+    The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, learned per
+    head and per direction: a symmetric function makes a bidirectional encoder blind to reversal.
 
     Args:
         value_scaling: multiply the values too (PCM-V).
@@ -60,11 +59,9 @@ class AGF(Position):
         super().__init__(num_heads, d_model)
         if kernel not in DECAYS:
             raise UserError(f"AGF: unknown kernel {kernel!r}; known are: {', '.join(DECAYS)}")
+        given = f"got low {exponent_low}, high {exponent_high}, scale {scale}"
         if not 0 <= exponent_low <= exponent_high or scale <= 0:
-            raise UserError(
-                f"AGF: exponents must satisfy 0 <= low <= high and scale > 0, "
-                f"got low {exponent_low}, high {exponent_high}, scale {scale}"
-            )
+            raise UserError(f"AGF: exponents must satisfy 0 <= low <= high and scale > 0, {given}")
         both_flat = exponent_high == 0 and kernel in ("fixed_power_law", "free_table")
         if exponent_low == 0 and not both_flat:
             raise UserError(

@@ -31,20 +31,17 @@ class Position(nn.Module):
     label: str = ""
     """Display name, for tables and figures; the class's name unless set."""
 
-    absolute: ClassVar[bool] = False
-    """Acts on the embeddings, once per stack; otherwise inside self-attention, once per layer."""
-
+    absolute: ClassVar[bool] = False  # acts on the embeddings, and not in self-attention
     rotates: ClassVar[bool] = False  # queries and keys
     multiplies: ClassVar[bool] = False  # the logits
     by_table: ClassVar[bool] = False  # and by a function of the signed distance alone
     adds: ClassVar[bool] = False  # to the logits
 
     shared: bool = False
-    """One module serves all layers of a stack, as T5's buckets do; otherwise one per layer."""
+    """One module serves all layers of a stack; otherwise one per layer."""
 
     symmetric: bool = False
-    """Acts in attention, but alike to the left and to the right of a query: mechanisms whose
-    query and key are the same vector gain no direction from it."""
+    """Acts in attention, but alike to the left and to the right of a query."""
 
     value_scaling: bool = False
     """The coefficient multiplies the values as well as the logits (PCM-V)."""
@@ -85,8 +82,7 @@ class Position(nn.Module):
         return None
 
     def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """Factor (H, Lq, Lk) on the logits, from the table unless overridden; ``None`` stands for
-        one everywhere."""
+        """Factor (H, Lq, Lk) on the logits, from the table unless overridden; ``None`` is one."""
         table = self.coefficient_table(q_len, k_len, first)
         if table is None:
             return None
@@ -94,7 +90,7 @@ class Position(nn.Module):
         return table.index_select(1, entry.flatten()).unflatten(1, (q_len, k_len))
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """Term (H, Lq, Lk) added to the scaled logits; ``None`` stands for zero everywhere."""
+        """Term (H, Lq, Lk) added to the scaled logits; ``None`` is zero."""
         return None
 
 

@@ -30,9 +30,8 @@ class RoPE(Position):
         self.base = base
 
     def incompatible_with(self, head_dim: int) -> str | None:
-        if head_dim % 2 == 0:
-            return None
-        return f"it rotates pairs of columns, but a head's width is {head_dim}; make it even"
+        reason = f"it rotates pairs of columns, but a head's width is {head_dim}; make it even"
+        return reason if head_dim % 2 else None
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
         """(B, H, L, D), the first at position ``start``; UserError if D is odd. Keeps the dtype."""
@@ -40,16 +39,13 @@ class RoPE(Position):
         reason = self.incompatible_with(width)
         if reason:
             raise UserError(f"RoPE: {reason}")
-        cosine, sine = self._tables(length, width, start, x)
-        pairs = x.unflatten(-1, (-1, 2)).to(cosine.dtype)
-        even, odd = pairs.unbind(-1)
-        turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
-        return turned.flatten(-2).to(x.dtype)
-
-    def _tables(self, length: int, width: int, start: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (L, D / 2) in float32 at least: in 16 bits, far angles are noise."""
+        # Float32 at least: in 16 bits, far angles are noise.
         dtype = torch.promote_types(x.dtype, torch.float32)
         positions = torch.arange(start, start + length, device=x.device, dtype=dtype)
         exponents = torch.arange(0, width, 2, device=x.device, dtype=dtype) / width
         angles = positions[:, None] * self.base**-exponents
-        return angles.cos(), angles.sin()
+        cosine, sine = angles.cos(), angles.sin()
+        pairs = x.unflatten(-1, (-1, 2)).to(cosine.dtype)
+        even, odd = pairs.unbind(-1)
+        turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
+        return turned.flatten(-2).to(x.dtype)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qvbench.attention import build_attention, core
-from qvbench.attention.dropout import Dropout, dropout
+from qvbench.attention.core import Dropout, dropout
 from qvbench.errors import UserError
 
 
