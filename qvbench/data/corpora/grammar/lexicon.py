@@ -91,10 +91,6 @@ def _english_s(word: str) -> str:
     return re.sub(r"(?<![aeiou])y$", "ie", word) + "s"
 
 
-def _english_past(verb: str) -> str:
-    return re.sub(r"(?<![aeiou])y$", "i", verb).removesuffix("e") + "ed"
-
-
 def _conjugate(infinitive: str, forms: list[str]) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Present, past and participle from the principal parts, which a weak verb does not need."""
     stem = re.sub(r"(?<=e[lr])n$|en$", "", infinitive)
@@ -136,7 +132,8 @@ def _read_adjective(english: str, german: str, classes: str) -> Adjective:
 
 def _read_verb(english: str, german: str, frame: str) -> Verb:
     (base, *particle), *irregular = (form.split("+") for form in english.split())
-    past = irregular[0][0] if irregular else _english_past(base)
+    regular = re.sub(r"(?<![aeiou])y$", "i", base).removesuffix("e") + "ed"
+    past = irregular[0][0] if irregular else regular
     forms = german.split()
     verb, *parts = (form for form in forms if form not in ("sich", "ist"))
     prefix, _, infinitive = verb.rpartition("+")
@@ -188,9 +185,7 @@ for _name, _groups in ENTRIES["choices"]:
     for _group in _groups.split():
         _items, _, _times = _group.strip("-").partition("*")
         CHOICES.setdefault(_name, []).extend(_items.split(",") * int(_times or 1))
-CONTRACTIONS = {
-    (preposition, article): form for preposition, article, form in ENTRIES["contractions"]
-}
+CONTRACTIONS = {tuple(entry[:2]): entry[2] for entry in ENTRIES["contractions"]}
 
 
 # Selection by semantic class

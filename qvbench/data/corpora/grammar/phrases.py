@@ -94,7 +94,10 @@ class Draw(Random):
                 phrase, und, second, head=phrase, agreement=3, gender=lex.PLURAL, classes=classes
             )
         elif roll < 0.24:
-            self._add_modifier(phrase)
+            entries = [row[1:] for row in ENTRIES["modifiers"] if row[0] in noun.classes]
+            if entries:  # "the man with the hat", "the door of the house"
+                entry = self.pick(entries) if len(entries) > 1 else entries[0]
+                phrase.append(self.preposition(entry))
         return phrase
 
     def _determined(self, noun: Noun, plural: bool, case: int, kind: str) -> Phrase:
@@ -156,19 +159,6 @@ class Draw(Random):
         phrase.german += owner.german
         return phrase
 
-    def _add_modifier(self, phrase: Phrase) -> None:
-        """A prepositional phrase on the noun: "the man with the hat", "the door of the house"."""
-        if "H" in phrase.classes:
-            phrase.append(self.preposition(self.pick(ENTRIES["companions"])))
-        elif "R" in phrase.classes:
-            phrase.append(self.preposition(("about", "über", "a", "ZAN")))
-        elif "Q" in phrase.classes:
-            whole = self.noun_phrase("B", lex.GEN, definite=True, depth=1)
-            of = Token("of", "ADP", whole.heads[0])
-            whole.english.insert(0, of)
-            whole.german[0].of = (of, *whole.german[0].of)
-            phrase.append(whole)
-
     def preposition(self, entry: Sequence[str], depth: int = 1) -> Phrase:
         """A preposition and a noun phrase, by an entry like those of the lexicon's places."""
         english, german, letter, classes = entry
@@ -208,12 +198,12 @@ class Draw(Random):
             verb = self.verb("IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
             verb = verb if first in "HAVTRC" else lex.COPULA
             subject, gap = relative("who" if human else "that", lex.NOM), ""
-        elif gap == "object":
-            front = relative("whom" if human else "that", verb.case)
-        elif gap:
+        elif gap == "complement":
             subject = self.subject("H", depth=1)
-            english, german = verb.prepositions
-            front = governed(english, german, relative("whom" if human else "which", verb.case))
+        if gap:
+            thing = "that" if gap == "object" else "which"
+            which = relative("whom" if human else thing, verb.case)
+            front = governed(*verb.prepositions, which)
         clause = self.clause(
             verb, subject, tenses=CHOICES["simple"], depth=1, gap=gap, adverbs=False
         )

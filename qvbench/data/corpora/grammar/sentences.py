@@ -108,9 +108,7 @@ def _object_question(draw: Draw) -> tuple[Phrase, str]:
         return _wo_question(draw, verb), "?"
     clause = draw.clause(verb, gap="complement" if frame == "P" else "object", adverbs=False)
     asked = _asked(draw, verb.objects, verb.case, things=frame == "T")
-    if frame == "P":
-        asked = governed(*verb.prepositions, asked)
-    return clause.realize("main", asked, inverted=True), "?"
+    return clause.realize("main", governed(*verb.prepositions, asked), inverted=True), "?"
 
 
 def _wo_question(draw: Draw, verb: lex.Verb) -> Phrase:
@@ -220,7 +218,7 @@ def _coordination(draw: Draw) -> tuple[Phrase, str]:
     if english in ("but", "for"):
         comma = word(",", ",", "PUNCT").attach(second.heads)
         link = sequence(comma, link, head=link)
-    return _joined(first, link, second), mark
+    return sequence(first, link.attach(second.heads), second.attach(first.heads), head=first), mark
 
 
 def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
@@ -230,13 +228,10 @@ def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
     subject = draw.subject("H", definite=True, depth=1)
     first = draw.clause(verb, subject, tenses=tenses, depth=1)
     verb = draw.verb("ITTTDGPM", "H")
-    second = draw.clause(verb, _understood(subject), tenses=tenses, depth=1)
-    und = word("and", "und", "CCONJ")
-    return _joined(first.realize("main"), und, second.realize("main")), "."
-
-
-def _joined(first: Phrase, link: Phrase, second: Phrase) -> Phrase:
-    return sequence(first, link.attach(second.heads), second.attach(first.heads), head=first)
+    other = draw.clause(verb, _understood(subject), tenses=tenses, depth=1).realize("main")
+    und = word("and", "und", "CCONJ").attach(other.heads)
+    main = first.realize("main")
+    return sequence(main, und, other.attach(main.heads), head=main), "."
 
 
 # How often each kind of sentence should come up.

@@ -163,16 +163,18 @@ def sequence(*parts: Phrase, head: Phrase, **features: Any) -> Phrase:
 
 
 def governed(english: str, german: str, inner: Phrase) -> Phrase:
-    """A preposition before a phrase that is in its case; "in dem" becomes "im"."""
+    """A preposition, where a language has one, before a phrase in its case; "in dem" is "im"."""
     source = [Token(form, "ADP", inner.heads[0]) for form in english.split()]
-    preposition = Token(german, "ADP", inner.heads[1], tuple(source))
+    target = [Token(german, "ADP", inner.heads[1])] if german else []
+    first = (target or inner.german)[0]
+    first.of = (*source, *first.of)
     article = inner.article
     if article is not None and (german, article.form) in lex.CONTRACTIONS:
-        preposition.form = lex.CONTRACTIONS[german, article.form]
-        preposition.of += article.of
+        first.form = lex.CONTRACTIONS[german, article.form]
+        first.of += article.of
         inner.german = [token for token in inner.german if token is not article]
-    phrase = Phrase(source, [preposition])
-    return sequence(phrase, inner, head=inner, classes=inner.classes, heavy=inner.heavy)
+    preposition = Phrase(source, target)
+    return sequence(preposition, inner, head=inner, classes=inner.classes, heavy=inner.heavy)
 
 
 def finish(phrase: Phrase, mark: str) -> AnnotatedPair:
@@ -229,35 +231,36 @@ class Clause:
     def realize(self, order: Order, front: Phrase | None = None, inverted: bool = False) -> Phrase:
         """Put the clause into words.
 
-        ``front`` opens it and fills none of its slots: an adverbial, a question word, a relative
-        pronoun or a conjunction. ``inverted`` says that English has the auxiliary before the
-        subject, and that German, unless something opens the clause, begins with the verb.
+        ``front`` opens it: an adverbial, a question word, a relative pronoun or a conjunction.
+        ``inverted`` says that English has the auxiliary before the subject, and that German, unless
+        something opens the clause, begins with the verb.
         """
+        slots = self.slots
+        if front is not None:
+            slots["front"] = front
         english = _english_verbs(self, order, inverted)
         german = _german_verbs(self, order, english)
-        if english.left[0].form == "can" and self.negated and not inverted:  # one word in English
-            english.left[0].form = "cannot"
-            nicht = self.slots["late"].german
-            nicht[0].of = (english.left[0],)
-            self.slots["late"] = Phrase([], nicht)
-        opening = [] if front is None else [front]
+        if english.chain[0].form == "can" and self.negated and not inverted:  # one word in English
+            english.chain[0].form = "cannot"
+            slots["late"] = Phrase([], slots["late"].german)
+            slots["late"].german[0].of = (english.chain[0],)
         if self.verb.frame == "P" and not self.verb.prepositions[0]:  # "remember": sich erinnern an
-            preposition = (self.take("complement") or opening)[0].german[0]
+            preposition = self.take("complement", "front")[0].german[0]
             preposition.of = (english.lexical, *preposition.of)
         top = english.top, german.top
         self.subject.attach(top)
-        others = [phrase for slot, phrase in self.slots.items() if slot != "predicate"]
-        for phrase in others + opening:
-            phrase.attach((english.content, german.content))
-        objects = self.take("recipient", "object") + opening
+        for slot, phrase in slots.items():
+            if slot != "predicate":
+                phrase.attach((english.content, german.content))
+        objects = self.take("recipient", "object", "front")
         if objects and english.particle and english.particle[-1].form in PREPOSITIONS:
             english.particle[-1].head = objects[0].heads[0]
-        words = _english_order(self, english, opening, inverted)
-        return Phrase(words, _german_order(self, german, opening, order, inverted), top)
+        words = _english_order(self, english, inverted)
+        return Phrase(words, _german_order(self, german, order, inverted), top)
 
 
 class Verbs:
-    """The verbs of a clause in one language: the finite one ``left``, the others ``right``.
+    """The verbs of a clause in one language, ``chain``, of which the first is finite.
 
     Subjects and the clause itself hang on ``top``, other phrases on ``content``, which is the
     lexical verb or the predicate of a copula; they differ only where English says "wants to".
@@ -268,8 +271,8 @@ class Verbs:
         head = predicate.heads[side] if predicate is not None else None
         self.lexical = Token(form, "AUX" if clause.verb.frame == "K" else "VERB", head, of)
         self.content = self.top = head or self.lexical
-        self.left, self.right = [self.lexical], list[Token]()
-        self.particle = list[Token]()
+        self.chain = [self.lexical]
+        self.particle: list[Token] = []
 
     def token(self, form: str, pos: str = "AUX", of: tuple[Token, ...] = ()) -> Token:
         """A word that depends on the content."""
@@ -283,24 +286,24 @@ def _english_verbs(clause: Clause, order: Order, inverted: bool) -> Verbs:
     verbs = Verbs(clause, 0, verb.participle if participle else verb.base)
     verbs.particle = [verbs.token(form, "ADP") for form in verb.particle]
     support = (inverted or clause.negated) and verb.frame != "K"
-    chain: list[Token] = []
     if order == "infinitive":
-        chain = [verbs.token("to", "PART")]
+        verbs.chain.insert(0, verbs.token("to", "PART"))
     elif tense in TO_MODALS:  # "wants to read", "does not want to read"
         infinitive, past = TO_MODALS[tense]
         modal = Token(infinitive if support else TENSES[tense][0][agreement], "VERB")
-        chain = [modal, verbs.token("to", "PART")]
+        verbs.chain = [modal, verbs.token("to", "PART"), verbs.lexical]
         verbs.top = verbs.content.head = modal
         if support:
-            chain.insert(0, Token(PARADIGMS["do"][past][agreement], "AUX", modal))
+            verbs.chain.insert(0, Token(PARADIGMS["do"][past][agreement], "AUX", modal))
     elif tense in TENSES:
-        chain = [verbs.token(form) for form in (TENSES[tense][0][agreement], "be")]
-        chain = chain if clause.passive else chain[:1]
+        verbs.chain.insert(0, verbs.token(TENSES[tense][0][agreement]))
+        if clause.passive:
+            verbs.chain.insert(1, verbs.token("be"))
     elif clause.passive or support:
-        chain = [verbs.token(PARADIGMS["be" if clause.passive else "do"][past][agreement])]
+        forms = PARADIGMS["be" if clause.passive else "do"][past]
+        verbs.chain.insert(0, verbs.token(forms[agreement]))
     else:
         verbs.lexical.form = verb.english[past][agreement]
-    verbs.left, verbs.right = (chain + verbs.left)[:1], (chain + verbs.left)[1:]
     return verbs
 
 
@@ -308,76 +311,72 @@ def _german_verbs(clause: Clause, order: Order, english: Verbs) -> Verbs:
     """Inflect the German verb and align it; every English verb is rendered."""
     verb, tense, agreement = clause.verb, clause.tense, clause.subject.agreement
     of = (english.lexical, *english.particle)
-    helpers = tuple([token for token in english.left + english.right if token is not of[0]])
+    helpers = tuple([token for token in english.chain if token is not english.lexical])
     verbs = Verbs(clause, 1, verb.prefix + verb.infinitive, of)
     lexical, past = verbs.lexical, tense in ("past", "pluperfect")
     if order == "infinitive" and verb.prefix:  # "aufzustehen"
         lexical.form, lexical.of = f"{verb.prefix}zu{verb.infinitive}", of + helpers
     elif order == "infinitive":
-        verbs.left = [verbs.token("zu", "PART", helpers), lexical]
+        verbs.chain.append(verbs.token("zu", "PART", helpers))
     elif tense in TENSES or clause.passive:
         forms = TENSES[tense][1] if tense in TENSES else PARADIGMS["werden"][past]
         if "perfect" in tense and verb.sein:
             forms = PARADIGMS["sein"][past]
         if "perfect" in tense or clause.passive:
             lexical.form = verb.german_participle
-        verbs.left, verbs.right = [verbs.token(forms[agreement], of=helpers)], [lexical]
+        verbs.chain.insert(0, verbs.token(forms[agreement], of=helpers))
         if clause.passive and tense in TENSES:  # "can be read": kann gelesen werden
-            verbs.left[0].of = helpers[:1]
-            verbs.right.append(verbs.token("werden", of=helpers[1:]))
+            verbs.chain[0].of = helpers[:1]
+            verbs.chain.append(verbs.token("werden", of=helpers[1:]))
     else:
         lexical.form, lexical.of = verb.german[past][agreement], of + helpers
         if verb.prefix and order == "last":
             lexical.form = verb.prefix + lexical.form
         elif verb.prefix:
-            verbs.right = [verbs.token(verb.prefix, "ADP", of[1:] or of)]
-    if order != "main":
-        verbs.left, verbs.right = [], verbs.right + verbs.left
+            verbs.chain.append(verbs.token(verb.prefix, "ADP", of[1:] or of))
     return verbs
 
 
-def _english_order(
-    clause: Clause, verbs: Verbs, opening: list[Phrase], inverted: bool
-) -> list[Token]:
-    subject, finite, particle = clause.subject.english, verbs.left, verbs.particle
-    adverbs = [token for phrase in clause.take("early", "late") for token in phrase.english]
-    tokens = [token for phrase in opening for token in phrase.english]
+def _english_order(clause: Clause, verbs: Verbs, inverted: bool) -> list[Token]:
+    def take(*slots: str) -> list[Token]:
+        return [token for phrase in clause.take(*slots) for token in phrase.english]
+
+    subject, adverbs, particle = clause.subject.english, take("early", "late"), verbs.particle
+    finite, rest = verbs.chain[:1], verbs.chain[1:]
     if inverted:
-        tokens += finite + subject + adverbs
+        start = finite + subject + adverbs
     elif finite[0].pos == "VERB":  # "often reads", but "is often", "has often read"
-        tokens += subject + adverbs + finite
+        start = subject + adverbs + finite
     else:
-        tokens += subject + finite + adverbs
-    objects = clause.take("recipient", "object")
-    if objects and objects[0].pronoun and particle and particle[-1].form not in PREPOSITIONS:
-        particle = objects.pop(0).english + particle  # "turns it on"
-    tokens += verbs.right + particle
-    for phrase in objects + clause.take("predicate", "manner", "complement", "time", "after"):
-        tokens += phrase.english
-    return tokens
+        start = subject + finite + adverbs
+    objects = particle + take("recipient", "object")
+    moved = bool(particle) and particle[-1].form not in PREPOSITIONS
+    if moved and any(phrase.pronoun for phrase in clause.take("object")):  # "turns it on"
+        objects = take("object") + particle
+    tail = take("predicate", "manner", "complement", "time", "after")
+    return take("front") + start + rest + objects + tail
 
 
-def _german_order(
-    clause: Clause, verbs: Verbs, opening: list[Phrase], order: Order, inverted: bool
-) -> list[Token]:
+def _german_order(clause: Clause, verbs: Verbs, order: Order, inverted: bool) -> list[Token]:
     """Fill the fields that the top of this file draws."""
-    subject, objects = clause.subject, clause.take("recipient", "object")
-    vorfeld = [token for phrase in opening for token in phrase.german]
-    light = [token for phrase in objects if phrase.pronoun for token in phrase.german]
-    if clause.verb.reflexive:
-        light.append(verbs.token(subject.reflexive, "PRON", verbs.lexical.of[:1]))
-    if order == "main" and not opening and not inverted:
-        vorfeld, mittelfeld = subject.german, light
-    elif order == "main" and clause.verb.reflexive and not subject.pronoun:
-        mittelfeld = light + subject.german  # "heute beeilt sich der Mann"
-    else:
-        mittelfeld = subject.german + light
-    full = [phrase for phrase in objects if not phrase.pronoun]
-    behind = clause.take("late", "manner", "complement", "predicate")
-    for phrase in clause.take("time", "early") + full + behind:
-        mittelfeld = mittelfeld + phrase.german
-    nachfeld = [token for phrase in clause.take("after") for token in phrase.german]
-    tokens = vorfeld + verbs.left + mittelfeld + verbs.right + nachfeld
+
+    def take(*slots: str) -> list[Token]:
+        return [token for phrase in clause.take(*slots) for token in phrase.german]
+
+    objects = [slot for slot in ("recipient", "object") if slot in clause.slots]
+    light = [slot for slot in objects if clause.slots[slot].pronoun]
+    full = [slot for slot in objects if slot not in light]
+    subject, reflexive, pronouns = clause.subject, clause.verb.reflexive, take(*light)
+    if reflexive:
+        pronouns.append(verbs.token(subject.reflexive, "PRON", verbs.lexical.of[:1]))
+    vorfeld, start = take("front"), subject.german + pronouns
+    if order == "main" and not vorfeld and not inverted:
+        vorfeld, start = subject.german, pronouns
+    elif order == "main" and reflexive and not subject.pronoun:  # "heute beeilt sich der Mann"
+        start = pronouns + subject.german
+    rest = take("time", "early", *full, "late", "manner", "complement", "predicate")
+    finite, closing, nachfeld = verbs.chain[:1], verbs.chain[1:], take("after")
     if order == "main":
-        return tokens
-    return [Token(",", "PUNCT", verbs.top), *tokens, Token(",", "PUNCT", verbs.top)]
+        return vorfeld + finite + start + rest + closing + nachfeld
+    comma, another = (Token(",", "PUNCT", verbs.top) for _ in range(2))
+    return [comma, *vorfeld, *start, *rest, *closing, *finite, *nachfeld, another]
