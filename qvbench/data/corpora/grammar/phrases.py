@@ -151,8 +151,7 @@ class Draw(Random):
         owner.german[-1].of += (mark,)
         owner.english.append(mark)
         if named:
-            phrase.prepend(owner)
-            return phrase
+            return phrase.prepend(owner)
         owner.attach(phrase.heads)
         phrase.english = owner.english + phrase.english[1:]
         phrase.german[0].of = ()  # the article of the possessed noun has no English word
@@ -165,10 +164,6 @@ class Draw(Random):
         case = lex.CASES.index(letter)
         inner = self.noun_phrase(classes, case, definite=case == lex.GEN, depth=depth)
         return governed(english, german, inner)
-
-    def place(self) -> Phrase:
-        """As in "im Garten"."""
-        return self.preposition(self.skewed(ENTRIES["places"]))
 
     # Relative clauses
 
@@ -301,14 +296,16 @@ class Draw(Random):
             inner = self.noun_phrase(verb.objects, verb.case, definite=definite, depth=depth)
             return governed(*verb.prepositions, inner)
         if verb.frame == "L":
-            return self.place()
-        if verb.frame == "M" and self.chance(0.65):
-            return self.preposition(self.skewed(ENTRIES["goals"]))
-        if verb.frame == "M":
-            return self.preposition(self.pick(ENTRIES["paths"]))
-        if self.chance(0.3):
-            return self.preposition(("into", "in", "a", "K"))
-        return self.preposition(self.skewed(ENTRIES["goals"][:-1]))
+            entry = self.skewed(ENTRIES["places"])
+        elif verb.frame == "M":
+            entry = (
+                self.skewed(ENTRIES["goals"]) if self.chance(0.65) else self.pick(ENTRIES["paths"])
+            )
+        elif self.chance(0.3):
+            entry = ("into", "in", "a", "K")
+        else:
+            entry = self.skewed(ENTRIES["goals"][:-1])
+        return self.preposition(entry)
 
     def _predicate(self, classes: str, depth: int) -> Phrase:
         """An adjective: plain, with "very", or compared."""
@@ -318,16 +315,12 @@ class Draw(Random):
         if not adjective.graded or roll > 0.4:
             return plain
         if roll < 0.2:
-            plain.prepend(word("very", "sehr", "ADV"))
-            return plain
+            return plain.prepend(word("very", "sehr", "ADV"))
         other = self.noun_phrase(classes[:1] or "H", lex.NOM, definite=True, depth=depth)
         if roll < 0.28:
-            plain.prepend(word("as", "so", "ADV"))
-            plain.append(governed("as", "wie", other))
-            return plain
-        phrase = word(adjective.english[1], adjective.german[1], "ADJ")
-        phrase.append(governed("than", "als", other))
-        return phrase
+            return plain.prepend(word("as", "so", "ADV")).append(governed("as", "wie", other))
+        more = word(adjective.english[1], adjective.german[1], "ADJ")
+        return more.append(governed("than", "als", other))
 
     def add_time(self, clause: Clause) -> None:
         """Add a time that the tense can have, if there is any."""

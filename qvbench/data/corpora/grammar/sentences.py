@@ -58,7 +58,7 @@ def _there_is(draw: Draw) -> tuple[Phrase, str]:
     """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
     past, kind = draw.chance(0.4), draw.pick(("indefinite", "indefinite", "no"))
     thing = draw.noun_phrase("HATRCVF", lex.ACC, kind=kind, depth=1)
-    where = draw.place()
+    where = draw.preposition(draw.skewed(lex.ENTRIES["places"]))
     verb = word(lex.PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
     there = word("there", "es", "PRON")
     asked = draw.chance(0.2)

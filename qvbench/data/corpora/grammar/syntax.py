@@ -111,17 +111,19 @@ class Phrase:
             german.head = heads[1]
         return self
 
-    def append(self, modifier: Phrase) -> None:
-        """Put a modifier behind."""
+    def append(self, modifier: Phrase) -> Phrase:
+        """Put a modifier behind, and return the phrase."""
         modifier.attach(self.heads)
         self.english += modifier.english
         self.german += modifier.german
+        return self
 
-    def prepend(self, modifier: Phrase) -> None:
-        """Put a modifier before."""
+    def prepend(self, modifier: Phrase) -> Phrase:
+        """Put a modifier before, and return the phrase."""
         modifier.attach(self.heads)
         self.english = modifier.english + self.english
         self.german = modifier.german + self.german
+        return self
 
 
 def word(english: str, german: str, pos: str, head: int = -1, **features: Any) -> Phrase:
@@ -275,7 +277,6 @@ class Verbs:
         self.particle: list[Token] = []
 
     def token(self, form: str, pos: str = "AUX", of: tuple[Token, ...] = ()) -> Token:
-        """A word that depends on the content."""
         return Token(form, pos, self.content, of)
 
 
