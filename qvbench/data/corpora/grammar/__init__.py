@@ -2,13 +2,14 @@
 
 :meth:`Grammar.annotated` gives parts of speech, heads (-1 is the root) and word alignment::
 
-    she   can  lie   in   the  beautiful  cellar  .        0-0 1-1 2-5 3-2 4-2 5-3 6-4 7-6
-    PRON  AUX  VERB  ADP  DET  ADJ        NOUN    PUNCT
-    2     2    -1    6    6    6          2       2
+    the  doctor  's    girl  has  congratulated  me    .
+    DET  NOUN    PART  NOUN  AUX  VERB           PRON  PUNCT
+    1    3       1     5     5    -1             5     5
 
-    sie   kann  im   schönen  Keller  liegen  .
-    PRON  AUX   ADP  ADJ      NOUN    VERB    PUNCT
-    5     5     4    4        5       -1      5
+    das  Mädchen  des  Arztes  hat  mir   gratuliert  .
+    DET  NOUN     DET  NOUN    AUX  PRON  VERB        PUNCT
+    1    6        3    1       6    6     -1          6
+    0-2 1-3 2-3 3-1 4-4 5-6 6-5 7-7
 
 ``lexicon.txt`` holds the words, paradigms and how often what is said; :mod:`.lexicon` inflects
 words, :mod:`.phrases` draws phrases and clauses, :mod:`.sentences` sentences, and :mod:`.syntax`

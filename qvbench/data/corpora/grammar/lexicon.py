@@ -23,14 +23,13 @@ Table = tuple[tuple[str, ...], ...]
 
 def _read() -> dict[str, Table]:
     """The entries of each section of the file, cut at the bars."""
-    sections: dict[str, list[tuple[str, ...]]] = {}
     text = Path(__file__).with_name("lexicon.txt").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        if line.startswith("["):
-            entries = sections.setdefault(line.strip("[]"), [])
-        elif line and not line.startswith("#"):
-            entries.append(tuple(cell.strip() for cell in line.split("|")))
-    return {name: tuple(entries) for name, entries in sections.items()}
+    sections = {}
+    for section in text.split("\n[")[1:]:
+        name, *lines = section.splitlines()
+        rows = [line.split("|") for line in lines if line and not line.startswith("#")]
+        sections[name.strip("]")] = tuple(tuple(map(str.strip, row)) for row in rows)
+    return sections
 
 
 ENTRIES = _read()
@@ -131,9 +130,9 @@ def _read_adjective(english: str, german: str, classes: str) -> Adjective:
 
 
 def _read_verb(english: str, german: str, frame: str) -> Verb:
-    (base, *particle), *irregular = (form.split("+") for form in english.split())
-    regular = re.sub(r"(?<![aeiou])y$", "i", base).removesuffix("e") + "ed"
-    past = irregular[0][0] if irregular else regular
+    first, *irregular = english.split()
+    base, *particle = first.split("+")
+    past = irregular or [re.sub(r"(?<![aeiou])y$", "i", base).removesuffix("e") + "ed"]
     forms = german.split()
     verb, *parts = (form for form in forms if form not in ("sich", "ist"))
     prefix, _, infinitive = verb.rpartition("+")
@@ -143,8 +142,8 @@ def _read_verb(english: str, german: str, frame: str) -> Verb:
     return Verb(
         base,
         tuple(particle),
-        ((base, base, _english_s(base), base), (past,) * 4),
-        irregular[-1][0] if irregular else past,
+        ((base, base, _english_s(base), base), (past[0],) * 4),
+        past[-1],
         prefix,
         infinitive,
         (present, preterite),

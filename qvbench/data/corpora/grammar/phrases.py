@@ -27,9 +27,8 @@ from qvbench.data.corpora.grammar.syntax import (
 T = TypeVar("T")
 
 PAST_TENSES = ("past", "pluperfect", "could", "had", "wanted")
-# Which groups of times go with a tense; with the others it is any and the future.
-TIME_GROUPS = {"present": "ap", "perfect": "", "pluperfect": "", "past": "av"}
-TIME_GROUPS |= dict.fromkeys(("could", "had", "wanted"), "av")
+# Which groups of times go with a tense that is not like the past or the future.
+TIME_GROUPS = {"present": "ap", "perfect": "", "pluperfect": ""}
 # First words of objects that German puts before manner: "kauft den Apfel sofort", but "kauft sofort
 # einen Apfel", which is not generated.
 KNOWN = {"the", "this", "that", "these", "those", "me", "you", "him", "her", "us", "them"}
@@ -38,11 +37,7 @@ SAME_PERSON = {"mich": ("I", "we"), "uns": ("I", "we"), "dich": ("you",)}
 
 
 class Draw(Random):
-    """Random choices from ``random()`` alone.
-
-    That method gives the same numbers on every platform and Python version; ``choice`` and its kin
-    do not promise to.
-    """
+    """Draws phrases and clauses from ``random()`` alone, which no version of Python changes."""
 
     def chance(self, probability: float) -> bool:
         return self.random() < probability
@@ -70,10 +65,9 @@ class Draw(Random):
             return self._name(case)
         noun = self.skewed(lex.nouns_of(classes))
         plural = noun.countable and self.chance(0.27)
-        if kind == "indefinite":
-            kinds = ("number", "many", "") if plural else ("a",) if noun.countable else ("",)
-            return self._determined(noun, plural, case, self.pick(kinds))
         number = "plural" if plural else "singular" if noun.countable else "mass"
+        if kind == "indefinite":
+            return self._determined(noun, plural, case, self.pick(CHOICES[f"some {number}"]))
         determiner = kind or self.pick(CHOICES["definite" if definite else number])
         phrase = self._determined(noun, plural, case, determiner)
         if depth:
@@ -87,12 +81,8 @@ class Draw(Random):
             return self._possessed(noun, plural, case)
         elif roll < 0.2 and noun.countable and not kind:
             second = self.noun_phrase(noun.classes[0], case, definite=definite, depth=1)
-            und = word("and", "und", "CCONJ").attach(second.heads)
-            second.attach(phrase.heads)
-            classes = phrase.classes
-            return sequence(
-                phrase, und, second, head=phrase, agreement=3, gender=lex.PLURAL, classes=classes
-            )
+            both = {"agreement": 3, "gender": lex.PLURAL, "classes": phrase.classes}
+            return phrase.join(word("and", "und", "CCONJ"), second, **both)
         elif roll < 0.24:
             entries = [row[1:] for row in ENTRIES["modifiers"] if row[0] in noun.classes]
             if entries:  # "the man with the hat", "the door of the house"
@@ -131,7 +121,7 @@ class Draw(Random):
             return [phrase.attach(head.heads)]
         phrase = word(adjective.english[0], adjective.stem + ending, "ADJ")
         if roll < 0.05 and adjective.graded:
-            phrase.prepend(word("very", "sehr", "ADV"))
+            phrase.prepend(word("very", "sehr"))
         return [phrase.attach(head.heads)]
 
     def _name(self, case: int) -> Phrase:
@@ -165,6 +155,11 @@ class Draw(Random):
         inner = self.noun_phrase(classes, case, definite=case == lex.GEN, depth=depth)
         return governed(english, german, inner)
 
+    def prepositional(self, section: str) -> Phrase:
+        """The same by an entry of this section, of places and goals more often an early one."""
+        draw = self.skewed if section in ("places", "goals") else self.pick
+        return self.preposition(draw(ENTRIES[section]))
+
     # Relative clauses
 
     def _relative_clause(self, noun: Noun, gender: int) -> Phrase:
@@ -186,8 +181,8 @@ class Draw(Random):
             gap = "complement"
         elif roll >= 0.88 and human:  # "whose dog sleeps"
             other = self.skewed(lex.nouns_of("HA"))
-            subject = self._determined(other, self.chance(0.3), lex.NOM, "")
-            subject.prepend(relative("whose", lex.GEN))
+            owned = self._determined(other, self.chance(0.3), lex.NOM, "")
+            subject = owned.prepend(relative("whose", lex.GEN))
             verb = self.verb("IITTDPLM", other.classes[0])
         if verb is None:
             verb = self.verb("IITTTTDGPPLMK", first if first in "HAVTRCBX" else "")
@@ -263,7 +258,7 @@ class Draw(Random):
         slots, frame = clause.slots, verb.frame
         if negative:
             never = self.pick(("not", "not", "never")) == "never"
-            slots["late"] = word("never", "nie", "ADV") if never else word("not", "nicht", "PART")
+            slots["late"] = word("never", "nie") if never else word("not", "nicht", "PART")
             if clause.tense == "must":
                 clause.tense = "present"
         if frame == "G":
@@ -296,16 +291,12 @@ class Draw(Random):
             inner = self.noun_phrase(verb.objects, verb.case, definite=definite, depth=depth)
             return governed(*verb.prepositions, inner)
         if verb.frame == "L":
-            entry = self.skewed(ENTRIES["places"])
-        elif verb.frame == "M":
-            entry = (
-                self.skewed(ENTRIES["goals"]) if self.chance(0.65) else self.pick(ENTRIES["paths"])
-            )
-        elif self.chance(0.3):
-            entry = ("into", "in", "a", "K")
-        else:
-            entry = self.skewed(ENTRIES["goals"][:-1])
-        return self.preposition(entry)
+            return self.prepositional("places")
+        if verb.frame == "M":
+            return self.prepositional("goals" if self.chance(0.65) else "paths")
+        if self.chance(0.3):
+            return self.preposition(("into", "in", "a", "K"))
+        return self.preposition(self.skewed(ENTRIES["goals"][:-1]))
 
     def _predicate(self, classes: str, depth: int) -> Phrase:
         """An adjective: plain, with "very", or compared."""
@@ -315,45 +306,38 @@ class Draw(Random):
         if not adjective.graded or roll > 0.4:
             return plain
         if roll < 0.2:
-            return plain.prepend(word("very", "sehr", "ADV"))
+            return plain.prepend(word("very", "sehr"))
         other = self.noun_phrase(classes[:1] or "H", lex.NOM, definite=True, depth=depth)
         if roll < 0.28:
-            return plain.prepend(word("as", "so", "ADV")).append(governed("as", "wie", other))
+            return plain.prepend(word("as", "so")).append(governed("as", "wie", other))
         more = word(adjective.english[1], adjective.german[1], "ADJ")
         return more.append(governed("than", "als", other))
 
     def add_time(self, clause: Clause) -> None:
         """Add a time that the tense can have, if there is any."""
-        groups = TIME_GROUPS.get(clause.tense, "af")
+        groups = TIME_GROUPS.get(clause.tense, "av" if clause.tense in PAST_TENSES else "af")
         times = [time for time in ENTRIES["times"] if time[2] in groups]
         if times:
             english, german, _ = self.pick(times)
             clause.slots["time"] = words(english, german)
 
-    def _adverb(self, section: str) -> Phrase:
-        english, german = self.pick(ENTRIES[section])
-        return word(english, german, "ADV")
-
     def _add_adverbs(self, clause: Clause, gap: str, negative: bool) -> None:
         slots, positive = clause.slots, not negative
-        if any(phrase.heavy for phrase in clause.take("object", "complement", "predicate")[:1]):
+        if any(phrase.heavy for phrase in slots.values()):
             return
         roll = self.random()
         action = clause.verb.frame not in "KLCAZ"
         if roll < 0.22 and (positive or clause.negated):
             self.add_time(clause)
         elif roll < 0.3 and clause.tense in ("present", "past") and positive:
-            slots["early"] = self._adverb("frequency")
+            slots["early"] = word(*self.pick(ENTRIES["frequency"]))
         elif roll < 0.33 and clause.tense == "perfect" and "object" not in slots and positive:
-            slots["late"] = word("already", "schon", "ADV")
+            slots["late"] = word("already", "schon")
         known = "object" not in slots or slots["object"].english[0].form in KNOWN
         human = "H" in clause.subject.classes
         if action and known and human and positive and self.chance(0.12):
-            slots["manner"] = self._adverb("manner")
+            slots["manner"] = word(*self.pick(ENTRIES["manner"]))
         free = "complement" not in slots and gap != "complement"
         if free and action and positive and self.chance(0.2):  # where, with whom, when or why
-            at = self.chance(0.55)
-            circumstance = (
-                self.skewed(ENTRIES["places"]) if at else self.pick(ENTRIES["circumstances"])
-            )
-            slots["complement"] = self.preposition(circumstance)
+            section = "places" if self.chance(0.55) else "circumstances"
+            slots["complement"] = self.prepositional(section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from qvbench.data.corpora.grammar import lexicon as lex
@@ -45,11 +46,9 @@ def _passive(draw: Draw) -> tuple[Phrase, str]:
     verb = draw.skewed(verbs)
     tense = draw.pick(lex.CHOICES["passive"])
     clause = Clause(verb, tense, draw.noun_phrase(verb.objects, lex.NOM), passive=True)
-    heavy = False
     if draw.chance(0.5):
-        agent = draw.preposition(("by", "von", "d", verb.subjects), depth=0)
-        clause.slots["complement"], heavy = agent, agent.heavy
-    if draw.chance(0.3) and not heavy:
+        clause.slots["complement"] = draw.preposition(("by", "von", "d", verb.subjects), depth=0)
+    if draw.chance(0.3) and not any(phrase.heavy for phrase in clause.slots.values()):
         draw.add_time(clause)
     return _main(draw, clause)
 
@@ -58,7 +57,7 @@ def _there_is(draw: Draw) -> tuple[Phrase, str]:
     """As in "there is a dog in the garden": es gibt einen Hund im Garten."""
     past, kind = draw.chance(0.4), draw.pick(("indefinite", "indefinite", "no"))
     thing = draw.noun_phrase("HATRCVF", lex.ACC, kind=kind, depth=1)
-    where = draw.preposition(draw.skewed(lex.ENTRIES["places"]))
+    where = draw.prepositional("places")
     verb = word(lex.PARADIGMS["be"][past][thing.agreement], "gab" if past else "gibt", "VERB")
     there = word("there", "es", "PRON")
     asked = draw.chance(0.2)
@@ -69,7 +68,6 @@ def _there_is(draw: Draw) -> tuple[Phrase, str]:
 
 
 def _yes_no_question(draw: Draw) -> tuple[Phrase, str]:
-    """The verb first."""
     clause = draw.clause(draw.verb())
     if clause.negated:
         del clause.slots["late"]
@@ -77,7 +75,6 @@ def _yes_no_question(draw: Draw) -> tuple[Phrase, str]:
 
 
 def _adverb_question(draw: Draw) -> tuple[Phrase, str]:
-    """where, where to, when, why, how."""
     verb, front, gap = _asked_adverb(draw)
     clause = draw.clause(verb, gap=gap, adverbs=False)
     return clause.realize("main", front, inverted=True), "?"
@@ -85,7 +82,7 @@ def _adverb_question(draw: Draw) -> tuple[Phrase, str]:
 
 def _asked_adverb(draw: Draw) -> tuple[lex.Verb, Phrase, str]:
     english, german, frames, gap = draw.pick(lex.ENTRIES["questions"])
-    return draw.verb(frames), word(english, german, "ADV"), gap
+    return draw.verb(frames), word(english, german), gap
 
 
 def _subject_question(draw: Draw) -> tuple[Phrase, str]:
@@ -201,10 +198,9 @@ def _back_reference(subject: Phrase) -> Phrase | None:
     """A pronoun for this subject: "it" becomes er, sie or es by the German gender."""
     if subject.pronoun or ("H" in subject.classes and subject.gender == lex.NEUTER):
         return None
-    if subject.agreement == 3:
-        return pronoun("they", lex.NOM, subject.classes)
-    if "H" in subject.classes:
-        return pronoun(("he", "she")[subject.gender], lex.NOM, subject.classes)
+    if subject.agreement == 3 or "H" in subject.classes:
+        name = "they" if subject.agreement == 3 else ("he", "she")[subject.gender]
+        return pronoun(name, lex.NOM, subject.classes)
     form = ("er", "sie", "es")[subject.gender]
     return word("it", form, "PRON", pronoun=True, classes=subject.classes, gender=subject.gender)
 
@@ -218,7 +214,7 @@ def _coordination(draw: Draw) -> tuple[Phrase, str]:
     if english in ("but", "for"):
         comma = word(",", ",", "PUNCT").attach(second.heads)
         link = sequence(comma, link, head=link)
-    return sequence(first, link.attach(second.heads), second.attach(first.heads), head=first), mark
+    return first.join(link, second), mark
 
 
 def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
@@ -228,14 +224,13 @@ def _shared_subject(draw: Draw) -> tuple[Phrase, str]:
     subject = draw.subject("H", definite=True, depth=1)
     first = draw.clause(verb, subject, tenses=tenses, depth=1)
     verb = draw.verb("ITTTDGPM", "H")
-    other = draw.clause(verb, _understood(subject), tenses=tenses, depth=1).realize("main")
-    und = word("and", "und", "CCONJ").attach(other.heads)
-    main = first.realize("main")
-    return sequence(main, und, other.attach(main.heads), head=main), "."
+    second = draw.clause(verb, _understood(subject), tenses=tenses, depth=1)
+    und = word("and", "und", "CCONJ")
+    return first.realize("main").join(und, second.realize("main")), "."
 
 
 # How often each kind of sentence should come up.
-_WEIGHTS = {
+_OFTEN: dict[Callable[[Draw], tuple[Phrase, str]], int] = {
     lambda draw: _main(draw, draw.clause(draw.verb())): 30,
     _passive: 5,
     _there_is: 3,
@@ -251,4 +246,4 @@ _WEIGHTS = {
     _coordination: 6,
     _shared_subject: 4,
 }
-KINDS = tuple(kind for kind, weight in _WEIGHTS.items() for _ in range(weight))
+KINDS = [kind for kind, times in _OFTEN.items() for _ in range(times)]

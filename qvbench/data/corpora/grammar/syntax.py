@@ -125,8 +125,13 @@ class Phrase:
         self.german = modifier.german + self.german
         return self
 
+    def join(self, link: Phrase, second: Phrase, **traits: Any) -> Phrase:
+        """The phrase, a conjunction and a second phrase, which depends on this one."""
+        parts = self, link.attach(second.heads), second.attach(self.heads)
+        return sequence(*parts, head=self, **traits)
 
-def word(english: str, german: str, pos: str, head: int = -1, **features: Any) -> Phrase:
+
+def word(english: str, german: str, pos: str = "ADV", *, head: int = -1, **traits: Any) -> Phrase:
     """A German word for one English word or more, one of them the head: "in front of"."""
     source = [Token(form, pos) for form in english.split()]
     target = Token(german, pos, None, tuple(source))
@@ -134,7 +139,7 @@ def word(english: str, german: str, pos: str, head: int = -1, **features: Any) -
         if token is not source[head]:
             token.head = source[head]
             token.pos = "ADV" if pos == "ADJ" else pos  # "more beautiful"
-    return Phrase(source, [target], (source[head], target), **features)
+    return Phrase(source, [target], (source[head], target), **traits)
 
 
 def words(english: str, german: str) -> Phrase:
@@ -157,11 +162,11 @@ def pronoun(name: str, case: int, classes: str = "H") -> Phrase:
     return phrase
 
 
-def sequence(*parts: Phrase, head: Phrase, **features: Any) -> Phrase:
+def sequence(*parts: Phrase, head: Phrase, **traits: Any) -> Phrase:
     """Phrases one after the other in both languages, hanging by the heads of one of them."""
     english = [token for part in parts for token in part.english]
     german = [token for part in parts for token in part.german]
-    return Phrase(english, german, head.heads, **features)
+    return Phrase(english, german, head.heads, **traits)
 
 
 def governed(english: str, german: str, inner: Phrase) -> Phrase:
@@ -254,9 +259,9 @@ class Clause:
         for slot, phrase in slots.items():
             if slot != "predicate":
                 phrase.attach((english.content, german.content))
-        objects = self.take("recipient", "object", "front")
-        if objects and english.particle and english.particle[-1].form in PREPOSITIONS:
-            english.particle[-1].head = objects[0].heads[0]
+        if english.particle and english.particle[-1].form in PREPOSITIONS:
+            for phrase in self.take("recipient", "object", "front")[:1]:
+                english.particle[-1].head = phrase.heads[0]
         words = _english_order(self, english, inverted)
         return Phrase(words, _german_order(self, german, order, inverted), top)
 
@@ -340,7 +345,7 @@ def _german_verbs(clause: Clause, order: Order, english: Verbs) -> Verbs:
 
 def _english_order(clause: Clause, verbs: Verbs, inverted: bool) -> list[Token]:
     def take(*slots: str) -> list[Token]:
-        return [token for phrase in clause.take(*slots) for token in phrase.english]
+        return [t for slot in slots if slot in clause.slots for t in clause.slots[slot].english]
 
     subject, adverbs, particle = clause.subject.english, take("early", "late"), verbs.particle
     finite, rest = verbs.chain[:1], verbs.chain[1:]
@@ -362,11 +367,10 @@ def _german_order(clause: Clause, verbs: Verbs, order: Order, inverted: bool) ->
     """Fill the fields that the top of this file draws."""
 
     def take(*slots: str) -> list[Token]:
-        return [token for phrase in clause.take(*slots) for token in phrase.german]
+        return [t for slot in slots if slot in clause.slots for t in clause.slots[slot].german]
 
-    objects = [slot for slot in ("recipient", "object") if slot in clause.slots]
-    light = [slot for slot in objects if clause.slots[slot].pronoun]
-    full = [slot for slot in objects if slot not in light]
+    light = [slot for slot, phrase in clause.slots.items() if phrase.pronoun]
+    full = [slot for slot in ("recipient", "object") if slot not in light]
     subject, reflexive, pronouns = clause.subject, clause.verb.reflexive, take(*light)
     if reflexive:
         pronouns.append(verbs.token(subject.reflexive, "PRON", verbs.lexical.of[:1]))
