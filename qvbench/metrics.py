@@ -70,12 +70,6 @@ def corpus_scores(
     OpenNMT-py's recipes and most of the Multi30k literature report; ``13a`` (mteval's) takes plain
     text and is the one that compares across systems.
 
-    Args:
-        hypotheses: translations: plain text, or tokens separated by spaces.
-        references: as many references, in the same form.
-        tokenizer: ``13a`` for plain text, ``none`` for tokens.
-        lowercase: compare without regard to case; the signature says so.
-
     Raises:
         ValueError: no hypotheses, or another number of references.
     """

@@ -101,7 +101,7 @@ class BatchLoader:
         return self._dataset[self._batches.share(epoch)[number]]
 
     def largest_shapes(self) -> list[Shape]:
-        """See :meth:`TrainSampler.largest_shapes`."""
+        """Of every epoch: the batch with the most padded tokens, and that with the longest side."""
         return self._batches.largest_shapes()
 
     def __iter__(self) -> Iterator[Batch]:
@@ -113,7 +113,7 @@ class BatchLoader:
             yield batch
 
     def _start(self) -> DataPosition:
-        """Where to begin: in the middle of an epoch only right after :meth:`load_state_dict`."""
+        """Where to begin: in mid-epoch only right after :meth:`load_state_dict`."""
         trainer_epoch = self.sampler.trainer_epoch
         if not self._resumed:
             return DataPosition(trainer_epoch - self._skew, 0, trainer_epoch)

@@ -129,12 +129,10 @@ class TranslationDataModule(LightningDataModule):
             return False
 
     def prepare_data(self) -> None:
-        """Fetch the corpus and store its token ids, unless they are stored already.
-
-        Of processes that do it at the same time, one does, and the others wait for it.
+        """Fetch the corpus and store its token ids, unless they are stored: one process at a time.
 
         Raises:
-            UserError: the text is missing or faulty, or the cache cannot be written.
+            UserError: the text is missing or damaged, or the cache cannot be written.
         """
         if self.is_stored:
             return
@@ -171,11 +169,7 @@ class TranslationDataModule(LightningDataModule):
         return self.store.lines(split, side)
 
     def plan(self) -> str:
-        """What preparing would do, one line per step. Nothing is fetched, written or learned.
-
-        Raises:
-            UserError: a local file that the corpus needs is not there.
-        """
+        """What preparing would do, one line per step. Nothing is fetched, written or learned."""
         try:
             if self.is_stored:
                 return f"nothing to do: stored in {self.folder}"

@@ -112,14 +112,12 @@ def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> None:
     """Write the words of all splits, so that an error on the last line costs little."""
     processes = 1 if processor.tokenized else usable_cores()
     for split in corpus.splits():
+        # Evaluation needs the lines too, perhaps where the corpus itself is not at hand.
+        sides = () if split == "train" else _SIDES
         with ExitStack() as files:
             words_file = files.enter_context(_words_file(work, split).open("wb"))
-            # Evaluation needs the lines too, perhaps where the corpus itself is not at hand.
-            kept = [
-                files.enter_context((work / f"{split}.{side}.txt").open("wb"))
-                for side in _SIDES
-                if split != "train"
-            ]
+            paths = [work / f"{split}.{side}.txt" for side in sides]
+            kept = [files.enter_context(path.open("wb")) for path in paths]
             chunks = _chunks(track(corpus.pairs(split), f"reading {split}"), _PAIRS_AT_ONCE)
             for chunk, words in ordered_map(processor.words_of_pairs, chunks, processes):
                 words_file.write(words.encode())

@@ -181,7 +181,8 @@ def test_lightning_resumes_from_every_checkpoint(
     assert 2 * batches + 2 < 33, "the run must pass two epoch borders"
     saver = ModelCheckpoint(tmp_path / "whole", filename="{step}", save_top_k=-1, **saving)
     whole = fit(data_module(pairs), saver, None, **validation)
-    borders = {step + off for step in (0, 6, 12, batches, 2 * batches) for off in (-1, 0, 1)}
+    epoch = validation.get("limit_train_batches", batches)
+    borders = {epoch * number + off for number in (1, 2) for off in (-1, 0, 1)}
     checkpoints = [path for path in (tmp_path / "whole").glob("*.ckpt") if step_of(path) in borders]
     assert len(checkpoints) > 1
     for checkpoint in checkpoints:
@@ -192,7 +193,7 @@ def test_lightning_resumes_from_every_checkpoint(
         resumed = fit(data_module(pairs), again, checkpoint, **validation)
         assert resumed.steps == whole.steps[step:], f"resumed from step {step}"
     # A second resume starts from what a resumed run saved, where Lightning's epochs may be off.
-    for folder in tmp_path.glob("from*"):
+    for folder in list(tmp_path.glob("from*"))[:2]:
         checkpoint = min(folder.glob("*.ckpt"), key=step_of)
         none = ModelCheckpoint(tmp_path / "twice", save_top_k=0)
         resumed = fit(data_module(pairs), none, checkpoint, **validation)

@@ -21,16 +21,12 @@ class Corpus(ABC):
 
     A corpus yields text, one sentence per line; subwords, ids and batches are made elsewhere.
 
-    Attributes:
-        tokenized: the text is whitespace-separated tokens already (as Moses writes them); where
-            it is not, the text is raw, and is normalized, tokenized and detokenized around the
-            model.
-        source_language: two-letter code of the source side, for the tokenizer.
-        target_language: two-letter code of the target side.
+    Where it is not ``tokenized`` (whitespace-separated tokens, as Moses writes them), the text is
+    raw, and is normalized, tokenized and detokenized around the model.
     """
 
     tokenized: bool = True
-    source_language: str = "en"
+    source_language: str = "en"  # two-letter codes, for the tokenizer
     target_language: str = "de"
 
     @abstractmethod

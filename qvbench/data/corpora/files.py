@@ -57,10 +57,7 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
 
     Only a newline ends a line: text may hold U+2028 and its like.
 
-    Args:
-        path: of the file.
-        allow_empty: whether lines may be empty, as in crawled text: whoever stores such a pair
-            drops and counts it.
+    Lines may be empty in crawled text alone: whoever stores such a pair drops and counts it.
 
     Raises:
         UserError: the file is missing or damaged, a line is not UTF-8 or empty where none may be.
@@ -107,12 +104,8 @@ def file_sha256(path: Path, decompress: bool = False) -> str:
     """SHA-256 of a file, remembered in the cache, so that opening a run reads no gigabytes.
 
     It is remembered by size, times and inode. Those change with every write, also of equal
-    length; the change time (``ctime``) cannot be set back.
-
-    Args:
-        path: of the file.
-        decompress: of the text in a gzipped file, since compressors differ; else of the bytes on
-            the disk.
+    length; the change time (``ctime``) cannot be set back. ``decompress`` takes that of the text in
+    a gzipped file, since compressors differ.
 
     Raises:
         UserError: the file is missing, damaged, or cannot be read.
@@ -136,14 +129,10 @@ def file_sha256(path: Path, decompress: bool = False) -> str:
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> None:
-    """Make sure that ``path`` holds the file at ``url``, one process at a time.
+    """Make sure that ``path`` holds the file at ``url``; one process may do it at a time.
 
-    What has arrived is kept beside it as ``part-…``, and a later call resumes there.
-
-    Args:
-        url: address of the file.
-        path: where it shall lie.
-        sha256: of the file's (decompressed) text, if it is published.
+    What has arrived is kept beside it as ``part-…``, and a later call resumes there. The SHA-256 is
+    that of the (decompressed) text, if one is published.
 
     Raises:
         UserError: it cannot be fetched, or is not what was published or recorded.
