@@ -303,7 +303,8 @@ def _machines(comparison: Comparison) -> list[str]:
 def _machine(run: Run) -> str:
     record = run.record
     hardware, versions = record.get("hardware", {}), record.get("versions", {})
-    devices = ", ".join(hardware.get("gpus", [])) or hardware.get("cpu", "unknown processor")
+    gpus = ", ".join(gpu["name"] for gpu in hardware.get("gpus", []))
+    devices = gpus or hardware.get("cpu", "unknown processor")
     commit, plus, _ = record.get("git", "").partition("+dirty")
     revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
     return (

@@ -125,6 +125,14 @@ def test_rows_are_told_by_their_revision(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_runs_of_a_gpu_name_it(tmp_path: Path) -> None:
+    """Catches a page that fails on a record with GPUs, which no run of a CPU has."""
+    gpus = [{"name": "V100-PCIE-32GB", "memory_gib": 31.7}] * 2
+    runs = write_variant(tmp_path, "qkv", [92.0], hardware={"gpus": gpus, "precision": "16-mixed"})
+    assert "- V100-PCIE-32GB, V100-PCIE-32GB, ?" in report(tmp_path / "out", *runs)
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(
     tmp_path: Path,
 ) -> None:
