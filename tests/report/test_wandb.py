@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +17,11 @@ from typing import Any
 import pytest
 import wandb
 import wandb_workspaces.reports.v2.interface as workspaces
-from wandb.cli.cli import sync as sync_command
 
 from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report import wandb as ours
 from qvbench.report.runs import load
-from qvbench.report.wandb import history_of, summary_of, wandb_id
+from qvbench.report.wandb import wandb_id
 from tests.report.helpers import write_variant
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -62,18 +59,17 @@ class Logged:
         self.id, self.config = name, dict(config)
         self.summary: dict[str, Any] = {}
         self.tags: list[str] = []
-        self.steps: list[int] = []
+        self.steps: dict[int, dict[str, float]] = {}
         self.updates = 0
 
     def define_metric(self, name: str, step_metric: str) -> None:
         assert (name, step_metric) == ("*", "target_tokens")
 
     def log(self, values: dict[str, float], step: int) -> None:
-        assert {"target_tokens", "seconds"} < values.keys()
-        self.steps.append(step)
+        self.steps[step] = values
 
     def finish(self) -> None:
-        assert self.summary
+        assert self.steps
 
     def update(self) -> None:
         self.updates += 1
@@ -86,7 +82,6 @@ class Server:
         self.there: dict[str, Logged] = {}
         self.opened: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
-        self.synced: list[Any] = []
         self.default_entity = "somebody"
         self._service_api = SimpleNamespace(
             execute_graphql=self.execute, app_url="https://wandb.example.org"
@@ -94,22 +89,12 @@ class Server:
         monkeypatch.setattr(wandb, "init", self.init)
         monkeypatch.setattr(wandb, "Api", lambda timeout: self)
         monkeypatch.setattr(workspaces, "_get_api", lambda: self)
-        monkeypatch.setattr(ours, "subprocess", SimpleNamespace(run=self.sync))
         monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
 
     def init(self, **arguments: Any) -> Any:
         given = INIT.bind(**arguments).arguments
         self.opened.append(given)
-        run = self.there.setdefault(given["id"], Logged(given["id"], given["config"]))
-        run.config.update(given["config"])
-        return run
-
-    def sync(self, args: list[str], **_: Any) -> Any:
-        assert args[1:4] == ["-m", "wandb", "sync"]
-        parsed = sync_command.make_context("sync", args[4:]).params
-        self.synced.append(parsed)
-        self.there[parsed["run_id"]] = Logged(parsed["run_id"], {"model": {}})
-        return subprocess.CompletedProcess(args, 0)
+        return self.there.setdefault(given["id"], Logged(given["id"], {}))
 
     def runs(self, path: str, filters: dict[str, Any]) -> list[Logged]:
         if not self.there:
@@ -145,18 +130,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return Server(monkeypatch)
 
 
-def test_a_run_is_sent_as_it_was(runs: list[Path], tmp_path: Path) -> None:
+def test_a_run_is_sent_as_it_was(runs: list[Path], server: Server, tmp_path: Path) -> None:
     """Catches curves by another axis, costs left out, another id from a results folder."""
-    first = load(runs[:1])[0]
-    expected = {"target_tokens": 1000, "seconds": 1.5, "val/accuracy": 71.0}
-    assert history_of(first)[1] == expected
-    summary = summary_of(first)
-    assert summary["val/accuracy"] == 91.0
-    assert (summary["parameters/total"], summary["cache_per_token/self"]) == (1234567, 64)
-    main([*map(str, runs), "--output", "out"])
-    again = {run.id: run for run in load([Path("out")])}
-    assert (wandb_id(again[first.id]), summary_of(again[first.id])) == (wandb_id(first), summary)
-    assert len({wandb_id(run) for run in again.values()}) == len(runs)
+    report(*runs)
+    sent = server.there[wandb_id(load(runs[:1])[0])]
+    assert sent.steps[1] == {"target_tokens": 1000, "seconds": 1.5, "val/accuracy": 71.0}
+    assert (sent.summary["val/accuracy"], sent.summary["parameters/total"]) == (91.0, 1234567)
+    assert (sent.summary["cache_per_token/self"], sent.config["seed"]) == (64, 1)
+    kept = load([Path("out")])
+    assert {wandb_id(run) for run in kept} == {wandb_id(run) for run in load(runs)}
+    assert len(server.there) == len(runs)
 
 
 def test_each_run_is_sent_once(
@@ -164,13 +147,13 @@ def test_each_run_is_sent_once(
 ) -> None:
     """Catches runs doubled by a second report, or sent without their curves."""
     report(*runs)
-    assert "4 logged" in capsys.readouterr().out
+    assert "4 of 4 runs sent" in capsys.readouterr().out
     assert {given["name"] for given in server.opened} == {run.id for run in load(runs)}
     assert {given["entity"] for given in server.opened} == {"me"}
     assert {given["resume"] for given in server.opened} == {"allow"}
-    assert all(run.steps == [1, 2, 3] for run in server.there.values())
+    assert all([*run.steps] == [1, 2, 3] for run in server.there.values())
     report(*runs)
-    assert "4 there already" in capsys.readouterr().out
+    assert "0 of 4 runs sent" in capsys.readouterr().out
     assert len(server.opened) == 4
 
 
@@ -183,25 +166,14 @@ def test_the_default_entity_is_the_keys(runs: list[Path], server: Server) -> Non
         main([*map(str, runs), "--output", "out", "--wandb", "trial"])
 
 
-def test_runs_that_w_and_b_kept_are_synced(runs: list[Path], server: Server) -> None:
-    """Catches a run that fit logged, sent again from the report; its parts as two runs."""
-    for name in ("offline-run-20260102_000000-first", "run-20260101_000000-first"):
-        (runs[0] / "wandb" / name).mkdir(parents=True)
+def test_a_run_is_sent_under_the_id_that_fit_logged_it_by(runs: list[Path], server: Server) -> None:
+    """Catches a run that W&B kept offline made two when its folder is synced."""
     record = json.loads((runs[0] / "run.json").read_text())
     (runs[0] / "run.json").write_text(json.dumps(record | {"wandb_id": "first"}))
     report(*runs)
-    (first,) = server.synced
-    assert (first["run_id"], first["project"], first["entity"]) == ("first", "trial", "me")
-    assert [Path(path).name.partition("run-")[2][:8] for path in first["paths"]] == [
-        "20260101",
-        "20260102",
-    ]
-    assert first["include_synced"]
-    assert first["include_online"]
     run = server.there["first"]
     assert (run.config["seed"], run.summary["val/accuracy"]) == (1, 91.0), "logged without"
     report("out")
-    assert len(server.synced) == 1
     assert len(server.there) == 4, "known from the results folder alone"
 
 
@@ -215,7 +187,7 @@ def test_labels_are_of_each_report(runs: list[Path], server: Server) -> None:
     assert run.config["variants"] == {"earlier": "Base", "trial": "QV"}
     assert (run.config["group"], run.tags) == ("mine", ["earlier", "trial"])
     assert run.summary["minus_baseline/trial"] == -1.0
-    assert run.steps == [], "live, so not logged again"
+    assert not run.steps, "live, so not logged again"
     assert run.updates == 1
     base = server.there[wandb_id(load(runs[2:3])[0])]
     assert "minus_baseline/trial" not in base.summary
