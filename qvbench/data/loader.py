@@ -135,7 +135,11 @@ class BatchLoader:
         batches = iter(self._loader)
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)
-        return batches
+        try:
+            yield from batches
+        except (ConnectionError, EOFError) as error:
+            # A batch was announced, but who would have handed over its memory is gone.
+            raise RuntimeError("DataLoader worker exited unexpectedly") from error
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands; batches handed out count as done."""

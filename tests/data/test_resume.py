@@ -106,6 +106,19 @@ def test_a_state_of_another_version_is_refused(data_module: Make) -> None:
         loader.load_state_dict(loader.state_dict() | {"version": 0})
 
 
+def test_a_batch_that_is_lost_with_its_worker_names_the_worker(
+    data_module: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a worker that dies between announcing a batch and handing over its memory."""
+
+    def gone(_: object) -> int:
+        raise ConnectionResetError
+
+    monkeypatch.setattr("multiprocessing.resource_sharer.DupFd.detach", gone, raising=True)
+    with pytest.raises(RuntimeError, match="DataLoader worker exited unexpectedly"):
+        next(iter(data_module(num_workers=1).train_dataloader()))
+
+
 class Recorder(LightningModule):
     """Notes the pairs of every training batch."""
 
