@@ -52,10 +52,7 @@ class KVCache:
 
 
 def reorder(caches: list[KVCache], rows: Tensor) -> None:
-    """Row n continues old row ``rows[n]`` (N',); fewer rows than before drop the others.
-
-    A row that stays in its place is not copied.
-    """
+    """Row n continues old row ``rows[n]`` (N',), uncopied if it stays; fewer drop the others."""
     moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
     came_from = rows[moved]
     for cache in caches:

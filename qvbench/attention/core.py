@@ -20,7 +20,7 @@ from qvbench.errors import UserError
 
 MAX_LOGITS = 2**24  # held at once, over batch and heads; 64 MB in float32
 
-_LEVELS = 1 << 16
+_LEVELS = 1 << 16  # of dropout's random numbers
 _SAME_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -83,14 +83,8 @@ def in_query_blocks(
     A block's logits are computed anew for the backward pass rather than kept: memory grows with the
     length, not its square, at the price of another product, which short sequences do not pay.
 
-    Args:
-        weighted_sum: (start, stop) to the values' sums of these queries, (B, H, stop - start, Dv).
-        q_len: number of queries, Lq.
-        logits_per_query: held for a query, over batch, heads and keys; 0 if none are, as by
-            PyTorch's own kernels, which go through the keys in blocks.
-
-    Returns:
-        (B, H, Lq, Dv).
+    ``weighted_sum`` takes (start, stop) to the values' sums of these queries, (B, H, stop - start,
+    Dv). ``logits_per_query`` are held over batch, heads and keys; 0 by PyTorch's own kernels.
     """
     if logits_per_query * q_len <= MAX_LOGITS:
         return weighted_sum(0, q_len)
@@ -111,10 +105,8 @@ def without_autocast(x: Tensor) -> AbstractContextManager[None]:
 
 
 def with_four_axes(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
-    """A mask (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) as the latter, for a ``shape`` B, H, Lq, Lk.
-
-    Raises UserError if it is not boolean, or of another shape.
-    """
+    """A mask (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) as the latter, for a ``shape`` B, H, Lq, Lk;
+    UserError if it is neither, or not boolean."""
     if mask is None:
         return None
     if mask.dtype != torch.bool:
@@ -123,10 +115,8 @@ def with_four_axes(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None
         return mask[:, None, None, :]
     fits = mask.dim() == 4 and mask.shape[3] == shape[3]
     if not fits or any(n not in (1, full) for n, full in zip(mask.shape, shape, strict=True)):
-        raise UserError(
-            "attention: a mask is (B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with B, H, Lq, Lk = "
-            f"{shape}; got {tuple(mask.shape)}"
-        )
+        allowed = f"(B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with B, H, Lq, Lk = {shape}"
+        raise UserError(f"attention: a mask is {allowed}; got {tuple(mask.shape)}")
     return mask
 
 

@@ -28,24 +28,16 @@ class Attention(nn.Module):
     not the usual ones. One that can decode without making keys is an :class:`AbsorbedAttention`.
 
     Args:
-        d_model: model width, d.
-        num_heads: number of query heads, H.
         position: scheme that acts inside this layer; none if not given.
         dropout: probability with which an attention weight is dropped in training, in [0, 1).
         head_dim: width of a head; ``d_model / num_heads`` if not given.
         bias: add a bias to the projections (the papers and their training setup have none).
 
-    Attributes:
-        label: display name, for tables and figures.
-        backend: which kernel computed the last pass, and why.
-        products: what :meth:`precompute` made; none outside :func:`precomputed`.
-
     Raises:
         UserError: a setting is out of its range, or makes no sense with another.
     """
 
-    query: nn.Module
-    """Projects queries, d to H * Dk, unless :meth:`queries` says otherwise."""
+    query: nn.Module  # d to H * Dk, unless :meth:`queries` says otherwise
 
     def __init__(
         self,
@@ -58,14 +50,12 @@ class Attention(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.check(
-            head_dim is not None or d_model % num_heads == 0,
-            f"d_model {d_model} is not divisible by num_heads {num_heads}; change either or give "
-            "head_dim",
-        )
+        indivisible = f"d_model {d_model} is not divisible by num_heads {num_heads}"
+        divides = head_dim is not None or d_model % num_heads == 0
+        self.check(divides, f"{indivisible}; change either or give head_dim")
         self.check(0 <= dropout < 1, f"dropout must be in [0, 1), got {dropout}")
         self.check_positive(head_dim=head_dim)
-        self.label = type(self).__name__
+        self.label = type(self).__name__  # for tables and figures
         self.d_model = d_model
         self.num_heads = num_heads
         self.head_dim = head_dim or d_model // num_heads
@@ -73,8 +63,8 @@ class Attention(nn.Module):
         self.refuse(self.incompatible_with(self.position))
         self.dropout = dropout
         self.bias = bias
-        self.backend: Backend | None = None
-        self.products: tuple[Tensor, Tensor | None] | None = None
+        self.backend: Backend | None = None  # of the last pass
+        self.products: tuple[Tensor, Tensor | None] | None = None  # what precompute made
         self.output = self.linear(self.num_heads * self.head_dim, d_model)
 
     # What a mechanism defines
@@ -121,14 +111,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attention of ``x`` (B, Lq, d) over ``m`` (B, Lk, d), ``x`` if not given: (B, Lq, d).
 
-        Args:
-            x: query side.
-            m: key side.
-            mask: boolean (B, Lk) or (B or 1, H or 1, Lq or 1, Lk), true where a query may look.
-            causal: a query, one of the last Lq of Lk positions, sees no later key.
-
-        Raises:
-            UserError: the mask is not boolean or of another shape.
+        The mask is boolean, (B, Lk) or (B or 1, H or 1, Lq or 1, Lk), true where a query may look;
+        UserError if not. If causal, a query, one of the last Lq of Lk positions, sees no later key.
         """
         return self.attend(*self.project(x, m), mask=mask, causal=causal)
 
@@ -195,7 +179,6 @@ class Attention(nn.Module):
 
     @property
     def dropout_now(self) -> float:
-        """Probability with which a weight is dropped: none in evaluation."""
         return self.dropout if self.training else 0.0
 
     # What mechanisms are built with
@@ -251,7 +234,7 @@ class AbsorbedAttention(Attention):
 
     A mechanism defines three methods in place of :meth:`project_kv`: :meth:`latents`,
     :meth:`up_project` and :meth:`attend_latents`, which gives what attention over the up-projected
-    keys and values would. Arguments as for :class:`Attention`.
+    keys and values would.
     """
 
     def latents(self, m: Tensor) -> KV:
@@ -301,8 +284,6 @@ class AttentionFactory(Protocol):
 
 
 class HasModules(Protocol):
-    """A network."""
-
     def modules(self) -> Iterator[nn.Module]: ...
 
 

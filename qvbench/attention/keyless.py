@@ -18,7 +18,7 @@ class Keyless(Attention):
     the space of values before it meets them. Two matrices in a row are one: decoding multiplies
     ``W_i^Q M_i`` once and costs what QV's does. With identity maps it is QV.
 
-    Caches values alone, ``d`` elements per token. Arguments as for :class:`Attention`.
+    Caches values alone, ``d`` elements per token.
     """
 
     query: nn.Linear

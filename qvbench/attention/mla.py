@@ -23,13 +23,12 @@ class Latent(nn.Module):
     up-projection after down-projection is one matrix.
     """
 
-    def __init__(self, d_model: int, rank: int, *, bias: bool, norm: bool) -> None:
+    def __init__(self, d_model: int, rank: int, bias: bool, norm: bool) -> None:
         super().__init__()
         self.down = nn.Linear(d_model, rank, bias=bias)
         self.norm = nn.RMSNorm(rank, eps=1e-6) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) to (B, L, rank)."""
         c: Tensor = self.down(x)
         wide = torch.promote_types(c.dtype, torch.float32)
         return self.norm(c.to(wide)).to(c.dtype)
@@ -38,15 +37,12 @@ class Latent(nn.Module):
 class QueryProjection(nn.Module):
     """Queries through a latent of their own, after which there is no bias, or from the token."""
 
-    def __init__(
-        self, d_model: int, width: int, *, rank: int | None, bias: bool, norm: bool
-    ) -> None:
+    def __init__(self, d_model: int, width: int, rank: int | None, bias: bool, norm: bool) -> None:
         super().__init__()
-        self.latent = Latent(d_model, rank, bias=bias, norm=norm) if rank else None
+        self.latent = Latent(d_model, rank, bias, norm) if rank else None
         self.up = nn.Linear(rank or d_model, width, bias=bias and not rank)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) to (B, L, width)."""
         return self.up(x if self.latent is None else self.latent(x))
 
 
@@ -98,19 +94,14 @@ class MLA(AbsorbedAttention):
         even = rope_dim is None or (rope_dim >= 2 and rope_dim % 2 == 0)
         self.check(even, f"rope_dim must be even and at least 2, got {rope_dim}")
         self.check_positive(value_rank=value_rank, key_rank=key_rank, query_rank=query_rank)
-        self.rope_dim = 0
-        if self.position.rotates:
-            self.rope_dim = rope_dim or max(2, self.head_dim // 4 * 2)
+        rope_dim = rope_dim or max(2, self.head_dim // 4 * 2)
+        self.rope_dim = rope_dim if self.position.rotates else 0
         value_rank = value_rank or max(1, d_model // 4)
         width = num_heads * self.head_dim
-        self.value_latent = Latent(d_model, value_rank, bias=bias, norm=latent_norm)
-        self.key_latent: Latent | None = None
-        if key_rank:
-            self.key_latent = Latent(d_model, key_rank, bias=bias, norm=latent_norm)
-        rotary_width = num_heads * self.rope_dim
-        self.query = QueryProjection(
-            d_model, width + rotary_width, rank=query_rank, bias=bias, norm=latent_norm
-        )
+        query_width = num_heads * (self.head_dim + self.rope_dim)
+        self.value_latent = Latent(d_model, value_rank, bias, latent_norm)
+        self.key_latent = Latent(d_model, key_rank, bias, latent_norm) if key_rank else None
+        self.query = QueryProjection(d_model, query_width, query_rank, bias, latent_norm)
         self.key = nn.Linear(key_rank or value_rank, width, bias=False)
         self.value = nn.Linear(value_rank, width, bias=False)
         self.rotary_key = self.linear(d_model, self.rope_dim) if self.rope_dim else None
@@ -191,8 +182,8 @@ class MLAQV(AbsorbedAttention):
         self.check_positive(value_rank=value_rank, query_rank=query_rank)
         value_rank = value_rank or max(1, d_model // 4)
         width = num_heads * self.head_dim
-        self.value_latent = Latent(d_model, value_rank, bias=bias, norm=latent_norm)
-        self.query = QueryProjection(d_model, width, rank=query_rank, bias=bias, norm=latent_norm)
+        self.value_latent = Latent(d_model, value_rank, bias, latent_norm)
+        self.query = QueryProjection(d_model, width, query_rank, bias, latent_norm)
         self.value = nn.Linear(value_rank, width, bias=False)
 
     def latents(self, m: Tensor) -> KV:

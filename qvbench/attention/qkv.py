@@ -40,7 +40,7 @@ class QKV(Attention):
 class QV(Attention):
     """``Q_i = x W_i^Q``, ``V_i = m W_i^V``, ``K_i = V_i``: ``3 d^2`` parameters.
 
-    Caches values alone, ``d`` elements per token. Arguments as for :class:`Attention`.
+    Caches values alone, ``d`` elements per token.
     """
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:

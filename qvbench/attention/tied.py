@@ -33,7 +33,7 @@ class _Tied(Attention):
 class QKTied(_Tied):
     """``Q_i = x W_i``, ``K_i = m W_i``, ``V_i = m W_i^V``: ``3 d^2`` parameters.
 
-    Caches keys and values, ``2 d`` elements per token. Arguments as for :class:`Attention`.
+    Caches keys and values, ``2 d`` elements per token.
     """
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
@@ -52,7 +52,7 @@ class QKTied(_Tied):
 class Single(_Tied):
     """``Q_i = x W_i``, ``K_i = V_i = m W_i``: ``2 d^2`` parameters.
 
-    Caches one vector per head, ``d`` elements per token. Arguments as for :class:`Attention`.
+    Caches one vector per head, ``d`` elements per token.
     """
 
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:

@@ -49,30 +49,22 @@ def beam_search(
     """The best hypotheses of every sentence, best first.
 
     Args:
-        step: see :data:`~qvbench.decoding.search.Step`.
         state: at the start of N = ``sentences * beam_size`` hypotheses.
-        sentences: B.
-        beam_size: K, live hypotheses per sentence.
         max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
             ``</s>`` counted, at least 1. Hypotheses that reach it are closed as they are.
         length_penalty: exponent of the length that divides log-probabilities, at least 0.
         bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
-        n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Fewer stop earlier.
-        patience: a sentence is done once ``patience * K`` of its hypotheses have ended, but not
-            with fewer than are asked for; infinite for all that the beam could find.
-
-    Returns:
-        B lists of at most ``n_best`` hypotheses (fewer only where fewer can be formed).
+        n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Fewer stop earlier,
+            and there are fewer only where fewer can be formed.
+        patience: above 0; a sentence is done once ``patience * K`` of its hypotheses have ended,
+            but not with fewer than are asked for.
 
     Raises:
-        ValueError: an argument out of the ranges above.
         FloatingPointError: the logits hold NaN.
     """
     n_best = beam_size if n_best is None else n_best
     if not 1 <= n_best <= beam_size or length_penalty < 0 or not patience > 0:
-        raise ValueError(
-            f"{n_best=} of {beam_size=}, {length_penalty=} or {patience=}: out of range"
-        )
+        raise ValueError(f"out of range: {n_best=} of {beam_size=}, {length_penalty=}, {patience=}")
     check_max_lengths(max_lengths, sentences)
     if sentences == 0:
         return []
@@ -155,9 +147,8 @@ class _Beams:
         have been in the beam. The best K that do not end go on.
         """
         self._step += 1
-        beam_size = self.scores.shape[1]
         ends = tokens == self._eos  # (B, 2K)
-        in_beam = slice(None, beam_size)
+        in_beam = slice(None, self.scores.shape[1])
         self._finish(
             scores[:, in_beam].masked_fill(~ends[:, in_beam], -torch.inf),
             _take(self._words, parents[:, in_beam]),
@@ -197,12 +188,9 @@ class _Beams:
 
     def keep(self, sentences: Tensor) -> None:
         """Continue ``sentences`` (B',) only."""
-        self.scores, self.tokens = self.scores[sentences], self.tokens[sentences]
-        self.parents, self._words = self.parents[sentences], self._words[sentences]
-        self._ended_scores = self._ended_scores[sentences]
-        self._ended_words = self._ended_words[sentences]
-        self._max_lengths, self._where = self._max_lengths[sentences], self._where[sentences]
-        self._ends = self._ends[sentences]
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[sentences])
 
 
 def _order_of_places(parents: Tensor) -> Tensor:

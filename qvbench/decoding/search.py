@@ -40,20 +40,12 @@ Step = Callable[[Tensor, S], Tensor]
 
 @torch.no_grad()
 def greedy(
-    step: Step[S],
-    state: S,
-    sentences: int,
-    max_lengths: Tensor,
-    bos: int,
-    eos: int,
-    pad: int,
+    step: Step[S], state: S, sentences: int, max_lengths: Tensor, bos: int, eos: int, pad: int
 ) -> list[Hypothesis]:
     """Take the likeliest token until it is ``</s>``: a beam of one that stops at its first end.
 
-    Args as of :func:`~qvbench.decoding.beam.beam_search`.
-
-    Returns:
-        B hypotheses in the order of the sentences, with their plain log-probability as score.
+    Arguments as of :func:`~qvbench.decoding.beam.beam_search`. B hypotheses in the order of the
+    sentences, with their plain log-probability as score.
     """
     steps = check_max_lengths(max_lengths, sentences)
     device = max_lengths.device
@@ -92,8 +84,7 @@ def check_max_lengths(max_lengths: Tensor, sentences: int) -> int:
 def unfinished(done: Tensor) -> list[int] | None:
     """Positions that are not ``done`` (B,), None if nothing is: a step waits here for the device.
 
-    They come in an order in which most stay where they are, and so need not be copied: the last
-    ones fill the gaps.
+    The last ones fill the gaps, so that most stay where they are, and need not be copied.
     """
     flags: list[bool] = done.tolist()
     if not any(flags):
@@ -121,18 +112,11 @@ IN_CACHE = 1 << 20  # logits that a processor's own cache holds: taken at once
 
 
 def likeliest(logits: Tensor, banned: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` likeliest tokens of every row, best first, without all log-probabilities.
+    """The W = ``count`` likeliest tokens of every row of logits (N, V), which are overwritten:
+    log-probabilities and tokens, (N, W) each, best first.
 
     Only these are normalized: the softmax's denominator is taken over the whole vocabulary, in
-    float32 at least.
-
-    Args:
-        logits: (N, V), overwritten.
-        banned: ids that may not be produced. Their probability is lost, not shared out.
-        count: W, at most V.
-
-    Returns:
-        log-probabilities and tokens, (N, W) each.
+    float32 at least. ``banned`` ids are not produced; their probability is lost, not shared out.
     """
     rows = len(logits)
     if logits.device.type == "cpu":
@@ -162,11 +146,8 @@ def _top(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     layers = 8
     rows, vocab = logits.shape
-    if count == 1:
-        highest, column = logits.max(-1, keepdim=True)
-        return highest, column
-    if vocab % layers or vocab // layers < count:
-        best, columns = logits.topk(count)
+    if count == 1 or vocab % layers or vocab // layers < count:
+        best, columns = logits.max(-1, keepdim=True) if count == 1 else logits.topk(count)
         return best, columns
     fold = logits.view(rows, layers, -1)  # entry v at layer v // (V / 8), column v % (V / 8)
     columns = fold.amax(1).topk(count).indices  # (N, W)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention import precomputed
+from qvbench.attention.interface import HasModules, precomputed
 from qvbench.decoding.beam import beam_search
 from qvbench.decoding.search import greedy
 
 
-class Network(Protocol):
+class Network(HasModules, Protocol):
     """What a translator asks of an encoder-decoder; padding is ``vocabulary.pad``."""
-
-    def modules(self) -> Iterator[nn.Module]: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -40,6 +39,7 @@ class Vocabulary(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
+@dataclass(eq=False)
 class Translator:
     """Translates by beam search, or by greedy search if the beam is one wide.
 
@@ -47,8 +47,6 @@ class Translator:
     is translated together changes nothing but rounding.
 
     Args:
-        network: see :class:`Network`.
-        vocabulary: the one that the network was trained with.
         beam_size: live hypotheses a sentence; 1 is greedy search, which has no length penalty.
         length_penalty: exponent of the length by which log-probabilities are divided; 0 for none.
         patience: a sentence is done once ``patience * beam_size`` of its hypotheses have ended;
@@ -63,29 +61,20 @@ class Translator:
         ValueError: a setting below its range.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        vocabulary: Vocabulary,
-        beam_size: int = 5,
-        length_penalty: float = 1.0,
-        patience: float = 1.0,
-        max_length_ratio: float = 2.0,
-        max_length_offset: int = 10,
-        max_tokens: int = 4096,
-    ) -> None:
-        if min(beam_size, max_tokens, max_length_offset) < 1:
+    network: Network
+    vocabulary: Vocabulary
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    patience: float = 1.0
+    max_length_ratio: float = 2.0
+    max_length_offset: int = 10
+    max_tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        if min(self.beam_size, self.max_tokens, self.max_length_offset) < 1:
             raise ValueError("beam_size, max_tokens and max_length_offset must be at least 1")
-        if min(length_penalty, max_length_ratio) < 0 or not patience > 0:
+        if min(self.length_penalty, self.max_length_ratio) < 0 or not self.patience > 0:
             raise ValueError("length_penalty and ratio must be at least 0, patience above")
-        self.network = network
-        self.vocabulary = vocabulary
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.patience = patience
-        self.max_length_ratio = max_length_ratio
-        self.max_length_offset = max_length_offset
-        self.max_tokens = max_tokens
 
     def translate_lines(self, lines: Iterable[str]) -> list[str]:
         """One translation for each line, in order; an empty line gives an empty line.

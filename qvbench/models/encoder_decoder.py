@@ -62,19 +62,11 @@ class EncoderDecoder(nn.Module):
 
     Args:
         vocab_size: entries of the joint vocabulary, V.
-        padding_id: the id that stands for no token.
-        attention: builds the mechanism of a layer.
-        position: builds the position scheme.
-        d_model: model width, d.
-        num_heads: heads of every attention.
         ffn_dim: width between the two feed-forward matrices.
-        encoder_layers: depth of the encoder.
-        decoder_layers: depth of the decoder.
         dropout: on embeddings and on what each sublayer adds.
         attention_dropout: on attention weights.
         ffn_dropout: on feed-forward activations.
         norm: layer norm before each sublayer (``pre``) or after its residual (``post``).
-        activation: of the feed-forward network.
     """
 
     def __init__(
@@ -97,8 +89,9 @@ class EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"vocab_size": vocab_size, "d_model": d_model, "num_heads": num_heads}
-        sizes |= {"ffn_dim": ffn_dim, "encoder_layers": encoder_layers}
-        for name, size in (sizes | {"decoder_layers": decoder_layers}).items():
+        sizes |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
+        sizes["ffn_dim"] = ffn_dim
+        for name, size in sizes.items():
             if size < 1:
                 raise UserError(f"network: {name} must be at least 1, got {size}")
         if not all(0 <= p < 1 for p in (dropout, attention_dropout, ffn_dropout)):
@@ -160,7 +153,7 @@ class EncoderDecoder(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
-        """The output layer's matrix (V, d): the embeddings' table."""
+        """(V, d): the embeddings' table."""
         return self.source_embeddings.tokens.weight
 
     def encode(self, source: Tensor) -> Tensor:

@@ -40,12 +40,10 @@ def attention_backend(network: nn.Module) -> dict[str, str] | None:
 
     Cross-attention is always PyTorch's; one layer that fell back speaks for all.
     """
-    used = {module.backend for module in network.modules() if isinstance(module, Attention)}
-    for name in (REFERENCE, FUSED, SDPA):
-        for backend in used:
-            if backend is not None and backend.name == name:
-                return backend._asdict()
-    return None
+    layers = (module for module in network.modules() if isinstance(module, Attention))
+    used = {layer.backend.name: layer.backend for layer in layers if layer.backend is not None}
+    names = (name for name in (REFERENCE, FUSED, SDPA) if name in used)
+    return next((used[name]._asdict() for name in names), None)
 
 
 class Size(NamedTuple):
@@ -109,8 +107,14 @@ def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
             steps.append(counted.get_total_flops())
     first, second = steps
     decode = size.target * first + size.target * (size.target - 1) // 2 * (second - first)
-    encoder = _feed_forward(network.encoder) * size.source
-    decoder = (_feed_forward(network.decoder) + network.output_weight.numel()) * size.target
+
+    def feed_forward(layers: nn.Module) -> int:
+        """Multiply-adds per token: one per weight."""
+        networks = (module for module in layers.modules() if isinstance(module, FeedForward))
+        return sum(weight.numel() for each in networks for weight in each.parameters())
+
+    encoder = feed_forward(network.encoder) * size.source
+    decoder = (feed_forward(network.decoder) + network.output_weight.numel()) * size.target
     totals = {
         "train": (train.get_total_flops(), 3 * (encoder + decoder)),
         "prefill": (prefill.get_total_flops(), encoder),
@@ -141,9 +145,3 @@ def on_meta(network: EncoderDecoder) -> EncoderDecoder:
         trained = isinstance(tensor, nn.Parameter)
         shapes[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if trained else shape
     return copy.deepcopy(network, memo=shapes).eval()
-
-
-def _feed_forward(layers: nn.Module) -> int:
-    """Multiply-adds per token in the feed-forward networks of layers: one per weight."""
-    networks = (module for module in layers.modules() if isinstance(module, FeedForward))
-    return sum(weight.numel() for network in networks for weight in network.parameters())

@@ -136,19 +136,15 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """(B, T, d) over the encoder's output (B, S, d) with mask (B, S): (B, T, d).
 
-        Targets need no mask of their own: padding stands on the right, where the causal mask
-        hides it from every token.
+        Targets need no mask: padding stands on the right, hidden by the causal mask.
         """
         x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
         x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, mask=mask))
         return self.feed_forward_residual(x, self.feed_forward)
 
     def step(self, x: Tensor, cache: KVCache, source: KV, mask: Tensor) -> Tensor:
-        """The next token of N hypotheses, (N, 1, d) to (N, 1, d), from caches alone.
-
-        The N / B hypotheses of a sentence stand together: queries of one cross-attention, so that
-        the source is cached once per sentence.
-        """
+        """The next token of N hypotheses, (N, 1, d) to (N, 1, d), from caches alone. The N / B of
+        a sentence are queries of one cross-attention: the source is cached once per sentence."""
 
         def over_source(y: Tensor) -> Tensor:
             queries = y.view(mask.shape[0], -1, y.shape[-1])

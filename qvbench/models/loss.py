@@ -85,15 +85,13 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        device = hidden.device.type
-        dtype = hidden.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
-            grads, totals = _gradients(
-                hidden.to(dtype), weight.to(dtype), bias.to(dtype), targets, smoothing
-            )
         inputs = hidden, weight, bias
+        device = hidden.device.type
+        enabled = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if enabled else hidden.dtype
+        with torch.autocast(device, enabled=False):
+            rows, matrix, offset = (x.to(dtype) for x in inputs)
+            grads, totals = _gradients(rows, matrix, offset, targets, smoothing)
         ctx.save_for_backward(*(g.to(x.dtype) for g, x in zip(grads, inputs, strict=True)))
         ctx.mark_non_differentiable(totals[1])
         return totals

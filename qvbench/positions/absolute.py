@@ -58,8 +58,6 @@ class Learned(Position):
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         end = start + x.shape[1]
         if end > self.max_length:
-            raise UserError(
-                f"Learned: a sequence of {end} tokens, but there are {self.max_length} positions; "
-                "raise max_length"
-            )
+            has = f"there are {self.max_length} positions; raise max_length"
+            raise UserError(f"Learned: a sequence of {end} tokens, but {has}")
         return x + self.table[start:end].to(x.dtype)

@@ -8,6 +8,7 @@ the second.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import chain
 from typing import Literal
 
@@ -40,9 +41,6 @@ class AGF(Position):
         exponent_high: largest initial exponent. All heads start at 2, Newton's inverse square:
             of the starts compared on Multi30k (``results/agf-exponents``), it learned fastest.
         scale: initial distance scale alpha, per token.
-
-    Raises:
-        UserError: an unknown decay function, or a start from which it cannot learn.
     """
 
     def __init__(
@@ -93,41 +91,39 @@ def spread_over_heads(low: float, high: float, num_heads: int) -> Tensor:
     return torch.logspace(math.log10(low), math.log10(high), num_heads)
 
 
-class Decay(nn.Module):
-    """How attention falls off: ``forward(distance (n,)) -> (directions, H, n)``, 1 at distance 0.
-
-    A *direction* is a side of the query: 0 for keys before it (and the query itself), 1 for keys
-    after it. With a single direction both sides share the function. Distances are in tokens;
-    results are float32. Classes take initial exponents (directions, H), and a scale alpha.
-    """
+def power_law(distance: Tensor, scale: Tensor | float, exponent: Tensor) -> Tensor:
+    """``(1 + alpha * distance) ** -beta``."""
+    # exp(-beta * log1p(.)) rather than pow: the gradient to beta stays finite at distance 0.
+    return torch.exp(-exponent * torch.log1p(scale * distance))
 
 
-def _inverse_softplus(value: Tensor) -> Tensor:
-    """The x with ``softplus(x) = value``, for value > 0."""
-    return value + torch.log(-torch.expm1(-value))
+def exponential(distance: Tensor, rate: Tensor) -> Tensor:
+    """``exp(-alpha * distance)``."""
+    return torch.exp(-rate * distance)
 
 
-def _positive(raw: Tensor) -> Tensor:
-    """softplus of a raw parameter (directions, H), at least float32, with an axis for distance."""
-    return F.softplus(raw.to(torch.promote_types(raw.dtype, torch.float32)))[..., None]
+def logarithmic(distance: Tensor, rate: Tensor) -> Tensor:
+    """``1 / (1 + alpha * log(1 + distance))``."""
+    return 1.0 / (1.0 + rate * torch.log1p(distance))
 
 
-class PowerLaw(Decay):
-    """``(1 + alpha * distance) ** -beta`` with alpha, beta > 0 learned per head and direction."""
+class Learned(nn.Module):
+    """A decay function whose parameters, (directions, H) each, are learned and stay positive."""
 
-    def __init__(self, exponents: Tensor, scale: float) -> None:
+    def __init__(self, function: Callable[..., Tensor], **start: Tensor) -> None:
         super().__init__()
-        self.raw_scale = nn.Parameter(_inverse_softplus(torch.full_like(exponents, scale)))
-        self.raw_exponent = nn.Parameter(_inverse_softplus(exponents))
+        self.function = function
+        for name, value in start.items():
+            raw = value + torch.log(-torch.expm1(-value))  # the inverse of softplus
+            self.register_parameter(f"raw_{name}", nn.Parameter(raw))
 
     def forward(self, distance: Tensor) -> Tensor:
-        # exp(-beta * log1p(.)) rather than pow: the gradient to beta stays finite at distance 0.
-        reach = torch.log1p(_positive(self.raw_scale) * distance)
-        return torch.exp(-_positive(self.raw_exponent) * reach)
+        raws = (raw.to(torch.promote_types(raw.dtype, torch.float32)) for raw in self.parameters())
+        return self.function(distance, *(F.softplus(raw)[..., None] for raw in raws))
 
 
-class FixedPowerLaw(Decay):
-    """``(1 + alpha * distance) ** -beta`` with alpha and beta as they start."""
+class FixedPowerLaw(nn.Module):
+    """:func:`power_law` with alpha and beta as they start."""
 
     exponents: Tensor
 
@@ -137,28 +133,10 @@ class FixedPowerLaw(Decay):
         self.scale = scale
 
     def forward(self, distance: Tensor) -> Tensor:
-        return torch.exp(-self.exponents[..., None] * torch.log1p(self.scale * distance))
+        return power_law(distance, self.scale, self.exponents[..., None])
 
 
-class Exponential(Decay):
-    """``exp(-alpha * distance)``, alpha learned; starts at the given exponents."""
-
-    def __init__(self, exponents: Tensor, scale: float) -> None:
-        super().__init__()
-        self.raw_rate = nn.Parameter(_inverse_softplus(exponents * scale))
-
-    def forward(self, distance: Tensor) -> Tensor:
-        return torch.exp(-_positive(self.raw_rate) * distance)
-
-
-class Logarithmic(Exponential):
-    """``1 / (1 + alpha * log(1 + distance))``, alpha learned; starts at the given exponents."""
-
-    def forward(self, distance: Tensor) -> Tensor:
-        return 1.0 / (1.0 + _positive(self.raw_rate) * torch.log1p(distance))
-
-
-class FreeTable(Decay):
+class FreeTable(nn.Module):
     """One free positive factor per distance: what a fit of any decay function is tested on.
 
     Starts on the power law. Distances past the table's end share its last entry; the factor at
@@ -170,8 +148,7 @@ class FreeTable(Decay):
     def __init__(self, exponents: Tensor, scale: float) -> None:
         super().__init__()
         distance = torch.arange(1, self.length + 1, dtype=torch.float32)
-        law = torch.exp(-exponents[..., None] * torch.log1p(scale * distance))
-        self.log_factors = nn.Parameter(law.log())
+        self.log_factors = nn.Parameter(power_law(distance, scale, exponents[..., None]).log())
 
     def forward(self, distance: Tensor) -> Tensor:
         table = self.log_factors.to(torch.promote_types(self.log_factors.dtype, torch.float32))
@@ -179,10 +156,13 @@ class FreeTable(Decay):
         return torch.exp(table[..., distance.long().clamp(max=self.length)])
 
 
-DECAYS: dict[str, type[PowerLaw | FixedPowerLaw | Exponential | FreeTable]] = {
-    "power_law": PowerLaw,
+DECAYS: dict[str, Callable[[Tensor, float], nn.Module]] = {
+    "power_law": lambda e, s: Learned(power_law, scale=torch.full_like(e, s), exponent=e),
     "fixed_power_law": FixedPowerLaw,
-    "exponential": Exponential,
-    "logarithmic": Logarithmic,
+    "exponential": lambda e, s: Learned(exponential, rate=e * s),
+    "logarithmic": lambda e, s: Learned(logarithmic, rate=e * s),
     "free_table": FreeTable,
 }
+"""How attention falls off: of initial exponents (directions, H) and a scale, a module
+``distance in tokens (n,) -> (directions, H, n)``, float32, 1 at distance 0. Direction 0 is for keys
+before the query (and the query itself), 1 for keys after it; a single one is for both sides."""

@@ -21,30 +21,19 @@ class Position(nn.Module):
 
     Unless ``first``, the position of the first query, is given, the queries are the *last*
     ``q_len`` of ``k_len`` positions, as in a decoding step.
-
-    Args:
-        num_heads: number of query heads, H.
-        d_model: model width, for schemes that hold one vector per position.
-
+    ``d_model`` is for schemes that hold one vector per position.
     """
 
-    label: str = ""
-    """Display name, for tables and figures; the class's name unless set."""
-
+    label: str = ""  # for tables and figures; the class's name unless set
     absolute: ClassVar[bool] = False  # acts on the embeddings, and not in self-attention
     rotates: ClassVar[bool] = False  # queries and keys
     multiplies: ClassVar[bool] = False  # the logits
     by_table: ClassVar[bool] = False  # and by a function of the signed distance alone
     adds: ClassVar[bool] = False  # to the logits
 
-    shared: bool = False
-    """One module serves all layers of a stack; otherwise one per layer."""
-
-    symmetric: bool = False
-    """Acts in attention, but alike to the left and to the right of a query."""
-
-    value_scaling: bool = False
-    """The coefficient multiplies the values as well as the logits (PCM-V)."""
+    shared: bool = False  # one module serves all layers of a stack; otherwise one per layer
+    symmetric: bool = False  # acts in attention, but alike to the left and right of a query
+    value_scaling: bool = False  # the coefficient multiplies the values too (PCM-V)
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)

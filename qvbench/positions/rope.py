@@ -18,9 +18,6 @@ class RoPE(Position):
 
     Where query and key are one vector, logits stay symmetric, and yet a reversed sentence has other
     ones: unlike a law of distance, rotations know the order, and go with tied queries and keys.
-
-    Args:
-        base: of the angles' geometric series.
     """
 
     def __init__(self, num_heads: int, d_model: int | None = None, base: float = 10000.0) -> None:
@@ -34,10 +31,9 @@ class RoPE(Position):
         return reason if head_dim % 2 else None
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, L, D), the first at position ``start``; UserError if D is odd. Keeps the dtype."""
+        """As the base class has it; UserError if D is odd."""
         length, width = x.shape[-2:]
-        reason = self.incompatible_with(width)
-        if reason:
+        if reason := self.incompatible_with(width):
             raise UserError(f"RoPE: {reason}")
         # Float32 at least: in 16 bits, far angles are noise.
         dtype = torch.promote_types(x.dtype, torch.float32)

@@ -49,17 +49,14 @@ class T5(Position):
         if num_buckets < 4 or num_buckets % 4:
             raise UserError(f"T5: num_buckets must be a multiple of 4, got {num_buckets}")
         if max_distance <= num_buckets // 4:
-            raise UserError(
-                f"T5: max_distance must exceed a quarter of num_buckets {num_buckets}, "
-                f"got {max_distance}"
-            )
+            given = f"num_buckets {num_buckets}, got {max_distance}"
+            raise UserError(f"T5: max_distance must exceed a quarter of {given}")
         self.num_buckets = num_buckets
         self.max_distance = max_distance
         self.shared = shared
         self.table = nn.Parameter(torch.zeros(num_buckets, num_heads))
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
-        """(H, Lq, Lk), zero everywhere before training."""
         device = self.table.device
         each = bucket(distances(q_len, k_len, first, device), self.num_buckets, self.max_distance)
         return self.table[each].t()[:, offsets(q_len, k_len, 0, device) + q_len - 1]

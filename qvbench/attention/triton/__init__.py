@@ -7,7 +7,6 @@ where that fails, or cannot be tried, the reference computes and one line of the
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -25,15 +24,12 @@ log = logging.getLogger(__name__)
 
 FUSED, REFERENCE, SDPA = "triton", "reference", "sdpa"
 
-SWITCH = "QVBENCH_FUSED_ATTENTION"
-"""Environment variable that turns the fused kernel off if it is 0."""
-
+SWITCH = "QVBENCH_FUSED_ATTENTION"  # environment variable: 0 turns the fused kernel off
 DEVICES = ("cuda",)
 OLDEST = (8, 0)  # compute capability from which Triton's products use tensor cores
 WIDEST = 256  # head width of which a tile still fits
-
+# Most that a result may differ from the reference's, both as vectors, by what is multiplied.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-"""Most that a result may differ from the reference's, both as vectors, by what is multiplied."""
 
 
 class Backend(NamedTuple):
@@ -49,7 +45,9 @@ def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | N
         return Backend(SDPA, "nothing multiplies the logits")
     if q.device.type not in DEVICES:
         return Backend(REFERENCE, f"the fused kernel needs a GPU; the tensors are on {q.device}")
-    dtypes = {_dtype(x) for x in (q, k, v)}
+    kind = q.device.type
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    dtypes = {cast or x.dtype for x in (q, k, v)}  # in which they are multiplied
     reason = ""
     if os.environ.get(SWITCH) == "0":
         reason = f"{SWITCH} is 0"
@@ -70,15 +68,8 @@ def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | N
     return Backend(REFERENCE, reason)
 
 
-def _dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which a tensor is multiplied."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
 @cache  # a line of the log each
 def warn(reason: str) -> None:
-    """Log why the reference computes on a GPU."""
     log.warning("attention is computed without the fused kernel, more slowly: %s", reason)
 
 
@@ -90,13 +81,12 @@ def why_not(
     if device.type == "cuda" and torch.version.hip is None:
         found = torch.cuda.get_device_capability(device)
         if found < OLDEST:
-            has, needs = (".".join(map(str, version)) for version in (found, OLDEST))
+            has, needs = (f"{major}.{minor}" for major, minor in (found, OLDEST))
             return f"this GPU's compute capability is {has}, and Triton needs {needs}"
     # TensorFloat-32 has no more digits than float16.
     short = dtype == torch.float32 and precision != "highest"
     tolerance = TOLERANCES[torch.float16 if short else dtype]
     try:
-        importlib.import_module("qvbench.attention.triton.fused_kernels")
         # The first call may come from anywhere: in validation, under autocast.
         grad, plain = torch.enable_grad(), torch.autocast(device.type, enabled=False)
         with torch.inference_mode(False), grad, plain:
@@ -124,12 +114,9 @@ def trials(
         return x.to(dtype).requires_grad_()
 
     def inputs(batch: int, groups: int, q_len: int, k_len: int) -> list[Tensor]:
-        return [
-            random(batch, 2, q_len, width),
-            random(batch, groups, k_len, width),
-            random(batch, groups, k_len, value_width),
-            random(2, q_len + k_len - 1, dtype=torch.float32),
-        ]
+        shapes = (2, q_len, width), (groups, k_len, width), (groups, k_len, value_width)
+        table = random(2, q_len + k_len - 1, dtype=torch.float32)
+        return [*(random(batch, *shape) for shape in shapes), table]
 
     mask = torch.ones(2, 1, 1, 67, dtype=torch.bool, device=device)
     mask[-1, ..., 33:] = False

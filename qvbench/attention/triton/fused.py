@@ -34,7 +34,7 @@ _PROGRAMS = 512  # that share the gradient to a table where the batch is large e
 
 
 class Settings(NamedTuple):
-    """Settings of a pass; names as for :class:`qvbench.attention.core.Terms`."""
+    """Names as for :class:`qvbench.attention.core.Terms`."""
 
     causal: bool
     value_scaling: bool
@@ -63,17 +63,9 @@ def fused_attention(
 ) -> Tensor:
     """:func:`qvbench.attention.core.softmax_attention` with a coefficient, in one pass.
 
-    Args:
-        q: (B, H, Lq, Dk), float16, bfloat16 or float32.
-        k: (B, Hk, Lk, Dk).
-        v: (B, Hv, Lk, Dv).
-        table: (H, Lq + Lk - 1) float32; entry ``n - m + Lq - 1`` is for query m and key n.
-        mask: boolean (B or 1, 1, 1, Lk), true where a key is no padding.
-        settings: the rest.
-        keys: of dropout, drawn unless given.
-
-    Returns:
-        (B, H, Lq, Dv), in the dtype of the values.
+    Queries, keys and values are float16, bfloat16 or float32. The mask is (B or 1, 1, 1, Lk), true
+    where a key is no padding; entry ``n - m + Lq - 1`` of the table (H, Lq + Lk - 1), float32, is
+    for query m and key n. Keys of dropout are drawn unless given.
     """
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
@@ -90,7 +82,7 @@ def fused_attention(
 def draw_keys(
     shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None = None
 ) -> Keys:
-    """Random keys of dropout for B, H, Lq, Lk, from PyTorch's generator unless another is given."""
+    """For B, H, Lq, Lk, from PyTorch's generator unless another is given."""
     batch, heads, q_len, k_len = shape
     rows, columns = batch * heads * q_len, batch * heads * k_len
     aligned = -(-rows // 4) * 4  # a kernel is compiled anew for memory that is not
@@ -119,32 +111,27 @@ class Pass(NamedTuple):
     """What all kernels of a pass have in common."""
 
     shape: tuple[int, ...]  # B, H, Lq, Lk, Dk, Dv
+    blocks: tuple[int, int]  # of queries, of keys
     groups: tuple[int, int]  # query heads that share a key head, a value head
     block: int
     warps: int  # of the forward pass; the backward pass holds more, and takes 8
     numbers: tuple[float, ...]  # length of the padded table, scale, dropout's threshold and scale
     options: dict[str, Any]
-
-    def blocks(self, length: int) -> int:
-        return -(-length // self.block)
+    kernels: Any  # the module, imported where it is wanted
 
     def launch(
-        self,
-        kernel: Any,
-        length: int,
-        tensors: list[Tensor | None],
-        strided: list[Tensor],
-        warps: int,
+        self, kernel: Any, blocks: int, tensors: list[Any], strided: list[Tensor], warps: int = 8
     ) -> None:
-        """A program for each block of ``length`` queries or keys, of each head and sentence."""
-        batch, heads, q_len, k_len, _, _ = self.shape
-        blocks = self.blocks(length)
+        """A program for each of the blocks of queries or keys, of each head and sentence."""
+        batch, heads, q_len, k_len = self.shape[:4]
         sizes = heads, *self.groups, q_len, k_len, blocks
         arguments = *tensors, *_strides(*strided), *sizes, *self.numbers
         kernel[(blocks * batch * heads,)](*arguments, **self.options, num_warps=warps)
 
 
 def plan_of(q: Tensor, k: Tensor, v: Tensor, masks: Masks, settings: Settings) -> Pass:
+    from qvbench.attention.triton import fused_kernels
+
     batch, heads, q_len, width = q.shape
     k_len, value_width = v.shape[-2:]
     full = q.dtype == torch.float32
@@ -152,25 +139,18 @@ def plan_of(q: Tensor, k: Tensor, v: Tensor, masks: Masks, settings: Settings) -
     widest = max(width, value_width)
     block = 64 if widest <= (32 if full else 128) else 16 if full and widest > 128 else 32
     p = settings.dropout_p
+    options = {"CAUSAL": settings.causal, "SCALED": settings.value_scaling, "BLOCK": block}
+    options |= {"MASKED": masks[0] is not None, "DROPPED": p > 0, "DK": width, "DV": value_width}
+    options |= {"PADDED_DK": _padded(width), "PADDED_DV": _padded(value_width), "num_stages": 2}
     return Pass(
         (batch, heads, q_len, k_len, width, value_width),
+        (-(-q_len // block), -(-k_len // block)),
         (heads // k.shape[1], heads // v.shape[1]),
         block,
         8 if widest > 64 else 4,
         (q_len + k_len - 1 + 2 * block, width**-0.5, threshold(p), 1.0 / (1.0 - p)),
-        {
-            "CAUSAL": settings.causal,
-            "SCALED": settings.value_scaling,
-            "MASKED": masks[0] is not None,
-            "DROPPED": p > 0,
-            "DK": width,
-            "DV": value_width,
-            "PADDED_DK": _padded(width),
-            "PADDED_DV": _padded(value_width),
-            "BLOCK": block,
-            "PRECISION": "tf32" if full and not exact else "ieee",
-            "num_stages": 2,
-        },
+        options | {"PRECISION": "tf32" if full and not exact else "ieee"},
+        fused_kernels,
     )
 
 
@@ -185,7 +165,6 @@ def _strides(*tensors: Tensor) -> list[int]:
 
 
 def _dense(x: Tensor) -> Tensor:
-    """With its last axis dense, as almost everything comes."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
@@ -202,8 +181,6 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor, masks: Masks, settings: Settings
     ) -> Tensor:
-        from qvbench.attention.triton import fused_kernels
-
         q, k, v = _dense(q), _dense(k), _dense(v)
         plan = plan_of(q, k, v, masks, settings)
         batch, heads, q_len, _, _, value_width = plan.shape
@@ -212,9 +189,8 @@ class _Fused(torch.autograd.Function):
         lse = torch.empty(batch, heads, q_len, dtype=torch.float32, device=q.device)
         given = [q, k, v, padded, *masks]
         with torch.cuda.device_of(q):  # Triton launches on the current device, whatever it is given
-            plan.launch(
-                fused_kernels.forward, q_len, [*given, out, lse], [q, k, v, out], plan.warps
-            )
+            tensors, strided = [*given, out, lse], [q, k, v, out]
+            plan.launch(plan.kernels.forward, plan.blocks[0], tensors, strided, plan.warps)
         ctx.save_for_backward(*given, out, lse)
         ctx.plan = plan
         return out
@@ -222,8 +198,6 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from qvbench.attention.triton import fused_kernels
-
         *given, out, lse = ctx.saved_tensors
         q, k, v = given[:3]
         plan: Pass = ctx.plan
@@ -231,58 +205,47 @@ class _Fused(torch.autograd.Function):
         dout = _dense(grads[0])
         delta = torch.empty_like(lse)
         dq = _new(q, heads, q_len, width, q.dtype)
-        tensors = [*given, out, lse, dout, delta, dq]
-        strided = [q, k, v, out, dout, dq]
-        plan.launch(fused_kernels.gradient_to_queries, q_len, tensors, strided, 8)
+        tensors, strided = [*given, out, lse, dout, delta, dq], [q, k, v, out, dout, dq]
+        plan.launch(plan.kernels.gradient_to_queries, plan.blocks[0], tensors, strided)
         # A group's heads each have a gradient of their own, added up in float32 afterwards.
         dk, dv = (
             _new(x, heads, k_len, x.shape[-1], x.dtype if group == 1 else torch.float32)
             for x, group in zip((k, v), plan.groups, strict=True)
         )
         tensors, strided = [*given, lse, dout, delta, dk, dv], [q, k, v, dout, dk, dv]
-        plan.launch(fused_kernels.gradient_to_keys_and_values, k_len, tensors, strided, 8)
-        dtable = None
-        if ctx.needs_input_grad[3]:
-            dtable = _gradient_to_table(plan, given, lse, dout, delta)
-        return dq, _sum_groups(dk, k), _sum_groups(dv, v), dtable, None, None
-
-
-def _sum_groups(gradient: Tensor, like: Tensor) -> Tensor:
-    """(B, H, L, D) to (B, G, L, D), in the dtype of what it is the gradient to."""
-    groups = like.shape[1]
-    if groups == gradient.shape[1]:
-        return gradient
-    return gradient.unflatten(1, (groups, -1)).sum(2).to(like.dtype)
+        plan.launch(plan.kernels.gradient_to_keys_and_values, plan.blocks[1], tensors, strided)
+        dk, dv = (
+            g if group == 1 else g.unflatten(1, (-1, group)).sum(2).to(q.dtype)
+            for g, group in zip((dk, dv), plan.groups, strict=True)
+        )
+        wanted = ctx.needs_input_grad[3]
+        dtable = _gradient_to_table(plan, given, lse, dout, delta) if wanted else None
+        return dq, dk, dv, dtable, None, None
 
 
 def _gradient_to_table(
     plan: Pass, given: list[Any], lse: Tensor, dout: Tensor, delta: Tensor
 ) -> Tensor:
     """(H, Lq + Lk - 1): diagonals of tiles by the kernel, their own diagonals here."""
-    from qvbench.attention.triton import fused_kernels
-
-    batch, heads, q_len, k_len, _, _ = plan.shape
-    block, q_blocks, k_blocks = plan.block, plan.blocks(q_len), plan.blocks(k_len)
+    batch, heads, q_len, k_len = plan.shape[:4]
+    block, (q_blocks, k_blocks) = plan.block, plan.blocks
     last = k_blocks - 1
     if plan.options["CAUSAL"]:  # tiles beyond are hidden whole
         last = min(last, (block - 1 + k_len - q_len) // block)
     diagonals = max(1, q_blocks + last)
     shares = max(1, min(batch, _PROGRAMS // (diagonals * heads)))
     parts = lse.new_empty(shares, heads, diagonals, block, block)
-    fused_kernels.gradient_to_coefficients[(diagonals * heads * shares,)](
-        *(*given, lse, dout, delta, parts, *_strides(*given[:3], dout)),
-        *(batch, heads, *plan.groups, q_len, k_len, q_blocks, k_blocks, diagonals, shares),
-        *plan.numbers,
-        **plan.options,
-        num_warps=8,
-    )
+    tensors = *given, lse, dout, delta, parts, *_strides(*given[:3], dout)
+    sizes = batch, heads, *plan.groups, q_len, k_len, q_blocks, k_blocks, diagonals, shares
+    kernel = plan.kernels.gradient_to_coefficients[(diagonals * heads * shares,)]
+    kernel(*tensors, *sizes, *plan.numbers, **plan.options, num_warps=8)
     return sum_diagonals(parts.sum(0), q_len, q_len + k_len - 1)
 
 
 def sum_diagonals(tiles: Tensor, q_len: int, entries: int) -> Tensor:
     """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries).
 
-    Tile d, row i, column j is at distance ``(d + 1) B - Q B + j - i`` with Q block rows; entry 0 at
+    Tile d, row i, column j is at distance ``(d + 1 - Q) B + j - i`` with Q block rows; entry 0 at
     ``1 - Lq``.
     """
     block = tiles.shape[-1]
