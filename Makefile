@@ -1,7 +1,8 @@
 # Two commands on a fresh machine with Python >= 3.10 do everything: `make fit` and `make test`.
 #   make fit     set up .venv, then train configs/tiny/qvka.yaml on the built-in corpus
 #   make test    set up .venv, then lint, format, types and all tests
-#   make check   the quick part of it, for every save: no slow tests
+#   make check   the quick part of it, for every save: neither slow nor integration
+#   make smoke   a few steps of the real command
 #   make bench   set up .venv and the peers' environments, then measure speed into results/speed/
 #   make clean   remove .venv and caches; runs/ stays
 # Another interpreter: `make fit PYTHON=python3.12`.
@@ -14,7 +15,7 @@ CONSTRAINTS ?= constraints.txt
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test check smoke lint bench clean
+.PHONY: help fit test check lint style smoke bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -22,23 +23,31 @@ help:
 fit: $(READY)
 	$(BIN)/qvbench fit --config tiny/qvka.yaml
 
-# One process a core with one thread each; tests of one module share their fixtures in one process.
-test: lint smoke
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadscope
+# One process a core with one thread each; mypy runs beside them, and either's failure is make's.
+define run-tests
+@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & types=$$!; \
+  OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(1); tests=$$?; \
+  wait $$types; types=$$?; echo "mypy: $$(cat $(VENV)/mypy.log)"; exit $$((tests | types))
+endef
+
+test: style
+	$(call run-tests)
+
+check: style
+	$(call run-tests,-m "not slow and not integration")
+
+lint: style
+	$(BIN)/mypy
+
+style: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # The real command on the smallest config, for a few steps, in a folder that goes away.
 smoke: $(READY)
 	@folder=$$(mktemp -d) && $(BIN)/qvbench fit --config tiny/qv.yaml --trainer.max_steps 5 \
 	  --trainer.val_check_interval 5 --trainer.limit_val_batches 2 \
 	  --trainer.default_root_dir $$folder; status=$$?; rm -rf $$folder; exit $$status
-
-check: lint
-	$(BIN)/pytest -m "not slow"
-
-lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 # A peer whose environment cannot be made is left out, and the results say so. One case or group:
 # `make bench BENCH="--only training"`.

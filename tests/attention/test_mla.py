@@ -1,14 +1,12 @@
-"""Latent attention: against QKV where nothing is compressed, and against DeepSeek-V2's."""
+"""Latent attention: against QKV where nothing is compressed, and against DeepSeek-V2's.
+
+transformers is imported where it is asked: that takes seconds.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from transformers.models.deepseek_v2 import DeepseekV2Config
-from transformers.models.deepseek_v2.modeling_deepseek_v2 import (
-    DeepseekV2Attention,
-    DeepseekV2RotaryEmbedding,
-)
 
 from qvbench.attention import build_attention
 from qvbench.errors import UserError
@@ -72,6 +70,12 @@ def test_latents_are_as_lean_as_their_ranks():
 @pytest.mark.parametrize("recalled", [False, True])
 def test_with_rope_it_is_deepseek_v2(query_rank, recalled):
     """Other people's reading of the same paper: norms, the order of the parts, the scale."""
+    from transformers.models.deepseek_v2 import DeepseekV2Config
+    from transformers.models.deepseek_v2.modeling_deepseek_v2 import (
+        DeepseekV2Attention,
+        DeepseekV2RotaryEmbedding,
+    )
+
     rotary = 4
     config = DeepseekV2Config(
         hidden_size=D,

@@ -1,4 +1,7 @@
-"""ALiBi and T5: what is added to the logits, against other people's code."""
+"""ALiBi and T5: what is added to the logits, against other people's code.
+
+transformers is imported where it is asked: that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import functools
 
 import pytest
 import torch
-from transformers.models.bloom.modeling_bloom import build_alibi_tensor
-from transformers.models.t5.configuration_t5 import T5Config
-from transformers.models.t5.modeling_t5 import T5Attention
 
 from qvbench.attention import ATTENTION, build_attention
 from qvbench.errors import UserError
@@ -20,6 +20,8 @@ from qvbench.positions.t5 import bucket
 @pytest.mark.parametrize("heads", [1, 2, 3, 6, 8, 12, 16])
 def test_alibis_slopes_are_the_published_ones(heads):
     """Other slopes where the heads are no power of two."""
+    from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+
     row = build_alibi_tensor(torch.ones(1, 7), heads, torch.float32)[:, 0]  # slope times key
     ours = build_position("alibi", num_heads=heads).bias(1, 7)[:, 0]  # of the last query
     torch.testing.assert_close(ours - ours[:, :1], row)
@@ -49,6 +51,8 @@ def test_no_head_of_directional_alibi_is_symmetric(heads):
 @pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (8, 20), (64, 1000)])
 def test_buckets_are_t5s(buckets, distance):
     """A bucket off by one, sides swapped, a logarithm of another base."""
+    from transformers.models.t5.modeling_t5 import T5Attention
+
     offsets = torch.arange(-2 * distance, 2 * distance + 1)
     theirs = T5Attention._relative_position_bucket(
         offsets, bidirectional=True, num_buckets=buckets, max_distance=distance
@@ -58,6 +62,9 @@ def test_buckets_are_t5s(buckets, distance):
 
 def test_the_bias_is_t5s():
     """Keys and queries swapped, or a table that is read by another head."""
+    from transformers.models.t5.configuration_t5 import T5Config
+    from transformers.models.t5.modeling_t5 import T5Attention
+
     config = T5Config(d_model=16, num_heads=4, d_kv=4, is_decoder=False)
     theirs = T5Attention(config, has_relative_attention_bias=True)
     ours = build_position("t5", num_heads=4)

@@ -1,15 +1,12 @@
-"""Rotary positions: other people's code, and what a rotation is."""
+"""Rotary positions: other people's code, and what a rotation is.
+
+transformers is imported where it is asked: that takes seconds.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from transformers.models.gptj.modeling_gptj import (
-    apply_rotary_pos_emb,
-    create_sinusoidal_positions,
-)
-from transformers.models.llama import modeling_llama
-from transformers.models.llama.configuration_llama import LlamaConfig
 
 from qvbench.attention import build_attention
 from qvbench.errors import UserError
@@ -20,6 +17,11 @@ from qvbench.positions import build_position
 @pytest.mark.parametrize("width", [2, 8, 64])
 def test_it_is_what_gpt_j_rotates(start, width):
     """Pairs of other columns, a series of other angles, a rotation to the other side."""
+    from transformers.models.gptj.modeling_gptj import (
+        apply_rotary_pos_emb,
+        create_sinusoidal_positions,
+    )
+
     x = torch.randn(2, 3, 40, width)
     sine, cosine = create_sinusoidal_positions(start + 40, width)[None, start:].chunk(2, -1)
     expected = apply_rotary_pos_emb(x.transpose(1, 2), sine, cosine).transpose(1, 2)
@@ -30,6 +32,9 @@ def test_it_is_what_gpt_j_rotates(start, width):
 @pytest.mark.parametrize("base", [10000.0, 500.0])
 def test_it_is_what_llama_rotates_up_to_the_order_of_columns(base):
     """A base that is not passed on, or pairs that are more than another order of columns."""
+    from transformers.models.llama import modeling_llama
+    from transformers.models.llama.configuration_llama import LlamaConfig
+
     parameters = {"rope_type": "default", "rope_theta": base}
     config = LlamaConfig(hidden_size=32, num_attention_heads=2, rope_parameters=parameters)
     q, k = (torch.randn(2, 2, 40, 16) for _ in range(2))
