@@ -14,7 +14,7 @@ from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.page import html_page, markdown_page
 from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of, with_profile
 from qvbench.report.statistics import MARGIN
-from qvbench.report.tables import COSTS, RESULT, columns, csv_table, latex_table, part_of_table
+from qvbench.report.tables import COSTS, RESULT, csv_table, latex_table, part_of_table, table_of
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 OPTIONS = "report.json"
@@ -109,9 +109,9 @@ def write(comparison: Comparison, folder: Path) -> None:
         ("README.md", text),
         ("report.html", html_page(text, folder)),
         ("table.md", "\n\n".join(part_of_table(comparison, RESULT)) + "\n"),
-        ("table.csv", csv_table(columns(comparison))),
-        ("table.tex", latex_table(columns(comparison, RESULT))),
-        ("costs.tex", latex_table(columns(comparison, COSTS))),
+        ("table.csv", csv_table(table_of(comparison))),
+        ("table.tex", latex_table(table_of(comparison, RESULT))),
+        ("costs.tex", latex_table(table_of(comparison, COSTS))),
         (OPTIONS, json.dumps(options, indent=2) + "\n"),
     ):
         (folder / name).write_text(content, encoding="utf-8")

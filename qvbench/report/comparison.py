@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from qvbench.errors import UserError
@@ -28,8 +27,6 @@ from qvbench.runs.record import Metric
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 COUNTED = "val/accuracy"
 """The metric that a run's counts by sentence add up to."""
-ACCURACY = Metric(COUNTED, "validation accuracy", "%", True)
-"""That of records that name none."""
 
 
 class Options(NamedTuple):
@@ -38,9 +35,6 @@ class Options(NamedTuple):
     title: str | None = None
     baseline: str | None = None
     margin: float | None = None
-
-
-NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +47,7 @@ class Variant:
     metric: Metric  # by which it is compared
 
     @property
-    def record(self) -> dict[str, Any]:
-        """What all its runs have in common is read off the first."""
+    def record(self) -> dict[str, Any]:  # what all have in common is read off the first
         return self.runs[0].record
 
     @cached_property
@@ -84,8 +77,8 @@ class Variant:
     @property
     def sentences(self) -> dict[int, Sentences]:
         """Counts by sentence at the last validation, by seed, where the metric is made of them."""
-        found = {run.seed: run.sentences for run in self.runs if self.metric.name == COUNTED}
-        return {seed: counts for seed, counts in found.items() if counts is not None}
+        counted = {run.seed: run.counts for run in self.runs if self.metric.name == COUNTED}
+        return {s: Sentences(c["last_right"], c["tokens"]) for s, c in counted.items() if c}
 
     def curve(self) -> dict[int, dict[int, Point]]:
         """The points of the metric's curve of each seed, by step."""
@@ -132,7 +125,6 @@ class Comparison:
 
     @property
     def others(self) -> list[Variant]:
-        """All but the baseline."""
         return [variant for variant in self.variants if variant is not self.baseline]
 
     @cached_property
@@ -169,24 +161,21 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run],
-    folder: str,
-    options: Options = NO_OPTIONS,
-    bleu_tests: Mapping[str, list[float]] = MappingProxyType({}),
+    runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
     """Gather runs by variant.
 
     Args:
         runs: in any order.
         folder: of the results; its name is the title that neither the user nor a suite gave.
-        options: title, baseline and margin instead of the suite's.
-        bleu_tests: p-values that were kept.
+        options: instead of what the suite says.
+        bleu_tests: p-values that were kept; changed to those that are used.
 
     Raises:
         UserError: no run is finished, or they are not seeds of comparable experiments.
     """
     sound = [run for run in runs if _is_sound(run)]
-    metrics = {_metric(run) for run in sound or runs}
+    metrics = {Metric(**run.record["primary_metric"]) for run in sound or runs}
     names = ", ".join(sorted(metric.name for metric in metrics))
     if not sound:
         raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
@@ -216,18 +205,13 @@ def compare(
         suite.get("margin", MARGIN) if options.margin is None else options.margin,
         options,
         folder,
-        dict(bleu_tests),
+        bleu_tests,
     )
 
 
-def _metric(run: Run) -> Metric:
-    return Metric(**run.record["primary_metric"]) if "primary_metric" in run.record else ACCURACY
-
-
 def _is_sound(run: Run) -> bool:
-    finished = run.record.get("status", "finished") == "finished"
-    value = run.record["metrics"].get(_metric(run).name)
-    return finished and value is not None and math.isfinite(value)
+    value = run.record["metrics"].get(run.record["primary_metric"]["name"])
+    return run.record["status"] == "finished" and value is not None and math.isfinite(value)
 
 
 def _check(name: str, group: list[Run]) -> None:
@@ -237,10 +221,8 @@ def _check(name: str, group: list[Run]) -> None:
             raise UserError(f"{run.id} and {other.id}: two runs of one seed; give one of them")
         if run.identity != first.identity:
             key = difference(first.config, run.config) or "the version of the code"
-            raise UserError(
-                f"{name}: {first.id} and {run.id} are not seeds of one experiment: they differ in "
-                f"{key}; run the sweep to its end, then give its runs alone"
-            )
+            both = f"{first.id} and {run.id} are not seeds of one experiment"
+            raise UserError(f"{name}: {both}: they differ in {key}; give the runs of each alone")
 
 
 def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
@@ -251,8 +233,7 @@ def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
     """
     parts = {}
     for name, run in runs.items():
-        label = run.record.get("label", run.record)  # an older record has the names alone
-        parts[name] = (str(label["mechanism"]), str(label["position"]))
+        parts[name] = (run.record["label"]["mechanism"], run.record["label"]["position"])
     differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
     if not differ and len(parts) > 1:
         return {name: name for name in parts}
@@ -270,16 +251,18 @@ PLACES = ("trainer.default_root_dir", "trainer.logger", "data.cache_dir", "data.
 
 def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config's values by dotted key, ``init_args`` left out of the keys."""
-    flat = (pair for part in PARTS if part in config for pair in _flat(part, config[part]))
-    return {key: value for key, value in flat if not key.startswith(PLACES)}
+    flat = {}
 
+    def collect(key: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                collect(key if name == "init_args" else f"{key}.{name}", inner)
+        elif not key.startswith(PLACES):
+            flat[key] = value
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, inner in value.items():
-        yield from _flat(key if name == "init_args" else f"{key}.{name}", inner)
+    for part in PARTS:
+        collect(part, config.get(part, {}))
+    return flat
 
 
 def changes(settings: dict[str, Any], baseline: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

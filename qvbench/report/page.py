@@ -124,19 +124,19 @@ def _conclusions(comparison: Comparison) -> list[str]:
 
 
 def _bleu(comparison: Comparison) -> list[str]:
-    table = markdown(bleu_table(comparison))
-    return [TEXT["bleu"].format(bleu_margin=BLEU_MARGIN), table] if table else []
+    table = bleu_table(comparison)
+    return [TEXT["bleu"].format(bleu_margin=BLEU_MARGIN), markdown(table)] if table else []
 
 
 def _paper(comparison: Comparison) -> list[str]:
-    table = markdown(paper_table(comparison))
+    table = paper_table(comparison)
     lines = [
         f"- Claim {number}, {text}: **{judgment}** ({test.verdict}; {test.difference.mean:+.2f} "
         f"points, {bounds(test.difference, '+')}, p {p_text(test.p)}, of equivalence "
         f"{p_text(test.p_equivalence)}; {test.difference.number} seeds)"
         for number, text, test, judgment in claims(comparison)
     ]
-    beside = [table, TEXT["paper"].format(source=PAPER["source"])] if table else []
+    beside = [markdown(table), TEXT["paper"].format(source=PAPER["source"])] if table else []
     found = ["### The paper's claims", TEXT["claims"], "\n".join(lines)] if lines else []
     return beside + found
 

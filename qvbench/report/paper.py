@@ -15,7 +15,7 @@ from qvbench.report.statistics import (
     pooled_deviation,
     seeds_needed,
 )
-from qvbench.report.tables import NONE, Table, from_rows, p_text, with_sign
+from qvbench.report.tables import NONE, Table, p_text, with_sign
 
 TABLES = ("table4", "table3", "table2")
 """The paper's, the latest first."""
@@ -92,7 +92,7 @@ def paper_table(comparison: Comparison) -> Table:
         if base in ours and base != key
     }
     tests = comparison.test(paired)
-    table = []
+    table = [data("page.yaml")["paper_columns"]]
     for key, row in rows.items():
         label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
         theirs = _latest(row) - _latest(PAPER["rows"][bases[key]])
@@ -103,7 +103,7 @@ def paper_table(comparison: Comparison) -> Table:
             within = "yes" if low <= theirs <= high else "no"
             cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within]
         table.append([label, _as_printed(row), gap, f"{ours[key].interval.mean:.2f}", *cells])
-    return from_rows("paper_columns", table) if any(paired.values()) else []
+    return table if any(paired.values()) else []
 
 
 def _latest(row: Mapping[str, Any]) -> float:

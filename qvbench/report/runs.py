@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import yaml
 
 from qvbench.config_files import config_name
 from qvbench.errors import UserError
-from qvbench.report.statistics import Array, Sentences
+from qvbench.report.statistics import Array
 from qvbench.runs.folder import CONFIG, CURVES, RECORD, REFERENCES, RUNS, SENTENCES, TRANSLATIONS
 from qvbench.runs.identity import identity
 from qvbench.sweep.plan import IDENTITY_DIGITS, Resolve, resolve_variant
@@ -28,15 +27,12 @@ from qvbench.sweep.suite import Settings, Suite
 
 COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
 FLOPS = "flops_per_target_token"
-NEEDED = {"id", "config", "mechanism", "position", "seed", "metrics"}
+NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "metrics"}
+NEEDED |= {"primary_metric"}
 """Keys that every record has."""
 KEPT = ("val/", "train/loss", "train/tokens_per_second")
 """Beginnings of the metrics whose curves a results folder keeps."""
-OF_THE_MACHINE = {
-    "trainer.default_root_dir",
-    "data.cache_dir",
-    "data.corpus.init_args.root",
-}
+OF_THE_MACHINE = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
 """Config keys that say where something lay, which nobody else can use."""
 
 
@@ -50,19 +46,18 @@ class Point(NamedTuple):
 
 
 Curves = dict[str, list[Point]]
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, the same bytes
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run."""
-
     record: dict[str, Any]  # as written
     curves: Curves  # by metric
-    settings: str = ""  # resolved config, YAML, without what is of the machine; empty if not kept
-    counts: Mapping[str, Array] | None = None  # tokens (S,) and last_right (S,), by sentence
+    config: Mapping[str, Any] = field(default_factory=dict)  # resolved; empty if it was not kept
+    counts: Mapping[str, Array] = field(default_factory=dict)  # tokens, last_right, ...: (S,) each
     translations: Sequence[str] = ()  # of the test set, plain text
     references: Sequence[str] = ()  # one for each translation
-    folder: Path | None = field(default=None, compare=False)  # None if a results folder has it
 
     @property
     def id(self) -> str:
@@ -81,18 +76,6 @@ class Run:
     def file_name(self) -> str:
         """Its files in a results folder, without their suffixes."""
         return f"{RUNS}/{self.id.replace('/', '-')}"
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """Its resolved config as plain data; empty if it was not kept."""
-        with readable(Path(f"{self.file_name}.yaml"), "a config"):
-            return yaml.load(self.settings, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-
-    @property
-    def sentences(self) -> Sentences | None:
-        """Correct tokens and tokens of each validation sentence at the last validation."""
-        found = self.counts
-        return None if found is None else Sentences(found["last_right"], found["tokens"])
 
     def cost(self, name: str) -> float | None:
         """A number of the record, such as ``parameters/total``; None where it has none."""
@@ -135,28 +118,23 @@ def _runs_of(place: Path) -> list[Run]:
 
 
 def _run_in(folder: Path) -> Run:
-    record = _read_record(folder / RECORD)
     translations, references = (_lines(text_of(folder / f)) for f in (TRANSLATIONS, REFERENCES))
     if len(translations) != len(references):
-        raise UserError(
-            f"{folder}: {len(translations)} translations of the test set for {len(references)} "
-            "references"
-        )
-    with readable(folder / CONFIG, "a config"):
-        settings = without_places(text_of(folder / CONFIG))
-    counts = _read_counts(folder / SENTENCES)
+        found = f"{len(translations)} translations of the test set for {len(references)} references"
+        raise UserError(f"{folder}: {found}")
+    config, counts = _read_config(folder / CONFIG), _read_counts(folder / SENTENCES)
     curves = _read_curves(folder / CURVES).get("", {})
-    return Run(record, curves, settings, counts, translations, references, folder)
+    return Run(_read_record(folder / RECORD), curves, config, counts, translations, references)
 
 
 def _gathered_run(file: Path, curves: Mapping[str, Curves]) -> Run:
     record, lines = _read_record(file), file.with_suffix(".lines.gz")
-    settings, counts = text_of(file.with_suffix(".yaml")), _read_counts(file.with_suffix(".npz"))
+    config, counts = _read_config(file.with_suffix(".yaml")), _read_counts(file.with_suffix(".npz"))
     with readable(lines, "a test's lines"):
         packed = gzip.decompress(lines.read_bytes()).decode("utf-8") if lines.is_file() else ""
         pairs = [line.split("\t") for line in _lines(packed)]
         translations, references = zip(*pairs, strict=True) if pairs else ((), ())
-    return Run(record, curves.get(record["id"], {}), settings, counts, translations, references)
+    return Run(record, curves.get(record["id"], {}), config, counts, translations, references)
 
 
 UNREADABLE = (
@@ -208,24 +186,23 @@ def _read_curves(file: Path) -> dict[str, Curves]:
     return curves
 
 
-def _read_counts(file: Path) -> dict[str, Array] | None:
+def _read_counts(file: Path) -> dict[str, Array]:
     if not file.is_file():
-        return None
+        return {}
     with readable(file, "counts by sentence"), np.load(file) as stored:
-        Sentences(stored["last_right"], stored["tokens"])
-        return dict(stored)
+        return {"tokens": stored["tokens"], "last_right": stored["last_right"], **stored}
 
 
-def without_places(settings: str) -> str:
-    """A resolved config, YAML, whose :data:`OF_THE_MACHINE` are not set."""
+def _read_config(file: Path) -> dict[str, Any]:
+    """A resolved config whose :data:`OF_THE_MACHINE` are not set; empty if there is none."""
 
     def unset(part: Any, key: str = "") -> Any:
         if not isinstance(part, dict):
             return None if key in OF_THE_MACHINE else part
         return {name: unset(inner, f"{key}.{name}".lstrip(".")) for name, inner in part.items()}
 
-    content = unset(yaml.safe_load(settings))
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True) if settings else ""
+    with readable(file, "a config"):
+        return dict(unset(yaml.load(text_of(file), LOADER) or {}))
 
 
 # Results folders
@@ -241,9 +218,10 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
         kept = folder / f"{run.file_name}.json"
         text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
         kept.write_text(text, encoding="utf-8")
-        if run.settings:
-            kept.with_suffix(".yaml").write_text(run.settings, encoding="utf-8")
-        if run.counts is not None:
+        if run.config:
+            text = yaml.dump(run.config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+            kept.with_suffix(".yaml").write_text(text, encoding="utf-8")
+        if run.counts:
             arrays: dict[str, Any] = dict(run.counts)
             np.savez_compressed(kept.with_suffix(".npz"), **arrays)
         if run.translations:
@@ -317,18 +295,17 @@ def runs_of_suite(
         "overrides": [list(pair) for pair in overrides],
         **({} if suite.margin is None else {"margin": suite.margin}),
     }
-    folders = [folder for place in places for folder in _folders(place, names)]
     found = []
-    for run in load(folders):
+    for run in load(folder for place in places for folder in _folders(place, names)):
         name = names.get(run.identity)
         if name is not None and run.seed in seeds:
             sweep = sweep | {"place": rows.index(name)}
             labels = {"suite": suite.name, "variant": name, "sweep": sweep}
             found.append(replace(run, record=run.record | labels))
     if not found:
+        none = f"--suite {suite.name}: none of its runs in {', '.join(map(str, places))}"
         raise UserError(
-            f"--suite {suite.name}: none of its runs in {', '.join(map(str, places))}; `qvbench "
-            f"sweep --suite {suite.name}` makes them (with the same --options, if any)"
+            f"{none}; `qvbench sweep --suite {suite.name}` with these options makes them"
         )
     return found
 

@@ -48,9 +48,9 @@ def t_interval(values: Sequence[float]) -> Interval:
     mean ± t s / sqrt(n), with n - 1 degrees of freedom ("The probable error of a mean", 1908).
     """
     mean, count = fmean(values), len(values)
-    if count < 2:
-        return Interval(mean, math.nan, math.nan, count)
-    half = _reach(count - 1) * stdev(values) / math.sqrt(count)
+    half = math.nan
+    if count > 1:
+        half = _reach(count - 1) * stdev(values) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
 
 
@@ -69,19 +69,12 @@ def paired_differences(values: Scores, baseline: Scores) -> list[float]:
 
 
 class PairedTest(NamedTuple):
-    """What paired differences show; both p are Holm-corrected over the table.
+    """What paired differences show; both p are Holm-corrected over the table."""
 
-    Attributes:
-        difference: mean and interval, which is that of this row alone.
-        p: two-sided, of the mean being zero.
-        p_equivalence: of the mean lying outside the margin.
-        verdict: better, worse, equivalent or inconclusive.
-    """
-
-    difference: Interval
-    p: float
-    p_equivalence: float
-    verdict: str
+    difference: Interval  # of this row alone
+    p: float  # two-sided, of the mean being zero
+    p_equivalence: float  # of the mean lying outside the margin
+    verdict: str  # better, worse, equivalent or inconclusive
 
 
 def table_of_tests(
@@ -150,8 +143,7 @@ def power(seeds: int, deviation: float, gap: float) -> float:
 
     The deviation is that of the differences between seeds.
     """
-    bound = _reach(seeds - 1)
-    shift = gap * math.sqrt(seeds) / deviation
+    bound, shift = _reach(seeds - 1), gap * math.sqrt(seeds) / deviation
     if shift > 30:  # beyond what the distribution is computed for, and certain
         return 1.0
     return float(1 - nctdtr(seeds - 1, shift, bound) + nctdtr(seeds - 1, shift, -bound))
@@ -167,10 +159,7 @@ def seeds_needed(deviation: float, gap: float) -> int | None:
 
 
 def pooled_deviation(rows: Iterable[Sequence[float]]) -> float | None:
-    """The standard deviation that rows share, weighted by degrees of freedom.
-
-    None if no row has two values.
-    """
+    """The standard deviation that rows share, by degrees of freedom; None without two values."""
     rows = [values for values in rows if len(values) > 1]
     freedom = sum(len(values) - 1 for values in rows)
     squares = sum((len(values) - 1) * stdev(values) ** 2 for values in rows)
@@ -219,13 +208,13 @@ def crossed(
     used = [runs[seed] for seed in seeds] + [others[seed] for seed in seeds if others]
     if not used or any(not np.array_equal(run.tokens, used[0].tokens) for run in used):
         return None
-    correct = np.stack([run.correct for run in used]).astype(np.int64)
+    correct = np.stack([run.correct for run in used]).astype(np.float64)
     if others is not None:
         correct = correct[: len(seeds)] - correct[len(seeds) :]
-    return crossed_interval(correct, used[0].tokens)
+    return crossed_interval(correct, used[0].tokens.astype(np.float64))
 
 
-def crossed_interval(correct: Array, tokens: Array) -> Interval:
+def crossed_interval(correct: Floats, tokens: Floats) -> Interval:
     """A score's mean over seeds, with the interval that allows for other seeds and sentences.
 
     Every seed is scored on the same sentences, so the two are crossed: seeds and sentences are
@@ -238,14 +227,20 @@ def crossed_interval(correct: Array, tokens: Array) -> Interval:
         correct: (K, S) tokens of each seed and sentence, or differences of two variants in them.
         tokens: (S,) target tokens of each sentence.
     """
-    grid, lengths = correct.astype(np.float64), tokens.astype(np.float64)
-    seeds, sentences = grid.shape
-    scores = 100 * grid.sum(1) / lengths.sum()
+    seeds, sentences = correct.shape
+    scores = 100 * correct.sum(1) / tokens.sum()
     mean = float(scores.mean())
     if seeds < 2:
         return Interval(mean, math.nan, math.nan, seeds)
     of_seeds = float(scores.var(ddof=1)) / seeds
-    of_sentences, of_both = _resampled_variances(grid, lengths)
+    weights = _weights(sentences)
+    drawn_scores = 100 * (weights @ correct.T) / (weights @ tokens)[:, None]  # (R, K)
+    middle = drawn_scores.mean(1)
+    of_sentences = float(middle.var(ddof=1))
+    drawn = np.random.default_rng(seeds).integers(seeds, size=drawn_scores.shape)
+    moved = np.take_along_axis(drawn_scores, drawn, 1).mean(1) - middle
+    # Resampling K seeds shows (K - 1) / K of their variance.
+    of_both = float((middle + moved * math.sqrt(seeds / (seeds - 1))).var(ddof=1))
     whole = max(2 * (of_seeds + of_sentences) - of_both, of_seeds, of_sentences)
     parts = ((of_seeds, seeds - 1), (of_sentences, max(sentences - 1, 1)))
     weight = sum(variance**2 / freedom for variance, freedom in parts)
@@ -254,21 +249,6 @@ def crossed_interval(correct: Array, tokens: Array) -> Interval:
     freedom = max(whole**2 / weight, min(seeds, sentences) - 1)
     half = _reach(freedom) * math.sqrt(whole)
     return Interval(mean, mean - half, mean + half, seeds)
-
-
-def _resampled_variances(correct: Floats, tokens: Floats) -> tuple[float, float]:
-    """Variance of the mean score under other sentences, and under other seeds and sentences.
-
-    Resampling K seeds shows ``(K - 1) / K`` of their variance; the seeds' part is widened by it.
-    """
-    seeds = len(correct)
-    weights = _weights(len(tokens))
-    scores = 100 * (weights @ correct.T) / (weights @ tokens)[:, None]  # (R, K)
-    middle = scores.mean(1)
-    drawn = np.random.default_rng(seeds).integers(seeds, size=scores.shape)
-    moved = np.take_along_axis(scores, drawn, 1).mean(1) - middle
-    both = middle + moved * math.sqrt(seeds / (seeds - 1))
-    return float(middle.var(ddof=1)), float(both.var(ddof=1))
 
 
 @lru_cache(maxsize=2)

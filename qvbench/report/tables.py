@@ -1,4 +1,4 @@
-"""Tables of a comparison: columns of text, made once and written in four formats.
+"""Tables of a comparison: rows of text, written as Markdown, CSV and LaTeX.
 
 :data:`COLUMNS` are those with a row per variant; a column is added by a line there.
 """
@@ -12,12 +12,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison, Variant
-from qvbench.report.runs import Run
 from qvbench.report.statistics import (
     ALPHA,
     Interval,
@@ -29,13 +29,12 @@ from qvbench.report.statistics import (
 )
 
 NONE = "-"
-Table = Sequence[tuple[str, Sequence[str]]]
-"""Columns: the heading and a cell per row."""
+Table = Sequence[Sequence[str]]
+"""Rows of cells, the first one the headings; empty without a table."""
 Cell = Callable[[Variant, Comparison], str]
 
 
 def with_sign(interval: Interval | None) -> tuple[str, str]:
-    """A difference and its bounds."""
     return (NONE if interval is None else f"{interval.mean:+.2f}"), bounds(interval, "+")
 
 
@@ -125,14 +124,14 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
 )
 
 
-def columns(comparison: Comparison, part: str = "") -> Table:
-    """The columns of a part, or all; those left out that no variant fills."""
-    table = [
-        (name.format(metric=comparison.axis), [cell(v, comparison) for v in comparison.variants])
+def table_of(comparison: Comparison, part: str = "") -> Table:
+    """A row per variant, with the columns of a part (or all) that some variant fills."""
+    columns = [
+        [name.format(metric=comparison.axis), *(cell(v, comparison) for v in comparison.variants)]
         for name, parts, cell in COLUMNS
         if part in parts
     ]
-    return [column for column in table if set(column[1]) != {NONE}]
+    return list(zip(*(column for column in columns if set(column[1:]) != {NONE}), strict=True))
 
 
 def part_of_table(comparison: Comparison, part: str) -> list[str]:
@@ -140,11 +139,11 @@ def part_of_table(comparison: Comparison, part: str) -> list[str]:
 
     Empty where no column but the variant's name is filled.
     """
-    variants, *others = columns(comparison, part)
-    alike = [c for c in others if len(c[1]) > 1 and len(set(c[1])) == 1]
+    variants, *others = zip(*table_of(comparison, part), strict=True)
+    alike = [c for c in others if len(c) > 2 and len(set(c[1:])) == 1]
     differ = [c for c in others if c not in alike]
-    words = "; ".join(f"{name} {cells[0]}" for name, cells in alike)
-    table = [markdown([variants, *differ])] if differ else []
+    words = "; ".join(f"{name} {cell}" for name, cell, *_ in alike)
+    table = [markdown(list(zip(variants, *differ, strict=True)))] if differ else []
     return table + ([f"The same for all: {words}."] if alike else [])
 
 
@@ -164,27 +163,28 @@ def bleu_table(comparison: Comparison) -> Table:
     scores = base.values("test/bleu")
     differences = {v.name: paired_differences(v.values("test/bleu"), scores) for v in others}
     tests = table_of_tests(differences, BLEU_MARGIN)
-    p_values = _sacrebleu_tests(comparison, base.runs)
+    p_values = _sacrebleu_tests(comparison, base)
     if not tests and not any(p_values.values()):
         return []
-    rows = []
+    rows = [data("page.yaml")["bleu_columns"]]
     for variant in others:
-        test, found = tests.get(variant.name), p_values[variant.name]
-        cells = test and [*with_sign(test.difference), p_text(test.p), test.verdict]
+        cells, found = [NONE] * 4, p_values[variant.name]
+        if (test := tests.get(variant.name)) is not None:
+            cells = [*with_sign(test.difference), p_text(test.p), test.verdict]
         seeds = [_significant([pair[method] for pair in found]) for method in (0, 1)]
-        rows.append([variant.label, *(cells or [NONE] * 4), *seeds])
-    return from_rows("bleu_columns", rows)
+        rows.append([variant.label, *cells, *seeds])
+    return rows
 
 
-def _sacrebleu_tests(comparison: Comparison, base: Iterable[Run]) -> dict[str, list[list[float]]]:
+def _sacrebleu_tests(comparison: Comparison, base: Variant) -> dict[str, list[list[float]]]:
     """Two p per seed of each variant; afterwards the comparison keeps exactly these."""
     known, used = comparison.bleu_tests, {}
     p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.others}
-    by_seed = {run.seed: run for run in base if run.translations}
+    by_seed = {run.seed: run for run in base.runs}
     for variant in comparison.others:
         for run in variant.runs:
             other = by_seed.get(run.seed)
-            if other is None or not run.translations or run.references != other.references:
+            if not run.references or other is None or run.references != other.references:
                 continue
             texts = [[*other.references], [*other.translations], [*run.translations]]
             key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
@@ -213,26 +213,16 @@ WORDS |= {"significant seeds, bootstrap", "significant seeds, randomization"}
 """Columns that are aligned to the left."""
 
 
-def from_rows(heads: str, rows: Sequence[Sequence[str]]) -> Table:
-    """A table from its rows, with headings of ``page.yaml``."""
-    return list(zip(data("page.yaml")[heads], zip(*rows, strict=True), strict=True))
-
-
-def _rows(table: Table) -> list[tuple[str, ...]]:
-    return list(zip(*([name, *cells] for name, cells in table), strict=True))
-
-
 def markdown(table: Table) -> str:
-    """A Markdown table; empty without rows."""
-    head, *body = _rows(table) or [()]
+    head, *body = table
     rule = ("---" if name in WORDS else "---:" for name in head)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body)) if body else ""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
 
 
 def csv_table(table: Table) -> str:
     """CSV, numbers as the page rounds them but without separators; what is missing is empty."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_plain, row) for row in _rows(table))
+    csv.writer(text, lineterminator="\n").writerows(map(_plain, row) for row in table)
     return text.getvalue()
 
 
@@ -243,13 +233,13 @@ def _plain(cell: str) -> str:
 
 def latex_table(table: Table) -> str:
     """A ``tabular`` between the rules of booktabs."""
-    form = "".join("l" if name in WORDS else "r" for name, _ in table)
-    head, *body = [" & ".join(map(_latex, row)) + r" \\" for row in _rows(table)]
+    form = "".join("l" if name in WORDS else "r" for name in table[0])
+    head, *body = [" & ".join(map(_latex, row)) + r" \\" for row in table]
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+LATEX: dict[str, Any] = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -257,9 +247,10 @@ LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     ">": r"\textgreater{}",
     "±": r"\textpm{}",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\0": "$-$",
 }
 
 
 def _latex(text: str) -> str:
     text = re.sub(r"(?<![\w-])-(?=\d)", "\0", text)  # a minus sign, not a hyphen
-    return "".join(LATEX.get(letter, letter) for letter in text).replace("\0", "$-$")
+    return text.translate(str.maketrans(LATEX))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qvbench.cli.report import main
-from qvbench.report.comparison import NO_OPTIONS, Comparison, Options, compare
+from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.runs import load
 
 WORDS = ["a", "small", "red", "house", "stands", "behind", "the", "old", "tree", "near", "it"]
@@ -39,12 +39,18 @@ def write_run(
         "wall_seconds": 120.0,
         "metrics": {"val/accuracy": values[-1], "test/bleu_tokenised": 41.023},
         "bleu_signatures": {"test/bleu_tokenised": "tok:none"},
+        "primary_metric": {
+            "name": "val/accuracy",
+            "label": "validation accuracy",
+            "unit": "%",
+            "higher_is_better": True,
+        },
         "status": "finished",
     } | changes
     label = {"mechanism": record["mechanism"].upper(), "position": position}
     record.setdefault("label", label)
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    metric = record.get("primary_metric", {"name": "val/accuracy"})["name"]
+    metric = record["primary_metric"]["name"]
     rows = ["step,epoch,target_tokens,seconds,metric,value"]
     rows += [f"{i},,{i * 1000},{i}.5,{metric},{value}" for i, value in enumerate(values, 1)]
     rows += [",,,,test/bleu,41", "5,,5000,1,train/lr,0.1"]
@@ -121,6 +127,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def compared(places: Sequence[Path], options: Options = NO_OPTIONS) -> Comparison:
+def compared(places: Sequence[Path], **options: Any) -> Comparison:
     """The comparison of some folders' runs."""
-    return compare(load(places), "made up", options)
+    return compare(load(places), "made up", Options(**options), {})

@@ -23,7 +23,7 @@ from tests.report.helpers import (
     write_variant,
 )
 
-COLUMNS = [("variant", ["QV_x \u00d7", "a"]), ("95 % gap", ["-0.25", "-"]), ("n", ["1,234", "5"])]
+TABLE = [["variant", "95 % gap", "n"], ["QV_x \u00d7", "-0.25", "1,234"], ["a", "-", "5"]]
 
 
 def config(mechanism: str, seed: int) -> str:
@@ -164,13 +164,13 @@ def test_a_run_without_curves_has_a_row_and_no_figure(tmp_path: Path) -> None:
 
 def test_a_csv_is_for_programs() -> None:
     """Catches separators of thousands, which make text of numbers, and dashes for None."""
-    rows = list(csv.reader(csv_table(COLUMNS).splitlines()))
+    rows = list(csv.reader(csv_table(TABLE).splitlines()))
     assert rows[1:] == [["QV_x \u00d7", "-0.25", "1234"], ["a", "", "5"]]
 
 
 def test_latex_compiles(output: Path) -> None:
     """Catches an underscore or a per cent sign, which stop LaTeX, and hyphens for minus signs."""
-    lines = latex_table(COLUMNS).splitlines()
+    lines = latex_table(TABLE).splitlines()
     assert lines[0] == r"\begin{tabular}{lrr}"
     assert lines[2] == r"variant & 95 \% gap & n \\"
     assert lines[4:6] == [r"QV\_x $\times$ & $-$0.25 & 1,234 \\", r"a & - & 5 \\"]
