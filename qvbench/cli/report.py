@@ -108,7 +108,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     for name, content in (
         ("README.md", text),
         ("report.html", html_page(text, folder)),
-        ("table.md", "\n\n".join(part_of_table(comparison, RESULT)) + "\n"),
+        ("table.md", "\n\n".join(part_of_table(RESULT, comparison)) + "\n"),
         ("table.csv", csv_table(table_of(comparison))),
         ("table.tex", latex_table(table_of(comparison, RESULT))),
         ("costs.tex", latex_table(table_of(comparison, COSTS))),

@@ -25,8 +25,7 @@ from qvbench.runs.identity import difference
 from qvbench.runs.record import Metric
 
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
-COUNTED = "val/accuracy"
-"""The metric that a run's counts by sentence add up to."""
+COUNTED = "val/accuracy"  # the metric that a run's counts by sentence add up to
 
 
 class Options(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LOOKS = data("figures.yaml")
 GRAY = "#BBBBBB"
+Place = tuple[float, float]  # of a variant: its cost, and the mean of its seeds
 HIGHLIGHTED: int = LOOKS["highlighted"]
 EARLY_TITLE = f"The first {100 * EARLY:.0f} %"
 
@@ -38,21 +40,22 @@ class Look(NamedTuple):
 def looks(variants: Sequence[Variant]) -> dict[str, Look]:
     """The look of each variant, by its name."""
     found: dict[str, Look] = {}
-    of_mechanism: dict[str, int] = {}
+    of_mechanism: Counter[str] = Counter()
     for variant in variants:
-        mechanism, position = variant.record["mechanism"], variant.record["position"]
-        place = of_mechanism[mechanism] = of_mechanism.get(mechanism, -1) + 1
-        color = _look("colors", mechanism)
-        marker = LOOKS["markers"][place % len(LOOKS["markers"])]
-        found[variant.name] = Look(color, marker, _look("styles", position))
+        mechanism = variant.record["mechanism"]
+        marker = LOOKS["markers"][of_mechanism[mechanism] % len(LOOKS["markers"])]
+        style = _look("styles", variant.record["position"])
+        if isinstance(style, list):  # of dashes: matplotlib wants tuples
+            style = (style[0], tuple(style[1]))
+        found[variant.name] = Look(_look("colors", mechanism), marker, style)
+        of_mechanism[mechanism] += 1
     return found
 
 
 def _look(kind: str, name: str) -> Any:
     """That of a name; of one that the table does not know the same in every process."""
     known = LOOKS[kind]
-    found = known.get(name) or [*known.values()][zlib.crc32(name.encode()) % len(known)]
-    return (found[0], tuple(found[1])) if isinstance(found, list) else found
+    return known.get(name) or [*known.values()][zlib.crc32(name.encode()) % len(known)]
 
 
 def pyplot() -> Any:
@@ -66,29 +69,28 @@ def pyplot() -> Any:
     return plt
 
 
-def save(figure: Any, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG without the date, and let go of it.
-
-    Its layout is settled once for both, which takes as long as drawing.
-    """
+def save(figure: Any, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG without the date, and let go of it."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    files = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(files[0], dpi=130, metadata={"Software": None})
-    figure.savefig(files[1], metadata={"Date": None})
+    figure.set_layout_engine("none")  # settled once for both: it takes as long as drawing
+    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     pyplot().close(figure)
-    return files
 
 
 def lowest_usual(values: Sequence[float]) -> float:
-    """The least of some values, those left out that lie far below the bulk of them.
-
-    Far is three times the distance between the quartiles (Tukey's outer fence).
-    """
+    """The least of some values that is not below Tukey's outer fence: far below the bulk."""
     if len(values) < 4:
         return min(values)
     lower, _, upper = quantiles(values, n=4, method="inclusive")
     return min(value for value in values if value >= lower - 3 * (upper - lower))
+
+
+def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    """Bounds of an axis that holds some values, with a share of their width on either side."""
+    low, high = min(values), max(values)
+    margin = share * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 # Differences to the baseline
@@ -121,9 +123,8 @@ def differences(comparison: Comparison) -> Figure | None:
         axes.hlines(place, low, high, color=color, linewidth=1.8)
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=7)
     for verdict, (marker, fill) in LOOKS["verdicts"].items():
-        if verdict in {test.verdict for test in tests.values()}:
-            style = {"color": "#555555", "fillstyle": fill, "linestyle": ""}
-            axes.plot([], [], marker, label=verdict, **style)
+        if comparison.with_verdict(verdict):
+            axes.plot([], [], marker, label=verdict, color="#555555", fillstyle=fill, linestyle="")
     axes.set_yticks(range(len(rows)), [variant.label for variant in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     metric, base = comparison.metric.label, comparison.baseline.label
@@ -133,11 +134,8 @@ def differences(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def _bounds_of_differences(comparison: Comparison, rows: list[Variant]) -> list[float]:
-    """Bounds that hold the variants with all their seeds, but none that is far worse.
-
-    Far worse is what would more than double the width that the others take.
-    """
+def _bounds_of_differences(comparison: Comparison, rows: list[Variant]) -> tuple[float, float]:
+    """Bounds that hold all seeds, but of no variant that would double the width of the others."""
     sign, ends, means = comparison.sign, [], []
     for variant in rows:
         mean, low, high, _ = comparison.tests[variant.name].difference
@@ -146,8 +144,7 @@ def _bounds_of_differences(comparison: Comparison, rows: list[Variant]) -> list[
     best = max(0.0, *(end[-1] for end in ends))
     far = 2 * min(lowest_usual([end[0] for end in ends]), 0.0) - best
     worst = min(0.0, *(end[0] for end, mean in zip(ends, means, strict=True) if mean > far), 0.0)
-    margin = 0.05 * (best - worst) or 1.0
-    return sorted((sign * (worst - margin), sign * (best + margin)))
+    return _padded([sign * worst, sign * best], 0.05)
 
 
 # Curves
@@ -168,17 +165,11 @@ class Band(NamedTuple):
 
 
 Bands = dict[str, Band]
-Panel = tuple[Bands, dict[str, Any]]
-"""Curves by variant, and what a frame around them is set to."""
+Panel = tuple[Bands, dict[str, Any]]  # curves by variant; what the frame around them is set to
 
 
 def band(variant: Variant, base: Variant | None = None) -> Band:
-    """A variant's curve at the validations that all its seeds have reached.
-
-    Args:
-        variant: whose curve.
-        base: to take the curve of off, seed by seed and step by step.
-    """
+    """A variant's curve, less a base's seed by seed, where all seeds were validated."""
     curves = variant.curve()
     theirs = curves if base is None else base.curve()
     pairs = [(curves[seed], theirs[seed]) for seed in sorted(curves.keys() & theirs.keys())]
@@ -195,23 +186,21 @@ def bands_of(comparison: Comparison, base: Variant | None = None) -> Bands:
 
 def accuracy(comparison: Comparison) -> Figure | None:
     """The whole of training, and its last half enlarged."""
-    bands = bands_of(comparison)
+    bands, sign = bands_of(comparison), comparison.sign
     if not bands:
         return None
     last = max(curve.tokens[-1] for curve in bands.values())
-    ends = [value for curve in bands.values() for value in curve.ends()]
-    # Of the last half without a variant that is far worse than the others.
+    whole = [value for curve in bands.values() for value in curve.ends()]
     parts = [curve.ends(left=last / 2) for curve in bands.values()]
-    late = [[comparison.sign * value for value in part] for part in parts if part]
-    up = _padded([lowest_usual([min(goodness) for goodness in late]), max(map(max, late))])
-    shown = [
-        (comparison.metric.label.capitalize(), 0, _padded(ends)),
-        ("The last half, enlarged", last / 2, sorted(comparison.sign * v for v in up)),
-    ]
-    frame = {"ylabel": comparison.axis}
-    panels = [
-        (bands, frame | {"title": title, "xlim": (left, 1.02 * last), "ylim": ylim})
-        for title, left, ylim in shown
+    late = [[sign * value for value in part] for part in parts if part]
+    # Of the last half without a variant that is far worse than the others.
+    usual = [sign * lowest_usual([min(part) for part in late]), sign * max(map(max, late))]
+    panels: list[Panel] = [
+        (bands, {"title": title, "ylabel": comparison.axis, "xlim": xlim, "ylim": _padded(values)})
+        for title, xlim, values in (
+            (comparison.metric.label.capitalize(), (0, 1.02 * last), whole),
+            ("The last half, enlarged", (last / 2, 1.02 * last), usual),
+        )
     ]
     return _draw(comparison, panels)
 
@@ -230,17 +219,10 @@ def early(comparison: Comparison) -> Figure | None:
         shown.append((f"{EARLY_TITLE}, minus {base.label}", gains, label))
     panels: list[Panel] = []
     for title, curves, height in shown:
-        inside = [value for curve in curves.values() for value in curve.ends(right=end)]
-        if inside:
-            frame = {"title": title, "ylabel": height, "xlim": (0, end)}
-            panels.append((curves, frame | {"ylim": _padded(inside)}))
+        if inside := [value for curve in curves.values() for value in curve.ends(right=end)]:
+            frame = {"title": title, "ylabel": height, "xlim": (0, end), "ylim": _padded(inside)}
+            panels.append((curves, frame))
     return _draw(comparison, panels) if panels else None
-
-
-def _padded(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def highlighted(comparison: Comparison, names: Iterable[str]) -> list[str]:
@@ -282,10 +264,6 @@ def _draw(comparison: Comparison, panels: list[Panel]) -> Figure:
 # Quality against cost
 
 
-Place = tuple[float, float]
-"""A variant in a panel: its cost, and the mean of its seeds."""
-
-
 def costs(comparison: Comparison) -> Figure | None:
     """The metric against what each variant costs."""
     panels = {}
@@ -323,15 +301,16 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
     sign, look = comparison.sign, looks(comparison.variants)
     places = {variant: (cost, variant.interval.mean) for variant, cost in known.items()}
     goodness = [sign * value for _, value in places.values()]
-    worst, margin = lowest_usual(goodness), 0.1 * (max(goodness) - lowest_usual(goodness)) or 1.0
-    edge = sign * (worst - margin)
-    axes.set_ylim(sorted((edge, sign * (max(goodness) + margin))))
+    worst = lowest_usual(goodness)
+    bounds = _padded([sign * worst, sign * max(goodness)], 0.1)
+    edge = bounds[0] if sign > 0 else bounds[1]
+    axes.set_ylim(bounds)
     best = front(places.values(), sign)
     axes.step(*zip(*best, strict=True), where="post", color="#888888", linewidth=1, zorder=1)
     for variant, (cost, mean) in places.items():
         color, marker, _ = look[variant.name]
         out = sign * mean < worst
-        height = edge + sign * margin / 4 if out else mean
+        height = (3 * edge + sign * worst) / 4 if out else mean
         face = color if (cost, mean) in best else "white"
         mark = {"markersize": 7, "markeredgecolor": color, "markerfacecolor": face}
         label = variant.label + f" ({mean:.2f}, out of range)" * out

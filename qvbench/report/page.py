@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,25 +44,17 @@ def markdown_page(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figure(name: str) -> Section:
-    """The section that draws a figure beside the page and shows it, if there is one."""
-
-    def section(comparison: Comparison) -> list[str]:
-        figure = FIGURES[name](comparison) if name in FIGURES else None
-        if figure is None:
-            return []
-        figures.save(figure, Path(comparison.folder), name)
-        words = {"margin": comparison.margin, "unit": comparison.unit, "grayed": ""}
-        if len(comparison.variants) > figures.HIGHLIGHTED:
-            words["grayed"] = f" {figures.LOOKS['grayed']}"
-        shown = figures.LOOKS["captions"][name]
-        return [f"![{shown['alt']}]({name}.png)", shown["caption"].format(**words)]
-
-    return section
-
-
-def _table(part: str) -> Section:
-    return lambda comparison: part_of_table(comparison, part)
+def _figure(name: str, comparison: Comparison) -> list[str]:
+    """Draws a figure beside the page and shows it, if there is one."""
+    figure = FIGURES[name](comparison) if name in FIGURES else None
+    if figure is None:
+        return []
+    figures.save(figure, Path(comparison.folder), name)
+    many = len(comparison.variants) > figures.HIGHLIGHTED
+    words = {"margin": comparison.margin, "unit": comparison.unit}
+    words["grayed"] = f" {figures.LOOKS['grayed']}" if many else ""
+    shown = figures.LOOKS["captions"][name]
+    return [f"![{shown['alt']}]({name}.png)", shown["caption"].format(**words)]
 
 
 def _summary(comparison: Comparison) -> str:
@@ -82,7 +75,7 @@ def _summary(comparison: Comparison) -> str:
         listed = f" ({'; '.join(labels)})" if verdict != "inconclusive" else ""
         parts += [f"**{len(labels)} {verdict}**{listed}"] if labels else []
     verdicts = f" Against {base.label}: {'; '.join(parts)}." if base and parts else ""
-    found = [claim.judgment for claim in claims(comparison)]
+    found = [judgment for *_, judgment in claims(comparison)]
     words = [f"{found.count(word)} {word}" for word in JUDGMENTS if word in found]
     judged = f" The paper's claims that can be tested here: {', '.join(words)}." if found else ""
     return f"{said}.{verdicts}{judged}"
@@ -185,7 +178,7 @@ def _value(value: Any) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     runs = comparison.runs
     notes = [TEXT.get(comparison.metric.name, ""), TEXT["paired"], TEXT["counted"]]
-    notes += [_checkpoint_rule(runs)]
+    notes.append(_checkpoint_rule(runs))
     if any(run.record["position"] == "agf" for run in runs):
         notes.append(TEXT["agf"])
     if len({run.record.get("data_fingerprint") for run in runs}) > 1:
@@ -193,7 +186,15 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         ids = ", ".join(run.id for run in comparison.left_out)
         notes.append(f"**Not run to the end and left out:** {ids}.")
-    if missing := _not_run(comparison):
+    known = {(run.record.get("variant"), run.seed) for run in (*runs, *comparison.left_out)}
+    seeds = comparison.suite.get("seeds", [])
+    planned = {
+        name: ", ".join(str(seed) for seed in seeds if (name, seed) not in known)
+        for name in comparison.suite.get("rows", [])
+    }
+    if missing := "; ".join(
+        f"{name} (seeds {listed})" for name, listed in planned.items() if listed
+    ):
         notes.append(f"**Planned and not run:** {missing}.")
     signatures = [run.record.get("bleu_signatures", {}).items() for run in runs]
     found = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
@@ -205,26 +206,12 @@ def _checkpoint_rule(runs: list[Run]) -> str:
     tested = {name for run in runs if (name := run.record.get("tested_checkpoint"))}
     rule = "Validation scores are those of the weights at the last validation of each run."
     if not tested:
-        return rule + " No run was tested."
+        return f"{rule} No run was tested."
     names = ", ".join(f"`{name}`" for name in sorted(tested))
     averaged = " (the mean of the weights of the last validations)" * (tested == {"averaged.ckpt"})
     differ = " **The runs differ in it.**" * (len(tested) > 1)
-    return (
-        f"{rule} Test scores are of the checkpoint {names}{averaged}.{differ} The test set chose "
-        "nothing."
-    )
-
-
-def _not_run(comparison: Comparison) -> str:
-    """What the suite plans and nobody ran yet: each variant with its seeds; empty if all ran."""
-    suite = comparison.suite
-    runs = (*comparison.runs, *comparison.left_out)
-    known = {(run.record.get("variant"), run.seed) for run in runs}
-    missing = {
-        name: [str(seed) for seed in suite.get("seeds", []) if (name, seed) not in known]
-        for name in suite.get("rows", [])
-    }
-    return "; ".join(f"{name} (seeds {', '.join(s)})" for name, s in missing.items() if s)
+    rule += f" Test scores are of the checkpoint {names}{averaged}.{differ}"
+    return f"{rule} The test set chose nothing."
 
 
 # Commands and machines
@@ -232,27 +219,26 @@ def _not_run(comparison: Comparison) -> str:
 
 def _commands(comparison: Comparison) -> list[str]:
     """What made the runs and this page; one sweep made them all, or each has its own commands."""
-    folder, suite = comparison.folder, comparison.suite
+    folder, suite, runs = comparison.folder, comparison.suite, comparison.runs
     output = ["--output", folder]
     for name, value in comparison.options._asdict().items():
         output += [] if value is None else [f"--{name}", f"{value}"]
     if not suite:
-        lines = [line for run in comparison.runs for line in _run_commands(run, folder)]
-        report = [*(f"runs/{run.id}" for run in comparison.runs), *output]
-        text = "\n".join([*lines, f"qvbench report {shlex.join(report)}"])
-        return [f"```sh\n{text}\n```"]
-    path = PurePosixPath(suite["file"])
-    name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
-    seeds = suite.get("seeds") or sorted({run.seed for run in comparison.runs})
-    same = ["--seeds", *map(str, seeds)]
-    same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
-    few = len(comparison.variants) < suite.get("variants", 0)
-    only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
-    sweep = shlex.join(["--suite", name, *only, *same])
-    report = ["--suite", name, *same, *output]
-    lines = [f"qvbench sweep {sweep}", *_tests(comparison), f"qvbench report {shlex.join(report)}"]
-    text = "\n".join(lines)
-    return [f"The suite's file is `{suite['file']}`.\n\n```sh\n{text}\n```"]
+        lines = [line for run in runs for line in _run_commands(run, folder)]
+        report, intro = [f"runs/{run.id}" for run in runs], ""
+    else:
+        path = PurePosixPath(suite["file"])
+        name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
+        seeds = suite.get("seeds") or sorted({run.seed for run in runs})
+        same = ["--seeds", *map(str, seeds)]
+        same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
+        few = len(comparison.variants) < suite.get("variants", 0)
+        only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
+        sweep = shlex.join(["--suite", name, *only, *same])
+        lines, report = [f"qvbench sweep {sweep}", *_tests(runs)], ["--suite", name, *same]
+        intro = f"The suite's file is `{suite['file']}`.\n\n"
+    text = "\n".join([*lines, f"qvbench report {shlex.join([*report, *output])}"])
+    return [f"{intro}```sh\n{text}\n```"]
 
 
 def _run_commands(run: Run, folder: str) -> list[str]:
@@ -266,10 +252,10 @@ def _run_commands(run: Run, folder: str) -> list[str]:
     return lines
 
 
-def _tests(comparison: Comparison) -> list[str]:
+def _tests(runs: list[Run]) -> list[str]:
     """What translated the test set: one line for all runs that a checkpoint of one name was of."""
     places: dict[str, dict[str, None]] = {}
-    for run in comparison.runs:
+    for run in runs:
         if checkpoint := run.record.get("tested_checkpoint"):
             places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
     return [
@@ -281,31 +267,29 @@ def _tests(comparison: Comparison) -> list[str]:
 
 def _machines(comparison: Comparison) -> list[str]:
     """Every machine, set of versions and revision, and which rows come from it."""
-    found: dict[str, dict[str, list[int]]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for variant in comparison.variants:
         for run in variant.runs:
-            found.setdefault(_machine(run), {}).setdefault(variant.label, []).append(run.seed)
+            rows = found.setdefault(_machine(run), {})
+            rows.setdefault(variant.label, []).append(str(run.seed))
     if len(found) == 1:
         return [f"- {machine}" for machine in found]
     lines = []
     for machine, rows in sorted(found.items()):
-        listed = {", ".join(map(str, seeds)) for seeds in rows.values()}
-        which = f"seeds {listed.pop()} of every variant"
-        if listed or len(rows) < len(comparison.variants):
-            which = "; ".join(
-                f"{label} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
-                for label, seeds in rows.items()
-            )
-        lines.append(f"- {machine}: {which}")
+        listed = {label: ", ".join(seeds) for label, seeds in rows.items()}
+        words = [f"{n} (seed{'s' * (', ' in seeds)} {seeds})" for n, seeds in listed.items()]
+        same = {*listed.values()}
+        if len(same) == 1 and len(rows) == len(comparison.variants):
+            words = [f"seeds {same.pop()} of every variant"]
+        lines.append(f"- {machine}: {'; '.join(words)}")
     return ["\n".join(lines)]
 
 
 def _machine(run: Run) -> str:
-    record = run.record
-    hardware, versions = record.get("hardware", {}), record.get("versions", {})
+    hardware, versions = run.record.get("hardware", {}), run.record.get("versions", {})
     gpus = ", ".join(gpu["name"] for gpu in hardware.get("gpus", []))
     devices = gpus or hardware.get("cpu", "unknown processor")
-    commit, plus, _ = record.get("git", "").partition("+dirty")
+    commit, plus, _ = run.record.get("git", "").partition("+dirty")
     revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
     return (
         f"{devices}, {hardware.get('threads', '?')} thread(s), {hardware.get('precision', '?')}; "
@@ -321,13 +305,13 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "costs": figures.costs,
 }
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (_table(RESULT), _fallen, _figure("differences")),
+    "Result": (partial(part_of_table, RESULT), _fallen, partial(_figure, "differences")),
     "Conclusions": (_conclusions,),
-    "Seeds, other sentences, other scores": (_table(FURTHER),),
+    "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),
     "BLEU on the test set": (_bleu,),
     "Beside the paper": (_paper,),
-    "Curves": (_figure("accuracy"), _figure("early")),
-    "Quality against cost": (_figure("costs"), _table(COSTS)),
+    "Curves": (partial(_figure, "accuracy"), partial(_figure, "early")),
+    "Quality against cost": (partial(_figure, "costs"), partial(part_of_table, COSTS)),
     "What each variant was": (_settings,),
     "How it was measured": (_notes,),
     "Commands": (_commands,),
@@ -336,7 +320,7 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
 
 
 def html_page(markdown_text: str, folder: Path) -> str:
-    """A page with its figures as one HTML file that needs no network.
+    """A page as one HTML file that needs no network.
 
     Args:
         markdown_text: pictures are named as PNG files beside it.
@@ -344,14 +328,19 @@ def html_page(markdown_text: str, folder: Path) -> str:
     """
     from markdown_it import MarkdownIt
 
+    def drawing(found: re.Match[str]) -> str:
+        """The drawing itself; its marks get names of their own: all drawings count from one."""
+        name, label, caption = found.groups()
+        text = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
+        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        caption = f"<figcaption>{caption}</figcaption>"
+        return f'<figure><div class="wide">{svg}</div>{caption}</figure>'
+
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
     body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
-    body = re.sub(
-        r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>',
-        lambda found: _drawing(folder / f"{found[1]}.svg", found[2], found[3]),
-        body,
-        flags=re.DOTALL,
-    )
+    picture = r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>'
+    body = re.sub(picture, drawing, body, flags=re.DOTALL)
     names = re.findall(r"<h2>(.*?)</h2>", body)
     for number, name in enumerate(names, 1):
         body = body.replace(f"<h2>{name}</h2>", f'<h2 id="part-{number}">{name}</h2>', 1)
@@ -360,15 +349,3 @@ def html_page(markdown_text: str, folder: Path) -> str:
     title = re.search(r"<h1>(.*?)</h1>", body)
     page = resources.files("qvbench.report").joinpath("page.html").read_text(encoding="utf-8")
     return page.replace("{title}", title[1] if title else "").replace("{body}", body)
-
-
-def _drawing(svg: Path, label: str, caption: str) -> str:
-    """The drawing itself in the page, named for those who cannot see it.
-
-    Its marks and clips get names of their own: all drawings count theirs from one.
-    """
-    text = svg.read_text(encoding="utf-8")
-    drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{svg.stem}-", text[text.index("<svg") :])
-    drawing = drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    caption = f"<figcaption>{caption}</figcaption>"
-    return f'<figure><div class="wide">{drawing}</div>{caption}</figure>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison, Variant
@@ -17,24 +17,18 @@ from qvbench.report.statistics import (
 )
 from qvbench.report.tables import NONE, Table, p_text, with_sign
 
-TABLES = ("table4", "table3", "table2")
-"""The paper's, the latest first."""
-EARLY = 0.2
-"""Share of training that is early."""
-
-
+TABLES = ("table4", "table3", "table2")  # the paper's, the latest first
+EARLY = 0.2  # share of training
 PAPER = data("paper.yaml")
-"""Source, rows, gaps and claims."""
 
 # Which of our variants is which row
 
 
 def our_rows(comparison: Comparison) -> dict[str, Variant]:
-    """Our variants by the key of the paper's row, as far as there is one and one only.
+    """Our variants by the key of the paper's row; empty where the metric is not the paper's.
 
-    A row that several variants would fit (other exponents, say) goes to none of them: which is
-    the paper's is not for the report to choose. The baseline is the exception. Empty where the
-    variants are compared by another metric than the paper's.
+    A row that several variants would fit (other exponents, say) goes to none of them, but to the
+    baseline: which is the paper's is not for the report to choose.
     """
     found: dict[str, Variant] = {}
     if comparison.metric.name != PAPER["metric"]:
@@ -79,10 +73,7 @@ def value_heads(variant: Variant) -> int | None:
 
 
 def paper_table(comparison: Comparison) -> Table:
-    """The paper's rows that are ours too, each against QKV with the same positions.
-
-    Empty where no row can be compared.
-    """
+    """The paper's rows that are ours too, against QKV with the same positions; empty without."""
     ours = our_rows(comparison)
     rows = {key: row for key, row in PAPER["rows"].items() if key in ours}
     bases = {key: f"qkv_{row['position']}" for key, row in rows.items()}
@@ -121,24 +112,15 @@ def _as_printed(row: Mapping[str, Any]) -> str:
 # Claims
 
 
-class Claim(NamedTuple):
-    """A claim of the paper, what our runs show of it, and what follows."""
+def claims(comparison: Comparison) -> list[tuple[int, str, PairedTest, str]]:
+    """The claims that the variants allow to test, with Holm's correction over them.
 
-    number: int
-    text: str
-    test: PairedTest
-    judgment: str
-
-
-def claims(comparison: Comparison) -> list[Claim]:
-    """The claims that the variants allow to test, with Holm's correction over them."""
-    ours = our_rows(comparison)
-    known = {str(n): claim for n, claim in enumerate(PAPER["claims"])}
+    Of each the paper's number and words, what our runs show, and what follows.
+    """
+    ours, known = our_rows(comparison), {str(n): c for n, c in enumerate(PAPER["claims"])}
     tests = comparison.test({n: _claim_differences(claim, ours) for n, claim in known.items()})
-    return [
-        Claim(known[n]["claim"], known[n]["text"], test, judgment(known[n]["expect"], test.verdict))
-        for n, test in tests.items()
-    ]
+    found = ((known[n], test) for n, test in tests.items())
+    return [(c["claim"], c["text"], t, judgment(c["expect"], t.verdict)) for c, t in found]
 
 
 def judgment(expected: str, verdict: str) -> str:
@@ -163,10 +145,7 @@ def _claim_differences(claim: Mapping[str, Any], ours: Mapping[str, Variant]) ->
 
 
 def _early_scores(variants: list[Variant]) -> list[Scores]:
-    """Mean of each seed over the validations in the first part of training.
-
-    Only steps at which every run was validated count, so that all means are over the same.
-    """
+    """Mean of each seed over the validations in the first part of training, that all runs had."""
     curves = [variant.curve() for variant in variants]
     common = set.intersection(*({*points} for curve in curves for points in curve.values()))
     early = [step for step in common if step <= EARLY * max(common)]
@@ -198,8 +177,6 @@ def gaps(comparison: Comparison) -> list[str]:
         deviation = pooled if own is None else own
         needed = seeds_needed(deviation, points)
         seeds = "more than 100,000" if needed is None else f"{needed:,}"
-        source = ", pooled over the rows of this table" * (own is None)
-        lines.append(
-            f"- {points:.4g} points ({text}): {seeds} seeds (deviation {deviation:.3f}{source})"
-        )
+        spread = f"{deviation:.3f}" + ", pooled over the rows of this table" * (own is None)
+        lines.append(f"- {points:.4g} points ({text}): {seeds} seeds (deviation {spread})")
     return lines

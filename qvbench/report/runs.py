@@ -6,8 +6,6 @@ import csv
 import gzip
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,11 +23,8 @@ from qvbench.runs.identity import identity
 from qvbench.sweep.plan import IDENTITY_DIGITS, Resolve, resolve_variant
 from qvbench.sweep.suite import Settings, Suite
 
-COLUMNS = ("run", "step", "target_tokens", "seconds", "metric", "value")
-FLOPS = "flops_per_target_token"
 NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "metrics"}
 NEEDED |= {"primary_metric"}
-"""Keys that every record has."""
 KEPT = ("val/", "train/loss", "train/tokens_per_second")
 """Beginnings of the metrics whose curves a results folder keeps."""
 OF_THE_MACHINE = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
@@ -91,11 +86,10 @@ def load(places: Iterable[Path]) -> list[Run]:
     """All runs of some folders, ordered by id.
 
     Args:
-        places: run folders (with ``run.json``), folders of one variant's runs, or results folders
-            (with ``runs/*.json``).
+        places: run folders, folders of one variant's runs, or results folders.
 
     Raises:
-        UserError: a folder holds neither, a file is damaged, or two runs have one id.
+        UserError: a folder holds none, a file is damaged, or two runs have one id.
     """
     runs: dict[str, Run] = {}
     for place in places:
@@ -137,24 +131,20 @@ def _gathered_run(file: Path, curves: Mapping[str, Curves]) -> Run:
     return Run(record, curves.get(record["id"], {}), config, counts, translations, references)
 
 
-UNREADABLE = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
-    *(csv.Error, yaml.YAMLError, zipfile.BadZipFile, zlib.error),
-)
-
-
 @contextmanager
 def readable(file: Path, what: str) -> Iterator[None]:
     """Whatever keeps a file from being read, in one line."""
     try:
         yield
-    except UNREADABLE as error:
+    except UserError:
+        raise
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{file}: cannot be read as {what}: {reason}") from error
 
 
 def text_of(file: Path) -> str:
-    """The text of a file; empty if there is none."""
+    """Empty if there is no such file."""
     with readable(file, "text"):
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
@@ -231,14 +221,10 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
             kept.with_suffix(".lines.gz").write_bytes(packed)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        # In full: figures that are made again from the folder are the same.
-        writer.writerows(
-            [run.id, point.step, point.target_tokens, point.seconds, metric, point.value]
-            for run in runs
-            for metric in sorted(run.curves)
-            for point in run.curves[metric]
-        )
+        writer.writerow(("run", "step", "target_tokens", "seconds", "metric", "value"))
+        for run in runs:  # in full: figures that are made again from the folder are the same
+            for metric, points in sorted(run.curves.items()):
+                writer.writerows([run.id, *axes, metric, value] for *axes, value in points)
 
 
 def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
@@ -251,9 +237,10 @@ def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
     def key(record: dict[str, Any]) -> tuple[Any, ...]:
         return record["mechanism"], record["position"], record.get("parameters", {}).get("total")
 
+    flops = "flops_per_target_token"
     with readable(file, "what `qvbench profile --format json` prints"):
         entries = json.loads(file.read_text(encoding="utf-8"))
-        found = {key(e): {FLOPS: {"train": float(e[FLOPS]["train"])}} for e in entries}
+        found = {key(e): {flops: {"train": float(e[flops]["train"])}} for e in entries}
     return [replace(run, record=found.get(key(run.record), {}) | run.record) for run in runs]
 
 
@@ -273,16 +260,14 @@ def runs_of_suite(
         suite: that tells what is compared.
         places: folders that hold ``runs/``, ``runs/`` itself, or results folders.
         resolve: makes a resolved config.
-        overrides: settings with which the suite was swept.
+        overrides: with which the suite was swept.
         seeds: instead of the suite's.
 
     Raises:
         UserError: there is none of its runs, or a file of one is damaged.
     """
-    names = {
-        identity(resolve_variant(suite, variant, overrides, resolve)): variant.name
-        for variant in suite.variants.values()
-    }
+    resolved = {n: resolve_variant(suite, v, overrides, resolve) for n, v in suite.variants.items()}
+    names = {identity(config): name for name, config in resolved.items()}
     rows, seeds = list(suite.variants), tuple(seeds) or suite.seeds
     sweep: dict[str, Any] = {
         "file": config_name(suite.file),
@@ -293,8 +278,9 @@ def runs_of_suite(
         "rows": rows,
         "seeds": list(seeds),
         "overrides": [list(pair) for pair in overrides],
-        **({} if suite.margin is None else {"margin": suite.margin}),
     }
+    if suite.margin is not None:
+        sweep["margin"] = suite.margin
     found = []
     for run in load(folder for place in places for folder in _folders(place, names)):
         name = names.get(run.identity)

@@ -31,10 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """Mean of a ``number`` of values and the bounds of the true one, at :data:`LEVEL`.
-
-    A single value says nothing of the spread: its bounds are NaN.
-    """
+    """Mean of a ``number`` of values and the bounds of the true one; NaN for a single value."""
 
     mean: float
     low: float
@@ -47,8 +44,7 @@ def t_interval(values: Sequence[float]) -> Interval:
 
     mean ± t s / sqrt(n), with n - 1 degrees of freedom ("The probable error of a mean", 1908).
     """
-    mean, count = fmean(values), len(values)
-    half = math.nan
+    mean, count, half = fmean(values), len(values), math.nan
     if count > 1:
         half = _reach(count - 1) * stdev(values) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
@@ -61,10 +57,7 @@ def _reach(freedom: float) -> float:
 
 
 def paired_differences(values: Scores, baseline: Scores) -> list[float]:
-    """Value minus baseline for each seed that both have, in the order of the seeds.
-
-    A seed gives both sides the same order of the data.
-    """
+    """Value minus baseline for each seed that both have, by seed: it gives both the same data."""
     return [values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())]
 
 

@@ -134,7 +134,7 @@ def table_of(comparison: Comparison, part: str = "") -> Table:
     return list(zip(*(column for column in columns if set(column[1:]) != {NONE}), strict=True))
 
 
-def part_of_table(comparison: Comparison, part: str) -> list[str]:
+def part_of_table(part: str, comparison: Comparison) -> list[str]:
     """Markdown: a part of the table, and in a line the columns in which all variants are alike.
 
     Empty where no column but the variant's name is filled.
