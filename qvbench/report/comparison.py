@@ -225,14 +225,12 @@ def _check(name: str, group: list[Run]) -> None:
 
 
 def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
-    """A display name for each variant: what sets it apart, and its own name where that is not it.
+    """A display name for each variant, of which one run is given: what sets it apart.
 
-    Args:
-        runs: one of each variant, by the variant's name.
+    Its own name where that is not it.
     """
-    parts = {}
-    for name, run in runs.items():
-        parts[name] = (run.record["label"]["mechanism"], run.record["label"]["position"])
+    of = {name: run.record["label"] for name, run in runs.items()}
+    parts = {name: (label["mechanism"], label["position"]) for name, label in of.items()}
     differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
     if not differ and len(parts) > 1:
         return {name: name for name in parts}
@@ -267,7 +265,7 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
 def changes(settings: dict[str, Any], baseline: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The keys in which two configs differ, each with the baseline's value and the other.
 
-    A key that one of them lacks differs from none that is unset: it has no effect either way.
+    A key that one lacks counts as unset: it has no effect either way.
     """
     keys = sorted(settings.keys() | baseline.keys())
     pairs = {key: (baseline.get(key), settings.get(key)) for key in keys}

@@ -135,10 +135,7 @@ def table_of(comparison: Comparison, part: str = "") -> Table:
 
 
 def part_of_table(part: str, comparison: Comparison) -> list[str]:
-    """Markdown: a part of the table, and in a line the columns in which all variants are alike.
-
-    Empty where no column but the variant's name is filled.
-    """
+    """Markdown: a part of the table, and in a line the columns in which all variants are alike."""
     variants, *others = zip(*table_of(comparison, part), strict=True)
     alike = [c for c in others if len(c) > 2 and len(set(c[1:])) == 1]
     differ = [c for c in others if c not in alike]
@@ -153,10 +150,7 @@ BLEU_MARGIN = 0.1
 
 
 def bleu_table(comparison: Comparison) -> Table:
-    """A row per variant that shares tested seeds with the baseline; empty without.
-
-    Over the seeds, and how many of them sacreBLEU's tests call significantly different.
-    """
+    """Over the seeds, and how many of them sacreBLEU's tests call different; empty without."""
     base, others = comparison.baseline, comparison.others
     if base is None:
         return []
