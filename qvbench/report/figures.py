@@ -282,7 +282,7 @@ def costs(comparison: Comparison) -> Figure | None:
     for axes, (label, known) in zip(frames.flat, panels.items(), strict=False):
         _draw_costs(axes, known, comparison)
         axes.set(xlabel=label, ylabel=comparison.axis)
-    handles, names = max((axes.get_legend_handles_labels() for axes in frames.flat), key=len)
+    handles, names = frames.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
