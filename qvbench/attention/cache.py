@@ -16,8 +16,8 @@ SPARE_TOKENS = 8
 class KVCache:
     """The cache of one attention layer: (N, heads, length, width) tensors that grow.
 
-    A step reads views of the filled part. Room grows by a quarter when it runs out: O(T) copies for
-    T tokens. Twice as much would be slower to read, since what lies between rows is fetched too.
+    A step reads views of the filled part. Room grows by a quarter when it runs out; twice as much
+    would be slower to read, since what lies between rows is fetched too.
     """
 
     def __init__(self) -> None:

@@ -42,8 +42,7 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     PyTorch's ``scaled_dot_product_attention`` does the work where nothing multiplies the logits;
     its mask is additive, so a coefficient needs :func:`weigh`. So does dropout on a CPU.
 
-    Queries (B, H, Lq, Dk), keys (B, Hk, Lk, Dk) and values (B, Hv, Lk, Dv) to (B, H, Lq, Dv), in
-    the dtype of the values.
+    (B, H, Lq, Dk), (B, Hk, Lk, Dk) and (B, Hv, Lk, Dv) to (B, H, Lq, Dv), in the values' dtype.
     """
     if terms.coefficient is None and not own_dropout(q, terms.dropout_p):
         return _sdpa(q, k, v, terms)
@@ -52,10 +51,8 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
 
 
 def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv).
-
-    The softmax and the coefficient are taken in float32 at least, whatever the logits are in.
-    """
+    """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv). Softmax and
+    coefficient are taken in float32 at least, whatever the logits are in."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if terms.coefficient is not None:
         logits = logits * terms.coefficient
@@ -146,10 +143,8 @@ def repeat_heads(x: Tensor, num_heads: int) -> Tensor:
 
 
 def grouped_product(x: Tensor, y: Tensor) -> Tensor:
-    """(B, H, L, W) times (B, G, W, N), of which H / G heads share each: (B, H, L, N).
-
-    One product per group, so that what is shared is read once; broadcasting would copy it.
-    """
+    """(B, H, L, W) times (B, G, W, N), of which H / G heads share each: (B, H, L, N). One product
+    per group, so that what is shared is read once; broadcasting would copy it."""
     groups, length = y.shape[1], x.shape[2]
     if groups == x.shape[1]:
         return x @ y
@@ -158,10 +153,8 @@ def grouped_product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def per_head_product(x: Tensor, weight: Tensor) -> Tensor:
-    """(B, H, L, D) times each head's matrix (H, D, E): (B, H, L, E).
-
-    One product per head over all B * L tokens; broadcasting would make B * H small ones.
-    """
+    """(B, H, L, D) times each head's matrix (H, D, E): (B, H, L, E). One product per head over all
+    B * L tokens; broadcasting would make B * H small ones."""
     rows = x.transpose(0, 1).flatten(1, 2)
     return (rows @ weight).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
 
@@ -186,10 +179,8 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
 
 
 class _SixteenBitDropout(torch.autograd.Function):
-    """Dropout from 16 random bits per element, four elements to one draw of the generator.
-
-    PyTorch's CPU kernel draws a double per element and takes most of a small layer's time.
-    """
+    """Dropout from 16 random bits per element, four elements to a draw of the generator: PyTorch's
+    CPU kernel draws a double per element and takes most of a small layer's time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:

@@ -40,10 +40,10 @@ class GQAQV(Attention):
     """Grouped-query attention without keys (arXiv:2603.15665, section 9, first direction).
 
     ``K_g = V_g = m W_g^V`` for G shared values: ``2 d^2 + d G D`` parameters with D the head
-    width; caches ``G D`` elements per token. With as many values as query heads it is QV.
+    width; caches ``G D`` elements per token.
 
     Args:
-        num_kv_heads: G, a divisor of H.
+        num_kv_heads: G, a divisor of H; H is QV.
     """
 
     def __init__(
@@ -88,9 +88,8 @@ class SharedKey(Attention):
     """``K = m W_shared``: one key of a head's width for all heads, learned or frozen.
 
     The "key approximation" reading of QV-Ka, a popular account of arXiv:2603.15665 that is not its
-    equation 8: no ``W^K``, scores from a fixed or shared transformation of the tokens. It stands
-    here so that the two can be compared. ``3 d^2 + d D`` parameters, with D the head width; caches
-    ``d + D`` elements per token.
+    equation 8, for comparison: no ``W^K``, scores from a fixed or shared transformation of the
+    tokens. ``3 d^2 + d D`` parameters, D the head width; caches ``d + D`` elements per token.
 
     Args:
         frozen: keep the shared projection at its initial value.

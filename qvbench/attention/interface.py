@@ -189,7 +189,6 @@ class Attention(nn.Module):
             raise UserError(f"{type(self).__name__}: {message}")
 
     def check_positive(self, **settings: int | None) -> None:
-        """Raise UserError if a setting that is given is below 1."""
         for name, value in settings.items():
             self.check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
 
@@ -200,12 +199,11 @@ class Attention(nn.Module):
         return heads
 
     def refuse(self, reason: str | None) -> None:
-        """Raise UserError that names mechanism and position scheme, if there is a reason."""
+        """Raise UserError for this position scheme if there is a reason."""
         if reason:
             raise UserError(f"{type(self).__name__} with {type(self.position).__name__}: {reason}")
 
     def linear(self, width_in: int, width_out: int) -> nn.Linear:
-        """A projection with the mechanism's choice of bias."""
         return nn.Linear(width_in, width_out, bias=self.bias)
 
     def per_head_weight(self, rows: int, columns: int) -> nn.Parameter:
@@ -227,10 +225,9 @@ class Attention(nn.Module):
 class AbsorbedAttention(Attention):
     """Base of mechanisms that cache latents, from which keys and values can be up-projected.
 
-    A key ``k = W c`` need not be made: ``q . (W c) = (W^T q) . c``. The matrix moves to the query's
-    side and the cache holds ``c``. A scheme that rotates the key stands between matrix and query,
-    ``q . (R_n W c_n)``, with another rotation for every key: then keys are made once, when a token
-    enters the cache, and kept.
+    A key ``k = W c`` need not be made: ``q . (W c) = (W^T q) . c``, and the cache holds ``c``. A
+    scheme that rotates the key stands between matrix and query, ``q . (R_n W c_n)``, with another
+    rotation for every key: then keys are made once, when a token enters the cache, and kept.
 
     A mechanism defines three methods in place of :meth:`project_kv`: :meth:`latents`,
     :meth:`up_project` and :meth:`attend_latents`, which gives what attention over the up-projected
@@ -289,11 +286,8 @@ class HasModules(Protocol):
 
 @contextmanager
 def precomputed(network: HasModules) -> Iterator[None]:
-    """Decoding with fixed weights: consecutive matrices are multiplied once, not per token.
-
-    There are no gradients inside, and weights must not change: a fused optimizer changes them
-    without a trace that one could look for.
-    """
+    """Decoding without gradients: consecutive matrices are multiplied once, not per token. Weights
+    must not change: a fused optimizer changes them without a trace that one could look for."""
     layers = [module for module in network.modules() if isinstance(module, Attention)]
     with torch.no_grad():
         try:

@@ -35,9 +35,8 @@ class Keyless(Attention):
         return core.per_head_product(self.split(self.query(x), self.num_heads), self.routing)
 
     def precompute(self) -> tuple[Tensor, Tensor | None]:
-        def multiply(rows: Tensor) -> Tensor:
-            """(n, H * D) times the maps, transposed: (H * D, n)."""
-            heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, n, D)
+        def multiply(rows: Tensor) -> Tensor:  # (n, H * D) to (H * D, n)
+            heads = rows.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
             return (heads @ self.routing).mT.flatten(0, 1).contiguous()
 
         bias = self.query.bias

@@ -1,7 +1,4 @@
-"""Attention through latents: MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1) and MLA-QvVv.
-
-Shape letters beside the common ones: R rotary width, Ck and Cv widths of the latents.
-"""
+"""Attention through latents: MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1) and MLA-QvVv."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from qvbench.positions.interface import Position
 class Latent(nn.Module):
     """Down-projection ``c = RMSNorm(x W)`` (arXiv:2405.04434, equations 9 and 12).
 
-    The norm is in the paper's text (section 3.1.2) and code, not in its equations. Without it,
-    up-projection after down-projection is one matrix.
+    The norm is in the paper's text (section 3.1.2) and code, not in its equations.
     """
 
     def __init__(self, d_model: int, rank: int, bias: bool, norm: bool) -> None:
@@ -61,9 +57,9 @@ class MLA(AbsorbedAttention):
     third direction).
 
     A rotating position scheme acts on the rotary part alone: with ``rope`` this is DeepSeek-V2's
-    attention. With other schemes, and in cross-attention, there is no such part. So the cache holds
-    the latents and ``r``, ``Cv + R`` or ``Ck + Cv + R`` elements per token, whatever the scheme:
-    ``W^UK`` is absorbed into the query, ``W^UV`` into what follows the weighted sum.
+    attention; with others, and in cross-attention, there is no such part. ``W^UK`` is absorbed into
+    the query, ``W^UV`` into what follows the weighted sum, whatever the scheme: the cache holds the
+    latents and ``r``, ``Cv + R`` or ``Ck + Cv + R`` elements per token.
 
     Args:
         value_rank: Cv; a quarter of d if not given, at the paper's size DeepSeek-V2's.
@@ -107,16 +103,14 @@ class MLA(AbsorbedAttention):
         self.rotary_key = self.linear(d_model, self.rope_dim) if self.rope_dim else None
 
     def incompatible_with(self, position: Position) -> str | None:
-        """None: the rotary part has a width of its own."""
-        return None
+        return None  # the rotary part has a width of its own
 
     @property
     def absorbs(self) -> bool:
-        """Always: what a scheme rotates is apart from what is absorbed."""
-        return True
+        return True  # what a scheme rotates is apart
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """The last R columns of queries or keys (B, H, L, D + R) rotated, if there are any."""
+        """The last R columns of (B, H, L, D + R)."""
         if not self.rope_dim:
             return x
         plain, rotary = x.split([x.shape[-1] - self.rope_dim, self.rope_dim], -1)

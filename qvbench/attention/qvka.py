@@ -1,7 +1,4 @@
-"""QV-Ka: the key is made from the value and a small context (arXiv:2603.15665, equation 8).
-
-Shape letters beside the common ones: C context width, Hc context heads (1 if shared, else H).
-"""
+"""QV-Ka: the key is made from the value and a small context (arXiv:2603.15665, equation 8)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Queries tied to keys, Q = K and Q = K = V (arXiv:2606.04032, "Q=K-V" and "Q=K=V").
 
-In self-attention the logits are symmetric. Positions added to the embeddings leave them so, which
-is the source's plain form; it breaks the symmetry by a term for each pair of query and key, as
-directional AGF or ALiBi and T5's buckets are. A coefficient or bias of the distance alone is
-refused: nothing would tell left from right. (Rotations leave the logits symmetric, but know the
-order of the tokens.)
+In self-attention the logits are symmetric, the source's plain form; it breaks the symmetry by a
+term for each pair of query and key, as directional AGF or ALiBi and T5's buckets are. A coefficient
+or bias of the distance alone is refused: nothing would tell left from right. (Rotations leave the
+logits symmetric, but know the order of the tokens.)
 """
 
 from __future__ import annotations

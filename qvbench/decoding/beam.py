@@ -1,16 +1,14 @@
 """Beam search for a batch of sentences at once, exact or stopped early.
 
-Notation as in :mod:`qvbench.decoding.search`, and T for the longest translation allowed.
+Shapes as in :mod:`qvbench.decoding.search`; T is the longest translation allowed.
 
-A hypothesis that ends after t tokens (``</s>`` counted) scores ``log p / t**length_penalty``. A
-live hypothesis of log-probability s can only lose probability, and s <= 0, so that nothing which
-continues it can score above ``s / max_length**length_penalty``. A sentence is done once that bound
-on its best live hypothesis does not exceed the worst of the finished hypotheses asked for: then
-nothing is missed that the beam would have found.
+A hypothesis that ends after t tokens (``</s>`` counted) scores ``log p / t**length_penalty``.
+Nothing that continues a live one, of log-probability s <= 0, can score above
+``s / max_length**length_penalty``. A sentence is done once that bound on its best live hypothesis
+does not exceed the worst of the finished ones asked for: nothing is missed.
 
 Most toolkits stop sooner, at the K-th end: "first come, first served" in Kasai et al. 2022
-(arXiv:2204.05424), and a *patience* of 1. A patience of p stops at the p*K-th end; an infinite one
-waits for the bound.
+(arXiv:2204.05424), a *patience* of 1. An infinite patience waits for the bound.
 """
 
 from __future__ import annotations
@@ -88,11 +86,8 @@ def beam_search(
 
 def _candidates(logits: Tensor, scores: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2K likeliest one-token continuations of every sentence's K hypotheses, best first:
-    log-probabilities, parents in 0..K-1 and tokens, each (B, 2K).
-
-    At most K of them end (one per hypothesis), so that K are always left to continue. ``scores``
-    (B, K) are the hypotheses' log-probabilities, -inf for one that does not exist.
-    """
+    log-probabilities, parents in 0..K-1 and tokens, each (B, 2K). At most K of them end, so that K
+    are always left. ``scores`` (B, K) are -inf for a hypothesis that does not exist."""
     sentences, beam_size = scores.shape
     width = min(2 * beam_size, logits.shape[-1])
     best, tokens = likeliest(logits, banned, width)
@@ -142,10 +137,8 @@ class _Beams:
 
     def advance(self, scores: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
         """Take the step's candidates, (B, 2K) each and best first; which sentences are done (B,).
-
         Only an end among the best K finishes: one that K better continuations outrank would not
-        have been in the beam. The best K that do not end go on.
-        """
+        have been in the beam. The best K that do not end go on."""
         self._step += 1
         ends = tokens == self._eos  # (B, 2K)
         in_beam = slice(None, self.scores.shape[1])
@@ -169,8 +162,8 @@ class _Beams:
         return at_limit | bound | (self._ends >= self._enough)
 
     def _finish(self, scores: Tensor, words: Tensor) -> None:
-        """Let hypotheses (B, K), -inf for what has not ended, and their words (B, K, T) compete for
-        a place among the ended. Of equals, the one that ended first stays."""
+        """Hypotheses (B, K), -inf for what has not ended, and their words (B, K, T) compete for a
+        place among the ended. Of equals, the one that ended first stays."""
         n_best = self._ended_scores.shape[1]
         ended = torch.cat([self._ended_scores, scores / self._step**self._length_penalty], 1)
         ended, order = ended.sort(dim=-1, descending=True, stable=True)
@@ -187,7 +180,6 @@ class _Beams:
             self.results[sentence] = [each for each in found if each.score > -torch.inf]
 
     def keep(self, sentences: Tensor) -> None:
-        """Continue ``sentences`` (B',) only."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[sentences])

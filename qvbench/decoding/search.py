@@ -17,8 +17,8 @@ from torch import Tensor
 
 
 class Hypothesis(NamedTuple):
-    """One translation: vocabulary ids without ``<s>`` and ``</s>``, and the log-probability in nats
-    of the tokens and ``</s>``, divided by the length penalty where the search has one."""
+    """Vocabulary ids without ``<s>`` and ``</s>``, and the log-probability in nats of the tokens
+    and ``</s>``, divided by the length penalty where the search has one."""
 
     tokens: list[int]
     score: float
@@ -28,8 +28,7 @@ class State(Protocol):
     """What a search asks of the cache behind a step function."""
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
-        """Let hypothesis n continue old hypothesis ``rows[n]`` (N',), of one of ``sentences`` (B',)
-        if not all of them continue."""
+        """Hypothesis n continues old one ``rows[n]`` (N',), of ``sentences`` (B',) or of all."""
 
 
 S = TypeVar("S", bound=State)
@@ -42,11 +41,8 @@ Step = Callable[[Tensor, S], Tensor]
 def greedy(
     step: Step[S], state: S, sentences: int, max_lengths: Tensor, bos: int, eos: int, pad: int
 ) -> list[Hypothesis]:
-    """Take the likeliest token until it is ``</s>``: a beam of one that stops at its first end.
-
-    Arguments as of :func:`~qvbench.decoding.beam.beam_search`. B hypotheses in the order of the
-    sentences, with their plain log-probability as score.
-    """
+    """Take the likeliest token until it is ``</s>``, with its plain log-probability as score: a
+    beam of one, with arguments as of :func:`~qvbench.decoding.beam.beam_search`."""
     steps = check_max_lengths(max_lengths, sentences)
     device = max_lengths.device
     where = torch.arange(sentences, device=device)  # which sentence each live row is
@@ -83,9 +79,7 @@ def check_max_lengths(max_lengths: Tensor, sentences: int) -> int:
 
 def unfinished(done: Tensor) -> list[int] | None:
     """Positions that are not ``done`` (B,), None if nothing is: a step waits here for the device.
-
-    The last ones fill the gaps, so that most stay where they are, and need not be copied.
-    """
+    The last ones fill the gaps, so that most stay where they are, and need not be copied."""
     flags: list[bool] = done.tolist()
     if not any(flags):
         return None

@@ -16,15 +16,14 @@ from qvbench.decoding.search import greedy
 
 
 class Network(HasModules, Protocol):
-    """What a translator asks of an encoder-decoder; padding is ``vocabulary.pad``."""
+    """Of ids (B, S), padded with ``vocabulary.pad``, a state; of newest tokens (N,) and the state,
+    which advances, logits (N, V) of the next."""
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
-    def start(self, source: Tensor) -> Any:
-        """State of each sentence of ``source`` (B, S), before its first token."""
+    def start(self, source: Tensor) -> Any: ...
 
-    def step(self, tokens: Tensor, state: Any) -> Tensor:
-        """Newest tokens (N,) to logits (N, V), advancing the state."""
+    def step(self, tokens: Tensor, state: Any) -> Tensor: ...
 
 
 class Vocabulary(Protocol):
@@ -77,10 +76,7 @@ class Translator:
             raise ValueError("length_penalty and ratio must be at least 0, patience above")
 
     def translate_lines(self, lines: Iterable[str]) -> list[str]:
-        """One translation for each line, in order; an empty line gives an empty line.
-
-        Lines are text as the vocabulary takes it: preprocessed, and so are the translations.
-        """
+        """A preprocessed translation for each preprocessed line; of an empty line an empty one."""
         ids = self.vocabulary.encode_batch([line.strip() for line in lines])
         translations = [""] * len(ids)
         wanted = [line for line, tokens in enumerate(ids) if tokens]
@@ -110,10 +106,8 @@ class Translator:
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Group indices by length, longest first, so that one that does not fit memory fails at once.
-
-    A batch holds at most ``max_tokens`` tokens with padding, or one index.
-    """
+    """Batches of indices with at most ``max_tokens`` tokens with padding, or one index; longest
+    first, so that one that does not fit memory fails at once."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > max_tokens:

@@ -31,10 +31,7 @@ from qvbench.positions import Position, PositionFactory
 
 @dataclass
 class DecoderState:
-    """What decoding carries from one token to the next: N hypotheses for B sentences.
-
-    The N / B hypotheses of a sentence are adjacent rows.
-    """
+    """What decoding carries along: N hypotheses for B sentences, those of one in adjacent rows."""
 
     caches: list[KVCache]  # one per layer, the past of each hypothesis
     sources: list[KVCache]  # one per layer, keys and values of each sentence
@@ -42,10 +39,8 @@ class DecoderState:
     length: int = 0  # tokens decoded so far
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> None:
-        """Hypothesis n continues old hypothesis ``rows[n]`` (N',) of one of ``sentences`` (B',).
-
-        All sentences continue unless given. What continues in its place is not copied.
-        """
+        """Hypothesis n continues old hypothesis ``rows[n]`` (N',) of one of ``sentences`` (B',),
+        all unless given. What continues in its place is not copied."""
         reorder(self.caches, rows)
         if sentences is not None:
             reorder(self.sources, sentences)
@@ -136,7 +131,7 @@ class EncoderDecoder(nn.Module):
 
     @property
     def attention(self) -> Attention:
-        """One of its attention layers, which are all of the same mechanism."""
+        """One of its layers, all of the same mechanism."""
         return self._decoder_layers()[0].attention
 
     @property
@@ -197,7 +192,6 @@ class EncoderDecoder(nn.Module):
         return cast("list[DecoderLayer]", list(self.decoder))
 
     def source_mask(self, source: Tensor) -> Tensor:
-        """(B, S), true at tokens."""
         return source != self.padding_id
 
 

@@ -1,9 +1,8 @@
 """What records and profiles say of a network: parameters, FLOPs, attention kernels.
 
 FLOPs are counted by :class:`torch.utils.flop_counter.FlopCounterMode` on a copy of the network on
-the meta device, where tensors have shapes and no values. Counted are matrix products, 2 FLOPs per
-multiply-add, over all pairs of query and key, masked or not, as dense kernels compute them.
-Embeddings (a lookup), norms, softmax, dropout and position schemes are no matrix products.
+the meta device. Counted are matrix products, 2 FLOPs per multiply-add, over all pairs of query and
+key, masked or not. Embeddings (a lookup), norms, softmax, dropout and positions are none.
 """
 
 from __future__ import annotations
@@ -60,11 +59,8 @@ class Size(NamedTuple):
 
 
 def recorded_flops(network: Any) -> dict[str, dict[str, float]]:
-    """FLOPs per target token by phase, of a batch of the default size, under the record's key.
-
-    Empty for another network than these are counted of, and for a mechanism that does not run on
-    shapes alone, which one of a user's own need not.
-    """
+    """FLOPs per target token by phase, of a batch of the default size, under the record's key;
+    empty for other networks, and for a user's mechanism that does not run on shapes alone."""
     if not isinstance(network, EncoderDecoder):
         return {}
     size = Size()
@@ -85,8 +81,7 @@ class Flops(NamedTuple):
 def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
     """FLOPs of a batch by phase.
 
-    * ``train``: forward and backward through network and output layer. The gradient of a product is
-      two products of its size; a frozen matrix needs one of them only.
+    * ``train``: forward and backward through network and output layer.
     * ``prefill``: encode the source and fill the caches of cross-attention.
     * ``decode``: T steps from caches alone, one hypothesis per sentence. Step t attends to t tokens
       of the target and S of the source: linear in t, so two steps determine them all.
@@ -129,10 +124,8 @@ def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
 
 @contextmanager
 def counter() -> Iterator[FlopCounterMode]:
-    """PyTorch's flop counter, with attention computed as the products that define it.
-
-    Fused kernels compute scores again in their backward pass, no part of what a model costs.
-    """
+    """PyTorch's, with attention as the products that define it: fused kernels compute scores
+    again in their backward pass, no part of what a model costs."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as mode:
         yield mode
 

@@ -31,20 +31,15 @@ def in_compute_dtype(x: Tensor) -> Tensor:
 
 
 def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Logits (..., V) of hidden states (..., d), in float32 at least, under autocast too.
-
-    Rounded to bfloat16, one best token in a hundred would be tied with another.
-    """
+    """Logits (..., V) of hidden states (..., d), in float32 at least, under autocast too: rounded
+    to bfloat16, one best token in a hundred would be tied with another."""
     dtype = torch.promote_types(weight.dtype, torch.float32)
     with without_autocast(hidden):
         return F.linear(hidden.to(dtype), weight.to(dtype), bias.to(dtype))
 
 
 class Embeddings(nn.Module):
-    """Token vectors times the square root of the width, plus an absolute position scheme.
-
-    The table ``tokens`` may be shared; a scheme that does not act on embeddings is the identity.
-    """
+    """Token vectors times the square root of the width, plus an absolute position scheme."""
 
     def __init__(self, tokens: nn.Embedding, position: Position, dropout: float) -> None:
         super().__init__()
@@ -54,7 +49,7 @@ class Embeddings(nn.Module):
         self.scale = tokens.embedding_dim**0.5
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
-        """Ids (B, L), the first of which stands at position ``start``, to (B, L, d)."""
+        """Ids (B, L), the first at position ``start``, to (B, L, d)."""
         return self.dropout(self.position.embed(self.tokens(ids) * self.scale, start))
 
 
@@ -113,10 +108,8 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention over the encoder's output, feed-forward.
-
-    Cross-attention has no position scheme: source and target have no common axis of positions.
-    """
+    """Causal self-attention, cross-attention (without positions, of which source and target have
+    no common axis), feed-forward."""
 
     def __init__(
         self,
@@ -134,10 +127,8 @@ class DecoderLayer(nn.Module):
         self.feed_forward_residual = residual()
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, d) over the encoder's output (B, S, d) with mask (B, S): (B, T, d).
-
-        Targets need no mask: padding stands on the right, hidden by the causal mask.
-        """
+        """(B, T, d) over the encoder's output (B, S, d) with mask (B, S): (B, T, d). Targets need
+        none: padding stands on the right, hidden by the causal mask."""
         x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
         x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, mask=mask))
         return self.feed_forward_residual(x, self.feed_forward)
@@ -158,9 +149,8 @@ class DecoderLayer(nn.Module):
 def initialize(module: nn.Module) -> None:
     """Glorot-uniform (Glorot & Bengio 2010, equation 16) for every matrix, zero for biases.
 
-    Embeddings included, as OpenNMT-py does. A stack of matrices (n, rows, columns) is initialized
-    matrix by matrix: PyTorch would take its first axis for a fan. Norms keep one and zero;
-    position schemes initialize themselves, their parameters are no matrices.
+    Embeddings included, as OpenNMT-py does. A stack (n, rows, columns) is initialized matrix by
+    matrix: PyTorch would take its first axis for a fan. Position schemes initialize themselves.
     """
     if isinstance(module, Position | nn.LayerNorm | nn.RMSNorm):
         return

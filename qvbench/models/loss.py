@@ -16,10 +16,9 @@ from torch import Tensor
 
 from qvbench.models.layers import float32_logits
 
+# Tokens by which a micro-batch's loss is divided before its backward pass: a power of two, which
+# keeps fp16 gradients in range until the tokens of the whole step are known.
 LOSS_UNIT = 4096.0
-"""Tokens by which a micro-batch's loss is divided before its backward pass: a power of two, which
-keeps fp16 gradients in range until the tokens of the whole step are known."""
-
 CHUNK_ROWS = 1024
 SAMPLED_ROWS = 256  # of a batch, for training's accuracy: all would take a tenth of a small step
 
@@ -37,11 +36,8 @@ class TokenTotals(NamedTuple):
 def training_totals(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
 ) -> TokenTotals:
-    """Loss of hidden states (N, d) against target ids (N,), with gradients.
-
-    Label smoothing is PyTorch's: the target distribution is ``1 - smoothing`` on the target plus
-    ``smoothing / V`` everywhere.
-    """
+    """Loss of hidden states (N, d) against target ids (N,), with gradients. Smoothed targets are
+    PyTorch's: ``1 - smoothing`` on the target plus ``smoothing / V`` everywhere."""
     smoothed, nll = _ProjectedCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
     rows, ids = hidden[:SAMPLED_ROWS].detach(), targets[:SAMPLED_ROWS]
     with torch.no_grad():
@@ -51,7 +47,7 @@ def training_totals(
 
 
 class TokenScores(NamedTuple):
-    """Of N target tokens: losses in nats, and 1 where the arg-max is right, else 0; float64."""
+    """Of N target tokens, float64; ``correct`` is 1 or 0."""
 
     smoothed: Tensor
     nll: Tensor
@@ -98,8 +94,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = ctx.saved_tensors
-        scale = grads[0]
+        (hidden, weight, bias), scale = ctx.saved_tensors, grads[0]
         return hidden * scale.to(hidden.dtype), weight * scale, bias * scale, None, None
 
 
@@ -123,7 +118,14 @@ def _gradients(
         logits = F.linear(rows, weight, bias)
         # float16 would lose probabilities below 6e-8; the kernel computes in float32 in any case.
         p = logits.softmax(-1, dtype=total if logits.dtype == torch.float16 else None)
-        log_normalizer = _log_normalizer(logits, p, ids).to(total)
+        # Log of the softmax's denominator: any token's logit minus its log-probability. The
+        # targets' cost no further pass, but may underflow; the likeliest token's cannot. (A GPU
+        # would have to be waited for to know whether one underflows.)
+        wide = torch.promote_types(p.dtype, torch.float32)
+        at = ids
+        if p.device.type != "cpu" or p.gather(1, ids).amin() < torch.finfo(p.dtype).tiny:
+            at = p.argmax(-1, keepdim=True)
+        log_normalizer = (logits.gather(1, at).to(wide) - p.gather(1, at).to(wide).log()).to(total)
         nll = log_normalizer - logits.gather(1, ids).to(total)
         # Cross entropy with the uniform distribution: log Z minus the mean logit.
         mean_logit = rows.to(total) @ mean_row + mean_bias
@@ -142,15 +144,3 @@ def _gradients(
     grad_bias -= smoothing / vocabulary * len(hidden)
     smoothed, nll_sum = sums.unbind()
     return (grad_hidden, grad_weight, grad_bias), (smoothed, nll_sum)
-
-
-def _log_normalizer(logits: Tensor, p: Tensor, ids: Tensor) -> Tensor:
-    """Log of the softmax's denominator (C, 1): any token's logit minus its log-probability.
-
-    The targets' cost no further pass, but may underflow; the likeliest token's cannot.
-    """
-    wide = torch.promote_types(p.dtype, torch.float32)
-    # A GPU would have to be waited for to know whether one underflows.
-    if p.device.type != "cpu" or p.gather(1, ids).amin() < torch.finfo(p.dtype).tiny:
-        ids = p.argmax(-1, keepdim=True)
-    return logits.gather(1, ids).to(wide) - p.gather(1, ids).to(wide).log()

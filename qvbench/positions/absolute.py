@@ -11,28 +11,23 @@ from qvbench.errors import UserError
 from qvbench.positions.interface import Position
 
 
-def sinusoids(
-    length: int, width: int, start: int = 0, device: torch.device | None = None
-) -> Tensor:
-    """The table of Vaswani et al. 2017, section 3.5: (length, width), float32.
-
-    Even columns hold ``sin(p / 10000^(2i/width))``, odd columns the cosine of the same angle.
-    """
-    positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
-    pairs = (width + 1) // 2
-    columns = torch.arange(pairs, device=device, dtype=torch.float32)
-    frequencies = torch.exp(columns * (-2.0 * math.log(10000.0) / width))
-    angles = positions[:, None] * frequencies
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
-
-
 class Sinusoidal(Position):
-    """Sines and cosines of the position ("default" in the paper's tables 2 to 4)."""
+    """Sines and cosines of the position ("default" in the paper's tables 2 to 4).
+
+    Of Vaswani et al. 2017, section 3.5, in float32: even columns hold ``sin(p / 10000^(2i/d))``,
+    odd columns the cosine of the same angle.
+    """
 
     label = "sinusoidal"
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
-        return x + sinusoids(x.shape[1], x.shape[2], start, x.device).to(x.dtype)
+        length, width = x.shape[1:]
+        positions = torch.arange(start, start + length, device=x.device, dtype=torch.float32)
+        columns = torch.arange((width + 1) // 2, device=x.device, dtype=torch.float32)
+        frequencies = torch.exp(columns * (-2.0 * math.log(10000.0) / width))
+        angles = positions[:, None] * frequencies
+        table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
+        return x + table.to(x.dtype)
 
 
 class Learned(Position):

@@ -1,8 +1,7 @@
 """Attention's gravitational field: position as a factor that falls off with distance.
 
 Source: arXiv:2603.15665, equations 3 and 4, after arXiv:2603.04805. **The exact form of the
-coefficient is the suite's reading**: the first paper states a power law and leaves its form to
-the second.
+coefficient is the suite's reading**: the first paper leaves that of its power law to the second.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class AGF(Position):
     factor multiplies the value, ``o_m = sum_n a_mn * c(m, n) * v_n``, and the weights no longer sum
     to one, as intended.
 
-    The suite's reading of the coefficient is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, learned per
-    head and per direction: a symmetric function makes a bidirectional encoder blind to reversal.
+    The suite's reading is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, learned per head and per
+    direction: a symmetric function makes a bidirectional encoder blind to reversal.
 
     Args:
         value_scaling: multiply the values too (PCM-V).

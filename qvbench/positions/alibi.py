@@ -25,11 +25,10 @@ def slopes(num_heads: int) -> list[float]:
 class ALiBi(Position):
     """A fixed penalty on each logit, linear in the distance, steeper in some heads than others.
 
-    The source has it for causal models, where only keys to the left count. For encoders its
-    authors propose (attention_with_linear_biases, issue 5), among others, slopes that differ to
-    both sides. ``directional`` is that: keys to the right are penalized as by the head next in
-    order (the last head's by the first), which is this suite's choice. A causal decoder sees the
-    published bias.
+    The source has it for causal models. For encoders its authors propose
+    (attention_with_linear_biases, issue 5), among others, slopes that differ to both sides: here
+    keys to the right are penalized as by the head next in order (the last head's by the first),
+    which is this suite's choice. A causal decoder sees the published bias.
 
     Args:
         directional: keys to the right have slopes of their own; else the distance alone counts,
@@ -50,7 +49,6 @@ class ALiBi(Position):
         self.symmetric = not directional
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
-        """``-slope * distance`` as (H, Lq, Lk), float32 or the dtype of the module."""
         offset = offsets(q_len, k_len, first, self.slope.device).to(self.slope.dtype)
         left, right = self.slope[:, :, None, None]
         return torch.where(offset > 0, -right * offset, left * offset)

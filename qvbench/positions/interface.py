@@ -66,8 +66,7 @@ class Position(nn.Module):
         return x
 
     def coefficient_table(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
-        """The coefficient by distance, (H, Lq + Lk - 1), float32, of which entry ``n - m + Lq - 1``
-        is for query m and key n; ``None`` without ``by_table``."""
+        """(H, Lq + Lk - 1), float32, of which entry ``n - m + Lq - 1`` is for query m and key n."""
         return None
 
     def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:

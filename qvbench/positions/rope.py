@@ -15,9 +15,6 @@ class RoPE(Position):
     Columns ``2 i`` and ``2 i + 1`` are a pair, as in the source, turned at position p by the angle
     ``p * base^(-2 i / D)``. (Much code pairs column i with ``i + D / 2``: the same up to the order
     of the projections' rows.) In QV the value itself is not rotated.
-
-    Where query and key are one vector, logits stay symmetric, and yet a reversed sentence has other
-    ones: unlike a law of distance, rotations know the order, and go with tied queries and keys.
     """
 
     def __init__(self, num_heads: int, d_model: int | None = None, base: float = 10000.0) -> None:

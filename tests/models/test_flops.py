@@ -17,7 +17,7 @@ from tests.pairs import D_MODEL, MECHANISMS, Part, label
 from tests.pairs import build as one_layer
 from tests.profile.conftest import VOCABULARY, build
 
-ODD = Size(batch=3, source=7, target=5)
+ODD = Size(batch=3, source=7, target=3)
 PAPER = Size(batch=2, source=30, target=40)
 
 

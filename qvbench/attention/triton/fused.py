@@ -6,8 +6,8 @@ coefficient, ``g`` 0 or ``1 / (1 - dropout)`` and ``c'`` either c (PCM-V) or one
     p = softmax(s c),   o_m = sum_n p_mn c'_mn g_mn v_n         (arXiv:2603.15665, equations 3, 4)
 
 As in FlashAttention (arXiv:2205.14135, arXiv:2307.08691) a program goes through its row tile by
-tile with a running maximum, and the backward pass computes p anew from the log-sum-exp of each
-row. With ``a_mn = do_m . v_n`` and ``delta_m = do_m . o_m``:
+tile, and the backward pass computes p anew from each row's log-sum-exp. With ``a_mn = do_m . v_n``
+and ``delta_m = do_m . o_m``:
 
     dz_mn = p_mn (c'_mn g_mn a_mn - delta_m)                       the gradient to s c
     dv_n = sum_m p_mn c'_mn g_mn do_m
@@ -33,23 +33,18 @@ from torch.autograd.function import once_differentiable
 _PROGRAMS = 512  # that share the gradient to a table where the batch is large enough
 
 
-class Settings(NamedTuple):
-    """Names as for :class:`qvbench.attention.core.Terms`."""
-
+class Settings(NamedTuple):  # as in :class:`qvbench.attention.core.Terms`
     causal: bool
     value_scaling: bool
     dropout_p: float
 
 
-class Keys(NamedTuple):
-    """What decides on dropout: random int32 per query (B, H, Lq) and per key (B, H, Lk)."""
-
-    rows: Tensor
-    columns: Tensor
+class Keys(NamedTuple):  # of dropout: random int32
+    rows: Tensor  # per query, (B, H, Lq)
+    columns: Tensor  # per key, (B, H, Lk)
 
 
-Masks = tuple[Tensor | None, ...]
-"""Keys that are no padding, as bytes (B, Lk), and dropout's keys."""
+Masks = tuple[Tensor | None, ...]  # keys that are no padding, bytes (B, Lk), and dropout's keys
 
 
 def fused_attention(
@@ -160,7 +155,6 @@ def _padded(width: int) -> int:
 
 
 def _strides(*tensors: Tensor) -> list[int]:
-    """Of batch, head and position; the last axis is dense."""
     return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
@@ -243,11 +237,8 @@ def _gradient_to_table(
 
 
 def sum_diagonals(tiles: Tensor, q_len: int, entries: int) -> Tensor:
-    """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries).
-
-    Tile d, row i, column j is at distance ``(d + 1 - Q) B + j - i`` with Q block rows; entry 0 at
-    ``1 - Lq``.
-    """
+    """Sums over equal distances of a band of tiles: (H, diagonals, B, B) to (H, entries). Tile d,
+    row i, column j is at ``(d + 1 - Q) B + j - i`` with Q block rows; entry 0 at ``1 - Lq``."""
     block = tiles.shape[-1]
     # With the rows turned over and padded by B, entry i + j of a row of 2 B - 1 is column j of row
     # i: reading the same memory in shorter rows moves every row one further to the right.

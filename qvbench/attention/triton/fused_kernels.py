@@ -1,7 +1,6 @@
 """The tiles of :mod:`qvbench.attention.triton.fused`, in Triton; its equations are written there.
 
-Imported only where they are wanted: Triton comes with PyTorch's builds for CUDA, and a machine
-without a GPU need not have it.
+Imported only where they are wanted: a machine without a GPU need not have Triton.
 
 A tile is BLOCK queries by BLOCK keys. ``m`` and ``n`` are the positions of queries and keys among
 those that are given, as vectors that broadcast to the tile, in either orientation. The softmax is
