@@ -251,6 +251,7 @@ def test_memory_grows_with_the_length_not_its_square() -> None:
 
 
 @needs_triton
+@pytest.mark.slow
 def test_kernels_compile_for_gpus(tmp_path: Path) -> None:
     """What the interpreter takes and the compiler does not; a variant for every length; products
     without tensor cores; more shared memory than the smallest of these GPUs has."""

@@ -65,6 +65,7 @@ def test_plain_lines_do_not_flood_a_log(
     assert "\x1b" not in answer.err
 
 
+@pytest.mark.slow
 def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a bar without throughput and accuracy, one left open after an evaluation, and
     Lightning's notice at every evaluation that the training's callbacks are missing."""

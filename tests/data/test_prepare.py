@@ -89,6 +89,7 @@ def test_the_account_adds_up(data_module: Make, tmp_path: Path) -> None:
         assert line in said
 
 
+@pytest.mark.slow
 def test_the_command_plans_and_prepares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches an option that the command line does not pass on."""
     args = ["--config", "tiny/qv.yaml", "--data.cache_dir", str(tmp_path / "cache")]
