@@ -148,6 +148,10 @@ class Run:
             log.info("%s", end)
             raise
         except Exception as error:
+            for record in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(record, RunRecord) and record.record.get("status") == "running":
+                    # Another callback's on_exception failed, or the trainer's end itself.
+                    record.on_exception(self.trainer, self.model, error)
             fault = machine.explain(error)
             if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
                 fault = UserError(

@@ -13,7 +13,6 @@ takes about a second; an epoch's order is kept as 8 bytes per pair.
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -33,13 +32,6 @@ class Batch(NamedTuple):
     source: Tensor  # (B, S), rows "tokens </s>"
     target: Tensor  # (B, T), rows "<s> tokens </s>"
     index: Tensor  # type: ignore[assignment]  # (B,), line number in the corpus's split, from 0
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the token ids of both sides, padding included, as int64."""
-        digest = hashlib.sha256()
-        for side in (self.source, self.target):
-            digest.update(side.cpu().numpy().tobytes())
-        return digest.hexdigest()
 
 
 class Shape(NamedTuple):

@@ -32,17 +32,11 @@ Scoring = Callable[[Tensor, Tensor, Tensor, Tensor, float], Scores]
 
 
 class Predictions(NamedTuple):
-    """What a network says of a batch.
+    """What a network says of a batch."""
 
-    Attributes:
-        hidden: (B, T, d), from which the output layer predicts the target tokens.
-        targets: (B, T) int64, their ids.
-        counted: (B, T) bool, the target tokens that are trained on and scored; padding is not.
-    """
-
-    hidden: Tensor
-    targets: Tensor
-    counted: Tensor
+    hidden: Tensor  # (B, T, d), from which the output layer predicts the target tokens
+    targets: Tensor  # (B, T) int64, their ids
+    counted: Tensor  # (B, T) bool, those that are trained on and scored; padding is not
 
 
 class Task(LightningModule):
@@ -109,7 +103,6 @@ class Task(LightningModule):
     # What a task defines
 
     def forward(self, batch: Any) -> Predictions:
-        """The network's predictions of a batch's target tokens."""
         raise NotImplementedError
 
     def token_ids(self, batch: Any) -> tuple[Tensor, ...]:
@@ -119,56 +112,46 @@ class Task(LightningModule):
     # Building
 
     def configure_model(self) -> None:
-        """Build the network for the vocabulary of the data, once."""
         if self.network is None:
             self.build(self.data.vocabulary)
 
     def build(self, vocabulary: Any) -> None:
-        """Build the network for a vocabulary."""
         self.vocabulary = vocabulary
         self.network = self.build_network(len(vocabulary))
 
     def build_network(self, vocab_size: int) -> Any:
         """A network with initial weights for a vocabulary of ``vocab_size`` entries."""
-        return self.network_factory(
-            vocab_size=vocab_size,
-            padding_id=0,
-            attention=self.attention,
-            position=self.position,
-        )
+        parts = {"attention": self.attention, "position": self.position}
+        return self.network_factory(vocab_size=vocab_size, padding_id=0, **parts)
 
     def configure_optimizers(self) -> Any:
         """The optimizer with the schedule as a factor on its rate, stepped with it."""
         optimizer = self.optimizer(self.network.parameters())
         width = self.network.d_model
 
-        def rate(steps_done: int) -> float:
-            return self.schedule.learning_rate(steps_done + 1, width)
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda done: self.schedule.learning_rate(done + 1, width)
+        )
         by_step = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": by_step}
 
     @property
     def data(self) -> Any:
-        """The data module of the run."""
         data = getattr(self.trainer, "datamodule", None)
         assert isinstance(data, self.data_module)
         return data
 
     @property
     def log_every(self) -> int:
-        """Optimizer steps between two log lines: ``trainer.log_every_n_steps``."""
+        """Optimizer steps between two log lines."""
         return int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     @property
     def mechanism_name(self) -> str:
-        """Registry name of the mechanism."""
         return ATTENTION.name_of(type(self.network.attention))
 
     @property
     def position_name(self) -> str:
-        """Registry name of the position scheme."""
         return POSITIONS.name_of(type(self.network.position))
 
     @property
@@ -186,13 +169,8 @@ class Task(LightningModule):
     def score(self, predictions: Predictions, function: Scoring[Scores]) -> Scores:
         """A loss function of :mod:`qvbench.models.loss`, of the target tokens that count."""
         hidden, targets, counted = predictions
-        return function(
-            hidden[counted],
-            self.network.output_weight,
-            self.network.output_bias,
-            targets[counted],
-            self.label_smoothing,
-        )
+        weight, bias = self.network.output_weight, self.network.output_bias
+        return function(hidden[counted], weight, bias, targets[counted], self.label_smoothing)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """A batch's share of the step's loss; see :class:`GradientStep`."""
@@ -225,7 +203,6 @@ class Task(LightningModule):
         return self.target_tokens_seen + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Show the line that was logged, if any."""
         self.log_steps()
         if self._line:
             shown = ("train/loss", "train/accuracy", "train/tokens_per_second")
@@ -233,10 +210,7 @@ class Task(LightningModule):
             self._line = {}
 
     def log_steps(self) -> None:
-        """Log the steps since the last time, every ``log_every_n_steps`` optimizer steps.
-
-        Asked again at the same step, it has nothing to log.
-        """
+        """Log the steps since the last line where one is due; asked again, there are none."""
         step = self.trainer.global_step
         if self.gradient_step.unfinished or step % self.log_every:
             return
@@ -273,8 +247,7 @@ class Task(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the measures of the whole set; ``validate`` prints them instead.
 
-        Loggers are called directly: Lightning would file them one step too early. They get the
-        target tokens that training had seen, too.
+        Loggers are called directly: Lightning would file them one step too early.
         """
         values = {f"val/{name}": float(v) for name, v in self.token_means.compute().items()}
         self.token_means.reset()
@@ -299,14 +272,10 @@ class Task(LightningModule):
     # Checkpoints: plain data only, so that they load with weights_only=True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what translates without the run's folder, and what resumes training exactly.
-
-        Each process draws its own dropout: one resumed with another's numbers would not be the run
-        that was killed.
-        """
+        """Add what translates without the run's folder, and what resumes training exactly."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         own = {"cpu": torch.get_rng_state(), "cuda": cuda}
-        first, *others = gather(own, self.trainer.world_size)
+        first, *others = gather(own, self.trainer.world_size)  # each draws its own dropout
         checkpoint["qvbench"] = {
             "task": self.task_name,
             "config": self.config_yaml,
@@ -319,11 +288,7 @@ class Task(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what :meth:`on_save_checkpoint` added, once training starts.
-
-        Raises:
-            UserError: the checkpoint is of another model or vocabulary, or cannot be trained on.
-        """
+        """Take up what :meth:`on_save_checkpoint` added; refuse what does not belong together."""
         stored = checkpoint["qvbench"]
         where = f"--ckpt_path {self.trainer.ckpt_path}"
         fit = self.trainer.state.fn == "fit"

@@ -74,17 +74,14 @@ class StepLog:
         self._since: float | None = None
 
     def start(self) -> None:
-        """Start the clock from zero."""
         self._elapsed, self._since = 0.0, time.perf_counter()
 
     def pause(self) -> None:
-        """Stop the clock."""
         if self._since is not None:
             self._elapsed += time.perf_counter() - self._since
             self._since = None
 
     def resume(self) -> None:
-        """Start the clock from where it was stopped."""
         self._since = time.perf_counter()
 
     def add(self, totals: TokenTotals, ids: Sequence[Tensor], padding_id: int) -> None:
@@ -102,7 +99,6 @@ class StepLog:
         self._rate = rate
 
     def pending_target_tokens(self) -> int:
-        """Target tokens of the steps since the last line."""
         return 0 if self._tokens is None else int(self._tokens)
 
     def state(self) -> dict[str, Any]:
@@ -120,10 +116,9 @@ class StepLog:
         self._rate, self._elapsed = state["rate"], state["elapsed"]
 
     def line(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means of the steps since the last line, which start again; empty without steps.
+        """The means of the steps since the last line, empty without steps; they start again.
 
-        Args:
-            reduce: sums a tensor over all devices.
+        ``reduce`` sums a tensor over all devices.
         """
         if self._sums is None or self._tokens is None or self.gradient_norm is None:
             return {}

@@ -80,14 +80,8 @@ class TranslationTask(Task):
         return batch.source, batch.target
 
     def translator(self) -> Translator:
-        """A translator with the settings of the task."""
-        return Translator(
-            self.network,
-            self.vocabulary,
-            beam_size=self.beam_size,
-            length_penalty=self.length_penalty,
-            patience=self.patience,
-        )
+        settings = self.beam_size, self.length_penalty, self.patience
+        return Translator(self.network, self.vocabulary, *settings)
 
     def translate(self, batch: Batch) -> dict[int, list[int]]:
         """Line numbers of a batch to the token ids of their translations."""

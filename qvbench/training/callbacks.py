@@ -1,5 +1,4 @@
-"""The callbacks of a run, and those that write what the other rooms read: sentences, translations,
-averaged weights."""
+"""The callbacks of a run; here those that write sentences, translations and averaged weights."""
 
 from __future__ import annotations
 
@@ -55,11 +54,8 @@ def folder_callbacks(command: str, trainer: dict[str, Any], folder: Path) -> lis
 class SentenceCounts(Callback):
     """Writes ``sentences.npz`` after every validation of a training.
 
-    Arrays: ``tokens`` and ``last_right`` (S,), in the order of the corpus's S lines, four bytes per
-    sentence before compression; and ``last_step``, the optimizer steps done.
-
-    Args:
-        folder: of the run.
+    Arrays: ``tokens`` and ``last_right`` (S,) uint16, in the order of the corpus's S lines; and
+    ``last_step``, the optimizer steps done.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,17 +83,11 @@ class SentenceCounts(Callback):
 
 
 def by_line(batches: list[Arrays]) -> Arrays:
-    """``tokens`` and ``last_right`` in the order of the lines, from what a task's batches gave.
-
-    Args:
-        batches: ``line``, ``correct`` and ``tokens`` of each; two devices may have the same line.
-    """
+    """``tokens`` and ``last_right`` by line, from what a task's validation steps returned."""
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    _, order = np.unique(whole["line"], return_index=True)
-    return {
-        "tokens": whole["tokens"][order].astype(np.uint16),
-        "last_right": whole["correct"][order].astype(np.uint16),
-    }
+    _, order = np.unique(whole["line"], return_index=True)  # two devices may have the same line
+    names = {"tokens": "tokens", "last_right": "correct"}
+    return {name: whole[given][order].astype(np.uint16) for name, given in names.items()}
 
 
 class TestFiles(Callback):
@@ -105,9 +95,6 @@ class TestFiles(Callback):
 
     ``predict`` writes those of a test set; ``test`` its translations and references as plain text,
     whose lines the tests of significance between two runs resample.
-
-    Args:
-        folder: of the run.
     """
 
     __test__ = False  # its name is no sign for pytest
@@ -143,7 +130,7 @@ class CheckpointAveraging(Callback):
 
     Vaswani et al. 2017, section 6.1. Lightning's ``WeightAveraging`` averages from a step on; which
     validations are the last is known only when training ends. Weights lie under ``averaging/`` in
-    the run's folder, so that a resumed run averages the same ones; the mean is the checkpoint
+    the run's folder, so that a resumed run averages the same ones; the mean is
     ``checkpoints/averaged.ckpt``.
 
     Args:
@@ -196,7 +183,6 @@ def mean_of(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def _snapshots(trainer: Trainer) -> list[Path]:
-    """The weights kept, oldest first."""
     return sorted((Path(trainer.default_root_dir) / "averaging").glob("step-*.pt"))
 
 

@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _REFUSED = re.compile(r"(?:GLOBAL|global|class) ([\w.]+)")
 
-# Files
-
 
 class SafeCheckpointIO(CheckpointIO):
     """Reads and writes every checkpoint of a run.
@@ -56,23 +54,20 @@ class SafeCheckpointIO(CheckpointIO):
             what = f"{error}; a callback of the config puts it there: remove that"
             raise RunFault(what, kind="checkpoint") from error
         except OSError as error:
-            what, remedy = f"cannot be written ({error.strerror or error})", "make it writable"
-            if is_full(error):
-                what, remedy = "the disk is full", "free some space"
+            what = f"cannot be written ({error.strerror or error})"
+            remedy = "free some space" if is_full(error) else "make it writable"
             raise RunFault(
-                f"{file}: {what}; the checkpoint before is as it was; {remedy}, then go on with "
-                "--ckpt_path last",
+                f"{file}: {'the disk is full' if is_full(error) else what}; the checkpoint before "
+                f"is as it was; {remedy}, then go on with --ckpt_path last",
                 kind="disk",
             ) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint as plain data, whatever is asked for."""
-        return read_checkpoint(Path(path))
+        return read_checkpoint(Path(path))  # as plain data, whatever is asked for
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a file, if it is there."""
         Path(path).unlink(missing_ok=True)
 
 
@@ -89,7 +84,6 @@ def read_checkpoint(file: Path, tensors: bool = True) -> dict[str, Any]:
     Every byte is compared with the checksums in the file, which torch itself does not look at.
 
     Args:
-        file: to read.
         tensors: read them into memory; else they are mapped, and read when somebody looks.
 
     Raises:
@@ -195,17 +189,15 @@ def last_checkpoint(base: Path, group: str, seed: int) -> Path:
         UserError: there is none.
     """
     folders = sorted(_folders(base, group, seed), key=_last_active)
-    if not any(_checkpoints(folder) for folder in folders):
-        raise UserError(
-            f"--ckpt_path last: no checkpoint {LAST} under {base / 'runs' / group}/seed-{seed}*/"
-            f"{CHECKPOINTS}; start the run without --ckpt_path, or give the path of a checkpoint"
-        )
-    found = newest_whole(_checkpoints(folders[-1]))
+    found = newest_whole(_checkpoints(folders[-1])) if folders else None
     if found is None:
-        what = "has no whole" if _checkpoints(folders[-1]) else "ended before its first"
+        where = base / "runs" / group / f"seed-{seed}"
+        what = f"no checkpoint {LAST} under {where}*/{CHECKPOINTS}"
+        if folders:
+            lacks = "no whole" if _checkpoints(folders[-1]) else "ended before its first"
+            what = f"{folders[-1]}: {lacks} checkpoint"
         raise UserError(
-            f"--ckpt_path last: {folders[-1]}: {what} checkpoint; start anew without --ckpt_path, "
-            "or give the path of another run's"
+            f"--ckpt_path last: {what}; start without --ckpt_path, or give a checkpoint's path"
         )
     return found
 
@@ -250,18 +242,13 @@ def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
         own: the same of this run.
         where: which checkpoint, for the message.
         fit: whether training is to be resumed from it.
-
-    Raises:
-        UserError: the first setting that differs, with both values.
     """
     then, now = (dict(_settings(yaml.safe_load(text) or {})) for text in (stored, own))
     for key in [key for key in then if key in now]:
         if key.split(".")[0] in (TRAINING if fit else NETWORK) and then[key] != now[key]:
             name = key.replace(".init_args", "").removesuffix(".class_path")
-            there, here = (
-                str(v).rpartition(".")[2] if isinstance(v, str) else v
-                for v in (then[key], now[key])
-            )
+            values = (then[key], now[key])
+            there, here = (v.rpartition(".")[2] if isinstance(v, str) else v for v in values)
             raise UserError(
                 f"{where}: the checkpoint is of another model than the config's: model.{name} is "
                 f"{there} there, {here} here; give the config of its run, or start a new run"

@@ -19,13 +19,13 @@ from qvbench.data.batching import Batch, Shape
 from qvbench.data.loader import BatchLoader, DataPosition
 from qvbench.data.text import Vocabulary
 from qvbench.models.loss import LOSS_UNIT, training_totals
+from qvbench.training.checkpoints import newest_first
 from qvbench.training.machine import LESS_MEMORY, RunFault, explain, loss_scaler
 from qvbench.training.record import note
 
 SMALLEST_SCALE = 2.0**-14
-"""Loss scale that ends a training: fp16's smallest normal number. Below it the scale shrinks even
-gradients of 1 into fp16's subnormal range, and a healthy training never comes near (it starts at
-2^16, which 31 skipped steps in a row use up)."""
+"""Loss scale that ends a training: fp16's smallest normal number. Below it even gradients of 1 are
+subnormal, and a healthy training never comes near (31 skipped steps in a row from its 2^16)."""
 
 DEVICES = {"auto": ("cuda",), "always": ("cuda", "cpu", "mps"), "never": ()}
 """On which kinds of device each value of ``--dry_pass`` tries the largest batches."""
@@ -38,13 +38,7 @@ class FiniteCheck:
         self._first: Tensor | None = None
 
     def see(self, kind: str, value: Tensor, step: int) -> None:
-        """Look at a loss, or the norm of a gradient, without waiting for a GPU.
-
-        Args:
-            kind: ``loss`` or ``gradient``.
-            value: scalar.
-            step: in which it was computed; later ones are not smaller.
-        """
+        """Look at a step's ``loss``, or the norm of its ``gradient``, without waiting for a GPU."""
         if self._first is None:
             self._first = torch.full((), -1, dtype=torch.int64, device=value.device)
         bad = ~value.isfinite() & (self._first < 0)
@@ -63,9 +57,6 @@ class StepGuard(Callback):
     first is kept on the device, and read where training waits in any case: at log lines, before
     validations, at the end, and whenever somebody asks for the weights to save them. Under fp16
     such a step is skipped and the loss scale halved, which is no error until it is of no use.
-
-    Raises:
-        RunFault: from the hooks below, and where weights that are not finite are read.
     """
 
     def __init__(self) -> None:
@@ -105,64 +96,41 @@ class StepGuard(Callback):
             self._hook.remove()
 
     def check(self, trainer: Trainer) -> None:
-        """Read what was seen so far.
-
-        Raises:
-            RunFault: a step was not finite, or the loss scale of fp16 is of no use.
-        """
+        """Raise a :class:`RunFault` if a step was not finite, or fp16's scale is of no use."""
         if not self._positions:
             return  # nothing was trained since
-        if (found := self._check.first()) is not None:
-            kind, step = found
-            what = f"the {kind} of step {step:,} is not finite"
+        if found := self._check.first():
+            what = "the {} of step {:,} is not finite".format(*found)
             remedy = "lower the learning rate or add --trainer.gradient_clip_val 1"
-            raise self._fault(trainer, step, what, remedy, kind=kind)
+            raise self._fault(trainer, found[1], what, remedy, kind=found[0])
         scaler = loss_scaler(trainer)
         if scaler is not None and (scale := scaler.get_scale()) < SMALLEST_SCALE:
             step = self._positions[-1][0]
-            what = (
-                f"fp16 skips one step after another; at step {step:,} the loss scale is {scale:g}"
-            )
+            what = f"fp16 skips step after step; at step {step:,} the loss scale is {scale:g}"
             remedy = "use --trainer.precision bf16-mixed or 32-true, or a lower learning rate"
             raise self._fault(trainer, step, what, remedy, kind="skipped steps", loss_scale=scale)
         self._positions = []
 
     def _fault(self, trainer: Trainer, step: int, what: str, remedy: str, **facts: Any) -> RunFault:
-        at = [position for number, position in self._positions if number == step]
-        batches = [_describe(trainer, position) for position in at if position is not None]
+        at = [place for number, place in self._positions if number == step and place is not None]
+        batches = [  # as ``BatchLoader.batch_at`` counts; a position is behind its batch
+            {"epoch": place.epoch, "batch": place.batches - 1} for place in at
+        ]
         named = "batch unknown"
         if batches:
             first, last = batches[0]["batch"], batches[-1]["batch"]
             numbers = f"batch {first}" if first == last else f"batches {first} to {last}"
-            named = f"{numbers} of epoch {batches[0]['epoch']}, ids {batches[0]['sha256'][:12]}"
-        checkpoint = last_good_checkpoint(trainer)
+            named = f"{numbers} of epoch {batches[0]['epoch']}"
+        folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
+        files = [file for folder in folders if folder for file in Path(folder).glob("*.ckpt")]
+        newest = newest_first(files)
+        checkpoint = str(newest[0]) if newest else None
         resumed = "no checkpoint had been written yet"
         if checkpoint:
             resumed = f"the last good checkpoint is {checkpoint} (--ckpt_path resumes from it)"
-        return RunFault(
-            f"{what} ({named}); training stopped; {resumed}; {remedy}",
-            status="diverged",
-            step=step,
-            batches=batches,
-            checkpoint=str(checkpoint) if checkpoint else None,
-            **facts,
-        )
-
-
-def last_good_checkpoint(trainer: Trainer) -> Path | None:
-    """The newest checkpoint that the run has written; None if there is none yet."""
-    folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
-    found = [file for folder in folders if folder for file in Path(folder).glob("*.ckpt")]
-    return max(found, key=lambda file: (file.stat().st_mtime, file.name), default=None)
-
-
-def _describe(trainer: Trainer, position: DataPosition) -> dict[str, Any]:
-    """A batch by epoch and number, both from 0, and a hash of its token ids."""
-    loader: Any = trainer.train_dataloader
-    number = position.batches - 1  # the position is behind the batch
-    batch = loader.batch_at(position.epoch, number)
-    sha256 = batch.fingerprint()
-    return {"epoch": position.epoch, "batch": number, "pairs": len(batch.index), "sha256": sha256}
+        what = f"{what} ({named}); training stopped; {resumed}; {remedy}"
+        facts |= {"step": step, "batches": batches, "checkpoint": checkpoint}
+        return RunFault(what, status="diverged", **facts)
 
 
 # Memory
@@ -179,9 +147,6 @@ class DryPass(Callback):
 
     Args:
         devices: kinds of device on which to do it, such as ``cuda``.
-
-    Raises:
-        RunFault: memory is not enough; the message says what to lower.
     """
 
     def __init__(self, devices: Sequence[str] = DEVICES["auto"]) -> None:
@@ -197,9 +162,8 @@ class DryPass(Callback):
         if gpus:
             torch.cuda.reset_peak_memory_stats(device)
             fresh = not trainer.optimizers[0].state
-            moments = [
-                torch.empty_like(p) for p in pl_module.parameters() for _ in range(2 * fresh)
-            ]
+            parameters = list(pl_module.parameters()) * (2 * fresh)
+            moments = [torch.empty_like(p) for p in parameters]
         with torch.random.fork_rng(devices=gpus):
             for shape in shapes:
                 _try(trainer, pl_module, shape)
@@ -209,11 +173,7 @@ class DryPass(Callback):
 
 
 def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
-    """A batch of a shape (B, L), forward and backward.
-
-    Raises:
-        RunFault: out of memory.
-    """
+    """A batch of a shape, forward and backward; a :class:`RunFault` if memory is not enough."""
     try:
         with trainer.precision_plugin.forward_context():
             totals = module.score(module(batch_of(shape, module.device)), training_totals)

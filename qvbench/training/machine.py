@@ -31,17 +31,9 @@ _PROCESSES = 8  # that any CPU may be asked to run one training in
 _WORKER = re.compile(r"DataLoader worker .*?(?:killed by signal: ([\w ]+)|exited unexpectedly)")
 _NO_MEMORY = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory")
 
-# Errors
-
 
 class RunFault(UserError):
-    """An error that ends a training, with what its record keeps of it.
-
-    Args:
-        message: one line.
-        status: of the run, in its record.
-        facts: the same as plain data.
-    """
+    """An error that ends a training: one line, and what the run's record keeps of it as data."""
 
     def __init__(self, message: str, status: str = "failed", **facts: Any) -> None:
         super().__init__(message)
@@ -64,13 +56,11 @@ def explain(error: BaseException) -> UserError | None:
             kind="worker",
         )
     if "no kernel image is available" in str(error):
-        capability = torch.cuda.get_device_capability()
-        wheel = "install a build of PyTorch for it"
-        if capability == (7, 0):
-            wheel = "install PyTorch's cu126 wheel, the last to serve a V100"
+        major, minor = torch.cuda.get_device_capability()
         return RunFault(
             f"PyTorch {torch.__version__} has no code for {torch.cuda.get_device_name()} "
-            f"(sm_{capability[0]}{capability[1]}); {wheel}, or run on the CPU with {ON_CPU}",
+            f"(sm_{major}{minor}); install a build of PyTorch for it (a V100's last is the cu126 "
+            f"wheel), or run on the CPU with {ON_CPU}",
             kind="gpu",
         )
     if is_full(error):
@@ -83,40 +73,28 @@ def explain(error: BaseException) -> UserError | None:
 def is_full(error: BaseException | None) -> bool:
     """Whether the disk was full; torch's writer says so without the system's error number."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "PytorchStreamWriter failed writing" in str(error):
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "PytorchStreamWriter failed writing" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-# Hardware
-
-
 def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
-    """Refuse what this machine cannot give, before Lightning starts anything.
-
-    Args:
-        accelerator: ``trainer.accelerator`` of the config.
-        devices: ``trainer.devices`` of the config.
-        precision: ``trainer.precision`` of the config.
+    """Refuse what the trainer's settings ask for and this machine lacks, before Lightning starts.
 
     Raises:
         UserError: one line that says what is missing and which override works here.
     """
-    if accelerator not in ("gpu", "cuda", "auto", "cpu"):
-        return  # another kind of device: Lightning knows better
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return
-    if accelerator in ("gpu", "auto") and torch.backends.mps.is_available():
+    cuda = torch.cuda.is_available()
+    any_gpu = cuda or torch.backends.mps.is_available()
+    there = {"cpu": False, "cuda": cuda, "gpu": any_gpu, "auto": any_gpu}
+    if there.get(accelerator, True):  # another kind of device: Lightning knows better
         return
     override = ON_CPU if devices in ("auto", 1, "1") else f"{ON_CPU} --trainer.devices 1"
     if accelerator in ("gpu", "cuda"):
-        raise UserError(
-            f"trainer.accelerator: {accelerator} is asked for, but no GPU is visible here; "
-            f"to run on the CPU add {override}"
-        )
+        what = f"trainer.accelerator: {accelerator} is asked for, but no GPU is visible here"
+        raise UserError(f"{what}; to run on the CPU add {override}")
     if str(precision) in ("16", "16-mixed", "16-true"):
         where = "a CPU" if accelerator == "cpu" else "a CPU, and no GPU is visible here"
         raise UserError(f"trainer.precision: {precision} does not run on {where}; add {override}")
@@ -131,10 +109,13 @@ def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
 def describe_hardware() -> dict[str, Any]:
     """Processor, memory and GPUs, for the record of a run; sizes in GiB."""
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    information = Path("/proc/cpuinfo")
+    text = information.read_text("utf-8", "replace") if information.exists() else ""
+    named = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "cpu": _cpu_model(),
+        "cpu": named[1].strip() if named else platform.processor(),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -142,29 +123,14 @@ def describe_hardware() -> dict[str, Any]:
     }
 
 
-def _cpu_model() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def loss_scaler(trainer: Trainer) -> Any:
     """That of mixed fp16; None in other precisions."""
     return getattr(trainer.precision_plugin, "scaler", None)
 
 
-# The process
-
-
 def is_first_process() -> bool:
-    """Whether this process writes files and messages; known before a trainer exists.
-
-    Lightning reads it from the launcher's environment (torchrun, SLURM, its own subprocesses).
-    """
-    return getattr(rank_zero_only, "rank", 0) == 0
+    """Whether this process writes files and messages; known before a trainer exists."""
+    return getattr(rank_zero_only, "rank", 0) == 0  # from the launcher's environment
 
 
 # Of the kind that writes to what standard error is at that moment: notebooks and tests replace it.
@@ -186,8 +152,8 @@ def set_up_logging() -> None:
 def keep_freed_memory() -> bool:
     """Tell glibc not to give memory back while the process runs; whether it could.
 
-    By default every large buffer goes back to the system when it is freed. A training step on a CPU
-    takes the same buffers thousands of times: page faults cost a third of the throughput.
+    A training step on a CPU takes the same large buffers thousands of times: page faults would cost
+    a third of the throughput.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -199,7 +165,7 @@ def keep_freed_memory() -> bool:
 def cache_few_kernels() -> None:
     """Let oneDNN keep 64 compiled kernels instead of 1,024; before the first product.
 
-    Every shape of a batch has kernels of its own, of up to several megabytes: the full cache grew a
-    small model's process to 8 GB and saved nothing measurable.
+    Every shape of a batch has kernels of its own: the full cache grew a small model's process to
+    8 GB and saved nothing measurable.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

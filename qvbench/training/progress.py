@@ -33,7 +33,6 @@ def total_steps(trainer: Trainer) -> int | None:
 
 
 def on_a_terminal() -> bool:
-    """Whether somebody watches."""
     return sys.stderr.isatty()
 
 
@@ -41,7 +40,7 @@ class RunProgress(ProgressBar):
     """One bar over the optimizer steps of the whole run, or over the batches of an evaluation.
 
     Lightning's bars are those of one epoch. Where standard error is no terminal, training has a
-    line at every validation and at most one every :data:`LINE_SECONDS`.
+    line at every validation, and others at least :data:`LINE_SECONDS` apart.
     """
 
     def __init__(self) -> None:
@@ -68,12 +67,8 @@ class RunProgress(ProgressBar):
             columns = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
             shown = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[m]}")
             self.bar = Progress(*columns, *shown, console=Console(stderr=True))
-            self.bar.add_task(
-                name,
-                total=total if total is not None and math.isfinite(total) else None,
-                completed=done,
-                m="",
-            )
+            total = None if total == math.inf else total
+            self.bar.add_task(name, total=total, completed=done, m="")
             self.bar.start()
 
     def _stop(self, *_: Any, **__: Any) -> None:
@@ -90,7 +85,6 @@ class RunProgress(ProgressBar):
             self._show(trainer)
 
     def _show(self, trainer: Trainer) -> None:
-        """The step, with the latest loss, accuracy and throughput as far as they are known."""
         known, step, total = trainer.callback_metrics, trainer.global_step, total_steps(trainer)
         measures = ", ".join(t.format(float(known[name])) for name, t in _SHOWN if name in known)
         if self.bar is not None:

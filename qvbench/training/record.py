@@ -30,11 +30,7 @@ _ENDS = (KeyboardInterrupt, SystemExit)  # by hand, or by a signal that had a ch
 
 
 class CurvesLogger(Logger):
-    """Appends every metric to the curves of a run as it comes.
-
-    Args:
-        folder: of the run; it exists. Lightning puts checkpoints under it.
-    """
+    """Appends every metric to the curves of a run as it comes."""
 
     name = version = ""
 
@@ -49,7 +45,7 @@ class CurvesLogger(Logger):
         return str(self._folder)
 
     def start(self, seconds_before: float) -> None:
-        """Training starts: ``seconds`` count from here, on top of those before a restart."""
+        """Count ``seconds`` from here, on top of those before a restart."""
         self._start = time.monotonic() - seconds_before
 
     @rank_zero_only
@@ -83,12 +79,7 @@ class RunRecord(Callback):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        config_name: str,
-        resolved: dict[str, Any],
-        seed: int,
-        args: Sequence[str],
+        self, folder: Path, config_name: str, resolved: Any, seed: int, args: Sequence[str]
     ) -> None:
         self.folder = folder
         self.config_name = config_name
@@ -116,13 +107,9 @@ class RunRecord(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CurvesLogger):
                 logger.start(seconds_before)
-        counts, named = (
-            self.record["parameters"],
-            (self.record["mechanism"], self.record["position"]),
-        )
-        numbers = (f"{counts['total']:,}", f"{counts['attention']:,}")
-        what = "%s, %s: %s parameters, %s of them in attention; this run is %s"
-        log.info(what, *named, *numbers, self.folder)
+        what = "{mechanism}, {position}: {parameters[total]:,} parameters, "
+        what += "{parameters[attention]:,} of them in attention; this run is %s"
+        log.info(what.format_map(self.record), self.folder)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -169,11 +156,7 @@ class RunRecord(Callback):
     def _new(self, trainer: Trainer, module: Any) -> dict[str, Any]:
         data: Any = getattr(trainer, "datamodule", None)
         hardware = describe_hardware()
-        trained_on = {
-            "accelerator": trainer.accelerator.name(),
-            "devices": trainer.world_size,
-            "precision": str(trainer.precision),
-        }
+        hardware |= {"accelerator": trainer.accelerator.name(), "devices": trainer.world_size}
         return {
             "id": f"{self.folder.parent.name}/{self.folder.name}",
             "identity": identity(self.resolved),
@@ -186,7 +169,7 @@ class RunRecord(Callback):
             "seed": self.seed,
             "git": git_revision(),
             "versions": versions(),
-            "hardware": hardware | trained_on,
+            "hardware": hardware | {"precision": str(trainer.precision)},
             **{name: hardware[name] for name in ("cpu", "cores", "threads")},
             "data_fingerprint": data.fingerprint,
             "parameters": count_parameters(module.network),
@@ -205,12 +188,14 @@ class RunRecord(Callback):
 
     def _save(self, trainer: Trainer, module: Any, status: str, tokens: int | None = None) -> None:
         """Write how far the run is; ``tokens`` seen, where those since the last log count too."""
-        self.record["steps"] = trainer.global_step
-        self.record["target_tokens"] = int(module.target_tokens_seen if tokens is None else tokens)
-        self.record["wall_seconds"] = round(time.monotonic() - self._started, 2)
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
-        self.record["attention_backend"] = attention_backend(module.network)
-        self.record["status"] = status
+        self.record |= {
+            "steps": trainer.global_step,
+            "target_tokens": int(module.target_tokens_seen if tokens is None else tokens),
+            "wall_seconds": round(time.monotonic() - self._started, 2),
+            "attention_backend": attention_backend(module.network),
+            "status": status,
+        }
         if status != "running":
             self.record["ended"] = now()
         self.write(trainer)

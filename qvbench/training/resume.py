@@ -20,6 +20,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from qvbench.runs.curves import CurvesFile
 from qvbench.runs.folder import CHECKPOINTS, LAST
 from qvbench.runs.slurm import requeue, slurm_job
 from qvbench.training.record import CurvesLogger, note
@@ -29,18 +30,12 @@ log = logging.getLogger(__name__)
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 REQUEUE = signal.SIGUSR1
 """What Slurm sends before a job's time is up, if asked: ``#SBATCH --signal=SIGUSR1@120``."""
-
 REPEAT_SECONDS = 1.0
 """A signal is often sent to a process and to its group: within so long it is the same one."""
 
 
 class StoppedBySignal(SystemExit):
-    """A training that a signal ended: status 128 + the signal's number, as shells have it.
-
-    Args:
-        number: of the signal.
-        step: optimizer steps done, all in the checkpoint.
-    """
+    """A training that a signal ended after a step: status 128 + its number, as shells have it."""
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(128 + number)
@@ -55,9 +50,8 @@ class StoppedBySignal(SystemExit):
 class StopSignals:
     """Takes the signals that ask for an end, and keeps the first until a step is done.
 
-    The second ends the process at once, also where the main thread runs no Python and so calls no
-    handler, as in a collective operation that others never join: a thread that Python wakes up at
-    every signal does it.
+    The second ends the process at once, also in a collective operation that others never join,
+    where the main thread calls no handler: a thread that Python wakes up at every signal does it.
     """
 
     def __init__(self) -> None:
@@ -66,29 +60,24 @@ class StopSignals:
         self._woken = self._woken_before = -1  # file descriptors that get the signals' numbers
 
     def install(self) -> None:
-        """Take the signals from now on; only the main thread can."""
         if threading.current_thread() is not threading.main_thread() or self._before:
-            return
+            return  # only the main thread can
         self.received = 0
         self._before = {number: signal.signal(number, self._note) for number in STOPPING}
         source, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
         self._woken_before = signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        os.register_at_fork(after_in_child=self._leave)  # a loader's process has its own signals
+        # A loader's process has its own signals.
+        os.register_at_fork(after_in_child=lambda: self._before and signal.set_wakeup_fd(-1))
         threading.Thread(target=_end_at_second, args=(source,), daemon=True).start()
 
     def restore(self) -> None:
-        """Give the signals back to who had them before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._before:
             signal.set_wakeup_fd(self._woken_before)
             os.close(self._woken)  # which ends the thread
         self._before = {}
-
-    def _leave(self) -> None:
-        if self._before:
-            signal.set_wakeup_fd(-1)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
@@ -118,20 +107,12 @@ _KEY = "qvbench_run"  # of what :class:`LastCheckpoint` adds to a checkpoint
 class LastCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` after every validation and when training ends.
 
-    Where there is no validation it is written after every epoch. A signal that asks for an end has
-    it written after the current step or batch of a validation. It is always of a whole optimizer
-    step: a validation within a step is followed by a checkpoint after that step. All other
-    callbacks have had their turn by then.
-
-    Args:
-        folder: of the run.
-
-    Attributes:
-        dirpath: where checkpoints lie.
+    Where there is no validation it is written after every epoch, and at a signal after the current
+    step or batch of a validation; always of a whole optimizer step, after all other callbacks.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.dirpath = str(folder / CHECKPOINTS)
+        self.dirpath = str(folder / CHECKPOINTS)  # which ``StepGuard`` reads of any such callback
         self.file = folder / CHECKPOINTS / LAST
         self._signals = StopSignals()
         self._due = False
@@ -144,8 +125,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Cut the curves back to the checkpoint: what the lost part logged is logged again."""
-        for logger in _curves(trainer):
-            logger.file.cut(trainer.global_step, self._resumed.get("curve_rows"))
+        for file in _curves(trainer):
+            file.cut(trainer.global_step, self._resumed.get("curve_rows"))
         if self._resumed.get("should_stop"):  # a callback ended the training; Lightning forgets
             trainer.should_stop = True
         trainer.callback_metrics.update(self._resumed.get("metrics", {}))
@@ -170,7 +151,7 @@ class LastCheckpoint(Checkpoint):
             "should_stop": trainer.should_stop,
             # Callbacks look at the last validation's also where a resumed run ends before its next.
             "metrics": {n: v.cpu() for n, v in trainer.callback_metrics.items()},
-            "curve_rows": sum(logger.file.rows for logger in _curves(trainer)),
+            "curve_rows": sum(file.rows for file in _curves(trainer)),
         }
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
@@ -203,10 +184,9 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self._signals.restore()
-        if isinstance(exception, StoppedBySignal) and exception.number == REQUEUE:
-            job = slurm_job()
-            if job and trainer.is_global_zero:
-                requeue(job)
+        asked = isinstance(exception, StoppedBySignal) and exception.number == REQUEUE
+        if asked and trainer.is_global_zero and (job := slurm_job()):
+            requeue(job)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.file, weights_only=False)
@@ -234,19 +214,13 @@ def _is_ending(trainer: Trainer) -> bool:
     return last or (trainer.should_stop and trainer.fit_loop._can_stop_early)
 
 
-def _curves(trainer: Trainer) -> list[CurvesLogger]:
-    """Loggers of the curves, in the process that writes them."""
-    loggers = trainer.loggers if trainer.is_global_zero else []
-    return [logger for logger in loggers if isinstance(logger, CurvesLogger)]
+def _curves(trainer: Trainer) -> list[CurvesFile]:
+    loggers = trainer.loggers if trainer.is_global_zero else []  # the process that writes them
+    return [logger.file for logger in loggers if isinstance(logger, CurvesLogger)]
 
 
 def _set_between_batches(fit_loop: dict[str, Any], trainer: Trainer) -> None:
-    """Write into the state of the loops what is done and what is to come, with no hook under way.
-
-    Args:
-        fit_loop: as a checkpoint holds it; changed in place.
-        trainer: of which it is, in any hook after a batch.
-    """
+    """Change a checkpoint's state of the loops to one with no hook under way, after a batch."""
     epochs, batches = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
     validation = fit_loop["epoch_loop.val_loop.batch_progress"]
     trained, validated = batches["current"], validation["current"]
@@ -257,10 +231,9 @@ def _set_between_batches(fit_loop: dict[str, Any], trainer: Trainer) -> None:
         loop: Any = trainer.fit_loop
         after_a_batch = trained["completed"] < trained["processed"]
         due = after_a_batch and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-    epoch_is_over = (
-        batches["is_last_batch"] and epochs["current"]["processed"] == (epochs["current"]["ready"])
-    )
-    for counts in (epochs["total"], epochs["current"]):
+    epoch = epochs["current"]
+    epoch_is_over = batches["is_last_batch"] and epoch["processed"] == epoch["ready"]
+    for counts in (epochs["total"], epoch):
         _count(counts, counts["ready"], counts["ready"] - (not epoch_is_over))
     for counts in (batches["total"], trained):
         _count(counts, counts["processed"], counts["processed"])

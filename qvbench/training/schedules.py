@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -30,10 +31,6 @@ class Noam(Schedule):
     """``factor * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5)``.
 
     Vaswani et al. 2017, equation 3; the recipe has factor 2 and 4,000 warm-up steps.
-
-    Args:
-        factor: multiplies the whole schedule.
-        warmup_steps: steps over which the rate rises linearly.
     """
 
     def __init__(self, factor: float = 2.0, warmup_steps: int = 4000) -> None:
@@ -47,12 +44,7 @@ class Noam(Schedule):
 
 
 class InverseSquareRoot(Schedule):
-    """Linear warm-up to ``peak``, then ``peak * (warmup / step)^0.5``.
-
-    Args:
-        peak: highest learning rate, reached at the end of the warm-up.
-        warmup_steps: steps over which the rate rises linearly.
-    """
+    """Linear warm-up to ``peak``, then ``peak * (warmup_steps / step)^0.5``."""
 
     def __init__(self, peak: float, warmup_steps: int = 4000) -> None:
         self._check_positive(peak=peak, warmup_steps=warmup_steps)
@@ -70,8 +62,7 @@ class LinearDecay(Schedule):
         peak: highest learning rate, reached at the end of the warm-up.
         total_steps: of the training; the rate is zero at the step after. By default the number
             of ``trainer.max_steps``, filled in by :func:`end_with_training`.
-        warmup_steps: steps over which the rate rises linearly; a training that is not longer has
-            no decay.
+        warmup_steps: a training that is not longer has no decay.
     """
 
     def __init__(
@@ -92,12 +83,7 @@ class LinearDecay(Schedule):
 
 
 class Constant(Schedule):
-    """One rate throughout, after an optional linear warm-up.
-
-    Args:
-        rate: the learning rate.
-        warmup_steps: steps over which the rate rises linearly; 0 for none.
-    """
+    """One rate throughout, after an optional linear warm-up."""
 
     def __init__(self, rate: float, warmup_steps: int = 0) -> None:
         self._check_positive(rate=rate)
@@ -114,8 +100,7 @@ def end_with_training(schedule: Any, max_steps: int, fit: bool = True) -> None:
     """Let a schedule that decays over ``total_steps`` end with the training.
 
     Args:
-        schedule: ``class_path`` and ``init_args`` of a config, all arguments filled in; a number
-            of ``total_steps`` is filled in here. Other schedules stay as they are.
+        schedule: of a config, all arguments filled in; ``total_steps`` is set here if it is None.
         max_steps: ``trainer.max_steps``; -1 if the training ends otherwise.
         fit: whether the schedule is used.
 
@@ -132,9 +117,8 @@ def end_with_training(schedule: Any, max_steps: int, fit: bool = True) -> None:
     if fit and total is None:
         name = schedule["class_path"].rpartition(".")[2]
         raise UserError(
-            f"model.schedule.init_args.total_steps: {name} has to know how many steps are trained, "
-            "and no trainer.max_steps says so; give total_steps, or a schedule that does not end, "
-            "such as InverseSquareRoot"
+            f"model.schedule.init_args.total_steps: {name} ends with the training, and no "
+            "trainer.max_steps says when; give total_steps, or a schedule such as InverseSquareRoot"
         )
     if fit and bounded and total != max_steps:
         raise UserError(
@@ -146,13 +130,9 @@ def end_with_training(schedule: Any, max_steps: int, fit: bool = True) -> None:
 class TokenBudget(Callback):
     """Ends training after the optimizer step that reaches a number of target tokens.
 
-    Lightning validates there, as at its other ends. The count is the run's own, over all devices
-    and restarts, so that a resumed run ends at the same step. On a GPU it is read only where it
-    could have reached the budget, by the largest batches that the data module makes: reading it
-    waits for the device.
-
-    Args:
-        target_tokens: trained on, end tokens counted, padding not.
+    The count is the run's own, over all devices and restarts; end tokens count, padding does not.
+    It is read only where the largest batches of the data module could have reached the budget:
+    reading it waits for a GPU.
     """
 
     def __init__(self, target_tokens: int) -> None:
@@ -173,6 +153,5 @@ class TokenBudget(Callback):
             trainer.should_stop = True
             log.info("budget of %s target tokens reached", f"{self.target_tokens:,}")
             return
-        of_a_batch = pl_module.data.max_tokens
-        of_a_step = of_a_batch * trainer.accumulate_grad_batches * trainer.world_size
-        self._next_look = step + -(-left // of_a_step)
+        batches = trainer.accumulate_grad_batches * trainer.world_size
+        self._next_look = step + math.ceil(left / (pl_module.data.max_tokens * batches))

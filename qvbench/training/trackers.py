@@ -25,12 +25,9 @@ from qvbench.training.machine import is_first_process
 
 log = logging.getLogger(__name__)
 
-HERE = "."
-"""A logger whose ``save_dir`` is this writes into the folder of the run."""
-
 CLOSE_SECONDS = 330.0
 """How long the end of a run waits for a tracker to take the rest; W&B itself gives up after 300."""
-
+OFFLINE = "W&B: %s; this run is kept offline, `wandb sync` uploads it later"
 LABELS = ("mechanism", "position", "corpus", "seed", "variant", "suite")
 COSTS = ("parameters", "flops_per_target_token", "cache_per_token")
 """What W&B gets of a run's record as config (and tags, but for the seed) and as summary."""
@@ -39,11 +36,8 @@ COSTS = ("parameters", "flops_per_target_token", "cache_per_token")
 class AsyncLogger(Logger):
     """Makes another logger's calls in a thread of its own, which a call that hangs holds up alone.
 
-    W&B hands its data to a process of its own, and still its calls can raise, or never return when
-    that process is gone. The first exception is reported in one line, and ends the calls.
-
-    Args:
-        logger: the other one.
+    W&B's calls can raise, or never return when its own process is gone. The first exception is
+    reported in one line, and ends the calls.
 
     Attributes:
         failed: whether it was given up.
@@ -60,13 +54,8 @@ class AsyncLogger(Logger):
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
-    @property
-    def name(self) -> str | None:
-        return self.logger.name
-
-    @property
-    def version(self) -> int | str | None:
-        return self.logger.version
+    name = property(lambda self: self.logger.name)
+    version = property(lambda self: self.logger.version)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = dict(metrics)
@@ -87,11 +76,10 @@ class AsyncLogger(Logger):
         self.call(self.logger.finalize, status)
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Have a call made after those before it."""
         self._calls.put(partial(function, *args))
 
     def close(self) -> None:
-        """End the other logger's run, and the thread."""
+        """End the other logger's run and the thread; name what uploads a run kept offline."""
         if isinstance(self.logger, WandbLogger):
             import wandb
 
@@ -102,18 +90,18 @@ class AsyncLogger(Logger):
             self._thread.join(0.1)
             if time.monotonic() > end:
                 self._give_up(f"no answer within {CLOSE_SECONDS:g} seconds")
+        run = getattr(self.logger, "_experiment", None)
+        if getattr(run, "offline", False) is True and not self.failed:
+            print(f"W&B      offline{self._later()}")
 
-    @property
-    def sync_command(self) -> str:
-        """What uploads a W&B run later; empty where there is none."""
+    def _later(self) -> str:
         folder = getattr(getattr(self.logger, "_experiment", None), "dir", None)
-        return f"wandb sync {Path(folder).parent}" if isinstance(folder, str) else ""
+        return f"; to upload: wandb sync {Path(folder).parent}" if isinstance(folder, str) else ""
 
     def _give_up(self, reason: str) -> None:
         self.failed = True
-        later = f"; to upload later: {self.sync_command}" if self.sync_command else ""
         what = "%s: %s; the run continues without it, its own folder has everything%s"
-        log.warning(what, type(self.logger).__name__, reason, later)
+        log.warning(what, type(self.logger).__name__, reason, self._later())
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -122,27 +110,21 @@ class AsyncLogger(Logger):
                     call()
             except Exception as error:  # whatever a tracker raises: the run is worth more
                 if not self.failed:
-                    self._give_up(str(error).partition("\n")[0] or type(error).__name__)
-
-
-# The life of a run
+                    self._give_up(_first_line(error))
 
 
 def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> None:
-    """Let the config's loggers write into the folder of the run, under its name.
+    """Let the loggers of a parsed config write into the folder of the run, under its name.
 
-    Args:
-        settings: the parsed config; its loggers are changed in place.
-        folder: of the run.
-        group: name of the config; W&B groups its seeds by it.
-        job_type: by which W&B tells trainings from tests.
+    A ``save_dir`` of "." is that folder. ``group``, the name of the config, and ``job_type`` are
+    what W&B tells runs apart by.
     """
     given = settings.trainer.logger
     for spec in given if isinstance(given, list) else [given]:
         if not isinstance(spec, Namespace) or "class_path" not in spec:
             continue
         arguments = spec.init_args
-        if arguments.get("save_dir") == HERE:
+        if arguments.get("save_dir") == ".":
             arguments.save_dir = str(folder)
             if spec.class_path.endswith("TensorBoardLogger"):
                 arguments.name, arguments.version = "", "tensorboard"
@@ -154,10 +136,7 @@ def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> N
             if not (arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key()):
                 # W&B would ask for a key on a terminal and wait, and fail elsewhere.
                 arguments.offline, arguments.log_model = True, False
-                log.warning(
-                    "W&B: no API key found (WANDB_API_KEY or `wandb login`), so this run is kept "
-                    "offline; `wandb sync` uploads it later"
-                )
+                log.warning(OFFLINE, "no API key found (WANDB_API_KEY or `wandb login`)")
 
 
 def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
@@ -176,9 +155,6 @@ def describe(
 ) -> dict[str, str]:
     """Label the trackers' runs by the record when training starts, and log ``seconds`` from here.
 
-    Args:
-        seconds_before: wall time of training before a restart.
-
     Returns:
         ``wandb_id`` for the record, if W&B has the run.
     """
@@ -193,19 +169,10 @@ def describe(
 
 
 def close_runs(loggers: Iterable[Logger]) -> None:
-    """End the loggers' runs: the next training of this process would be logged into W&B's.
-
-    Names the command that uploads an offline W&B run; of one that failed it was said then.
-    """
+    """End the loggers' runs: the next training of this process would be logged into W&B's."""
     for logger in loggers:
         if isinstance(logger, AsyncLogger):
             logger.close()
-            offline = getattr(getattr(logger.logger, "_experiment", None), "offline", False)
-            if offline is True and not logger.failed:
-                print(f"W&B      offline; to upload: {logger.sync_command}")
-
-
-# Weights & Biases
 
 
 def _open_wandb(logger: WandbLogger) -> None:
@@ -217,11 +184,14 @@ def _open_wandb(logger: WandbLogger) -> None:
     try:
         _ = logger.experiment
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        what = "W&B: %s; this run is kept offline, `wandb sync` uploads it later"
-        log.warning(what, str(error).partition("\n")[0] or type(error).__name__)
+        log.warning(OFFLINE, _first_line(error))
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"
         _ = logger.experiment
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _label_wandb(logger: WandbLogger, record: Mapping[str, Any]) -> None:

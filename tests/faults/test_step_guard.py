@@ -64,18 +64,18 @@ def test_the_first_bad_step_is_named_though_read_late(
 
 
 def test_the_batch_can_be_found_again(data: Make, trainer: Make, poisoned: Make) -> None:
-    """Catches a fingerprint of the neighbouring batch, of another epoch, or one of the step."""
+    """Catches the number of the neighbouring batch, of another epoch, or one of the step."""
     (task, seen), module = poisoned(17), data()
     run = trainer(
         max_steps=40, callbacks=[StepGuard()], accumulate_grad_batches=2, log_every_n_steps=4
     )
     named = fault_of(run, task, module).facts["batches"][-1]  # of the step's two
     culprit = seen[17]
-    assert named["sha256"] == culprit.fingerprint()
     assert named["epoch"] > 0  # the small corpus has been gone through
     again = module.train_dataloader().batch_at(named["epoch"], named["batch"])
     assert torch.equal(again.index, culprit.index)
-    assert len({batch.fingerprint() for batch in seen}) > 10
+    assert torch.equal(again.target, culprit.target)
+    assert len({tuple(batch.index.tolist()) for batch in seen}) > 10
 
 
 def test_a_gradient_is_enough(data: Make, trainer: Make) -> None:
@@ -261,7 +261,7 @@ def test_the_record_says_how_it_ended(
     answer = qvbench("fit", "--config", "tiny.yaml", "--trainer.max_steps", "30")
     last = answer.err.splitlines()[-1]
     assert answer.status == 2, answer.err
-    assert last.startswith("qvbench: error: the loss of step 5 is not finite (batch 4 of epoch 0,")
+    assert last.startswith("qvbench: error: the loss of step 5 is not finite (batch 4 of epoch 0)")
     folder = here / "runs" / "tiny" / "seed-3"
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "diverged"

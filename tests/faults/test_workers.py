@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,26 +15,13 @@ import yaml
 from qvbench.errors import UserError
 from qvbench.training.machine import explain
 from tests.cli.conftest import Answer
-
-ROOT = Path(__file__).parents[2]
+from tests.cli.killing import run
 
 
 def with_callback(config: Path, name: str) -> None:
     content = yaml.safe_load(config.read_text())
     content["trainer"]["callbacks"].append({"class_path": f"tests.faults.injected.{name}"})
     config.write_text(yaml.safe_dump(content))
-
-
-def fit(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qvbench", "fit", "--config", "tiny.yaml", *words],
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.slow
@@ -48,16 +32,16 @@ def test_a_killed_worker_is_one_line(
     that does not say how the run ended where a second loader loses a process meanwhile."""
     with_callback(tiny, "KillWorkers")
     words = ["--data.num_workers", "2", "--trainer.max_steps", "400"]
-    done = fit(here, *words)
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
+    done = run(here, "fit", "--config", "tiny.yaml", *words)
+    assert done.status == 2, done.text
+    last = done.text.splitlines()[-1]
     # PyTorch names the signal unless the loader's queue tells of the end first.
     ends = ("was killed (signal: Killed)", "ended without a word")
     known = [f"qvbench: error: a process that prepares batches {end}; " for end in ends]
     assert last.startswith(tuple(known)), last
     assert "--data.num_workers" in last
-    assert "Traceback" not in done.stderr
-    assert "killed 2 more" in done.stderr
+    assert "Traceback" not in done.text
+    assert "killed 2 more" in done.text
     folder = here / "runs" / "tiny" / "seed-3"
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["fault"]["kind"]) == ("failed", "worker")

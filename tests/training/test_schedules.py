@@ -120,7 +120,7 @@ def test_a_decay_that_does_not_end_with_the_training_is_refused() -> None:
     """Catches a rate that is cut off half way, or zero long before the end."""
     with pytest.raises(UserError, match=r"total_steps is 1000, but trainer\.max_steps is 1500"):
         end_with_training(linear(1000), 1500)
-    with pytest.raises(UserError, match="LinearDecay has to know how many steps are trained"):
+    with pytest.raises(UserError, match="LinearDecay ends with the training"):
         end_with_training(linear(None), -1)
     for total_steps in (None, 1000):  # the config of a run that was trained, only tested
         end_with_training(linear(total_steps), -1 if total_steps is None else 7, fit=False)
