@@ -94,8 +94,11 @@ class KillService(Callback):
         if trainer.global_step != 4:
             return
         for folder in Path("/proc").glob("[0-9]*"):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            name = (folder / "comm").read_text().strip()
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                name = (folder / "comm").read_text().strip()
+            except OSError:  # another program's process, which ended just now
+                continue
             if int(fields[1]) == os.getpid() and name.startswith(("wandb", "gpu_stats")):
                 os.kill(int(folder.name), signal.SIGKILL)
                 print("killed W&B's service")
