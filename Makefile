@@ -15,7 +15,7 @@ CONSTRAINTS ?= constraints.txt
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help fit test check lint style smoke bench clean
+.PHONY: help fit test check lint style smoke bench peers clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,8 +52,19 @@ smoke: $(READY)
 # A peer whose environment cannot be made is left out, and the results say so. One case or group:
 # `make bench BENCH="--only training"`.
 bench: $(READY)
-	-$(BIN)/python -m benchmarks.peers.environments
+	-$(MAKE) peers
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# OpenNMT-py asks for an older PyTorch: it comes without its own list, into an environment of its
+# own, by one installation a line; spacy stands in for an import that is never used.
+peers: .peers/opennmt/ready
+.peers/opennmt/ready: benchmarks/peers/opennmt.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	while read -r packages; do \
+	  $(@D)/bin/python -m pip install --quiet -c constraints.txt $$packages || exit 1; done < $<
+	touch "$$(echo $(@D)/lib/python3*/site-packages)/spacy.py"
+	cp $< $@
 
 # torch comes first and alone, so that its pinned build is settled before anything asks for torch.
 $(READY): pyproject.toml $(CONSTRAINTS)

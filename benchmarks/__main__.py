@@ -16,7 +16,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,6 @@ import torch
 from benchmarks import checks, layers, page, translation
 from benchmarks.cases import BEFORE, CASES, CHANGES, OURS, Case, before_and_after, find
 from benchmarks.checks import Judge
-from benchmarks.peers import environments
 from benchmarks.protocol import ROOT, Work
 from benchmarks.runner import SKIPPED, Program, measure
 from qvbench.data.preprocessing import usable_cores
@@ -36,14 +35,17 @@ from qvbench.training.machine import describe_hardware
 
 WORK = {**layers.WORK, **translation.WORK}
 """By kind of work: writes what the programs of a case start from; its module runs ours."""
-PEERS_ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-"""glibc's settings for peers: those that ``qvbench fit`` makes for itself."""
-ALLOCATOR = (
-    "glibc keeps freed memory in every program: ours sets that itself "
-    "(`qvbench/training/machine.py`), peers are started with "
-    + " ".join(f"{name}={value}" for name, value in PEERS_ALLOCATOR.items())
-    + ". oneDNN keeps 64 compiled kernels in ours and its default number in peers."
-)
+OPENNMT = ROOT / ".peers" / "opennmt"
+PEERS = {
+    "opennmt": str(OPENNMT / "bin" / "python"),
+    "ctranslate2": str(OPENNMT / "bin" / "python"),
+    "marian": sys.executable,
+    "torch_transformer": sys.executable,
+}
+"""By peer: the interpreter of its virtual environment."""
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""Settings that ``qvbench fit`` makes for itself: glibc keeps freed memory, oneDNN few kernels."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -67,8 +69,8 @@ def main(args: Sequence[str]) -> int:
         return 0 if results else 1
     folders = {path for path in given.out.glob("*") if path.is_dir()} if given.pages else set()
     for raw in [] if given.pages else run_all(chosen, given):
-        folder = given.out / machine(given.device, given.threads)
-        file = folder / "raw" / file_of(raw["case"]["name"])
+        folder = given.out / machine(given.threads)
+        file = folder / "raw" / f"{slug(raw['case']['name'])}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
         folders.add(folder)
@@ -82,9 +84,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed.")
     add = parser.add_argument
     add("--only", nargs="+", metavar="NAME", help="cases or beginnings of names")
-    add("--repeats", type=_positive, default=7, help="rounds per case (%(default)s)")
-    add("--threads", type=_positive, default=usable_cores(), help="of every program (%(default)s)")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="of every program (%(default)s)")
+    add("--repeats", type=int, default=7, help="rounds per case (%(default)s)")
+    add("--threads", type=int, default=usable_cores(), help="of every program (%(default)s)")
     add("--checkpoint", type=_existing, metavar="PATH", help="to translate with; else one is made")
     add("--against", type=_existing, metavar="PATH", help="another checkout to compare with")
     out = ROOT / "results" / "speed"
@@ -94,12 +95,6 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _existing(text: str) -> Path:
     if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
@@ -107,10 +102,7 @@ def _existing(text: str) -> Path:
 
 
 def run_all(cases: Sequence[Case], given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Raw results, case by case: the case, the machine, and all that came of the programs.
-
-    A case whose data is not available is left out.
-    """
+    """Raw results, case by case; one whose data is not available is left out."""
     for number, case in enumerate(cases, 1):
         say(f"[{number}/{len(cases)}] {case.name}")
         raw = {"case": case.to_json(), "about": about(given)}
@@ -129,29 +121,23 @@ def say(line: str) -> None:
 
 
 def programs_of(case: Case, folder: Path, given: argparse.Namespace) -> list[Program]:
-    """The programs of a case; those of the same shape start from the same folder of work.
-
-    Raises:
-        UserError: its data is not available.
-    """
+    """Those of the same shape start from the same folder; UserError where data is missing."""
     made: dict[str, tuple[Path, Judge]] = {}
     programs = []
     for entry in case.programs:
         kind, shape = ("rates", {}) if entry.measures else (case.kind, case.shape)
         values = {"precision": "32-true", **shape, **entry.shape}
-        values |= {"device": given.device, "threads": given.threads}
-        values["checkpoint"] = str(given.checkpoint or "")
+        values |= {"threads": given.threads, "checkpoint": str(given.checkpoint or "")}
         root, python = ROOT, sys.executable
         variables = {name: str(given.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        variables |= {} if kind == "start" else ALLOCATOR  # a start is a user's
         if entry.runner in (OURS, BEFORE):
             module, skip = WORK[kind].__module__, ""
             root = given.against if entry.runner == BEFORE else ROOT
-            variables["PYTHONPATH"] = str(root)
+            variables |= {"PYTHONPATH": str(root)} | KERNELS
         else:
-            python = str(environments.python_of(entry.runner))
+            python, skip = PEERS[entry.runner], missing(entry.runner)
             module = f"benchmarks.peers.{entry.runner}"
-            skip = environments.missing(entry.runner)
-            variables |= PEERS_ALLOCATOR
         key = json.dumps([kind, values], sort_keys=True)
         if key not in made and not skip:
             work = Work(folder / str(len(made)))
@@ -164,10 +150,16 @@ def programs_of(case: Case, folder: Path, given: argparse.Namespace) -> list[Pro
     return programs
 
 
-def machine(device: str, threads: int) -> str:
+def missing(peer: str) -> str:
+    """How a peer's environment is made, unless it is complete and by the present requirements."""
+    wanted, made = ROOT / "benchmarks" / "peers" / "opennmt.txt", OPENNMT / "ready"
+    own = PEERS[peer] == sys.executable
+    complete = own or (made.exists() and made.read_text() == wanted.read_text())
+    return "" if complete else "`make peers` makes what it needs"
+
+
+def machine(threads: int) -> str:
     """The folder of a kind of machine: ``cpu-2-threads-intel-xeon-processor``."""
-    if device == "cuda":
-        return f"cuda-{slug(torch.cuda.get_device_name())}"
     model = describe_hardware()["cpu"] or platform.machine()
     return f"cpu-{threads}-thread{'s' if threads != 1 else ''}-{slug(model)}"
 
@@ -176,10 +168,6 @@ def slug(text: str) -> str:
     """Letters and digits in lower case, joined by hyphens, without trade marks."""
     plain = re.sub(r"\((?:R|TM|C)\)", " ", text, flags=re.IGNORECASE)
     return "-".join(re.findall(r"[a-z0-9.]+", plain.lower()))
-
-
-def file_of(name: str) -> str:
-    return "-".join(re.findall(r"\w+", name)) + ".json"
 
 
 def about(given: argparse.Namespace) -> dict[str, Any]:
@@ -192,8 +180,12 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
         "load_average_before": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "versions": versions(),
-        "allocator": ALLOCATOR,
+        "allocator": f"{assigned(ALLOCATOR)} for every program; {assigned(KERNELS)} for ours alone",
     }
+
+
+def assigned(variables: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in variables.items())
 
 
 def without_paths(raw: dict[str, Any]) -> dict[str, Any]:

@@ -234,11 +234,7 @@ CHANGES = tuple(changes())
 
 
 def find(prefixes: Iterable[str], cases: Iterable[Case]) -> list[Case]:
-    """The cases whose names start with one of the prefixes; all if there are none.
-
-    Raises:
-        KeyError: a prefix that no case has.
-    """
+    """The cases whose names start with a prefix, or all; KeyError for a prefix of no case."""
     wanted, among = tuple(prefixes), list(cases)
     for prefix in wanted:
         if not any(case.name.startswith(prefix) for case in among):

@@ -19,12 +19,13 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -47,41 +48,34 @@ LOADER_SECONDS = 20.0
 Result = dict[str, Any]
 
 
-def main() -> int:
-    """Measure everything, or one step in a process that this one starts."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--pairs", type=int, default=4_500_000)
     parser.add_argument("--folder", type=Path, required=True, help="for corpus and store")
     parser.add_argument("--out", type=Path, required=True, help="for data_scale.json, README.md")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.step:
-        begin = time.perf_counter()
-        result = STEPS[args.step](args)
-        result.setdefault("seconds", time.perf_counter() - begin)
-        print(json.dumps({**result, "peak_bytes": peak_memory("cpu")}))
-        return 0
+    args.corpus = args.folder / f"corpus-{args.pairs}-{args.seed}"
     about = {
         **{"pairs": args.pairs, "seed": args.seed, "date": time.strftime("%Y-%m-%d")},
         **{"commit": git_revision(), "cores": os.cpu_count(), "machine": platform.platform()},
         **{"load_average_before": os.getloadavg()[0], "versions": versions()},
     }
-    results = {step: in_process(step) for step in STEPS}
+    results = {}
+    for step in STEPS:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:  # its peak memory is its own
+            results[step] = process.submit(measured, step, args).result()
+        print(f"{step}: {json.dumps(results[step])}", file=sys.stderr)
     args.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"about": about, "steps": results}, indent=1)
     (args.out / "data_scale.json").write_text(f"{text}\n")
     (args.out / "README.md").write_text(page(about, results))
-    return 0
 
 
-def in_process(step: str) -> Result:
-    """Run a step in a process of its own, so that its peak memory is its own."""
-    command = [sys.executable, "-m", "benchmarks.data_scale", *sys.argv[1:], "--step", step]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    print(f"{step}: {json.dumps(result)}", file=sys.stderr)
-    return result
+def measured(step: str, args: argparse.Namespace) -> Result:
+    begin = time.perf_counter()
+    result = STEPS[step](args)
+    return {"seconds": time.perf_counter() - begin, **result, "peak_bytes": peak_memory()}
 
 
 def lines(pool: list[tuple[str, str]], pairs: int, seed: int) -> Iterator[tuple[str, str]]:
@@ -115,13 +109,9 @@ def rare_word(rank: int) -> str:
     return word
 
 
-def corpus_folder(args: argparse.Namespace) -> Path:
-    return Path(args.folder, f"corpus-{args.pairs}-{args.seed}")
-
-
 def generate(args: argparse.Namespace) -> Result:
     """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
-    folder = corpus_folder(args)
+    folder = args.corpus
     if (folder / "complete").is_file():
         return {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +137,7 @@ def module_of(args: argparse.Namespace, num_workers: int = 0) -> TranslationData
     """The data module of ``configs/data/wmt17.yaml``, over the generated corpus."""
     os.environ["QVBENCH_CACHE"] = str(args.folder / "cache")
     return TranslationDataModule(
-        Wmt17(str(corpus_folder(args))),
+        Wmt17(str(args.corpus)),
         merges=32_000,
         max_length=95,
         max_vocabulary=36_000,
@@ -227,12 +217,12 @@ def page(about: Result, results: dict[str, Result]) -> str:
         rate = f"{tokens:,.0f} target tokens/s" if tokens else f"{pairs:,.0f} pairs/s"
         peak = f"{result['peak_bytes'] / GIB:.2f}"
         rows.append(f"| {step} | {result['seconds']:,.2f} | {rate} | {peak} |")
-    prepared, opened = results["prepare"], results["open"]
+    opened = results["open"]
     raw_minutes = about["pairs"] / results["tokenize"]["pairs_per_second"] / 60
     return f"""# The data path at {about["pairs"]:,} pairs
 
 {about["date"]}, commit `{(about["commit"] or "unknown")[:8]}`, {about["cores"]} cores \
-({about["machine"]}), load average {about["load_average_before"]:.1f} before the start. \
+({about["machine"]}), load average {about["load_average_before"]:.1f}. \
 `python -m benchmarks.data_scale --pairs {about["pairs"]} --seed {about["seed"]} --folder FOLDER \
 --out results/data-scale`
 
@@ -240,9 +230,8 @@ def page(about: Result, results: dict[str, Result]) -> str:
 |---|---|---|---|
 {chr(10).join(rows)}
 
-Preparing takes {prepared["seconds"] / 60:.1f} minutes and {prepared["peak_bytes"] / GIB:.2f} GiB \
-at most; the store has {prepared["bytes"] / GIB:.2f} GiB. Opening a run takes \
-{opened["seconds"]:.2f} s and {opened["anonymous_bytes"] / GIB:.2f} GiB; the first batch comes \
+The store has {results["prepare"]["bytes"] / GIB:.2f} GiB. Opening a run takes \
+{opened["anonymous_bytes"] / GIB:.2f} GiB without mappings; the first batch comes \
 {opened["first_batch_seconds"]:.2f} s later.
 
 *tokenize* is what raw text takes in addition, measured on {RAW_PAIRS:,} pairs: at this rate \
@@ -251,4 +240,4 @@ at most; the store has {prepared["bytes"] / GIB:.2f} GiB. Opening a run takes \
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from qvbench.attention import Attention, build_attention
 from qvbench.attention.cache import KVCache
 from qvbench.attention.core import repeat_heads
 from qvbench.positions import build_position
-from qvbench.training.machine import cache_few_kernels, keep_freed_memory
 
 REPEAT_SECONDS = 0.3
 """Shorter work is done several times per repeat."""
@@ -32,26 +30,13 @@ PACKAGES = ["qvbench", "torch", "lightning", "numpy"]
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
-def as_fit_does() -> dict[str, Any]:
-    """Set memory up as ``qvbench fit`` does; returns the settings, for the record."""
-    cache_few_kernels()
-    return {"keeps_freed_memory": keep_freed_memory(), "threads": torch.get_num_threads()}
-
-
-def synchronize(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def several(action: Callable[[], Any], items: int, device: str) -> Callable[[], int]:
+def several(action: Callable[[], Any], items: int) -> Callable[[], int]:
     """A repeat of short work, as often as it takes to be timed well; ``items`` per call of it."""
 
     def seconds(times: int) -> float:
-        synchronize(device)
         start = time.perf_counter()
         for _ in range(times):
             action()
-        synchronize(device)
         return time.perf_counter() - start
 
     seconds(1)
@@ -81,18 +66,6 @@ def layer_of(shape: Shape) -> Attention:
         more = {"value_scaling": True} if shape.position == "agf" else {}
         scheme = build_position(shape.position, **sizes, **more)
     return build_attention(shape.mechanism, **sizes, position=scheme)
-
-
-def loaded_layer(work: Work) -> tuple[Attention, Callable[[], AbstractContextManager[Any]]]:
-    """The layer of a folder of work on its device, and the context of its precision."""
-    shape = work.shape
-    layer, dtype = layer_of(shape), DTYPES[shape.precision]
-    load_weights(layer, work)
-
-    def autocast() -> AbstractContextManager[Any]:
-        return nullcontext() if dtype == torch.float32 else torch.autocast(shape.device, dtype)
-
-    return layer.to(shape.device), autocast
 
 
 def inputs(batch: int, length: int, d_model: int) -> Tensor:
@@ -153,14 +126,14 @@ def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
 
 def attention(work: Work) -> Task:
     """Causal self-attention of one layer, forward or forward and backward; items are tokens."""
-    settings, shape = as_fit_does(), work.shape
-    layer, autocast = loaded_layer(work)
-    x = inputs(shape.batch, shape.length, shape.d_model).to(shape.device)
-    x.requires_grad_(shape.backward)
+    shape = work.shape
+    layer = layer_of(shape)
+    load_weights(layer, work)
+    x = inputs(shape.batch, shape.length, shape.d_model).requires_grad_(shape.backward)
     ones = torch.ones_like(x)
 
     def forward() -> Tensor:
-        with torch.set_grad_enabled(shape.backward), autocast():
+        with torch.set_grad_enabled(shape.backward):
             y: Tensor = layer(x, causal=True)
         return y
 
@@ -169,8 +142,7 @@ def attention(work: Work) -> Task:
         x.grad = None
 
     def both() -> None:
-        y = forward()
-        y.backward(ones.to(y.dtype))
+        forward().backward(ones)
         clear()
 
     def check() -> dict[str, Any]:
@@ -180,9 +152,9 @@ def attention(work: Work) -> Task:
         clear()
         return {"values": [part(y.detach()), *more]}
 
-    repeat = several(both if shape.backward else forward, shape.batch * shape.length, shape.device)
+    repeat = several(both if shape.backward else forward, shape.batch * shape.length)
     assert layer.backend is not None
-    settings |= {"precision": shape.precision, "attention_backend": layer.backend._asdict()}
+    settings = {"precision": shape.precision, "attention_backend": layer.backend._asdict()}
     return Task(check, repeat, settings)
 
 
@@ -199,19 +171,17 @@ def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
 @torch.inference_mode()
 def step(work: Work) -> Task:
     """The decoding step after ``length`` tokens, over and over; items are tokens, one per row."""
-    settings, shape = as_fit_does(), work.shape
-    layer, autocast = loaded_layer(work)
-    layer.eval()
-    x = inputs(shape.batch, shape.length + 1, shape.d_model).to(shape.device)
+    shape = work.shape
+    layer = layer_of(shape).eval()
+    load_weights(layer, work)
+    x = inputs(shape.batch, shape.length + 1, shape.d_model)
     last = x[:, -1:].clone()
     cache = KVCache()
-    with autocast():
-        cached = cache.append(layer.project_kv(x[:, :-1]))
+    cached = cache.append(layer.project_kv(x[:, :-1]))
 
     @torch.inference_mode()
     def one() -> Tensor:
-        with autocast():
-            y = layer.step(last, cache)
+        y = layer.step(last, cache)
         cache.length -= 1  # the next step overwrites this one's entry
         return y
 
@@ -219,9 +189,8 @@ def step(work: Work) -> Task:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     read = size([*cached, *layer.parameters()]) / shape.batch
-    settings |= {"cache_bytes": size(cached), "bytes_per_item": read}
-    repeat = several(one, shape.batch, shape.device)
-    return Task(lambda: {"values": [part(one()[0])]}, repeat, settings)
+    settings = {"cache_bytes": size(cached), "bytes_per_item": read}
+    return Task(lambda: {"values": [part(one()[0])]}, several(one, shape.batch), settings)
 
 
 def write_rates(work: Work, shape: Shape, tolerance: float) -> Judge:
@@ -233,18 +202,17 @@ def write_rates(work: Work, shape: Shape, tolerance: float) -> Judge:
 def rates(work: Work) -> Task:
     """The machine's own: a ``product`` of matrices (items are FLOP, 2 per multiply-add), or moving
     memory by ``copy``, ``triad`` (a = b + 2 c) or ``read`` (a sum) (items are bytes in all)."""
-    settings, shape = as_fit_does(), work.shape
+    shape = work.shape
     if shape.what == "product":
         torch.manual_seed(1)
-        a = torch.randn(shape.rows, shape.inner, device=shape.device)
-        b = torch.randn(shape.inner, shape.columns, device=shape.device)
+        a, b = torch.randn(shape.rows, shape.inner), torch.randn(shape.inner, shape.columns)
         a, b = (each.to(DTYPES[shape.precision]) for each in (a, b))
         wanted = a[0].double() @ b.double()
         run, items = (lambda: a @ b), 2 * shape.rows * shape.inner * shape.columns
     else:
         arrays = {"copy": 2, "triad": 3, "read": 1}[shape.what]
         size = shape.bytes // arrays // 4
-        buffers = [torch.ones(size, device=shape.device) for _ in range(arrays)]
+        buffers = [torch.ones(size) for _ in range(arrays)]
         run, wanted = {
             "copy": (lambda: buffers[0].copy_(buffers[1]), torch.tensor(1.0)),
             "triad": (lambda: torch.add(*buffers[1:], alpha=2, out=buffers[0]), torch.tensor(3.0)),
@@ -254,10 +222,10 @@ def rates(work: Work) -> Task:
 
     def check() -> dict[str, Any]:
         """The error of a result's first row or element, relative to its largest."""
-        error = (run()[0].cpu() - wanted.cpu()).abs().max() / wanted.abs().max().cpu()
+        error = (run()[0] - wanted).abs().max() / wanted.abs().max()
         return {"values": [[float(error)]]}
 
-    return Task(check, several(run, items, shape.device), settings)
+    return Task(check, several(run, items), {"threads": torch.get_num_threads()})
 
 
 WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}

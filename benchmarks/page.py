@@ -113,20 +113,13 @@ def share_of_peak(raw: Raw, outcome: Raw) -> str:
     """What a program did per second, over the most that the machine did in the same run."""
     settings = outcome["ready"].get("settings", {})
     for key, kind in (("flops_per_item", "FLOP"), ("bytes_per_item", "B")):
-        peak = peak_rate(raw, kind)
-        if key in settings and peak:
-            return f"{100 * settings[key] * speeds(outcome['repeats']).middle / peak:.0f} %"
+        names = [entry["name"] for entry in raw["case"]["programs"] if entry["measures"] == kind]
+        repeats = [raw["programs"][name]["repeats"] for name in names]
+        rates = [speeds(each).middle for each in repeats if each]
+        if key in settings and rates:
+            done = settings[key] * speeds(outcome["repeats"]).middle
+            return f"{100 * done / max(rates):.0f} %"
     return ""
-
-
-def peak_rate(raw: Raw, kind: str) -> float | None:
-    """The highest median of a case's machine rates of a kind."""
-    measured = [
-        speeds(raw["programs"][entry["name"]]["repeats"]).middle
-        for entry in raw["case"]["programs"]
-        if entry["measures"] == kind and raw["programs"][entry["name"]]["repeats"]
-    ]
-    return max(measured, default=None)
 
 
 def found(check: Raw) -> str:
@@ -156,14 +149,9 @@ def scaled(value: float, unit: str) -> str:
 
 
 def comparison(results: Iterable[Raw]) -> str:
-    """For ``--against``: what every program takes relative to the other checkout's, in Markdown.
-
-    Processor time is given too, since it depends less on what else the machine does.
-    """
-    lines = [
-        ["case", "time, after / before", "20 to 80 %", "processor time", "20 to 80 %", "check"]
-    ]
-    lines.append(["---", "---:", "---:", "---:", "---:", "---"])
+    """For ``--against``: time, and processor time, relative to the other checkout's."""
+    head = ["case", "time, after / before", "20 to 80 %", "processor time", "20 to 80 %", "check"]
+    lines = [head, ["---", "---:", "---:", "---:", "---:", "---"]]
     for raw in results:
         before, after = (raw["programs"][name] for name in ("before", "after"))
         cells = [raw["case"]["name"]]

@@ -50,7 +50,6 @@ DEFAULTS: dict[str, Any] = {
     "length_penalty": 1.0,  # exponent of the length that divides log-probabilities
     "max_length": 256,  # tokens of a translation, `eos` counted; see `limit`
     "max_tokens": 0,  # source tokens of a batch, padding counted; 0 for what suits the peer best
-    "device": "cpu",  # or "cuda"
     "threads": 1,  # in all
 }
 """What ``shape.json`` may leave out; it has a network's ``encoder_layers``, ``decoder_layers``,
@@ -139,34 +138,26 @@ def serve(
         request = line.strip()
         if request == "end":
             return
-        answer(task.check() if request == "check" else timed(task, shape.device))
+        answer(task.check() if request == "check" else timed(task))
 
 
-def timed(task: Task, device: str) -> dict[str, Any]:
+def timed(task: Task) -> dict[str, Any]:
     """One repeat, with its wall time and the most memory that was in use during it."""
-    reset_peak_memory(device)
+    reset_peak_memory()
     start = time.perf_counter()
     items = task.repeat()
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "items": items, "peak_bytes": peak_memory(device)}
+    return {"seconds": seconds, "items": items, "peak_bytes": peak_memory()}
 
 
-def reset_peak_memory(device: str) -> None:
+def reset_peak_memory() -> None:
     """Let the peak start from what is in use now, where the system can do that."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-    elif os.access("/proc/self/clear_refs", os.W_OK):
+    if os.access("/proc/self/clear_refs", os.W_OK):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def peak_memory(device: str) -> int:
-    """Bytes: of the process where it computes on the CPU, else of the GPU's allocator."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
+def peak_memory() -> int:
+    """Of the process, in bytes."""
     if sys.platform == "linux":
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024

@@ -55,10 +55,6 @@ class ProgramDiedError(Exception):
     """A program ended, or gave no answer in time; the message ends with its last lines."""
 
 
-def no_results() -> dict[str, Any]:
-    return {"reason": "", "ready": {}, "check": {}, "repeats": []}
-
-
 @dataclass
 class Program:
     """A program of a case, and what came of it."""
@@ -69,11 +65,14 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)  # in addition to this process's
     root: Path = ROOT  # its working folder
     patience: float = 1800.0  # seconds to wait for an answer
-    # As raw results hold it: MEASURED or why it has no speed, its first line (`ready`), the facts
-    # of its checks, and its repeats without the warm-up.
-    outcome: dict[str, Any] = field(default_factory=lambda: {"status": MEASURED, **no_results()})
     _process: Any = None
     _errors: Any = None
+
+    def __post_init__(self) -> None:
+        # As raw results hold it: MEASURED or why it has no speed, its first line (`ready`), the
+        # facts of its checks, and its repeats without the warm-up.
+        self.outcome: dict[str, Any] = {"status": MEASURED, "reason": ""}
+        self.outcome |= {"ready": {}, "check": {}, "repeats": []}
 
     def attempt(self, step: Callable[[Program], str], report: Callable[[str], None]) -> None:
         """Take a step and report what it returns, unless an earlier one failed."""

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, Trainer
 
 from benchmarks import checks
 from benchmarks.checks import Judge
-from benchmarks.layers import PACKAGES, as_fit_does, load_weights, state_of, synchronize
+from benchmarks.layers import PACKAGES, load_weights, state_of
 from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, real_tokens, serve
 from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
@@ -92,10 +92,7 @@ def write_task(work: Work, task: TranslationTask, batches: Sequence[Pair], shape
 
 @torch.no_grad()
 def reference_loss(network: EncoderDecoder, batch: Pair, smoothing: float) -> float:
-    """Label-smoothed loss of a batch without dropout, mean over its target tokens, in float64.
-
-    From its definition, with all logits at once, unlike in training.
-    """
+    """Of a batch, by its definition: no dropout, all logits at once, mean over tokens, float64."""
     exact = copy.deepcopy(network).double().eval()
     source, target = (torch.from_numpy(side) for side in batch)
     logits = exact.project(exact(source, target[:, :-1])).flatten(0, 1)
@@ -126,7 +123,7 @@ class Feed:
 
 def train(work: Work) -> Task:
     """A Trainer in a thread of its own, which steps when it is asked to."""
-    settings, shape = as_fit_does(), work.shape
+    shape = work.shape
     task = build(shape.config, shape.overrides, shape.vocabulary).task
     task.schedule = Constant(shape.learning_rate)
     assert task.network is not None
@@ -138,14 +135,14 @@ def train(work: Work) -> Task:
     tokens = real_tokens(pairs, shape.pad)
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in pairs]  # padding is computed too
     flops = sum(count(task.network, size)["train"].total for size in sizes)
-    settings |= {"precision": shape.precision, "flops_per_item": flops / tokens}
+    settings = {"precision": shape.precision, "flops_per_item": flops / tokens}
     feed, errors = Feed(batches), list[BaseException]()
     torch.manual_seed(1)
 
     def fit() -> None:
         try:
             trainer = Trainer(
-                accelerator="gpu" if shape.device == "cuda" else "cpu",
+                accelerator="cpu",
                 devices=1,
                 precision=settings["precision"],
                 max_epochs=-1,
@@ -165,9 +162,8 @@ def train(work: Work) -> Task:
 
     @torch.no_grad()
     def check() -> dict[str, Any]:
-        batch = Batch(*(side.to(task.device) for side in batches[0]))
         task.eval()
-        scores = task.score(task(batch), validation_scores)
+        scores = task.score(task(batches[0]), validation_scores)
         task.train()
         return {"loss": float(scores.smoothed.mean())}
 
@@ -178,7 +174,6 @@ def train(work: Work) -> Task:
         feed.passes.acquire()
         if errors:
             raise errors[0]
-        synchronize(shape.device)
         return tokens
 
     return Task(check, repeat, settings)
@@ -205,11 +200,7 @@ def translate_ids(translator: Any, sources: Ids) -> list[list[int]]:
 
 
 def trained(config: str) -> Path:
-    """A checkpoint of a config after some steps, kept in the cache.
-
-    Raises:
-        UserError: the training failed; its messages are on standard error.
-    """
+    """A checkpoint of a config after some steps, kept in the cache."""
     name = f"bench-{Path(config).stem}-{TRAINING_STEPS}-{data_of(config).fingerprint[:16]}"
     folder = cache_root() / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,18 +238,17 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
 
 
 def translate(work: Work) -> Task:
-    settings, shape, sources = as_fit_does(), work.shape, work.sources()
+    shape, sources = work.shape, work.sources()
     network = build(shape.config, shape.overrides, shape.vocabulary).network
     load_weights(network, work)
-    translator = Translator(network.to(shape.device), IdLines(), beam_size=shape.beam_size)
+    translator = Translator(network, IdLines(), beam_size=shape.beam_size)
     with counter() as counted:
         translate_ids(translator, sources)
-    settings |= {"precision": "32-true", "max_tokens": translator.max_tokens}
-    settings["flops_per_item"] = counted.get_total_flops() / len(sources)
+    flops = counted.get_total_flops() / len(sources)
     return Task(
         lambda: {"lines": translate_ids(translator, sources)},
         lambda: len(translate_ids(translator, sources)),
-        settings,
+        {"max_tokens": translator.max_tokens, "flops_per_item": flops},
     )
 
 

@@ -32,16 +32,11 @@ def translate(work: Work) -> Task:
     """One translator per thread: for many sentences better than one translator with all threads."""
     shape, sources = work.shape, work.sources()
     names = protocol.token_names(shape)
-    workers = 1 if shape.device == "cuda" else shape.threads
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             pool.submit(convert, work, folder).result()
         translator = ctranslate2.Translator(
-            folder,
-            device=shape.device,
-            compute_type="float32",
-            inter_threads=workers,
-            intra_threads=1,
+            folder, compute_type="float32", inter_threads=shape.threads, intra_threads=1
         )
     ids = {name: i for i, name in enumerate(names)}
     words = [[names[i] for i in source] for source in sources]
@@ -70,7 +65,7 @@ def translate(work: Work) -> Task:
         found = [[ids[word] for word in line] for line in lines()]
         return {"lines": protocol.within_limits(found, sources, shape)}
 
-    settings = {"compute_type": "float32", "workers": workers, "max_tokens": max_tokens}
+    settings = {"compute_type": "float32", "workers": shape.threads, "max_tokens": max_tokens}
     return Task(check, lambda: len(lines()), settings)
 
 

@@ -91,7 +91,7 @@ def mean_loss(model: MarianMTModel, shape: Shape, source: Tensor, target: Tensor
 def train(work: Work) -> Task:
     """Trainer's own optimizer, fused AdamW; without decay it is Adam."""
     shape = work.shape
-    model = build(shape, work.weights()).to(shape.device)
+    model = build(shape, work.weights())
     adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.0, "fused": True}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
     return training(work, model, mean_loss, optimizer, COMPARABLE)

@@ -62,13 +62,7 @@ NAMES = (
 
 
 def training_options(shape: Shape) -> Namespace:
-    """What ``onmt_train`` makes of the options for this shape; its defaults for all others.
-
-    Raises:
-        ValueError: a GPU is asked for, which this peer does not use.
-    """
-    if shape.device != "cpu":
-        raise ValueError(f"this peer computes on the CPU, not on {shape.device}")
+    """What ``onmt_train`` makes of the options for this shape; its defaults for all others."""
     parser = ArgumentParser()
     train_opts(parser)
     values: dict[str, Any] = {

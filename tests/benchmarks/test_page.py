@@ -11,7 +11,6 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import checks, page
 from benchmarks.cases import BEFORE, CASES, CHANGES, OURS, UNITS, Goal, before_and_after, find
-from benchmarks.peers.environments import PEERS
 from benchmarks.protocol import ROOT
 from tests.benchmarks.test_runner import repeats
 
@@ -59,12 +58,12 @@ def test_translations_are_judged_by_their_score() -> None:
 
 def test_cases_are_distinct_and_their_programs_exist() -> None:
     """Catches two cases that overwrite one another's results, a misspelled peer, a missing file."""
-    assert len({command.file_of(case.name) for case in CASES}) == len(CASES)
+    assert len({command.slug(case.name) for case in CASES}) == len(CASES)
     for case in (*CASES, *CHANGES):
         assert case.kind in UNITS
         assert len({entry.name for entry in case.programs}) == len(case.programs)
         assert not case.programs[0].goal
-        assert {entry.runner for entry in case.programs} <= {OURS, *PEERS}
+        assert {entry.runner for entry in case.programs} <= {OURS, *command.PEERS}
         for entry in case.programs:
             args = {**case.shape, **entry.shape}.get("overrides", [])
             assert all((ROOT / arg).is_file() for arg in args if arg.endswith(".yaml")), case.name

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import __main__ as command
 from benchmarks import protocol
-from benchmarks.peers import environments, marian, torch_transformer
+from benchmarks.peers import marian, torch_transformer
 from benchmarks.protocol import OTHER_FUNCTION, SAME_FUNCTION, Work
 from qvbench.attention.qkv import QKV
 from qvbench.decoding.translator import Translator
@@ -208,9 +209,9 @@ def test_dropout_is_ours_at_each_place() -> None:
 class Peer:
     """A runner in a process of its own."""
 
-    def __init__(self, python: Path | str, name: str, task: str, work: Work) -> None:
+    def __init__(self, python: str, name: str, task: str, work: Work) -> None:
         self.process = subprocess.Popen(
-            [str(python), "-m", f"benchmarks.peers.{name}", task, str(work.folder)],
+            [python, "-m", f"benchmarks.peers.{name}", task, str(work.folder)],
             cwd=protocol.ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -250,11 +251,11 @@ def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
     assert peer.process.returncode == 0
 
 
-def made(peer: str) -> Path:
+def made(peer: str) -> str:
     """The interpreter of a peer, or a skip with its reason."""
-    if missing := environments.missing(peer):
+    if missing := command.missing(peer):
         pytest.skip(missing)
-    return environments.python_of(peer)
+    return command.PEERS[peer]
 
 
 @pytest.mark.slow
@@ -308,39 +309,29 @@ def test_peak_memory_is_that_of_the_repeat() -> None:
     # A mapping of its own: the allocator may keep what is freed, as a training run has it do.
     with mmap.mmap(-1, 200_000_000) as large:
         large.write(bytes(200_000_000))
-        protocol.reset_peak_memory("cpu")
-        with_it = protocol.peak_memory("cpu")
-    protocol.reset_peak_memory("cpu")
-    assert protocol.peak_memory("cpu") < with_it - 150_000_000
+        protocol.reset_peak_memory()
+        with_it = protocol.peak_memory()
+    protocol.reset_peak_memory()
+    assert protocol.peak_memory() < with_it - 150_000_000
 
 
 def test_every_requirement_is_pinned() -> None:
     """Catches a package whose version would change from one month to the next."""
     constraints = (protocol.ROOT / "constraints.txt").read_text().lower()
-    for steps in environments.REQUIREMENTS.values():
-        for requirement in " ".join(steps).split():
-            assert (
-                requirement == "--no-deps"
-                or "==" in requirement
-                or f"\n{requirement.lower()}==" in constraints
-            ), requirement
+    for requirement in (protocol.ROOT / "benchmarks/peers/opennmt.txt").read_text().split():
+        pinned = "==" in requirement or f"\n{requirement.lower()}==" in constraints
+        assert pinned or requirement == "--no-deps", requirement
 
 
-def test_an_environment_of_other_requirements_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_environment_of_other_requirements_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches an old environment taken for the present one, one half made for a whole one, and a
-    misspelled name that would make all environments."""
-    monkeypatch.setattr(environments, "FOLDER", tmp_path)
-    python = environments.python_of("torch_transformer")
-    assert python.is_relative_to(tmp_path / "marian")
-    python.parent.mkdir(parents=True)
-    python.touch()
-    assert "environments marian makes" in environments.missing("marian")
-    record = tmp_path / "marian" / environments.RECORD
-    record.write_text(json.dumps(environments.REQUIREMENTS["marian"]))
-    assert not environments.missing("torch_transformer")
-    record.write_text(json.dumps(["torch"]))
-    assert environments.missing("marian")
-    assert environments.main(["openmt"]) == 2
-    assert "no peer 'openmt'" in capsys.readouterr().err
+    """Catches an old environment taken for the present one, and one half made for a whole one."""
+    monkeypatch.setattr(command, "OPENNMT", tmp_path)
+    assert not command.missing("torch_transformer")
+    assert "make peers" in command.missing("ctranslate2")
+    wanted = (protocol.ROOT / "benchmarks/peers/opennmt.txt").read_text()
+    (tmp_path / "ready").write_text(wanted)
+    assert not command.missing("opennmt")
+    (tmp_path / "ready").write_text(f"{wanted}torch==1.0\n")
+    assert command.missing("opennmt")

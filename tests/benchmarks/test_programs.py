@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from benchmarks import __main__ as command
 from benchmarks import layers, protocol, translation
 from benchmarks.protocol import Work, real_tokens
 from qvbench.cli.profile import build
@@ -18,6 +22,7 @@ from qvbench.data.batching import Batch
 from qvbench.decoding.translator import Translator
 from qvbench.models.loss import training_totals
 from qvbench.tasks.translation import TranslationTask
+from qvbench.training.machine import cache_few_kernels
 
 VOCABULARY = 40
 READY = {"comparable": "same function"}
@@ -26,10 +31,7 @@ SIZES = ["--model.network.init_args.d_model", "16", "--model.network.init_args.f
 
 @pytest.fixture(autouse=True)
 def short_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The allocator of the tests' process is left alone, and no repeat is long."""
     monkeypatch.setattr(layers, "REPEAT_SECONDS", 1e-3)
-    for module in (layers, translation):
-        monkeypatch.setattr(module, "as_fit_does", dict)
 
 
 def random_batch(seed: int) -> protocol.Batch:
@@ -124,7 +126,7 @@ def test_translations_keep_their_order(tmp_path: Path) -> None:
 
 def layer_shape(mechanism: str, position: str, **more: Any) -> SimpleNamespace:
     """A small layer."""
-    sizes = {"d_model": 32, "num_heads": 4, "length": 13, "batch": 2, "device": "cpu"}
+    sizes = {"d_model": 32, "num_heads": 4, "length": 13, "batch": 2}
     return SimpleNamespace(mechanism=mechanism, position=position, **sizes, **more)
 
 
@@ -162,6 +164,17 @@ def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
     assert program.check() == first
     cached = 2 * 13 * layers.layer_of(shape).cache_size * 4
     assert program.settings["cache_bytes"] == cached
+
+
+def test_memory_is_set_up_as_fit_sets_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches settings that differ from those of training, and a layer's program that loads
+    Lightning for them: 250 MiB in its peak."""
+    (variable,) = command.KERNELS
+    monkeypatch.delenv(variable, raising=False)
+    cache_few_kernels()
+    assert os.environ[variable] == command.KERNELS[variable]
+    code = "import sys, benchmarks.layers; sys.exit('lightning' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=protocol.ROOT, check=True)
 
 
 @pytest.mark.parametrize("what", ["product", "copy", "triad", "read"])
