@@ -174,9 +174,8 @@ def step(work: Work) -> Task:
     shape = work.shape
     layer = layer_of(shape).eval()
     load_weights(layer, work)
-    x = inputs(shape.batch, shape.length + 1, shape.d_model)
+    x, cache = inputs(shape.batch, shape.length + 1, shape.d_model), KVCache()
     last = x[:, -1:].clone()
-    cache = KVCache()
     cached = cache.append(layer.project_kv(x[:, :-1]))
 
     @torch.inference_mode()

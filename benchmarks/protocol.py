@@ -168,11 +168,8 @@ def peak_memory() -> int:
 
 
 def limit(shape: Shape, longest: int) -> int:
-    """Most tokens of a translation in a batch whose longest source has ``longest`` tokens.
-
-    Ours has this limit for each sentence. Without one, the few sentences that never end would
-    decide how fast a batch is.
-    """
+    """Most tokens of a translation in a batch whose longest source has ``longest``, as ours has it
+    per sentence: without one, the few that never end would decide how fast a batch is."""
     return int(min(shape.max_length, 2 * longest + 10))
 
 

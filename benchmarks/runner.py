@@ -170,11 +170,8 @@ class Program:
 
 
 def measure(programs: Sequence[Program], rounds: int, report: Callable[[str], None]) -> None:
-    """Start all programs, check each, then let them repeat their work in turns.
-
-    One round of warming up does not count. A program that dies or computes something else is left
-    out, and the others go on.
-    """
+    """Start all programs, check each, then let them repeat their work in turns, after a round of
+    warming up; one that dies or computes something else is left out."""
     steps: list[Callable[[Program], str]] = [Program.start]
     steps += [partial(Program.repeat, number=number) for number in range(-1, rounds)]
     steps.append(Program.check_again)

@@ -101,11 +101,8 @@ def reference_loss(network: EncoderDecoder, batch: Pair, smoothing: float) -> fl
 
 
 class Feed:
-    """A loader that hands its batches out once per request, in an epoch without end.
-
-    The Trainer asks for a batch once it is done with the one before, so a pass is over when it asks
-    for more than there are.
-    """
+    """A loader that hands its batches out once per request, in an epoch without end: the Trainer
+    asks for a batch once it is done with the one before, so a pass ends when it asks for more."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
