@@ -1,7 +1,7 @@
 """Configs by name: a file of the user's, or one that ships with the package.
 
-A config may name fragments, files that hold one of its parts: ``attention: attention/qv.yaml``.
-A fragment is looked up beside the file that names it, then among the shipped configs.
+A config may name fragments, files that hold one of its parts (``attention: attention/qv.yaml``):
+they are looked up beside the file that names them, then among the shipped configs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from qvbench.errors import UserError, did_you_mean
 
 MOST_VALUES = 100_000
 """Values in a config with its fragments; more come from a mistake or from nested aliases."""
-
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError)
 """What PyYAML raises, also for text that is not UTF-8 and for dates and numbers that are none."""
 
@@ -31,18 +30,14 @@ def shipped_folder() -> Path:
 
 
 def shipped_configs(whole: bool = True) -> list[str]:
-    """Names of the shipped configs that describe a whole run, such as ``tiny/qvka.yaml``.
-
-    Args:
-        whole: else those of the fragments, each one part of a config: ``attention/qvka.yaml``.
-    """
-    folder = shipped_folder()
-    names = [file.relative_to(folder) for file in folder.rglob("*.yaml")]
+    """Names of the shipped configs that describe a run (``tiny/qvka.yaml``), or else of the
+    fragments, each one part of a config (``attention/qvka.yaml``)."""
+    files = sorted(shipped_folder().rglob("*.yaml"), key=lambda file: (len(file.parts), file))
     return [
-        name.as_posix()
-        for name in sorted(names, key=lambda name: (len(name.parts), name))
-        if name.parts[0] != "suites"
-        and ({"model", "data"} <= {*(read_yaml(folder / name) or ())}) == whole
+        config_name(file)
+        for file in files
+        if file.parent.name != "suites"
+        and ({"model", "data"} <= {*(read_yaml(file) or ())}) == whole
     ]
 
 
@@ -51,25 +46,12 @@ def shipped_suites() -> list[str]:
     return sorted(file.stem for file in (shipped_folder() / "suites").glob("*.yaml"))
 
 
-def summary(name: str) -> str:
-    """The comment in the first line of a shipped config; empty if it has none."""
-    line = (shipped_folder() / name).read_text(encoding="utf-8").partition("\n")[0]
-    return line.lstrip("# ") if line.startswith("#") else ""
-
-
 def find_config(name: str) -> Path:
-    """The path of a config: a file here if there is one, else the shipped config of that name.
-
-    Raises:
-        UserError: there is no such file; the message names the nearest shipped configs.
-    """
+    """The path of a config: a file here if there is one, else the shipped config of that name."""
     found = find_fragment(name, Path()) or find_fragment(f"{name}.yaml", Path())
     if found is None:
         near = did_you_mean(f"{name.removesuffix('.yaml')}.yaml", shipped_configs())
-        raise UserError(
-            f"--config {name}: no such file here, nor a config of that name with qvbench"
-            f"{near}; `qvbench list` shows them"
-        )
+        raise UserError(f"--config {name}: no such file here, nor in `qvbench list`{near}")
     return found
 
 
@@ -85,10 +67,8 @@ def find_fragment(name: str, folder: Path) -> Path | None:
 
 
 def config_name(path: str | Path) -> str:
-    """What a run calls its config: the name under which it ships, else the file's own name.
-
-    The resolved config that a run left in its folder keeps the name of that run's config.
-    """
+    """What a run calls its config: the name under which it ships, else the file's own name; for the
+    resolved config in a run's folder, the name that the run has."""
     path = Path(path).resolve()
     if shipped_folder() in path.parents:
         return path.relative_to(shipped_folder()).as_posix()
@@ -100,24 +80,18 @@ def config_name(path: str | Path) -> str:
 
 
 def read_yaml(file: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: it cannot be read as text or as YAML; the message names the line.
-    """
+    """The content of a YAML file; UserError, with the line, if it cannot be read."""
     with _naming_errors(file):
         return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def read_config(file: Path, budget: Iterator[int] | None = None) -> yaml.Node | None:
-    """A config as YAML nodes, which know file and line, with its fragments in their places.
+    """A config as YAML nodes, which know file and line, with its fragments in their places; None
+    if it is empty.
 
     Args:
-        file: to read; an empty one is None.
+        file: to read; UserError if it or a fragment cannot be read, or is too large.
         budget: yields once per value that may still be read.
-
-    Raises:
-        UserError: it or one of its fragments cannot be read, or they are too large.
     """
     with _naming_errors(file):
         loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))

@@ -10,23 +10,15 @@ T = TypeVar("T")
 
 
 class Registry(dict[str, type[T]]):
-    """From name to class; grows by :meth:`register`.
-
-    Args:
-        kind: what the classes are, for messages ("attention mechanism", "corpus").
-    """
+    """From name to class; ``kind`` is what the classes are ("corpus"), for messages."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
 
     def register(self, name: str, cls: type[T]) -> None:
-        """Give ``cls`` a name.
-
-        Raises:
-            ValueError: the name is taken. Two parts under one name would let an import order
-                decide which of them an experiment ran.
-        """
+        """Give ``cls`` a name; one that is taken raises ValueError, as the order of imports would
+        else decide what an experiment ran."""
         if name in self:
             raise ValueError(f"{self.kind} {name!r} is registered already: {self[name]}")
         self[name] = cls

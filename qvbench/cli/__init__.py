@@ -9,38 +9,28 @@ from typing import NoReturn
 from qvbench.errors import UserError
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse without abbreviated options, and without a page of usage before each message."""
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(
-            prog=prog,
-            description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            allow_abbrev=False,
-        )
+        super().__init__(prog, None, description, formatter_class=_Formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Raise a :class:`UserError`."""
         raise UserError(f"{message}; `{self.prog} --help` lists what is known")
 
 
-RESERVED = {
-    "config": "name it in the suite file",
-    "c": "name it in the suite file",
-    "seed_everything": "use --seeds",
-    "name": "the variants name the runs",
-    "ckpt_path": "a sweep resumes its own runs",
-    "trainer.default_root_dir": "use --output",
-}
-"""Options of ``fit`` that are the sweep's to set, and what to do instead."""
+RESERVED = ("config", "c", "seed_everything", "name", "ckpt_path", "trainer.default_root_dir")
+"""Options of ``fit`` that are the sweep's to set."""
 
 
 def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
-    """A command line without the options of ``fit`` for all runs, and these with their values.
-
-    They are those with a dot in their name, and ``--dry_pass``.
-    """
+    """A command line without the options of ``fit`` for all runs (those with a dot in their name,
+    and ``--dry_pass``), and these with their values."""
     own: list[str] = []
     overrides: list[tuple[str, str]] = []
     rest = iter(args)
@@ -48,7 +38,7 @@ def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str
         name, equals, value = arg.partition("=")
         key = name.lstrip("-")
         if arg.startswith("-") and key in RESERVED:
-            raise UserError(f"{name}: cannot be given to a sweep; {RESERVED[key]}")
+            raise UserError(f"{name}: the sweep's to set, by --suite, --seeds and --output")
         if not arg.startswith("--") or ("." not in key and key != "dry_pass"):
             own.append(arg)
             continue

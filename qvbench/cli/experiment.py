@@ -1,7 +1,6 @@
 """An experiment: from the arguments of a command, or from a checkpoint, to what trains.
 
-The options are those of Lightning's command line, read by its parser. One parser is built for one
-command and one task; nothing of Lightning's or jsonargparse's private parts is used.
+The options are those of Lightning's command line, read by its parser.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import sys
 from contextlib import suppress
 from enum import Enum
 from functools import cache
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 import yaml
@@ -37,9 +36,6 @@ from qvbench.training.schedules import end_with_training
 # Arguments of Lightning's callbacks have members of enums by default, which YAML does not know.
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, item: dumper.represent_data(item.value))
 
-GIVEN = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
-"""Arguments of the trainer's methods that the config's parts are given as."""
-
 RANGES = {
     "seed_everything": (0, 2**32 - 1),
     "trainer.accumulate_grad_batches": (1, math.inf),
@@ -52,24 +48,14 @@ RANGES = {
 
 
 def resolve(args: list[str]) -> dict[str, Any]:
-    """The resolved config of a command line of ``fit``: what a run of it keeps as ``config.yaml``.
-
-    Args:
-        args: those after ``fit``, without ``--name`` and ``--ckpt_path``.
-
-    Raises:
-        UserError: one line that names the place, the key, and what is allowed.
-    """
+    """The resolved config of a command line of ``fit`` (without ``--name`` and ``--ckpt_path``):
+    what a run of it keeps as ``config.yaml``."""
     return Experiment("fit", args).resolved()
 
 
 class Experiment:
-    """A command with its config, parsed and checked; nothing is built yet.
-
-    Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``; any other reads a config and builds
-            parts of it.
-        args: the arguments after the command.
+    """A command (one of the trainer's, or another that reads a config) and its arguments, parsed
+    and checked; nothing is built yet.
 
     Attributes:
         name: of the first config; ``command-line`` if there is none.
@@ -82,12 +68,10 @@ class Experiment:
     def __init__(self, command: str, args: list[str]) -> None:
         if os.getcwd() not in sys.path:  # noqa: PTH109 - a user's own modules lie beside the config
             sys.path.append(os.getcwd())  # noqa: PTH109
-        self.command = command
-        self.args = args
+        self.command, self.args = command, args
         inputs = Inputs(args)
         self.name = inputs.name or "command-line"
-        task = find_task(inputs.task)
-        self.parser, self.method_arguments = make_parser(command, task)
+        self.parser, self.method_arguments = make_parser(command, find_task(inputs.task))
         try:
             self.settings: Namespace = self.parser.parse_args(inputs.args)
             self._check()
@@ -98,25 +82,22 @@ class Experiment:
         end_with_training(schedule, steps, command == "fit")
 
     def _check(self) -> None:
-        """Raise TypeError, in the parser's words, for what it lets pass: a part that is no mapping,
-        nulls, numbers out of range."""
+        """Raise TypeError, in the parser's words, for what the parser lets pass."""
         settings = self.settings
-        if not isinstance(settings.trainer, Namespace):
-            raise TypeError(
-                f"Parser key 'trainer': Expected a mapping. Got value: {settings.trainer}"
-            )
+        if not isinstance(trainer := settings.trainer, Namespace):
+            raise TypeError(f"Parser key 'trainer': Expected a mapping. Got value: {trainer}")
         self.parser.validate(settings, skip_unset=False)
         for key, part in settings.items(branches=True):
             if isinstance(part, Namespace) and isinstance(part.get("init_args"), Namespace):
                 nulls = {k: None for k, value in vars(part.init_args).items() if value is None}
                 with suppress(KeyError):  # what its bases take beyond what can be read off it
-                    parser = _class_parser(part.class_path, key)
-                    parser.validate(Namespace({key: Namespace(nulls)}), False, skip_required=True)
+                    given = Namespace({key: Namespace(nulls)})
+                    class_parser(part.class_path, key).validate(given, False, skip_required=True)
         for key, (lowest, highest) in RANGES.items():
             value = settings.get(key)
             if isinstance(value, int | float) and not lowest <= value <= highest:
-                expected = f"number from {lowest} to {highest}"
-                raise TypeError(f"Parser key '{key}': Expected a {expected}. Got value: {value}")
+                expected = f"Expected a number from {lowest} to {highest}"
+                raise TypeError(f"Parser key '{key}': {expected}. Got value: {value}")
 
     def resolved(self) -> dict[str, Any]:
         """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
@@ -125,8 +106,7 @@ class Experiment:
             settings.pop(key, None)
         text = self.parser.dump(settings, skip_unset=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
-        resolved["trainer"] = without_new_defaults(resolved["trainer"], Trainer)
-        return resolved
+        return resolved | {"trainer": without_new_defaults(resolved["trainer"], Trainer)}
 
     def build(self, trainer: bool = False) -> Namespace:
         """Instances of the config's ``model`` and ``data``; with those in the trainer's arguments.
@@ -134,11 +114,9 @@ class Experiment:
         Raises:
             UserError: a class objects to its settings.
         """
-        settings = self.settings
-        if not trainer:
-            settings = Namespace(model=settings.model, data=settings.data)
+        parts = Namespace(model=self.settings.model, data=self.settings.data)
         try:
-            return self.parser.instantiate(settings)
+            return self.parser.instantiate(self.settings if trainer else parts)
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"config: {objection(str(error))}") from error
 
@@ -149,11 +127,8 @@ class Experiment:
 
 
 def without_new_defaults(trainer: dict[str, Any], trainer_class: type) -> dict[str, Any]:
-    """A trainer's settings without the defaults of arguments that this version does not know.
-
-    A release of Lightning that has one more argument is no other experiment. What is off by default
-    (None, False) stays, as it counts for nothing.
-    """
+    """A trainer's settings without the defaults of arguments that this version does not know: a
+    release of Lightning that has one more is no other experiment. What is off by default stays."""
     new = {
         name: parameter.default
         for name, parameter in inspect.signature(trainer_class).parameters.items()
@@ -164,16 +139,12 @@ def without_new_defaults(trainer: dict[str, Any], trainer_class: type) -> dict[s
     return {key: value for key, value in trainer.items() if key not in new or value != new[key]}
 
 
-# Parsers
-
-
 @cache
 def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
     """The parser of a command for a task, and which options are of the trainer's method."""
     parser = LightningArgumentParser(
         prog=f"qvbench {command}",
-        description="Every key of a config is an option: --model.attention QV, "
-        "--trainer.max_steps 100.",
+        description="Every key of a config is an option: --model.attention QV, --data.merges 9.",
         dump_header=["qvbench"],
         exit_on_error=False,
     )
@@ -186,27 +157,25 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
     largest = "try the largest batches before training, to see if memory is enough (auto: on CUDA)"
     add("--dry_pass", type=Literal[tuple(DEVICES)], default="auto", help=largest)
     parser.add_lightning_class_args(Trainer, "trainer")
-    parser.set_defaults(
-        {
-            "trainer.use_distributed_sampler": False,  # the data module cuts its batches up itself
-            "trainer.enable_model_summary": False,  # RunRecord says in a line what matters here
-        }
-    )
+    # The data module cuts its batches up itself, and the record says in a line what matters here.
+    off = {"trainer.use_distributed_sampler": False, "trainer.enable_model_summary": False}
+    parser.set_defaults(off)
     parser.add_lightning_class_args(task, "model")
     parser.add_lightning_class_args(task.data_module, "data")
     parser.link_arguments("seed_everything", "data.seed")
-    method_arguments = []
-    if hasattr(Trainer, command):
-        method_arguments = parser.add_method_arguments(Trainer, command, skip=GIVEN)
     if command == "prepare":
         add("--dry_run", action="store_true", help="say what would be fetched, and do nothing")
-    return parser, method_arguments
+    if not hasattr(Trainer, command):
+        return parser, []
+    parts = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+    return parser, parser.add_method_arguments(Trainer, command, skip=parts)
 
 
 @cache
-def _class_parser(class_path: str, key: str) -> ArgumentParser:
+def class_parser(class_path: str, key: str) -> ArgumentParser:
+    """Of a class's arguments below a key."""
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(_imported(class_path), key, fail_untyped=False)
+    parser.add_class_arguments(resolve_name(class_path), key, fail_untyped=False)
     return parser
 
 
@@ -215,7 +184,7 @@ def find_task(name: str) -> Any:
     if "." not in name:
         return TASKS[name]
     try:
-        found = _imported(name)
+        found = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"task: {name}: cannot be imported ({error})") from error
     if not (isinstance(found, type) and hasattr(found, "data_module")):
@@ -223,25 +192,11 @@ def find_task(name: str) -> Any:
     return found
 
 
-def _imported(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
-
-
-# From a checkpoint alone, without its run's folder or its data
-
-
 def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextProcessor]:
-    """The network of a checkpoint with its weights, its vocabulary and its text processing.
-
-    Loading runs no code from the file.
-
-    Raises:
-        UserError: the file is no checkpoint, or none of this suite's.
-    """
+    """From a checkpoint alone: its network with the weights, its vocabulary and text processing."""
     checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
-    if not isinstance(stored, dict) or not {"config", "vocabulary", "text"} <= stored.keys():
+    if not {"config", "vocabulary", "text"} <= stored.keys():
         raise UserError(f"{path}: a checkpoint, but not of a model that translates")
     vocabulary = Vocabulary.from_json(stored["vocabulary"])
     task = task_from_config(stored["config"], stored.get("task") or DEFAULT_TASK)
@@ -251,12 +206,7 @@ def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextP
 
 
 def task_from_config(text: str, name: str = DEFAULT_TASK) -> Any:
-    """The task that a resolved ``model`` section (YAML) describes, without a network yet.
-
-    Args:
-        text: of the section.
-        name: of the task; checkpoints written before there were names are of translation.
-    """
+    """The task that a resolved ``model`` section (YAML) describes, without a network yet."""
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(find_task(name), "model")
     return parser.instantiate(parser.parse_object({"model": yaml.safe_load(text)})).model

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -21,21 +21,14 @@ from qvbench.cli.experiment import Experiment
 from qvbench.errors import UserError
 from qvbench.runs import folder as run_folder
 from qvbench.runs.slurm import slurm_job, was_requeued
-from qvbench.training import machine, trackers
+from qvbench.training import checkpoints, machine, trackers
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
-from qvbench.training.checkpoints import (
-    checkpoint_of_job,
-    last_checkpoint,
-    read_checkpoint,
-    with_safe_checkpoints,
-)
 from qvbench.training.guards import DEVICES, DryPass
 from qvbench.training.record import CurvesLogger, RunRecord
 from qvbench.training.resume import StoppedBySignal
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = 3
 FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
 """Tells the processes that a run starts for its other devices which folder it has."""
 
@@ -48,11 +41,9 @@ def run_config(command: str, args: list[str]) -> int:
     if command == "prepare":
         experiment = Experiment(command, args)
         data = experiment.data_module()
-        if experiment.settings.dry_run:
-            print(data.plan())
-        else:
+        if not experiment.settings.dry_run:
             data.prepare_data()
-            print(data.describe())
+        print(data.plan() if experiment.settings.dry_run else data.describe())
         return 0
     if command != "fit":  # only training needs the callbacks whose states a checkpoint has
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
@@ -64,17 +55,8 @@ def run_config(command: str, args: list[str]) -> int:
 
 
 class Run:
-    """A config that trains or is tested, in a folder with its config, record and curves.
-
-    Args:
-        experiment: of ``fit``, ``validate``, ``test`` or ``predict``.
-
-    Attributes:
-        folder: of the run; None with ``trainer.fast_dev_run``.
-
-    Raises:
-        UserError: what the config asks for cannot be had.
-    """
+    """A config that trains or is tested, in a folder (none with ``trainer.fast_dev_run``) with its
+    config, record and curves."""
 
     def __init__(self, experiment: Experiment) -> None:
         settings = self.settings = experiment.settings
@@ -102,17 +84,22 @@ class Run:
             job_type = "train" if self.command == "fit" else self.command
             trackers.configure(self.settings, self.folder, self.group, job_type)
         built = self.experiment.build(trainer=True)
-        self.model, self.data = built.model, built.data
+        self.model, self.data, arguments = built.model, built.data, dict(built.trainer)
         self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
         self.model.task_name = self.resolved["task"]
         check_network(self.model)
-        arguments = dict(built.trainer)
         given = arguments["callbacks"] or []
-        arguments["callbacks"] = given if isinstance(given, list) else [given]
-        arguments["plugins"] = with_safe_checkpoints(arguments["plugins"])
-        arguments["callbacks"] += self._own_callbacks(arguments)
+        callbacks = arguments["callbacks"] = given if isinstance(given, list) else [given]
+        arguments["plugins"] = checkpoints.with_safe_checkpoints(arguments["plugins"])
+        callbacks += terminal_callbacks(arguments)
         loggers: list[Logger] = []
         if self.folder is not None:
+            seed, args = self.settings.seed_everything, [self.command, *self.experiment.args]
+            callbacks += [
+                RunRecord(self.folder, self.experiment.name, self.resolved, seed, args),
+                *folder_callbacks(self.command, arguments, self.folder),
+                DryPass(DEVICES[self.settings.dry_pass]),
+            ]
             arguments["default_root_dir"] = str(self.folder)
             opened = trackers.open_runs(arguments["logger"], self.resolved)
             arguments["logger"] = loggers = [CurvesLogger(self.folder), *opened]
@@ -122,24 +109,8 @@ class Run:
             trackers.close_runs(loggers)
             raise UserError(f"trainer: {error}") from error
 
-    def _own_callbacks(self, arguments: dict[str, Any]) -> list[Callback]:
-        """What a run of the suite has beside the callbacks of its config."""
-        callbacks = terminal_callbacks(arguments)
-        if self.folder is not None:
-            seed, args = self.settings.seed_everything, [self.command, *self.experiment.args]
-            callbacks += [
-                RunRecord(self.folder, self.experiment.name, self.resolved, seed, args),
-                *folder_callbacks(self.command, arguments, self.folder),
-                DryPass(DEVICES[self.settings.dry_pass]),
-            ]
-        return callbacks
-
     def execute(self) -> None:
-        """Train, validate, test or predict.
-
-        Raises:
-            UserError: the checkpoint is of another model; memory, disk or numbers gave out.
-        """
+        """Train, validate, test or predict; UserError if memory, disk or numbers gave out."""
         method = getattr(self.trainer, self.command)
         options = {name: self.settings[name] for name in self.experiment.method_arguments}
         try:
@@ -154,10 +125,8 @@ class Run:
                     record.on_exception(self.trainer, self.model, error)
             fault = machine.explain(error)
             if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
-                fault = UserError(
-                    f"--ckpt_path {self.settings.ckpt_path}: the checkpoint is of another model "
-                    f"than the config's: {str(error).splitlines()[1].strip()}"
-                )
+                what = f"{self.settings.ckpt_path}: the checkpoint is of another model"
+                fault = UserError(f"--ckpt_path {what}: {str(error).splitlines()[1].strip()}")
             if fault is None or fault is error:
                 raise
             raise fault from error
@@ -166,21 +135,18 @@ class Run:
 
     def _find_checkpoint(self) -> str | None:
         """The path of the checkpoint that ``--ckpt_path`` names, or that the job had begun."""
-        given = self.settings.ckpt_path
+        given: str | None = self.settings.ckpt_path
         where = (self.base, self.group, self.settings.seed_everything)
         if given == "last":
-            return str(last_checkpoint(*where))
+            return str(checkpoints.last_checkpoint(*where))
         if given is not None:
             check_checkpoint(given)  # before hours of preparing data
-            return str(given)
+            return given
         if self.command != "fit":
-            raise UserError(
-                f"{self.command} needs a checkpoint: --ckpt_path PATH, or --ckpt_path last for "
-                "the newest of this config and seed"
-            )
+            raise UserError(f"{self.command} needs a checkpoint: --ckpt_path PATH (or last)")
         # Slurm gives the same command again: it continues what the job had begun.
         job = slurm_job() if was_requeued() else ""
-        found = checkpoint_of_job(*where, job) if job else None
+        found = checkpoints.checkpoint_of_job(*where, job) if job else None
         if found is not None and machine.is_first_process():
             log.info("Slurm job %s resumes from %s", job, found)
         return None if found is None else str(found)
@@ -188,8 +154,7 @@ class Run:
     def _choose_folder(self) -> Path:
         """A new folder; that of the checkpoint's run, if one is resumed."""
         checkpoint = self.settings.ckpt_path
-        known = run_folder.folder_of(Path(checkpoint)) if checkpoint else None
-        if known is not None:
+        if checkpoint and (known := run_folder.folder_of(Path(checkpoint))):
             if self.command == "fit":
                 run_folder.check_writable(known)
             return known
@@ -202,10 +167,8 @@ class Run:
 
 
 def check_network(task: Any) -> None:
-    """Build the network without memory, and its optimizer, before hours of preparing data.
-
-    What does not go together (a width and a number of heads, a mechanism and a position scheme)
-    shows only there. Parts that cannot be built on the meta device are left to the real building.
+    """Build the network without memory, and its optimizer, before hours of preparing data: what
+    does not go together shows only there. What cannot be built on the meta device is built later.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -220,10 +183,7 @@ def check_network(task: Any) -> None:
 
 def check_checkpoint(path: str) -> None:
     """Refuse what is no checkpoint of a run."""
-    if not Path(path).is_file():
-        raise UserError(f"--ckpt_path {path}: no such file")
-    checkpoint = read_checkpoint(Path(path), tensors=False)
-    if "pytorch-lightning_version" not in checkpoint or not isinstance(checkpoint["qvbench"], dict):
+    if "pytorch-lightning_version" not in checkpoints.read_checkpoint(Path(path), tensors=False):
         raise UserError(f"--ckpt_path {path}: not a checkpoint of a run")
 
 
@@ -243,7 +203,7 @@ def _print_summary(run: Run, folder: Path) -> None:
     """What a finished training shows: examples, the metric that counts, where its files are."""
     metrics, metric = run.trainer.callback_metrics, run.model.primary_metric
     print()
-    for example in run.model.examples(EXAMPLES):
+    for example in run.model.examples(3):
         print("".join(f"{name:<12}{text}\n" for name, text in example.items()))
     if metric.name in metrics:
         print(f"{metric.label} {float(metrics[metric.name]):.2f} {metric.unit}".rstrip())

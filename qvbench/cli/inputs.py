@@ -1,26 +1,19 @@
 """What a command was given: its arguments, the configs that they name, and what is wrong with them.
 
-Configs are read here and handed to the parser as text with every fragment in its place, so that a
-fragment can be one that ships with the package, and an error can name file and line.
+The parser gets configs as text with every fragment in its place; errors can name file and line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from qvbench import config_files
 from qvbench.attention import ATTENTION
-from qvbench.config_files import (
-    config_name,
-    find_config,
-    find_fragment,
-    read_config,
-    shipped_configs,
-)
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError, did_you_mean
 from qvbench.positions import POSITIONS
@@ -36,26 +29,19 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 class Inputs:
-    """The arguments of a command that runs a config.
-
-    Args:
-        args: those after the command.
+    """The arguments of a command that reads configs.
 
     Attributes:
-        args: the same with the contents of configs and fragments instead of their names.
+        args: with the contents of configs and fragments instead of their names.
         name: of the first config; empty if there is none.
         task: the name or class path that was given last.
         places: where each dotted key was given last: the command line, or file and line.
-
-    Raises:
-        UserError: a config cannot be found or read.
     """
 
     def __init__(self, args: list[str]) -> None:
         self.args: list[str] = []
-        self.name = ""
-        self.task = DEFAULT_TASK
         self.places: dict[str, str] = {}
+        self.name, self.task = "", DEFAULT_TASK
         option = ""
         for arg in args:
             name, equals, value = arg.partition("=")
@@ -76,11 +62,11 @@ class Inputs:
     def _read(self, option: str, value: str) -> str:
         """The value of an option, with the content of the file that it names."""
         if option in ("-c", "--config"):
-            return self._text_of(find_config(value))
+            return self._text_of(config_files.find_config(value))
         if option == "--task":
             self.task = value
         if option.startswith(("--model", "--data", "--trainer")) and value.endswith(".yaml"):
-            file = find_fragment(value, Path())
+            file = config_files.find_fragment(value, Path())
             if file is not None:
                 return self._text_of(file, option[2:])
             if Path(value).exists():  # or the parser waits for a pipe
@@ -88,12 +74,12 @@ class Inputs:
         return value
 
     def _text_of(self, file: Path, key: str = "") -> str:
-        node = read_config(file)
+        node = config_files.read_config(file)
         if not isinstance(node, yaml.MappingNode):
             raise UserError(f"{file}: not a config: empty, or no keys with values")
         self.places |= _places(node, key)
         if not key:
-            self.name = self.name or config_name(file)
+            self.name = self.name or config_files.config_name(file)
             tasks = [value.value for name, value in node.value if name.value == "task"]
             self.task = str(tasks[-1]) if tasks else self.task
         return yaml.serialize(node, Dumper=yaml.SafeDumper, width=1e9)
@@ -109,66 +95,47 @@ def _places(node: yaml.Node, above: str = "") -> Iterator[tuple[str, str]]:
 
 # jsonargparse's messages are pages of types and alternatives. What is relied on of their wording
 # (4.51 to 4.53): where it is another, the line is less readable, and still one line.
-
 _KEY = re.compile(r"""(?:[Pp]arser key|[Oo]ption|Group) ["']([^"']+)["']:?""")
-_UNRECOGNIZED = re.compile(r"unrecognized arguments: (-*)([^\s=]+)")
+_UNRECOGNIZED = re.compile(r"unrecognized arguments: -*([^\s=]+)")
 _UNKNOWN = re.compile(r"[Oo]ption '[^']+' is not accepted|does not accept option")
 _CLASS = re.compile(r"class_path[ =]'(?:\w+\.)*(\w+)'")
 _NO_CLASS = re.compile(r"(?:a path but|import path (?:string|format):) (.+?)(?: either|$)", re.M)
 _EXPECTED = re.compile(r"Expected an? (.+?)(?=\. Got value|$)", re.M)
-_OBJECTION = re.compile(r"^\s*- (?!Expected )(.+(?:(?<=:)\n.+)?)$", re.M)
 _VALUE = re.compile(r"(?:Got|Given) value: (?!Namespace\()(.+?)(?=\. Got value|$)", re.M)
+_OBJECTION = re.compile(r"^\s*- (?!Expected )(.+(?:(?<=:)\n.+)?)$", re.M)
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|typing\.")
 
 
 def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
-    """A message of the parser in one line: the place, the key, what is wrong, what is allowed.
-
-    Args:
-        message: as jsonargparse words it.
-        inputs: that it is about.
-        keys: of a config, all that there are.
-    """
-    unrecognized = _UNRECOGNIZED.search(message)
-    key = unrecognized[2] if unrecognized else ".".join(_KEY.findall(message))
-    owner, parent = _CLASS.search(message), key.rpartition(".")[0]
-    if unrecognized and not unrecognized[1]:
-        fault = "an argument that belongs to no option"
-    elif (unrecognized or _UNKNOWN.search(message)) and owner:
-        fault = (
-            f"{owner[1]} has no such setting; `qvbench fit --{parent}.help {owner[1]}` lists all"
-        )
-    elif unrecognized or _UNKNOWN.search(message):
-        fault = f"no such config key{did_you_mean(key, keys)}"
+    """A message of the parser in one line: the place, the key, what is wrong, what is allowed;
+    ``keys`` are all of a config."""
+    unrecognized, no_class = _UNRECOGNIZED.search(message), _NO_CLASS.search(message)
+    key = unrecognized[1] if unrecognized else ".".join(_KEY.findall(message))
+    values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
+    if unrecognized or _UNKNOWN.search(message):
+        owner = _CLASS.search(message)
+        fault = f"no such option or config key{did_you_mean(key, keys)}"
+        if owner:
+            lists = f"`qvbench fit --{key.rpartition('.')[0]}.help {owner[1]}` lists all"
+            fault = f"{owner[1]} has no such setting; {lists}"
     elif not key and " are required: " in message:
         fault = f"the config leaves out {message.partition(': ')[2]}"
         fault += "" if inputs.name else "; is --config missing? (`qvbench list`)"
+    elif no_class:
+        near = did_you_mean(no_class[1], config_files.shipped_configs(whole=False))
+        known = ", ".join(cls.__name__ for cls in REGISTRIES.get(key, {}).values())
+        known = f"known are: {known}" if known else "see `qvbench list`"
+        fault = f"{no_class[1]}: no class of that name is known here, nor a file{near}; {known}"
+    elif values and kinds:
+        readable = (_TYPE.sub(r"\1", kind).replace("NoneType", "null") for kind in kinds)
+        value, expected = values[0].replace("None", "null"), " or ".join(dict.fromkeys(readable))
+        fault = f"{value} is not allowed here; expected: {expected}"
     else:
-        fault = _wrong_value(message, REGISTRIES.get(key, {}))
+        fault = objection(_KEY.sub("", message))
     return UserError(": ".join(part for part in (inputs.place(key), key, fault) if part))
-
-
-def _wrong_value(message: str, registry: Mapping[str, type]) -> str:
-    name = _NO_CLASS.search(message)
-    if name:
-        near = did_you_mean(name[1], shipped_configs(whole=False))
-        known = ", ".join(cls.__name__ for cls in registry.values())
-        fault = f"{name[1]}: no class of that name is known here, nor a file{near} (`qvbench list`)"
-        return f"{fault}; known are: {known}" if known else fault
-    values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
-    if values and kinds:
-        value = values[0].replace("None", "null")
-        expected = " or ".join(dict.fromkeys(map(_readable, kinds)))
-        return f"{value} is not allowed here; expected: {expected}"
-    return objection(_KEY.sub("", message))
 
 
 def objection(message: str) -> str:
     """What a class said of its settings, within what each alternative of a type expected."""
     said = _OBJECTION.search(message)
     return " ".join((said[1] if said else message).split())
-
-
-def _readable(kind: str) -> str:
-    """A type as Python prints it, without modules: ``int``, ``list``, ``'shared', 'per_head'``."""
-    kind = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null")
-    return re.sub(r"typing\.Literal\[(.*)\]|typing\.", r"\1", kind)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from qvbench import config_files
 from qvbench.attention import ATTENTION, build_attention
 from qvbench.cli import ArgumentParser
+from qvbench.config_files import shipped_configs, shipped_folder, shipped_suites
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS, build_position
 
 D_MODEL, NUM_HEADS = 1024, 16
-Rows = list[dict[str, str]]
 
 
 def main(args: list[str]) -> int:
@@ -40,61 +38,60 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def collect() -> dict[str, Rows]:
+def collect() -> dict[str, list[dict[str, str]]]:
     """Every part by kind: its name, its class (what YAML calls it; files have none), a line."""
-    kinds: dict[str, Mapping[str, type[Any]]] = {
-        "mechanisms": ATTENTION,
-        "positions": POSITIONS,
-        "corpora": CORPORA,
-    }
-    files = {
-        "configs": {name: name for name in config_files.shipped_configs()},
-        "fragments": {name: name for name in config_files.shipped_configs(whole=False)},
-        "suites": {name: f"suites/{name}.yaml" for name in config_files.shipped_suites()},
-    }
-    return {
-        kind: [
-            {"name": name, "class": cls.__name__, "summary": _first_line(cls)}
+    kinds = {}
+    registries: list[tuple[str, dict[str, type[Any]]]] = [
+        ("mechanisms", ATTENTION),
+        ("positions", POSITIONS),
+        ("corpora", CORPORA),
+    ]
+    for kind, registry in registries:
+        kinds[kind] = [
+            {"name": name, "class": cls.__name__, "summary": _first_line(inspect.getdoc(cls) or "")}
             for name, cls in registry.items()
         ]
-        for kind, registry in kinds.items()
-    } | {
-        kind: [{"name": name, "summary": config_files.summary(file)} for name, file in of.items()]
-        for kind, of in files.items()
-    }
+    files = {"configs": shipped_configs(), "fragments": shipped_configs(whole=False)}
+    for kind, names in (files | {"suites": shipped_suites()}).items():
+        path = "suites/{}.yaml" if kind == "suites" else "{}"
+        texts = {name: (shipped_folder() / path.format(name)).read_text("utf-8") for name in names}
+        kinds[kind] = [
+            {"name": name, "summary": _first_line(text).lstrip("# ") if text[:1] == "#" else ""}
+            for name, text in texts.items()
+        ]
+    return kinds
 
 
-def _first_line(cls: type[Any]) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n")[0].replace("`", "")
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].replace("`", "")
 
 
-def _lines(rows: Rows) -> str:
-    columns = [column for column in ("name", "class") if column in rows[0]]
-    widths = {column: max(len(row[column]) for row in rows) for column in columns}
-    return "\n".join(
-        "  ".join(["", *(f"{row[c]:{widths[c]}}" for c in columns), row["summary"]]).rstrip()
-        for row in rows
-    )
+def _lines(rows: list[dict[str, str]]) -> str:
+    widths = {column: max(len(row[column]) for row in rows) for column in rows[0]}
+    lines = ("  ".join(f"{row[column]:{widths[column]}}" for column in row) for row in rows)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def pairs_page() -> str:
     """Every mechanism with every position scheme, as a page in Markdown made from the registries.
 
     Its numbers are those of self-attention at the paper's size: cached elements per token and
-    layer, `attention.cache_size`; or the pair is refused, and why.
+    layer; or the pair is refused, and why.
     """
-    schemes = dict(_schemes())
-    head = ["mechanism", *schemes]
-    rows, reasons = [head, ["---", *("---:" for _ in schemes)]], []
+    schemes: dict[str, tuple[str, dict[str, Any]]] = {}
+    for position, cls in POSITIONS.items():
+        schemes[f"`{position}`"] = position, {}
+        if "directional" in inspect.signature(cls).parameters:
+            schemes[f"`{position}`, symmetric"] = position, {"directional": False}
+    rows, reasons = [["mechanism", *schemes], ["---", *("---:" for _ in schemes)]], []
     for mechanism in ATTENTION:
-        cells = [f"`{mechanism}`"]
-        for name, settings in schemes.items():
+        rows.append([f"`{mechanism}`"])
+        for title, (position, settings) in schemes.items():
             try:
-                cells.append(str(cache_size(mechanism, **settings)))
+                rows[-1].append(str(cache_size(mechanism, position, settings)))
             except UserError as error:
-                cells.append("refused")
-                reasons.append(f"- `{mechanism}` with {name}: {str(error).partition(': ')[2]}")
-        rows.append(cells)
+                rows[-1].append("refused")
+                reasons.append(f"- `{mechanism}` with {title}: {str(error).partition(': ')[2]}")
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     refused = "\n".join(reasons) or "None."
     return f"""# Mechanisms and position schemes
@@ -117,20 +114,8 @@ Cross-attention has no common axis of positions, and caches what stands under `n
 """
 
 
-def _schemes() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every scheme at its defaults, and symmetric where it can be."""
-    for name, cls in POSITIONS.items():
-        yield f"`{name}`", {"position": name}
-        if "directional" in inspect.signature(cls).parameters:
-            yield f"`{name}`, symmetric", {"position": name, "directional": False}
-
-
-def cache_size(mechanism: str, position: str, **settings: Any) -> int:
-    """Elements per token in the cache of one layer of self-attention, by the registries' names.
-
-    Raises:
-        UserError: the pair is refused; the message says why.
-    """
+def cache_size(mechanism: str, position: str, settings: dict[str, Any]) -> int:
+    """Elements per token in the cache of one layer of self-attention; refused pairs raise."""
     with torch.device("meta"):
         scheme = build_position(position, num_heads=NUM_HEADS, d_model=D_MODEL, **settings)
         inside = None if scheme.absolute else scheme

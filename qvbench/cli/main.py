@@ -1,7 +1,4 @@
-"""The command ``qvbench``: one word chooses a command, and only that command's code is loaded.
-
-Nothing here imports torch at the top, so that help and a mistyped command answer at once.
-"""
+"""The command ``qvbench``: one word chooses a command, and only its code (and torch) is loaded."""
 
 from __future__ import annotations
 
@@ -26,15 +23,15 @@ COMMANDS = {
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",
 }
-OVERVIEW = "\n".join(
-    [
-        f"qvbench {__version__}: does attention need its keys?\n",
-        "usage: qvbench COMMAND [OPTIONS]\n",
-        *(f"  {name:9}  {line}" for name, line in COMMANDS.items()),
-        "\nqvbench COMMAND --help lists the options of a command. A --config that is no file is",
-        "looked up among the configs that ship with qvbench, which `qvbench list` shows.",
-    ]
-)
+_LINES = "\n".join(f"  {name:9}  {line}" for name, line in COMMANDS.items())
+OVERVIEW = f"""qvbench {__version__}: does attention need its keys?
+
+usage: qvbench COMMAND [OPTIONS]
+
+{_LINES}
+
+qvbench COMMAND --help lists the options of a command. A --config that is no file is
+looked up among the configs that ship with qvbench, which `qvbench list` shows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 2 what the user can fix (one line on standard error says what), 130 an
     interruption, 143 (SIGTERM) or 138 (SIGUSR1) a training that a signal ended, which has left a
     checkpoint. Any other error is raised: a traceback and status 1.
-
-    Args:
-        argv: the arguments after the program's name; those of the process if not given.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:

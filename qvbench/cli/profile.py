@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -40,14 +41,8 @@ def main(args: list[str]) -> int:
 
 
 def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Model:
-    """The model of a config, without its data.
-
-    Args:
-        name: of the config: a file, or one that ships with the package.
-        overrides: arguments of a command line that override its keys.
-        vocab_size: entries of the vocabulary; if not given, those of the config's corpus where
-            that is prepared, else ``DEFAULT_VOCABULARY``.
-    """
+    """The model of a config, without its data; ``vocab_size`` is by default that of the corpus if
+    it is prepared, else ``DEFAULT_VOCABULARY``."""
     from lightning.pytorch import seed_everything
 
     from qvbench.cli.experiment import Experiment
@@ -58,11 +53,9 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     built, source = experiment.build(), "--vocab_size"
     if vocab_size is None:
         vocab_size, source = DEFAULT_VOCABULARY, "default"
-        try:
+        with suppress(UserError):  # the corpus's own files are not there
             if (built.data.folder / "manifest.json").is_file():
                 vocab_size, source = len(built.data.vocabulary), "corpus"
-        except UserError:  # the corpus's own files are not there
-            pass
     task = built.model
     task.network = task.build_network(vocab_size)
     precision = str(experiment.settings.trainer.precision or "32-true")
@@ -72,14 +65,13 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench profile",
-        description="Parameters, FLOPs per target token (by PyTorch's flop counter), elements and "
-        "bytes that decoding keeps per token, and the time and memory of a step: of configs side "
-        "by side. Needs no data. Other options override keys of every config, as `qvbench fit` has "
-        "them: --model.attention QV, --trainer.precision bf16-mixed.",
+        description="Parameters, FLOPs per target token, elements and bytes that decoding keeps "
+        "per token, and time and memory of a step: of configs side by side, without their data. "
+        "Other options are those of `qvbench fit`, for every config: --model.attention QV.",
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
     add = parser.add_argument
-    config = "YAML file, or a config that ships with qvbench (`qvbench list`); may be repeated"
+    config = "YAML file, or a name of `qvbench list`; may be repeated"
     add("-c", "--config", action="append", required=True, metavar="NAME", help=config)
     add("--format", choices=("table", "json", "latex"), default="table", help="of the output")
     add("--source_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")

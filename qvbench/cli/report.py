@@ -56,10 +56,7 @@ def _parser() -> ArgumentParser:
     add = parser.add_argument
     runs = "folder of a run, its seeds, or results; with --suite, where its runs are, else runs/"
     add("runs", nargs="*", type=Path, metavar="RUN", help=runs)
-    suite = (
-        "gather the runs of a suite file or shipped suite, whichever suite had them made; with the "
-        "options of `qvbench fit` that its sweep was given: --trainer.max_steps 100"
-    )
+    suite = "suite file or shipped suite; with the options of `qvbench fit` that its sweep had"
     add("--suite", help=suite)
     add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
     add("--output", required=True, type=Path, help="results folder to write")
@@ -75,7 +72,6 @@ def _parser() -> ArgumentParser:
 
 
 def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
-    """Those of the suite, or all that were named."""
     if arguments.suite is not None:
         suite = read_suite(find_suite(arguments.suite))
         places = arguments.runs or [Path("runs")]
@@ -83,8 +79,7 @@ def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
 
         return runs_of_suite(suite, places, resolve, overrides, arguments.seeds or ())
     if overrides or arguments.seeds:
-        option = f"--{overrides[0][0]}" if overrides else "--seeds"
-        raise UserError(f"{option}: belongs to a suite's runs; give --suite too")
+        raise UserError("--seeds and options of `qvbench fit` belong to a suite; give --suite too")
     if not arguments.runs:
         raise UserError("nothing to report: give folders of runs, or --suite")
     return load(arguments.runs)

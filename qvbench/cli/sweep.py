@@ -1,13 +1,11 @@
-"""``qvbench sweep --suite NAME``: execute what is not finished, here or elsewhere.
-
-Several sweeps share their runs: each run is locked by one of them.
-"""
+"""``qvbench sweep --suite NAME``: execute what is not finished, here or elsewhere."""
 
 from __future__ import annotations
 
 import shlex
 import signal
 from argparse import Namespace
+from contextlib import suppress
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -32,24 +30,25 @@ def main(args: list[str]) -> int:
     resources = read_resources(options.resources)
     output = options.output.resolve()
     runs = plan(suite, output, resolve, options.only, options.seeds, overrides)
+    counts = f"{len(runs)} runs, {sum(run.is_finished for run in runs)} of them finished"
     if options.dry_run:
-        _show(runs)
+        for run in runs:
+            print(f"{_state(run):9} {run.id}\n          qvbench {shlex.join(run.args)}")
+        print(f"{counts}; {time_left(runs)}")
         return 0
     exit_on(signal.SIGTERM, signal.SIGUSR1)
-    finished = sum(run.is_finished for run in runs)
-    say(f"{len(runs)} runs, {finished} of them finished; logs in {relpath(output / 'sweeps')}")
+    say(f"{counts}; logs in {relpath(output / 'sweeps')}")
     LAUNCHERS[options.launcher](runs, resources)
     return _conclude(runs, options)
 
 
 def read_resources(text: str) -> dict[str, Any]:
     """What one run needs, from YAML or from a file of it."""
-    try:
+    found = None
+    with suppress(yaml.YAMLError):
         found = read_yaml(Path(text)) if text.endswith(".yaml") else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--resources {text}: cannot be read as YAML: {error}") from error
     if not isinstance(found, dict):
-        raise UserError(f"--resources {text}: a mapping expected, like '{{num_gpus: 1}}'")
+        raise UserError(f"--resources {text}: not YAML of a mapping, like '{{num_gpus: 1}}'")
     return found
 
 
@@ -71,15 +70,12 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _show(runs: list[PlannedRun]) -> None:
-    """Print the plan: the state of every run, its command, and the time that is left."""
-    for run in runs:
-        state = "resumable" if run.is_resumable else "to run"
-        state = "running" if runs_elsewhere(run) else state
-        state = "finished" if run.is_finished else state
-        print(f"{state:9} {run.id}\n          qvbench {shlex.join(run.args)}")
-    finished = sum(run.is_finished for run in runs)
-    print(f"{len(runs)} runs, {finished} of them finished; {time_left(runs)}")
+def _state(run: PlannedRun) -> str:
+    if run.is_finished:
+        return "finished"
+    if runs_elsewhere(run):
+        return "running"
+    return "resumable" if run.is_resumable else "to run"
 
 
 def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
@@ -91,7 +87,8 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
         how = f"failed with status {status}" if status else "did not come to its end"
         how = f"ended by signal {-status}" if status < 0 else how
         say(f"\n{run.id}: {how}; the end of {relpath(log)}:")
-        for line in last_lines(log):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        for line in [line.rstrip() for line in text.splitlines() if line.strip()][-5:]:
             say(f"  {line}")
     done, elsewhere = len(runs) - len(left), len(left) - len(failed)
     counts = f"{done} of {len(runs)} runs finished"
@@ -100,16 +97,9 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
     say(f"\n{counts}")
     if done:
         folder = relpath(runs[0].output / "runs")
-        args = [] if folder == "runs" else [folder]
-        args += ["--suite", options.suite]
+        args = [*([] if folder == "runs" else [folder]), "--suite", options.suite]
         args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
         args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
         args += ["--output", f"results/{runs[0].suite.name}"]
         say(f"compare: qvbench report {shlex.join(args)}")
     return 1 if failed else 0
-
-
-def last_lines(log: Path, count: int = 5) -> list[str]:
-    """The last lines of a log that are not empty."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]

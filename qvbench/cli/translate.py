@@ -26,7 +26,7 @@ CHUNK = 2048
 def main(args: list[str]) -> int:
     """Run the command with the arguments after ``translate``."""
     options = _parser().parse_args(args)
-    source, target = Path(options.input), Path(options.output)
+    source, target = options.input, options.output
     if source.is_file() and target.is_file() and source.samefile(target):
         raise UserError(f"--output {target}: is the input as well; give another file")
     with _opened("--input", source, "rb", sys.stdin) as lines:
@@ -45,20 +45,19 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench translate",
         description="Translate a file or standard input by beam search: a line out for each line "
-        "in, in order, in the form of the lines that the model was trained on (tokenized or plain "
-        "text). An empty line gives an empty line.",
+        "in, in the form of those that the model was trained on (tokenized or plain text).",
     )
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="PATH", help="of a training run")
-    add("--input", default="-", metavar="FILE", help="UTF-8; - is standard input")
-    add("--output", default="-", metavar="FILE", help="- is standard output")
+    standard = Path("-")
+    add("--input", type=Path, default=standard, metavar="FILE", help="UTF-8; - is standard input")
+    add("--output", type=Path, default=standard, metavar="FILE", help="- is standard output")
     add("--beam_size", type=PositiveInt, default=5, help="1 is greedy search")
     penalty = "exponent of the length that divides log-probabilities; 0 for none"
     add("--length_penalty", type=NonNegativeFloat, default=1.0, help=penalty)
     patience = "ended hypotheses at which a search ends, as a multiple of the beam; inf for all"
     add("--patience", type=PositiveFloat, default=1.0, help=patience)
-    tokens = "source tokens of a batch, with padding"
-    add("--max_tokens", type=PositiveInt, default=4096, help=tokens)
+    add("--max_tokens", type=PositiveInt, default=4096, help="source tokens of a padded batch")
     return parser
 
 
@@ -75,10 +74,6 @@ def _opened(
 
 def _load(options: argparse.Namespace) -> tuple[Translator, TextProcessor]:
     """The translator of a checkpoint, on a GPU if there is one, and its text processor."""
-    if not options.checkpoint.is_file():
-        raise UserError(
-            f"--checkpoint {options.checkpoint}: no such file; a run keeps them under checkpoints/"
-        )
     import torch
 
     from qvbench.cli.experiment import load_translator_parts
@@ -86,15 +81,14 @@ def _load(options: argparse.Namespace) -> tuple[Translator, TextProcessor]:
 
     network, vocabulary, processor = load_translator_parts(options.checkpoint)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    names = ("beam_size", "length_penalty", "patience", "max_tokens")
-    settings = {name: getattr(options, name) for name in names}
-    return Translator(network, vocabulary, **settings), processor
+    settings = (options.beam_size, options.length_penalty, options.patience)
+    translator = Translator(network, vocabulary, *settings, max_tokens=options.max_tokens)
+    return translator, processor
 
 
 def _translate(
     lines: Iterator[str], translator: Translator, processor: TextProcessor, chunk: int
 ) -> Iterator[str]:
-    """Translations of ``lines``, ``chunk`` at a time."""
     while together := list(islice(lines, chunk)):
         found = translator.translate_lines([processor.source(line) for line in together])
         # A tokenized corpus has tokenized lines on both sides; so has what we write.
@@ -106,10 +100,8 @@ def _decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise UserError(
-                f"--input {file}, line {number}: byte {error.start + 1} is not UTF-8; convert the "
-                "text, for instance with iconv -f latin1 -t utf-8"
-            ) from None
+            where = f"--input {file}, line {number}"
+            raise UserError(f"{where}: byte {error.start + 1} is not UTF-8 (try iconv)") from None
 
 
 def _with_progress(translations: Iterator[str], file: Path) -> Iterable[str]:

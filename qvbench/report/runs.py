@@ -106,7 +106,9 @@ def _runs_of(place: Path) -> list[Run]:
         return [_run_in(file.parent) for file in own]
     files = sorted((place / RUNS).glob("*.json"))
     if not files:
-        raise UserError(f"{place}: neither a run (no {RECORD}) nor results (no {RUNS}/*.json)")
+        raise UserError(
+            f"{place}: neither a run's folder, {RUNS}/NAME, nor results ({RUNS}/*.json)"
+        )
     curves = _read_curves(place / CURVES)
     return [_gathered_run(file, curves) for file in files]
 

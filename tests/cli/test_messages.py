@@ -33,7 +33,7 @@ ON_THE_COMMAND_LINE = {
         "int or null",
     ),
     "--model.attention.context=both": ("command line: model.attention.context: both", "'per_head'"),
-    "--model.beamsize 3": ("command line: model.beamsize: no such config key", "model.beam_size"),
+    "--model.beamsize 3": ("command line: model.beamsize: no such option", "model.beam_size"),
     "--model.optimizer Adm": ("command line: model.optimizer: Adm: no class",),
     "--model.optimizer.betas 3": ("command line: model.optimizer.betas: 3", "tuple"),
     "--model.schedule LinearDecay": ("command line: model.schedule: ", "required: peak"),
@@ -51,7 +51,7 @@ ON_THE_COMMAND_LINE = {
     "--task no_such_module.MyTask": ("task: no_such_module.MyTask: cannot be imported",),
     "--task torch.nn.Linear": ("task: torch.nn.Linear: not a task",),
     "--name a/b": ("--name 'a/b': not the name of a folder",),
-    "stray": ("stray: an argument that belongs to no option",),
+    "stray": ("stray: no such option",),
     # what Lightning refuses itself
     "--trainer.max_steps -7": ("trainer: `max_steps` must be a non-negative integer or -1",),
     "--trainer.strategy nope": ("trainer: You selected an invalid strategy name",),
@@ -87,7 +87,7 @@ ON_THE_COMMAND_LINE = {
     "--data.test_split nope": ("test_split=nope is no test set; known are test",),
     "--data.corpus.train_pairs 0": ("grammar corpus: train_pairs is 0",),
     # checkpoints
-    "--ckpt_path none.ckpt": ("--ckpt_path none.ckpt: no such file",),
+    "--ckpt_path none.ckpt": ("none.ckpt: no such checkpoint",),
     "--ckpt_path last": ("--ckpt_path last: no checkpoint last.ckpt under",),
 }
 

@@ -69,7 +69,7 @@ def test_a_folder_of_seeds_is_its_runs(runs: list[Path]) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
     """Catches a traceback, or a table that leaves a damaged run out."""
-    with pytest.raises(UserError, match="neither a run"):
+    with pytest.raises(UserError, match="neither a run's folder, runs/NAME, nor results"):
         load([tmp_path])
     output = tmp_path / "out"
     report(output, *runs)
@@ -185,7 +185,7 @@ def test_nothing_found_says_how_to_make_it(swept: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="none of its runs in runs; `qvbench sweep --suite pair`"):
         main(["--suite", "pair.yaml", "--trainer.max_steps", "3", "--output", "out"])
     for args, words in (
-        (["runs", "--trainer.max_steps=3"], r"--trainer\.max_steps: belongs to a suite's runs"),
+        (["runs", "--trainer.max_steps=3"], "options of `qvbench fit` belong to a suite"),
         ([], "nothing to report"),
         (["runs", "--margin", "0"], "invalid PositiveFloat value: '0'"),
     ):
