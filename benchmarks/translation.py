@@ -47,7 +47,7 @@ FIRST_STEP = 17
 
 @lru_cache(maxsize=4)
 def data_of(config: str) -> TranslationDataModule:
-    module = Experiment("prepare", ["--config", config]).data_module()
+    module = Experiment("prepare", ["--config", config]).build().data
     module.setup()
     return module
 

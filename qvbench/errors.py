@@ -9,9 +9,8 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Something wrong in what the user gave: command line, config, file or network.
 
-    The message is one line that names the place, what is wrong and what is allowed. The command
-    line prints it on standard error without a traceback and exits with status 2; any other
-    exception is a bug, is not caught, and exits with status 1.
+    The message names the place, what is wrong and what is allowed. The command line prints it in
+    one line without a traceback, and exits with status 2; any other exception is a bug.
     """
 
 

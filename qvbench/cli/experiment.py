@@ -1,7 +1,4 @@
-"""An experiment: from the arguments of a command, or from a checkpoint, to what trains.
-
-The options are those of Lightning's command line, read by its parser.
-"""
+"""An experiment: from a command's arguments (as Lightning has them) or a checkpoint to modules."""
 
 from __future__ import annotations
 
@@ -48,8 +45,7 @@ RANGES = {
 
 
 def resolve(args: list[str]) -> dict[str, Any]:
-    """The resolved config of a command line of ``fit`` (without ``--name`` and ``--ckpt_path``):
-    what a run of it keeps as ``config.yaml``."""
+    """The resolved config of ``fit``'s arguments: what a run of them keeps as ``config.yaml``."""
     return Experiment("fit", args).resolved()
 
 
@@ -59,10 +55,7 @@ class Experiment:
 
     Attributes:
         name: of the first config; ``command-line`` if there is none.
-        settings: parsed, with all defaults.
-
-    Raises:
-        UserError: one line that names the place, the key, and what is allowed.
+        settings: parsed, with all defaults; what is wrong raises UserError with place and key.
     """
 
     def __init__(self, command: str, args: list[str]) -> None:
@@ -109,21 +102,13 @@ class Experiment:
         return resolved | {"trainer": without_new_defaults(resolved["trainer"], Trainer)}
 
     def build(self, trainer: bool = False) -> Namespace:
-        """Instances of the config's ``model`` and ``data``; with those in the trainer's arguments.
-
-        Raises:
-            UserError: a class objects to its settings.
-        """
+        """Seeded ``model`` and ``data``, with ``trainer`` its arguments too; UserError for faults."""
+        seed_everything(self.settings.seed_everything, workers=True, verbose=False)
         parts = Namespace(model=self.settings.model, data=self.settings.data)
         try:
             return self.parser.instantiate(self.settings if trainer else parts)
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"config: {objection(str(error))}") from error
-
-    def data_module(self) -> Any:
-        """The data module alone, of the config's seed."""
-        seed_everything(self.settings.seed_everything, workers=True, verbose=False)
-        return self.build().data
 
 
 def without_new_defaults(trainer: dict[str, Any], trainer_class: type) -> dict[str, Any]:
@@ -158,8 +143,8 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
     add("--dry_pass", type=Literal[tuple(DEVICES)], default="auto", help=largest)
     parser.add_lightning_class_args(Trainer, "trainer")
     # The data module cuts its batches up itself, and the record says in a line what matters here.
-    off = {"trainer.use_distributed_sampler": False, "trainer.enable_model_summary": False}
-    parser.set_defaults(off)
+    off = ("trainer.use_distributed_sampler", "trainer.enable_model_summary")
+    parser.set_defaults(dict.fromkeys(off, False))
     parser.add_lightning_class_args(task, "model")
     parser.add_lightning_class_args(task.data_module, "data")
     parser.link_arguments("seed_everything", "data.seed")

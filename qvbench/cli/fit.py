@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -40,7 +40,7 @@ def run_config(command: str, args: list[str]) -> int:
     machine.cache_few_kernels()
     if command == "prepare":
         experiment = Experiment(command, args)
-        data = experiment.data_module()
+        data = experiment.build().data
         if not experiment.settings.dry_run:
             data.prepare_data()
         print(data.plan() if experiment.settings.dry_run else data.describe())
@@ -66,7 +66,6 @@ class Run:
         if settings.name is not None:
             self.group = run_folder.checked_name(settings.name)
         settings.ckpt_path = self._find_checkpoint()
-        seed_everything(settings.seed_everything, workers=True, verbose=False)
         trainer = settings.trainer
         machine.check_hardware(trainer.accelerator, trainer.devices, trainer.precision)
         self.resolved = experiment.resolved()

@@ -1,7 +1,4 @@
-"""What a command was given: its arguments, the configs that they name, and what is wrong with them.
-
-The parser gets configs as text with every fragment in its place; errors can name file and line.
-"""
+"""What a command was given: its arguments, the configs that they name, what is wrong with them."""
 
 from __future__ import annotations
 
@@ -124,8 +121,8 @@ def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
     elif no_class:
         near = did_you_mean(no_class[1], config_files.shipped_configs(whole=False))
         known = ", ".join(cls.__name__ for cls in REGISTRIES.get(key, {}).values())
-        known = f"known are: {known}" if known else "see `qvbench list`"
-        fault = f"{no_class[1]}: no class of that name is known here, nor a file{near}; {known}"
+        fault = f"{no_class[1]}: no class of that name is known here, nor a file{near}"
+        fault += f"; known are: {known or 'those of `qvbench list`'}"
     elif values and kinds:
         readable = (_TYPE.sub(r"\1", kind).replace("NoneType", "null") for kind in kinds)
         value, expected = values[0].replace("None", "null"), " or ".join(dict.fromkeys(readable))

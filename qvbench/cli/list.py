@@ -14,6 +14,7 @@ from qvbench.config_files import shipped_configs, shipped_folder, shipped_suites
 from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS, build_position
+from qvbench.registry import Registry
 
 D_MODEL, NUM_HEADS = 1024, 16
 
@@ -22,8 +23,7 @@ def main(args: list[str]) -> int:
     """Run the command with the arguments after ``list``."""
     parser = ArgumentParser(
         prog="qvbench list",
-        description="List what a config or the command line can name, a line each: "
-        "mechanisms, position schemes, corpora, configs, their fragments, and suites.",
+        description="List mechanisms, position schemes, corpora, configs, fragments, and suites.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     pairs = "a page in Markdown instead: every mechanism with every position scheme"
@@ -41,12 +41,8 @@ def main(args: list[str]) -> int:
 def collect() -> dict[str, list[dict[str, str]]]:
     """Every part by kind: its name, its class (what YAML calls it; files have none), a line."""
     kinds = {}
-    registries: list[tuple[str, dict[str, type[Any]]]] = [
-        ("mechanisms", ATTENTION),
-        ("positions", POSITIONS),
-        ("corpora", CORPORA),
-    ]
-    for kind, registry in registries:
+    registries: list[Registry[Any]] = [ATTENTION, POSITIONS, CORPORA]
+    for kind, registry in zip(("mechanisms", "positions", "corpora"), registries, strict=True):
         kinds[kind] = [
             {"name": name, "class": cls.__name__, "summary": _first_line(inspect.getdoc(cls) or "")}
             for name, cls in registry.items()

@@ -43,13 +43,10 @@ def main(args: list[str]) -> int:
 def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Model:
     """The model of a config, without its data; ``vocab_size`` is by default that of the corpus if
     it is prepared, else ``DEFAULT_VOCABULARY``."""
-    from lightning.pytorch import seed_everything
-
     from qvbench.cli.experiment import Experiment
     from qvbench.profile.measure import Model
 
     experiment = Experiment("profile", ["--config", name, *overrides])
-    seed_everything(experiment.settings.seed_everything, workers=True, verbose=False)
     built, source = experiment.build(), "--vocab_size"
     if vocab_size is None:
         vocab_size, source = DEFAULT_VOCABULARY, "default"
@@ -71,7 +68,7 @@ def _parser() -> ArgumentParser:
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
     add = parser.add_argument
-    config = "YAML file, or a name of `qvbench list`; may be repeated"
+    config = "YAML file, or a name of `qvbench list`"
     add("-c", "--config", action="append", required=True, metavar="NAME", help=config)
     add("--format", choices=("table", "json", "latex"), default="table", help="of the output")
     add("--source_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")
@@ -79,6 +76,5 @@ def _parser() -> ArgumentParser:
     add("--batch_size", type=PositiveInt, default=2, metavar="N", help="sentences")
     vocab_size = f"entries; else those of the corpus, if it is prepared, else {DEFAULT_VOCABULARY}"
     add("--vocab_size", type=PositiveInt, metavar="N", help=vocab_size)
-    repeats = "training steps to time; with 0 nothing is timed"
-    add("--repeats", type=NonNegativeInt, default=3, metavar="N", help=repeats)
+    add("--repeats", type=NonNegativeInt, default=3, metavar="N", help="training steps to time")
     return parser

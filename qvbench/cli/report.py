@@ -66,8 +66,7 @@ def _parser() -> ArgumentParser:
     add("--margin", type=PositiveFloat, metavar="POINTS", help=margin)
     profile = "of `qvbench profile --format json`: the FLOPs of runs whose records have none"
     add("--profile", type=Path, metavar="FILE", help=profile)
-    wandb = "send the runs to this W&B project, or ENTITY/PROJECT, and make a report there"
-    add("--wandb", metavar="PROJECT", help=wandb)
+    add("--wandb", metavar="PROJECT", help="W&B project or ENTITY/PROJECT for runs and a report")
     return parser
 
 
@@ -100,16 +99,16 @@ def write(comparison: Comparison, folder: Path) -> None:
     """Write tables, figures and page, and what they are made again from."""
     text = markdown_page(comparison)
     options = {k: v for k, v in comparison.options._asdict().items() if v is not None}
-    for name, content in (
-        ("README.md", text),
-        ("report.html", html_page(text, folder)),
-        ("table.md", "\n\n".join(part_of_table(RESULT, comparison)) + "\n"),
-        ("table.csv", csv_table(table_of(comparison))),
-        ("table.tex", latex_table(table_of(comparison, RESULT))),
-        ("costs.tex", latex_table(table_of(comparison, COSTS))),
-        (OPTIONS, json.dumps(options, indent=2) + "\n"),
-    ):
+    files = {
+        "README.md": text,
+        "report.html": html_page(text, folder),
+        "table.md": "\n\n".join(part_of_table(RESULT, comparison)) + "\n",
+        "table.csv": csv_table(table_of(comparison)),
+        "table.tex": latex_table(table_of(comparison, RESULT)),
+        "costs.tex": latex_table(table_of(comparison, COSTS)),
+        OPTIONS: json.dumps(options, indent=2) + "\n",
+    }
+    if comparison.bleu_tests:
+        files[BLEU_TESTS] = json.dumps(comparison.bleu_tests, indent=0, sort_keys=True) + "\n"
+    for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")
-    if tests := comparison.bleu_tests:
-        text = json.dumps(dict(sorted(tests.items())), indent=0) + "\n"
-        (folder / BLEU_TESTS).write_text(text, encoding="utf-8")

@@ -91,10 +91,7 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
         for line in [line.rstrip() for line in text.splitlines() if line.strip()][-5:]:
             say(f"  {line}")
     done, elsewhere = len(runs) - len(left), len(left) - len(failed)
-    counts = f"{done} of {len(runs)} runs finished"
-    counts += f", {len(failed)} failed" if failed else ""
-    counts += f", {elsewhere} running elsewhere" if elsewhere else ""
-    say(f"\n{counts}")
+    say(f"\n{done} of {len(runs)} runs finished, {len(failed)} failed, {elsewhere} elsewhere")
     if done:
         folder = relpath(runs[0].output / "runs")
         args = [*([] if folder == "runs" else [folder]), "--suite", options.suite]

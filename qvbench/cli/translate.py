@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -29,9 +29,9 @@ def main(args: list[str]) -> int:
     source, target = options.input, options.output
     if source.is_file() and target.is_file() and source.samefile(target):
         raise UserError(f"--output {target}: is the input as well; give another file")
-    with _opened("--input", source, "rb", sys.stdin) as lines:
+    with _opened("--input", source, "rb") as lines:
         parts = _load(options)  # an old output is only emptied once there is a model
-        with _opened("--output", target, "wb", sys.stdout) as written:
+        with _opened("--output", target, "wb") as written:
             chunk = 1 if lines.isatty() else CHUNK  # somebody who types waits for each line
             translations = _translate(_decoded(lines, source), *parts, chunk)
             for translation in _with_progress(translations, source):
@@ -49,9 +49,8 @@ def _parser() -> ArgumentParser:
     )
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="PATH", help="of a training run")
-    standard = Path("-")
-    add("--input", type=Path, default=standard, metavar="FILE", help="UTF-8; - is standard input")
-    add("--output", type=Path, default=standard, metavar="FILE", help="- is standard output")
+    add("--input", type=Path, default="-", metavar="FILE", help="UTF-8; - is standard input")
+    add("--output", type=Path, default="-", metavar="FILE", help="- is standard output")
     add("--beam_size", type=PositiveInt, default=5, help="1 is greedy search")
     penalty = "exponent of the length that divides log-probabilities; 0 for none"
     add("--length_penalty", type=NonNegativeFloat, default=1.0, help=penalty)
@@ -61,11 +60,9 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _opened(
-    option: str, file: Path, mode: str, standard: TextIO
-) -> AbstractContextManager[BinaryIO]:
+def _opened(option: str, file: Path, mode: str) -> AbstractContextManager[BinaryIO]:
     if str(file) == "-":
-        return nullcontext(standard.buffer)
+        return nullcontext((sys.stdin if mode == "rb" else sys.stdout).buffer)
     try:
         return file.open(mode)  # type: ignore[return-value]
     except OSError as error:

@@ -267,8 +267,11 @@ def test_a_budget_is_the_same_for_all(
     [
         (["--suite", "mechanism"], "did you mean mechanisms"),
         (["--suite", "mechanisms", "--only", "qkv_agf", "qkw"], "--only qkw"),
-        (["--suite", "mechanisms", "--seed_everything", "3"], "use --seeds"),
-        (["--suite", "mechanisms", "--trainer.default_root_dir=x"], "use --output"),
+        (
+            ["--suite", "mechanisms", "--seed_everything", "3"],
+            "the sweep's to set, by --suite, --seeds",
+        ),
+        (["--suite", "mechanisms", "--trainer.default_root_dir=x"], "--seeds and --output"),
         (["--suite", "mechanisms", "--trainer.max_steps"], "needs a value"),
         (["--suite", "mechanisms", "--trainer.steps", "3"], "mechanisms.yaml: variant qkv_agf"),
         (["--suite", "mechanisms", "qkv"], "unrecognized arguments: qkv"),

@@ -50,7 +50,7 @@ def test_a_second_call_runs_nothing(
     assert status == 0
     assert records(here).keys() == {f"{name}/seed-{n}" for name in ("qv", "one") for n in (1, 2)}
     assert said.count(": started") == 4
-    assert "\n4 of 4 runs finished\n" in said
+    assert "\n4 of 4 runs finished, 0 failed, 0 elsewhere\n" in said
     assert "compare: qvbench report --suite pair.yaml --output results/pair" in said
     before = {file: file.stat().st_mtime_ns for file in here.rglob("*") if file.is_file()}
     status, said = sweep()
