@@ -102,7 +102,7 @@ class Experiment:
         return resolved | {"trainer": without_new_defaults(resolved["trainer"], Trainer)}
 
     def build(self, trainer: bool = False) -> Namespace:
-        """Seeded ``model`` and ``data``, with ``trainer`` its arguments too; UserError for faults."""
+        """Seeded ``model`` and ``data``, with ``trainer`` its arguments; may raise UserError."""
         seed_everything(self.settings.seed_everything, workers=True, verbose=False)
         parts = Namespace(model=self.settings.model, data=self.settings.data)
         try:
