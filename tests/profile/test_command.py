@@ -228,7 +228,7 @@ def test_latex_can_be_compiled() -> None:
         (["-c", "tiny/qkv.yaml", "--format", "html"], "invalid choice: 'html'"),
         (["-c", "tiny/qkv.yaml", "--source_length", "0"], "invalid PositiveInt value: '0'"),
         (["-c", "tiny/qkv.yaml", "--repeats", "x"], "invalid NonNegativeInt value: 'x'"),
-        (["-c", "tiny/qkv.yaml", "--formt", "json"], "formt: no such config key"),
+        (["-c", "tiny/qkv.yaml", "--formt", "json"], "formt: no such option"),
         (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no class of that name"),
     ],
 )
