@@ -138,7 +138,7 @@ def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
         thread.join()
     assert [run.is_finished for run in runs] == [False, True, False, True]
     assert starts(runs[0]) == 2
-    assert runs[0].beside(".log").read_text().rstrip().endswith("\nno such thing")
+    assert runs[0].beside(".log").read_text().rstrip().endswith("no such thing")
     assert runs[0].outcome()["status"] == 1
     pretend("")
     sweep(runs)
