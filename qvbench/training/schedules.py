@@ -31,6 +31,10 @@ class Noam(Schedule):
     """``factor * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5)``.
 
     Vaswani et al. 2017, equation 3; the recipe has factor 2 and 4,000 warm-up steps.
+
+    Args:
+        factor: multiplies the whole schedule.
+        warmup_steps: over which the rate rises linearly.
     """
 
     def __init__(self, factor: float = 2.0, warmup_steps: int = 4000) -> None:
@@ -44,7 +48,12 @@ class Noam(Schedule):
 
 
 class InverseSquareRoot(Schedule):
-    """Linear warm-up to ``peak``, then ``peak * (warmup_steps / step)^0.5``."""
+    """Linear warm-up to ``peak``, then ``peak * (warmup_steps / step)^0.5``.
+
+    Args:
+        peak: highest learning rate.
+        warmup_steps: over which the rate rises linearly.
+    """
 
     def __init__(self, peak: float, warmup_steps: int = 4000) -> None:
         self._check_positive(peak=peak, warmup_steps=warmup_steps)
@@ -62,7 +71,7 @@ class LinearDecay(Schedule):
         peak: highest learning rate, reached at the end of the warm-up.
         total_steps: of the training; the rate is zero at the step after. By default the number
             of ``trainer.max_steps``, filled in by :func:`end_with_training`.
-        warmup_steps: a training that is not longer has no decay.
+        warmup_steps: over which the rate rises linearly; a shorter training has no decay.
     """
 
     def __init__(
@@ -83,7 +92,12 @@ class LinearDecay(Schedule):
 
 
 class Constant(Schedule):
-    """One rate throughout, after an optional linear warm-up."""
+    """One rate throughout, after an optional linear warm-up.
+
+    Args:
+        rate: the learning rate.
+        warmup_steps: over which it rises linearly; 0 for none.
+    """
 
     def __init__(self, rate: float, warmup_steps: int = 0) -> None:
         self._check_positive(rate=rate)
