@@ -29,8 +29,7 @@ from qvbench.training.resume import StoppedBySignal
 
 log = logging.getLogger(__name__)
 
-FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"
-"""Tells the processes that a run starts for its other devices which folder it has."""
+FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"  # tells the processes of a run's other devices its folder
 
 
 def run_config(command: str, args: list[str]) -> int:

@@ -14,8 +14,7 @@ from qvbench.errors import UserError
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.profile.measure import Model
 
-DEFAULT_VOCABULARY = 32_000
-"""Entries where the corpus is not prepared: a multiple of 8, as all the suite's vocabularies."""
+DEFAULT_VOCABULARY = 32_000  # where the corpus is not prepared; a multiple of 8, as all are
 
 
 def main(args: list[str]) -> int:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.data.text import TextProcessor
     from qvbench.decoding.translator import Translator
 
-CHUNK = 2048
-"""Lines translated together: enough that batches of one length fill up."""
+CHUNK = 2048  # lines translated together: enough that batches of one length fill up
 
 
 def main(args: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,16 @@ def curve_of(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def trained(tiny: Path, here: Path, qvbench: Command) -> Path:
-    """The folder of a finished tiny run."""
-    answer = qvbench("fit", "--config", "tiny.yaml")
-    assert answer.status == 0, answer.err
+def trained(
+    tiny: Path, here: Path, qvbench: Command, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a finished tiny run, trained for the first test and copied for the others."""
+    kept = tmp_path_factory.getbasetemp() / "trained"
+    if not kept.exists():
+        answer = qvbench("fit", "--config", "tiny.yaml")
+        assert answer.status == 0, answer.err
+        shutil.copytree(here / "runs", kept)
+    shutil.copytree(kept, here / "runs", dirs_exist_ok=True)
     return here / "runs" / "tiny" / "seed-3"
 
 
