@@ -100,7 +100,7 @@ _NO_CLASS = re.compile(r"(?:a path but|import path (?:string|format):) (.+?)(?: 
 _EXPECTED = re.compile(r"Expected an? (.+?)(?=\. Got value|$)", re.M)
 _VALUE = re.compile(r"(?:Got|Given) value: (?!Namespace\()(.+?)(?=\. Got value|$)", re.M)
 _OBJECTION = re.compile(r"^\s*- (?!Expected )(.+(?:(?<=:)\n.+)?)$", re.M)
-_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|typing\.")
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[([^]]*)\]|typing\.")
 
 
 def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
@@ -124,7 +124,7 @@ def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
         fault = f"{no_class[1]}: no class of that name is known here, nor a file{near}"
         fault += f"; known are: {known or 'those of `qvbench list`'}"
     elif values and kinds:
-        readable = (_TYPE.sub(r"\1", kind).replace("NoneType", "null") for kind in kinds)
+        readable = (_TYPE.sub(r"\1\2", kind).replace("NoneType", "null") for kind in kinds)
         value, expected = values[0].replace("None", "null"), " or ".join(dict.fromkeys(readable))
         fault = f"{value} is not allowed here; expected: {expected}"
     else:
