@@ -36,6 +36,7 @@ def parse(file: Path) -> tuple[dict[str, Any], TranslationTask, EncoderDecoder]:
     return resolved, task, network
 
 
+@pytest.mark.slow
 def test_every_experiment_parses_and_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

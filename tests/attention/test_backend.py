@@ -53,6 +53,7 @@ def test_a_layer_takes_the_kernel_and_gives_the_same(
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize(
     ("kernel", "what"),

@@ -138,6 +138,7 @@ def cotangent_of(y: Tensor) -> Tensor:
     return torch.randn(y.shape, generator=generator).to(y)
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 def test_kernels_compute_what_the_reference_does(problem: Problem) -> None:

@@ -56,6 +56,7 @@ def training_work(folder: Path, config: str) -> tuple[Work, float]:
     return work, translation.write_task(work, task, batches, shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["tiny/qkv.yaml", "tiny/qvka.yaml"])
 def test_a_training_program_starts_at_the_tasks_loss_and_steps_per_batch(
     tmp_path: Path, config: str
@@ -166,6 +167,7 @@ def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
     assert program.settings["cache_bytes"] == cached
 
 
+@pytest.mark.slow
 def test_memory_is_set_up_as_fit_sets_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches settings that differ from those of training, and a layer's program that loads
     Lightning for them: 250 MiB in its peak."""

@@ -19,6 +19,8 @@ from qvbench.runs.identity import identity
 from qvbench.tasks.translation import TranslationTask
 from tests.cli.conftest import Answer
 
+pytestmark = pytest.mark.slow  # each trains
+
 Command = Callable[..., Answer]
 
 # The keys of run.json that scripts read; more may be added, none of these renamed.

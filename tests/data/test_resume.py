@@ -31,6 +31,7 @@ def epochs(loader: BatchLoader, numbers: range) -> list[tuple[int, ...]]:
     return batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "stop"), [(0, 0), (0, 1), (0, -1), (2, 5), (2, -1)])
 def test_a_loader_goes_on_in_mid_epoch_past_an_epoch_border(
     data_module: Make, workers: int, stop: int

@@ -113,6 +113,7 @@ class Prefixes:
         self.source, self.past = self.source[rows], self.past[rows]
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @each_pair
 def test_beam_search_finds_the_same_hypotheses_with_and_without_a_cache(

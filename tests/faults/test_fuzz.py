@@ -15,6 +15,7 @@ from tests.fuzz_targets import TARGETS, Target, check_overlay, check_text
 EXAMPLES = {"text reader": 150, "stored corpus": 8, "random config": 4, "changed config": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_readers_work_or_refuse_in_a_line(name: str, tmp_path: Path, monkeypatch) -> None:
     """Catches a traceback or a hang for text or a config that nobody thought of."""

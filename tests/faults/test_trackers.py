@@ -152,6 +152,7 @@ FAULTS: dict[str, tuple[Any, Any, Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_run_is_complete_without_wandb(
     fault: str,

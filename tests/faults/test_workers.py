@@ -77,6 +77,7 @@ def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "curves.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [

@@ -126,6 +126,7 @@ def built() -> list[Any]:
     return pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mechanism", "scheme"), built())
 def test_shapes_alone_cost_what_real_tensors_do(mechanism: Part, scheme: Part) -> None:
     """Catches another path on the meta device, a decoding whose steps do not grow evenly, and a
@@ -149,6 +150,7 @@ def test_position_schemes_cost_no_products() -> None:
     assert all(cost == costs["none"] for cost in costs.values()), costs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [Size(1, 1, 1), Size(2, 1, 4), Size(1, 9, 1)])
 def test_edges(size: Size) -> None:
     """Catches kernels that take another path for a single sentence, query or key."""

@@ -62,6 +62,7 @@ PAPER = {
 }
 
 
+@pytest.mark.slow
 def test_cache_at_the_papers_size(profile: Command) -> None:
     """Catches another cache than the paper claims, at its own width: 16-mixed, 2 bytes."""
     words = [word for name in PAPER for word in ("--config", f"paper/{name}.yaml")]

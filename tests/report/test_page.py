@@ -56,6 +56,7 @@ def page_of(output: Path) -> str:
     return (output / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_found(output: Path) -> None:
     """Catches a verdict turned round, a section lost, a pair of seeds not used."""
     page = page_of(output)
@@ -95,6 +96,7 @@ def test_the_page_holds_its_commands(output: Path) -> None:
     assert f"{again} --output {output} {options}\n" in page
 
 
+@pytest.mark.slow
 def test_results_made_again_from_results_are_the_same(output: Path, tmp_path: Path) -> None:
     """Catches a published folder that nobody can make again, a cut digit, options not kept."""
     report(tmp_path / "again", output)

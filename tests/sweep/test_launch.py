@@ -113,6 +113,7 @@ def test_a_run_outlives_its_sweep_and_keeps_its_lock(
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_sweeps_share_the_work(runs: list[PlannedRun], pretend: Pretend) -> None:
     """Catches a run done twice, or none done by the second sweep."""
     pretend("time.sleep(0.2)")
@@ -126,6 +127,7 @@ def test_sweeps_share_the_work(runs: list[PlannedRun], pretend: Pretend) -> None
     assert [starts(run) for run in runs] == [2, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
     runs: list[PlannedRun], pretend: Pretend
 ) -> None:

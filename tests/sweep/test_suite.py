@@ -49,6 +49,7 @@ def build(model: str) -> None:
         task.optimizer(task.build_network(36_000).parameters())
 
 
+@pytest.mark.slow
 def test_every_shipped_suite_plans_and_builds() -> None:
     """Catches a variant that fails after the hours of those before it, one that is not what it
     says, two rows that are one and the same run, a budget without a validation at its end."""
