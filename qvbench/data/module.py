@@ -48,6 +48,8 @@ class TranslationDataModule(LightningDataModule):
         cache_dir: folder for stored token ids; default ``$QVBENCH_CACHE``, else
             ``~/.cache/qvbench``.
         test_split: test set for ``test`` and ``predict``; default the corpus's first.
+        val_split: set for validation; default ``val``. ``selection``, where a corpus has it, is to
+            choose settings on, so that neither ``val`` nor a test set has been seen by the choice.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TranslationDataModule(LightningDataModule):
         test_split: str | None = None,
         max_ratio: float | None = None,
         max_vocabulary: int | None = None,
+        val_split: str | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -77,9 +80,12 @@ class TranslationDataModule(LightningDataModule):
             if value < least:
                 raise UserError(f"{name} must be at least {least}, got {value}")
         frequent_characters({}, merges, max_vocabulary)  # raises where no character fits
-        if test_split is not None and test_split not in corpus.splits()[2:]:
-            known = ", ".join(corpus.splits()[2:])
-            raise UserError(f"test_split={test_split} is no test set; known are {known}")
+        for name, given, sets in (
+            ("test_split", test_split, corpus.splits()[2:]),
+            ("val_split", val_split, corpus.splits()[1:]),
+        ):
+            if given is not None and given not in sets:
+                raise UserError(f"{name}={given}: no such set; known are {', '.join(sets)}")
         self.corpus = corpus
         self.max_tokens = max_tokens
         self.preprocessing = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
@@ -89,6 +95,7 @@ class TranslationDataModule(LightningDataModule):
         self.seed = seed
         self.cache_dir = cache_dir
         self.test_split = test_split or corpus.splits()[2]
+        self.val_split = val_split or "val"
         self.processor = TextProcessor(
             corpus.source_language, corpus.target_language, corpus.tokenized, lowercase
         )
@@ -225,7 +232,7 @@ class TranslationDataModule(LightningDataModule):
         return BatchLoader(split, sampler, self.num_workers, identity)
 
     def val_dataloader(self) -> BatchLoader:
-        return self._evaluation_loader("val")
+        return self._evaluation_loader(self.val_split)
 
     def test_dataloader(self) -> BatchLoader:
         return self._evaluation_loader(self.test_split)

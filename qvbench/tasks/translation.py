@@ -91,7 +91,7 @@ class TranslationTask(Task):
     def examples(self, count: int) -> list[dict[str, str]]:
         """The first validation pairs with their translations, as the corpus writes text."""
         data, processor = self.data, self.data.processor
-        pairs = list(islice(data.corpus.pairs("val"), count))
+        pairs = list(islice(data.corpus.pairs(data.val_split), count))
         words = self.translator().translate_lines([processor.source(source) for source, _ in pairs])
         texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
         return [

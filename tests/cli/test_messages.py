@@ -84,7 +84,7 @@ ON_THE_COMMAND_LINE = {
     "--data.max_tokens 0": ("max_tokens must be at least 1, got 0",),
     "--data.merges -1": ("merges must be at least 0, got -1",),
     "--data.max_vocabulary 3": ("max_vocabulary=3 leaves no room for characters beside 200",),
-    "--data.test_split nope": ("test_split=nope is no test set; known are test",),
+    "--data.test_split nope": ("test_split=nope: no such set; known are test",),
     "--data.corpus.train_pairs 0": ("grammar corpus: train_pairs is 0",),
     # checkpoints
     "--ckpt_path none.ckpt": ("none.ckpt: no such checkpoint",),

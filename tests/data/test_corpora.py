@@ -160,6 +160,20 @@ class TestMulti30k:
         assert list(corpus.pairs("val")) == [(f"{n} {sides[0]}", f"{n} {sides[1]}") for n in "ab"]
         assert len(corpus.splits()) == (4 if {source, target} == {"en", "de"} else 3)
 
+    def test_a_selection_split_is_the_end_of_the_training_text(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Catches settings chosen on pairs that are trained on, and a cache shared with all of
+        the training text."""
+        monkeypatch.setattr(multi30k, "_TRAIN_PAIRS", 2)
+        whole, parted = Multi30k(str(root)), Multi30k(str(root), selection_pairs=1)
+        assert parted.splits() == (*whole.splits(), "selection")
+        assert [*parted.pairs("train"), *parted.pairs("selection")] == list(whole.pairs("train"))
+        assert len(list(parted.pairs("selection"))) == 1
+        assert parted.fingerprint() != whole.fingerprint()
+        with pytest.raises(UserError, match="selection_pairs is 2; give 1 to 1"):
+            Multi30k(str(root), selection_pairs=2)
+
     @pytest.mark.parametrize("name", ["train.en", "train.lc.norm.tok.en"])
     def test_uncompressed_copies_and_the_repository_s_names_do_too(
         self, root: Path, name: str

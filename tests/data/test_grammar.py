@@ -39,6 +39,19 @@ def test_it_is_a_corpus_of_tokenized_text() -> None:
         assert target == " ".join(pair.target.tokens)
 
 
+def test_a_selection_split_leaves_the_others_as_they_are() -> None:
+    """Catches settings chosen on sentences that train, score or test them."""
+    plain, more = Grammar(3000, 200, 200), Grammar(3000, 200, 200, selection_pairs=200)
+    assert more.splits() == (*plain.splits(), "selection")
+    for split in plain.splits():
+        assert list(plain.pairs(split)) == list(more.pairs(split))
+    texts = {split: {source for source, _ in more.pairs(split)} for split in more.splits()}
+    chosen_on = texts.pop("selection")
+    assert len(chosen_on) == 200
+    assert all(chosen_on.isdisjoint(others) for others in texts.values())
+    assert plain.fingerprint() == Grammar(3000, 200, 200).fingerprint() != more.fingerprint()
+
+
 def test_the_lexicon_is_large_and_has_every_class() -> None:
     """Catches a list lost in an edit, or a line that is read as something else."""
     assert (len(NOUNS), len(VERBS), len(ADJECTIVES)) >= (200, 130, 60)

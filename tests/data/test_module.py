@@ -44,8 +44,20 @@ def test_the_test_set_can_be_chosen(
         sizes[name] = [sum(len(batch.index) for batch in loader) for loader in loaders]
     assert sizes == {None: [13, 13], "first": [13, 13], "small": [2, 2]}
     for unknown in ("val", "third"):
-        with pytest.raises(UserError, match=r"is no test set; known are first, small"):
+        with pytest.raises(UserError, match=r"no such set; known are first, small"):
             TranslationDataModule(corpus, test_split=unknown)
+
+
+def test_the_validation_set_can_be_chosen(data_module: Make) -> None:
+    """Catches a search that scores its settings on the set that reports them."""
+    corpus = Grammar(40, 5, 5, selection_pairs=7)
+    sizes = []
+    for name in (None, "val", "selection"):
+        loader = data_module(corpus=corpus, val_split=name, eval_max_tokens=999).val_dataloader()
+        sizes.append(sum(len(batch.index) for batch in loader))
+    assert sizes == [5, 5, 7]
+    with pytest.raises(UserError, match="val_split=train: no such set; known are val, test, sel"):
+        TranslationDataModule(corpus, val_split="train")
 
 
 def test_lowercase_reaches_both_sides(data_module: Make, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ github.com/multi30k/dataset.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from qvbench.data.corpora.files import fetch, file_sha256, local_copy, read_pair
 from qvbench.errors import UserError
 
 _URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
+_TRAIN_PAIRS = 29_000
 _SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
 _REMOTE_NAME = {"raw": "raw/{split}.{language}.gz", "tok": "tok/{split}.lc.norm.tok.{language}"}
 
@@ -63,6 +65,8 @@ class Multi30k(Corpus):
             the authors, the form in which published text-only results are given (en and de).
         source: language to translate from.
         target: language to translate into. Of French and Czech there is no 2017 test set here.
+        selection_pairs: so many pairs at the end of the training text are no longer part of
+            ``train`` but the split ``selection``, to choose settings on. None for no such split.
     """
 
     def __init__(
@@ -71,7 +75,13 @@ class Multi30k(Corpus):
         form: Literal["raw", "tok"] = "raw",
         source: Literal["en", "de", "fr", "cs"] = "en",
         target: Literal["en", "de", "fr", "cs"] = "de",
+        selection_pairs: int | None = None,
     ) -> None:
+        if selection_pairs is not None and not 0 < selection_pairs < _TRAIN_PAIRS:
+            raise UserError(
+                f"Multi30k: selection_pairs is {selection_pairs}; give 1 to {_TRAIN_PAIRS - 1:,}"
+            )
+        self.selection_pairs = selection_pairs
         self.root = root
         self.form = form
         self.tokenized = form == "tok"
@@ -101,11 +111,15 @@ class Multi30k(Corpus):
                 )
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._splits)
+        return (*self._splits, *(["selection"] if self.selection_pairs else []))
 
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
-        source, target = self._splits[split]
-        return read_pairs(self._path(source), self._path(target))
+        source, target = self._splits["train" if split == "selection" else split]
+        pairs = read_pairs(self._path(source), self._path(target))
+        if self.selection_pairs is None or split not in ("train", "selection"):
+            return pairs
+        first = _TRAIN_PAIRS - self.selection_pairs
+        return islice(pairs, first) if split == "train" else islice(pairs, first, None)
 
     def fingerprint(self) -> dict[str, object]:
         # The text is the published one wherever it lies: prepare() has verified it.
@@ -116,6 +130,7 @@ class Multi30k(Corpus):
             "sha256": self._sha256,
             # English-German had no name before there were others; its fingerprint stays.
             **({} if languages == ["en", "de"] else {"languages": languages}),
+            **({"selection_pairs": self.selection_pairs} if self.selection_pairs else {}),
         }
 
     def _url(self, name: str) -> str:

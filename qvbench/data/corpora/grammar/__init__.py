@@ -49,6 +49,8 @@ class Grammar(Corpus):
         val_pairs: pairs in ``val``, all different.
         test_pairs: pairs in ``test``, all different.
         seed: what the sentences are drawn from.
+        selection_pairs: pairs in ``selection``, all different and none of them in ``val``: to
+            choose settings on. None for no such split; the other splits are the same either way.
 
     Raises:
         UserError: a size is no positive integer, or the seed is no integer from 0.
@@ -57,9 +59,15 @@ class Grammar(Corpus):
     tokenized = True
 
     def __init__(
-        self, train_pairs: int = 20000, val_pairs: int = 1000, test_pairs: int = 1000, seed: int = 0
+        self,
+        train_pairs: int = 20000,
+        val_pairs: int = 1000,
+        test_pairs: int = 1000,
+        seed: int = 0,
+        selection_pairs: int | None = None,
     ) -> None:
         self.sizes = {"train": train_pairs, "val": val_pairs, "test": test_pairs}
+        self.sizes |= {} if selection_pairs is None else {"selection": selection_pairs}
         whole = {f"{split}_pairs": (size, 1) for split, size in self.sizes.items()}
         for name, (value, least) in (whole | {"seed": (seed, 0)}).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -77,11 +85,13 @@ class Grammar(Corpus):
     def annotated(self, split: str) -> Iterator[AnnotatedPair]:
         """The pairs of a split with parts of speech, heads and word alignment."""
         draw = Draw(f"{self.seed}/{split}")
-        left, seen = self.sizes[split], set[str]()
+        left, seen, home = self.sizes[split], set[str](), split
+        if split == "selection":  # sentences that might be in val, and are not
+            home, seen = "val", {pair.source.text for pair in self.annotated("val")}
         while left:
             pair = sentence(draw)
             source = pair.source.text
-            if split_of(source) == split and source not in seen:
+            if split_of(source) == home and source not in seen:
                 if split != "train":  # a small set is the better for having nothing twice
                     seen.add(source)
                 left -= 1
