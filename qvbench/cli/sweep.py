@@ -6,6 +6,7 @@ import shlex
 import signal
 from argparse import Namespace
 from contextlib import suppress
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,29 @@ def main(args: list[str]) -> int:
     suite = read_suite(find_suite(options.suite))
     resources = read_resources(options.resources)
     output = options.output.resolve()
-    runs = plan(suite, output, resolve, options.only, options.seeds, overrides)
+    planned = partial(plan, suite, output, resolve, options.only, options.seeds, overrides)
+    runs = planned()
     counts = f"{len(runs)} runs, {sum(run.is_finished for run in runs)} of them finished"
     if options.dry_run:
         for run in runs:
             print(f"{_state(run):9} {run.id}\n          qvbench {shlex.join(run.args)}")
-        print(f"{counts}; {time_left(runs)}")
+        print(f"{counts}; {time_left(runs)}{_later(runs)}")
         return 0
     exit_on(signal.SIGTERM, signal.SIGUSR1)
-    say(f"{counts}; logs in {relpath(output / 'sweeps')}")
-    LAUNCHERS[options.launcher](runs, resources)
+    say(f"{counts}; logs in {relpath(output / 'sweeps')}{_later(runs)}")
+    new = runs
+    while new:  # what a search has found decides what is run next
+        LAUNCHERS[options.launcher](new, resources)
+        known, runs = {run.folder for run in runs}, planned()
+        new = [run for run in runs if run.folder not in known]
     return _conclude(runs, options)
+
+
+def _later(runs: list[PlannedRun]) -> str:
+    """What is not planned before a search is finished."""
+    begun = {run.variant.name for run in runs if not run.of_search}
+    waiting = dict.fromkeys(run.variant.name for run in runs if run.variant.name not in begun)
+    return f"; the seeds of {', '.join(waiting)} follow their search" if waiting else ""
 
 
 def read_resources(text: str) -> dict[str, Any]:
@@ -72,7 +85,7 @@ def _parser() -> ArgumentParser:
 
 def _state(run: PlannedRun) -> str:
     if run.is_finished:
-        return "finished"
+        return "diverged" if run.has_diverged else "finished"
     if runs_elsewhere(run):
         return "running"
     return "resumable" if run.is_resumable else "to run"
@@ -91,7 +104,10 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
         for line in [line.rstrip() for line in text.splitlines() if line.strip()][-5:]:
             say(f"  {line}")
     done, elsewhere = len(runs) - len(left), len(left) - len(failed)
+    diverged = [run.id for run in runs if run.has_diverged]
     say(f"\n{done} of {len(runs)} runs finished, {len(failed)} failed, {elsewhere} elsewhere")
+    if diverged:
+        say(f"diverged, which is a result: {', '.join(diverged)}")
     if done:
         folder = relpath(runs[0].output / "runs")
         args = [*([] if folder == "runs" else [folder]), "--suite", options.suite]

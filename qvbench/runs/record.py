@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -38,6 +39,15 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def score(record: Mapping[str, Any]) -> float:
+    """A run's primary metric, turned so that more is better; ``-inf`` if the run diverged."""
+    metric = record["primary_metric"]
+    value = record["metrics"].get(metric["name"])
+    if record["status"] != "finished" or value is None or not math.isfinite(value):
+        return -math.inf
+    return float(value) if metric["higher_is_better"] else -float(value)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -144,12 +144,12 @@ def _clock(seconds: float) -> str:
 
 
 def _result(run: PlannedRun) -> str:
-    """Its primary metric, if it is finished and has one."""
+    """Its primary metric, if it came to its end and has one."""
     record = run.record()
     metric = record.get("primary_metric") or {}
     value = record.get("metrics", {}).get(metric.get("name"))
-    if not run.is_finished or value is None:
-        return "finished" if run.is_finished else "FAILED"
+    if not run.is_finished or run.has_diverged or value is None:
+        return "FAILED" if not run.is_finished else record["status"]
     return f"{metric['label']} {value:.2f} {metric['unit']}".rstrip()
 
 

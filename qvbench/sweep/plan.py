@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import CHECKPOINTS, RECORD, RUNS
 from qvbench.runs.identity import identity
-from qvbench.runs.record import read_json
+from qvbench.runs.record import read_json, score
+from qvbench.sweep.search import Search
 from qvbench.sweep.suite import Settings, Suite, Variant
 
 IDENTITY_DIGITS = 8
@@ -31,6 +33,7 @@ class PlannedRun:
         output: folder under which ``runs/`` and ``sweeps/`` are.
         resolved: config of variant and overrides.
         group: name of the folder that holds the variant's seeds.
+        of_search: whether it is to choose a setting, and reports nothing.
     """
 
     suite: Suite
@@ -40,6 +43,7 @@ class PlannedRun:
     output: Path
     resolved: dict[str, Any]
     group: str
+    of_search: bool = False
 
     @cached_property
     def identity(self) -> str:
@@ -79,8 +83,12 @@ class PlannedRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether exactly this was run to its end."""
-        return self._status() == "finished"
+        """Whether exactly this came to its end; that it diverged, another try would only repeat."""
+        return self._status() in ("finished", "diverged")
+
+    @property
+    def has_diverged(self) -> bool:
+        return self._status() == "diverged"
 
     @property
     def is_resumable(self) -> bool:
@@ -121,7 +129,9 @@ def plan(
 ) -> list[PlannedRun]:
     """All runs, seed by seed over the variants, so that an interrupted sweep still compares.
 
-    Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others.
+    Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others; budget
+    by budget. Where the suite has a search, a variant has the search's runs, and its own from when
+    they are finished.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.
@@ -130,16 +140,46 @@ def plan(
     if unknown:
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
-    chosen = []
-    for variant in suite.variants.values():
-        if only is None or variant.name in only:
-            config = resolve_variant(suite, variant, overrides, resolve)
-            chosen.append((variant, config, _group(variant, config, output / RUNS)))
-    return [
-        PlannedRun(suite, variant, seed, overrides, output, config, group)
-        for seed in dict.fromkeys(suite.seeds if seeds is None else seeds)
-        for variant, config, group in chosen
-    ]
+
+    def runs_of(variant: Variant, seeds: Sequence[int]) -> list[PlannedRun]:
+        config = resolve_variant(suite, variant, overrides, resolve)
+        group = _group(variant, config, output / RUNS)
+        return [
+            PlannedRun(suite, variant, seed, overrides, output, config, group) for seed in seeds
+        ]
+
+    variants = [v for v in suite.variants.values() if only is None or v.name in only]
+    searched: list[PlannedRun] = []
+    if suite.search is not None:
+        chosen = []
+        for variant in variants:
+            runs, value = _search(suite.search, variant, runs_of)
+            searched += runs
+            if value is not None:
+                chosen.append(variant.with_settings(suite.search.setting(value)))
+        variants = chosen
+    own: list[PlannedRun] = []
+    numbers = list(dict.fromkeys(suite.seeds if seeds is None else seeds))
+    for budget in suite.budgets:
+        of_each = [runs_of(variant.with_settings(budget), numbers) for variant in variants]
+        own += [run for of_seed in zip(*of_each, strict=True) for run in of_seed]
+    return [*sorted(searched, key=lambda run: run.seed), *own]
+
+
+def _search(
+    search: Search, variant: Variant, runs_of: Callable[[Variant, Sequence[int]], list[PlannedRun]]
+) -> tuple[list[PlannedRun], float | None]:
+    """The runs of a variant's search as far as it has come, and the value chosen."""
+    runs: dict[float, list[PlannedRun]] = {}
+    scores: dict[float, float] = {}
+    while new := [value for value in search.grid(scores) if value not in runs]:
+        for value in new:
+            setting = (*search.settings, *search.setting(value))
+            own = runs_of(variant.with_settings(setting), search.seeds)
+            runs[value] = [replace(run, of_search=True) for run in own]
+            if all(run.is_finished for run in runs[value]):
+                scores[value] = fmean(score(run.record()) for run in runs[value])
+    return [run for value in sorted(runs) for run in runs[value]], search.choice(scores)
 
 
 def resolve_variant(

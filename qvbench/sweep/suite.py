@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qvbench import config_files
 from qvbench.errors import UserError, did_you_mean
+from qvbench.sweep.search import Search
 
 Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
 
 REQUIRED = {"base": str, "baseline": str, "seeds": list, "variants": dict}
-OPTIONAL = {"title": str, "budget": dict, "margin": float, "settings": dict}
+OPTIONAL = {"title": str, "budget": dict, "margin": float, "settings": dict, "search": dict}
+SEARCH = {"key": str, "values": list, "seeds": list, "budget": dict, "settings": dict}
 KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mapping"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
 BUDGETS = {"steps": "a whole number", "target_tokens": "a whole number", "minutes": "a number"}
@@ -46,10 +48,26 @@ class Variant:
         changes = (*self.settings, *overrides)
         return ["--config", str(self.config), *(a for k, v in changes for a in (f"--{k}", v))]
 
+    def with_settings(self, settings: Settings) -> Variant:
+        """The variant with further settings, after its own."""
+        return replace(self, settings=(*self.settings, *settings))
+
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, read and checked."""
+    """A suite file, read and checked.
+
+    Args:
+        name: of its file.
+        file: that was read.
+        title: of its report.
+        baseline: variant that the others are compared with.
+        seeds: of every variant.
+        variants: by name, without what ends their runs.
+        budgets: what ends the runs: each variant is trained under each of them.
+        margin: within which two variants count as equivalent.
+        search: chooses a setting for each variant before its seeds are run.
+    """
 
     name: str
     file: Path
@@ -57,7 +75,9 @@ class Suite:
     baseline: str
     seeds: tuple[int, ...]
     variants: Mapping[str, Variant]
+    budgets: tuple[Settings, ...] = ((),)
     margin: float | None = None
+    search: Search | None = None
 
 
 def find_suite(name: str) -> Path:
@@ -85,9 +105,8 @@ def read_suite(file: Path) -> Suite:
     try:
         _check(content)
         common = {"config": content["base"], **_flat(content.get("settings") or {})}
-        budget = _budget(content.get("budget"))
         variants = [
-            _variant(file.parent, str(name), changes, common, budget)
+            _variant(file.parent, str(name), changes, common)
             for name, changes in content["variants"].items()
         ]
         return Suite(
@@ -97,7 +116,9 @@ def read_suite(file: Path) -> Suite:
             baseline=content["baseline"],
             seeds=tuple(content["seeds"]),
             variants={variant.name: variant for variant in variants},
+            budgets=_budgets(content.get("budget")),
             margin=content.get("margin"),
+            search=_search(file.parent, content.get("search")),
         )
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
@@ -105,38 +126,69 @@ def read_suite(file: Path) -> Suite:
 
 def _check(content: Any) -> None:
     """Refuse a suite with a key that is unknown, missing or wrong."""
-    kinds = REQUIRED | OPTIONAL
-    if not isinstance(content, dict):
-        raise UserError(f"not a suite: it needs the keys {', '.join(kinds)}")
-    for key, value in content.items():
-        if key not in kinds:
-            raise UserError(f"a suite has no key {key!r}; known are: {', '.join(kinds)}")
-        if value is not None and not isinstance(value, kinds[key]):
-            raise UserError(f"{key} must be {KINDS[kinds[key]]}, got {value!r}")
-    missing = [key for key in REQUIRED if not content.get(key)]
-    if missing:
-        raise UserError(f"the suite lacks {missing[0]!r}")
-    variants, baseline, seeds = content["variants"], content["baseline"], content["seeds"]
+    _check_keys("suite", content, REQUIRED, OPTIONAL)
+    variants, baseline = content["variants"], content["baseline"]
     if baseline not in map(str, variants):
         known = ", ".join(map(str, variants))
         raise UserError(f"baseline {baseline!r} is no variant; known: {known}")
-    if any(type(seed) is not int or seed < 0 for seed in seeds) or len({*seeds}) < len(seeds):
-        raise UserError(f"seeds must be different whole numbers, got {seeds}")
     margin = content.get("margin")
     if margin is not None and not margin > 0:
         raise UserError(f"margin must be above 0 points, got {margin}")
 
 
-def _budget(budget: dict[str, Any] | None) -> dict[str, Any]:
-    """What ends every run, as settings that come after a variant's own."""
+def _check_keys(
+    what: str, content: Any, required: Mapping[str, type], optional: Mapping[str, type]
+) -> None:
+    kinds = {**required, **optional}
+    if not isinstance(content, dict):
+        raise UserError(f"not a {what}: it needs the keys {', '.join(kinds)}")
+    for key, value in content.items():
+        if key not in kinds:
+            raise UserError(f"a {what} has no key {key!r}; known are: {', '.join(kinds)}")
+        if value is not None and not isinstance(value, kinds[key]):
+            raise UserError(f"{key} must be {KINDS[kinds[key]]}, got {value!r}")
+    missing = [key for key in required if not content.get(key)]
+    if missing:
+        raise UserError(f"the {what} lacks {missing[0]!r}")
+    seeds = content["seeds"]
+    if any(type(seed) is not int or seed < 0 for seed in seeds) or len({*seeds}) < len(seeds):
+        raise UserError(f"seeds must be different whole numbers, got {seeds}")
+
+
+def _search(folder: Path, content: Any) -> Search | None:
+    """The search of a suite, if it has one; values ascending."""
+    if content is None:
+        return None
+    _check_keys("search", content, SEARCH, {})
+    values = content["values"]
+    numbers = all(type(value) in (int, float) and value > 0 for value in values)
+    if not numbers or len(values) < 2 or sorted({*values}) != values:
+        raise UserError(f"search: values must be two or more, ascending, above 0; got {values}")
+    budgets = _budgets(content["budget"])
+    if len(budgets) > 1:
+        raise UserError(f"search: budget must be one, got {content['budget']}")
+    settings = (*_arguments(folder, _flat(content["settings"])), *budgets[0])
+    return Search(content["key"], tuple(values), tuple(content["seeds"]), settings)
+
+
+def _budgets(budget: dict[str, Any] | None) -> tuple[Settings, ...]:
+    """What ends every run, as settings that come after a variant's own: one for each amount."""
     if budget is None:
-        return {}
+        return ((),)
     unit: str = next(iter(budget), "")
     if len(budget) != 1 or unit not in BUDGETS:
         raise UserError(f"budget takes one of {', '.join(BUDGETS)}, got {budget}")
-    amount = budget[unit]
-    if type(amount) not in ((int, float) if unit == "minutes" else (int,)) or not amount > 0:
-        raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
+    amounts = budget[unit] if isinstance(budget[unit], list) else [budget[unit]]
+    for amount in amounts:
+        whole = type(amount) in ((int, float) if unit == "minutes" else (int,))
+        if not whole or not amount > 0:
+            raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
+    if not amounts:
+        raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got none")
+    return tuple(_arguments(Path(), _budget(unit, amount)) for amount in amounts)
+
+
+def _budget(unit: str, amount: float) -> dict[str, Any]:
     if unit == "steps":
         return {"trainer.max_steps": amount}
     endless = {"trainer.max_steps": -1, "trainer.max_epochs": -1}
@@ -148,21 +200,18 @@ def _budget(budget: dict[str, Any] | None) -> dict[str, Any]:
     return {**endless, "trainer.callbacks+": callback}
 
 
-def _variant(
-    folder: Path, name: str, changes: Any, common: dict[str, Any], budget: dict[str, Any]
-) -> Variant:
+def _variant(folder: Path, name: str, changes: Any, common: dict[str, Any]) -> Variant:
     if not NAME.fullmatch(name):
         raise UserError(f"variant {name!r}: a name has letters, digits, '_' and '.' alone")
     if not isinstance(changes or {}, dict):
         raise UserError(f"variant {name}: config keys with values expected, got {changes}")
-    settings = {**common, **_flat(changes or {}), **budget}
+    settings = {**common, **_flat(changes or {})}
     config = str(settings.pop("config"))
     try:
         file = config_files.find_fragment(config, folder) or config_files.find_config(config)
     except UserError as error:
         raise UserError(f"variant {name}: {error}") from error
-    arguments = tuple((key, _argument(folder, value)) for key, value in settings.items())
-    return Variant(name, file.resolve(), arguments)
+    return Variant(name, file.resolve(), _arguments(folder, settings))
 
 
 def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -174,6 +223,10 @@ def _flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _arguments(folder: Path, settings: Mapping[str, Any]) -> Settings:
+    return tuple((key, _argument(folder, value)) for key, value in settings.items())
 
 
 def _argument(folder: Path, value: Any) -> str:
