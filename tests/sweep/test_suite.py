@@ -314,9 +314,11 @@ def test_no_torch_is_needed() -> None:
 def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     """Catches a page that teaches what is refused."""
     page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "mine.yaml").write_text(block)
+    whole, search = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.yaml").write_text(whole)
+    (tmp_path / "searched.yaml").write_text(whole + search)
     runs = plan(read_suite(tmp_path / "mine.yaml"), tmp_path, resolve)
     assert len(runs) == 15
+    assert len(plan(read_suite(tmp_path / "searched.yaml"), tmp_path, resolve)) == 3 * 4 * 2
     for run in runs[:3]:
         build(yaml.safe_dump(run.resolved["model"]))
