@@ -19,8 +19,7 @@ from qvbench.config_files import config_name
 from qvbench.errors import UserError
 from qvbench.report.statistics import Array
 from qvbench.runs.folder import CONFIG, CURVES, RECORD, REFERENCES, RUNS, SENTENCES, TRANSLATIONS
-from qvbench.runs.identity import identity
-from qvbench.sweep.plan import IDENTITY_DIGITS, Resolve, resolve_variant
+from qvbench.sweep.plan import IDENTITY_DIGITS, PlannedRun, Resolve, plan
 from qvbench.sweep.suite import Settings, Suite
 
 NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "metrics"}
@@ -268,8 +267,7 @@ def runs_of_suite(
     Raises:
         UserError: there is none of its runs, or a file of one is damaged.
     """
-    resolved = {n: resolve_variant(suite, v, overrides, resolve) for n, v in suite.variants.items()}
-    names = {identity(config): name for name, config in resolved.items()}
+    known = _Experiments(places)
     rows, seeds = list(suite.variants), tuple(seeds) or suite.seeds
     sweep: dict[str, Any] = {
         "file": config_name(suite.file),
@@ -283,27 +281,58 @@ def runs_of_suite(
     }
     if suite.margin is not None:
         sweep["margin"] = suite.margin
-    found = []
-    for run in load(folder for place in places for folder in _folders(place, names)):
-        name = names.get(run.identity)
-        if name is not None and run.seed in seeds:
-            sweep = sweep | {"place": rows.index(name)}
-            labels = {"suite": suite.name, "variant": name, "sweep": sweep}
-            found.append(replace(run, record=run.record | labels))
+    if suite.search is not None:
+        sweep["key"] = suite.search.key
+    found = {}
+    for planned in plan(suite, Path(), resolve, None, seeds, overrides, known.record):
+        run = known.run(planned)
+        if run is not None:
+            facts = {"place": rows.index(planned.variant.name), **_facts(planned)}
+            labels = {"suite": suite.name, "variant": planned.variant.name, "sweep": sweep | facts}
+            found[run.id] = replace(run, record=run.record | labels)
     if not found:
         none = f"--suite {suite.name}: none of its runs in {', '.join(map(str, places))}"
         raise UserError(
             f"{none}; `qvbench sweep --suite {suite.name}` with these options makes them"
         )
-    return found
+    return [found[key] for key in sorted(found)]
 
 
-def _folders(place: Path, names: Mapping[str, str]) -> list[Path]:
-    """Where the runs of these identities are below a place; a results folder is one itself."""
-    patterns = {f"*-{name[:IDENTITY_DIGITS]}/*/{RECORD}" for name in names}
-    for runs in (place / RUNS, place):
-        groups = {file.parent.parent for glob in patterns for file in runs.glob(glob)}
-        if groups:
-            return sorted(groups)
-    gathered = any((place / RUNS).glob("*.json")) or (place / RECORD).is_file()
-    return [place] if gathered else []
+def _facts(planned: PlannedRun) -> dict[str, Any]:
+    """What sets a run apart from others of its variant and seed in the suite."""
+    facts: dict[str, Any] = {}
+    if len(planned.suite.budgets) > 1 and planned.budget is not None:
+        facts |= {"budget": planned.budget, "unit": planned.suite.unit}
+    if planned.value is not None:
+        facts |= {"value": planned.value, "of_search": planned.of_search}
+    return facts
+
+
+class _Experiments:
+    """The runs below some places, found by what they are."""
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.places = places
+        self.found: dict[tuple[str, int], Run] = {}
+        self.read: set[Path] = set()
+        for place in places:  # results folders are read whole
+            if any((place / RUNS).glob("*.json")) or (place / RECORD).is_file():
+                self.add(load([place]))
+
+    def add(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            other = self.found.setdefault((run.identity, run.seed), run)
+            if other is not run and run.identity:  # which old records lack
+                raise UserError(f"{run.id} and {other.id}: one run twice; give it once")
+
+    def run(self, planned: PlannedRun) -> Run | None:
+        pattern = f"*-{planned.identity[:IDENTITY_DIGITS]}/*/{RECORD}"
+        for runs in (runs for place in self.places for runs in (place / RUNS, place)):
+            folders = {file.parent for file in runs.glob(pattern)} - self.read
+            self.add(map(_run_in, sorted(folders)))
+            self.read |= folders
+        return self.found.get((planned.identity, planned.seed))
+
+    def record(self, planned: PlannedRun) -> Mapping[str, Any]:
+        run = self.run(planned)
+        return run.record if run is not None else {}

@@ -222,7 +222,7 @@ def make_room(run: PlannedRun) -> None:
         return
     names = {file.name for file in run.folder.iterdir() if not file.name.endswith(PARTIAL)}
     strange = sorted(names - {CONFIG, CURVES})  # these two are written before the record
-    if strange and run.record().get("identity") != run.identity:
+    if strange and not run.record():
         raise UserError(
             f"{run.folder}: holds {strange[0]}, which is not of this run; move it or choose "
             "another --output"

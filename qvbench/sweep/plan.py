@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,9 @@ from qvbench.sweep.suite import Settings, Suite, Variant
 IDENTITY_DIGITS = 8
 """Of an identity in the name of a folder."""
 
+ENDED = ("finished", "diverged")
+"""Statuses of a run that another try would only repeat."""
+
 Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
 
@@ -33,7 +36,9 @@ class PlannedRun:
         output: folder under which ``runs/`` and ``sweeps/`` are.
         resolved: config of variant and overrides.
         group: name of the folder that holds the variant's seeds.
-        of_search: whether it is to choose a setting, and reports nothing.
+        budget: amount that ends it; None for the search's, and where the suite names none.
+        value: of the suite's search that it has; None where there is no search.
+        of_search: whether it is to choose that value, and reports nothing.
     """
 
     suite: Suite
@@ -43,6 +48,8 @@ class PlannedRun:
     output: Path
     resolved: dict[str, Any]
     group: str
+    budget: float | None = None
+    value: float | None = None
     of_search: bool = False
 
     @cached_property
@@ -78,13 +85,14 @@ class PlannedRun:
     # How far it is
 
     def record(self) -> dict[str, Any]:
-        """The run's record; empty if there is none that can be read."""
-        return read_json(self.folder / RECORD)
+        """The record of exactly this; empty if there is none that can be read."""
+        content = read_json(self.folder / RECORD)
+        return content if content.get("identity") == self.identity else {}
 
     @property
     def is_finished(self) -> bool:
         """Whether exactly this came to its end; that it diverged, another try would only repeat."""
-        return self._status() in ("finished", "diverged")
+        return self._status() in ENDED
 
     @property
     def has_diverged(self) -> bool:
@@ -115,8 +123,7 @@ class PlannedRun:
         return max(self.record().get("wall_seconds", 0.0), self.outcome().get("seconds", 0.0))
 
     def _status(self) -> str:
-        record = self.record()
-        return str(record.get("status")) if record.get("identity") == self.identity else ""
+        return str(self.record().get("status", ""))
 
 
 def plan(
@@ -126,12 +133,22 @@ def plan(
     only: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     overrides: Settings = (),
+    record: Callable[[PlannedRun], Mapping[str, Any]] = PlannedRun.record,
 ) -> list[PlannedRun]:
     """All runs, seed by seed over the variants, so that an interrupted sweep still compares.
 
     Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others; budget
     by budget. Where the suite has a search, a variant has the search's runs, and its own from when
     they are finished.
+
+    Args:
+        suite: that tells what is run.
+        output: folder under which the runs are.
+        resolve: makes a resolved config.
+        only: variants.
+        seeds: instead of the suite's.
+        overrides: settings for all runs.
+        record: reads the record of a search's run, empty if there is none.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.
@@ -140,34 +157,37 @@ def plan(
     if unknown:
         known = ", ".join(suite.variants)
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
+    numbers = list(dict.fromkeys(suite.seeds if seeds is None else seeds))
 
-    def runs_of(variant: Variant, seeds: Sequence[int]) -> list[PlannedRun]:
+    def first_seed(variant: Variant, **facts: Any) -> PlannedRun:
         config = resolve_variant(suite, variant, overrides, resolve)
         group = _group(variant, config, output / RUNS)
-        return [
-            PlannedRun(suite, variant, seed, overrides, output, config, group) for seed in seeds
-        ]
+        return PlannedRun(suite, variant, 0, overrides, output, config, group, **facts)
 
-    variants = [v for v in suite.variants.values() if only is None or v.name in only]
+    chosen: list[tuple[Variant, float | None]] = []
     searched: list[PlannedRun] = []
-    if suite.search is not None:
-        chosen = []
-        for variant in variants:
-            runs, value = _search(suite.search, variant, runs_of)
-            searched += runs
-            if value is not None:
-                chosen.append(variant.with_settings(suite.search.setting(value)))
-        variants = chosen
+    for variant in suite.variants.values():
+        if only is not None and variant.name not in only:
+            continue
+        if suite.search is None:
+            chosen.append((variant, None))
+            continue
+        runs, value = _search(suite.search, variant, first_seed, record)
+        searched += runs
+        if value is not None:
+            chosen.append((variant.with_settings(suite.search.setting(value)), value))
     own: list[PlannedRun] = []
-    numbers = list(dict.fromkeys(suite.seeds if seeds is None else seeds))
-    for budget in suite.budgets:
-        of_each = [runs_of(variant.with_settings(budget), numbers) for variant in variants]
-        own += [run for of_seed in zip(*of_each, strict=True) for run in of_seed]
+    for amount, budget in suite.budgets.items():
+        runs = [first_seed(v.with_settings(budget), budget=amount, value=x) for v, x in chosen]
+        own += [replace(run, seed=seed) for seed in numbers for run in runs]
     return [*sorted(searched, key=lambda run: run.seed), *own]
 
 
 def _search(
-    search: Search, variant: Variant, runs_of: Callable[[Variant, Sequence[int]], list[PlannedRun]]
+    search: Search,
+    variant: Variant,
+    first_seed: Callable[..., PlannedRun],
+    record: Callable[[PlannedRun], Mapping[str, Any]],
 ) -> tuple[list[PlannedRun], float | None]:
     """The runs of a variant's search as far as it has come, and the value chosen."""
     runs: dict[float, list[PlannedRun]] = {}
@@ -175,10 +195,11 @@ def _search(
     while new := [value for value in search.grid(scores) if value not in runs]:
         for value in new:
             setting = (*search.settings, *search.setting(value))
-            own = runs_of(variant.with_settings(setting), search.seeds)
-            runs[value] = [replace(run, of_search=True) for run in own]
-            if all(run.is_finished for run in runs[value]):
-                scores[value] = fmean(score(run.record()) for run in runs[value])
+            run = first_seed(variant.with_settings(setting), value=value, of_search=True)
+            runs[value] = [replace(run, seed=seed) for seed in search.seeds]
+            records = [record(run) for run in runs[value]]
+            if all(record.get("status") in ENDED for record in records):
+                scores[value] = fmean(map(score, records))
     return [run for value in sorted(runs) for run in runs[value]], search.choice(scores)
 
 

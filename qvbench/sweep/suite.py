@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class Suite:
         baseline: variant that the others are compared with.
         seeds: of every variant.
         variants: by name, without what ends their runs.
-        budgets: what ends the runs: each variant is trained under each of them.
+        budgets: what ends the runs, by amount: each variant is trained under each of them.
+        unit: of the budgets' amounts: ``steps``, ``target_tokens`` or ``minutes``.
         margin: within which two variants count as equivalent.
         search: chooses a setting for each variant before its seeds are run.
     """
@@ -75,7 +76,8 @@ class Suite:
     baseline: str
     seeds: tuple[int, ...]
     variants: Mapping[str, Variant]
-    budgets: tuple[Settings, ...] = ((),)
+    budgets: Mapping[float | None, Settings] = field(default_factory=lambda: {None: ()})
+    unit: str = ""
     margin: float | None = None
     search: Search | None = None
 
@@ -117,6 +119,7 @@ def read_suite(file: Path) -> Suite:
             seeds=tuple(content["seeds"]),
             variants={variant.name: variant for variant in variants},
             budgets=_budgets(content.get("budget")),
+            unit=next(iter(content.get("budget") or ()), ""),
             margin=content.get("margin"),
             search=_search(file.parent, content.get("search")),
         )
@@ -167,14 +170,15 @@ def _search(folder: Path, content: Any) -> Search | None:
     budgets = _budgets(content["budget"])
     if len(budgets) > 1:
         raise UserError(f"search: budget must be one, got {content['budget']}")
-    settings = (*_arguments(folder, _flat(content["settings"])), *budgets[0])
+    (budget,) = budgets.values()
+    settings = (*_arguments(folder, _flat(content["settings"])), *budget)
     return Search(content["key"], tuple(values), tuple(content["seeds"]), settings)
 
 
-def _budgets(budget: dict[str, Any] | None) -> tuple[Settings, ...]:
-    """What ends every run, as settings that come after a variant's own: one for each amount."""
+def _budgets(budget: dict[str, Any] | None) -> dict[float | None, Settings]:
+    """What ends every run, by amount, as settings that come after a variant's own."""
     if budget is None:
-        return ((),)
+        return {None: ()}
     unit: str = next(iter(budget), "")
     if len(budget) != 1 or unit not in BUDGETS:
         raise UserError(f"budget takes one of {', '.join(BUDGETS)}, got {budget}")
@@ -185,7 +189,7 @@ def _budgets(budget: dict[str, Any] | None) -> tuple[Settings, ...]:
             raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
     if not amounts:
         raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got none")
-    return tuple(_arguments(Path(), _budget(unit, amount)) for amount in amounts)
+    return {amount: _arguments(Path(), _budget(unit, amount)) for amount in amounts}
 
 
 def _budget(unit: str, amount: float) -> dict[str, Any]:
