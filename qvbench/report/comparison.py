@@ -21,7 +21,7 @@ from qvbench.report.statistics import (
     t_interval,
     table_of_tests,
 )
-from qvbench.runs.identity import difference
+from qvbench.runs.identity import counted, difference
 from qvbench.runs.record import Metric
 
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
@@ -51,8 +51,8 @@ class Variant:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Its config by dotted key; empty if none was kept."""
-        return flattened(self.runs[0].config)
+        """What counts of its config, by dotted key; empty if none was kept."""
+        return counted(self.runs[0].config)
 
     @property
     def scores(self) -> dict[int, float]:
@@ -237,36 +237,3 @@ def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
     labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
     found = list(labels.values())
     return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}
-
-
-# Settings: what a variant was
-
-PARTS = ("task", "model", "data", "trainer")
-PLACES = ("trainer.default_root_dir", "trainer.logger", "data.cache_dir", "data.seed")
-"""Settings that say where a run lies, or its seed, and not what it is."""
-
-
-def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's values by dotted key, ``init_args`` left out of the keys."""
-    flat = {}
-
-    def collect(key: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                collect(key if name == "init_args" else f"{key}.{name}", inner)
-        elif not key.startswith(PLACES):
-            flat[key] = value
-
-    for part in PARTS:
-        collect(part, config.get(part, {}))
-    return flat
-
-
-def changes(settings: dict[str, Any], baseline: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The keys in which two configs differ, each with the baseline's value and the other.
-
-    A key that one lacks counts as unset: it has no effect either way.
-    """
-    keys = sorted(settings.keys() | baseline.keys())
-    pairs = {key: (baseline.get(key), settings.get(key)) for key in keys}
-    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qvbench.report import data, figures
-from qvbench.report.comparison import VERDICTS, Comparison, changes
-from qvbench.report.paper import PAPER, claims, gaps, paper_table
+from qvbench.report.comparison import VERDICTS, Comparison
+from qvbench.report.paper import PAPER, claims, paper_table
 from qvbench.report.runs import Run
 from qvbench.report.tables import (
     BLEU_MARGIN,
@@ -93,27 +93,15 @@ def _fallen(comparison: Comparison) -> list[str]:
     return [words] if fallen else []
 
 
-def _conclusions(comparison: Comparison) -> list[str]:
-    """The verdicts, and how far they carry."""
-    base, words = comparison.baseline, {"margin": comparison.margin, "unit": comparison.unit}
+def _reading(comparison: Comparison) -> list[str]:
+    """How far the verdicts carry."""
     if len(comparison.variants) == 1:
         return []
-    if base is None:
+    if comparison.baseline is None:
         return ["No baseline is given, so no variant is compared with another."]
     if not comparison.tests:
         return [TEXT["no_verdict"]]
-    lines = []
-    for verdict, heading in TEXT["verdicts"].items():
-        found = comparison.with_verdict(verdict)
-        listed = [f"{v.label} ({comparison.tests[v.name].difference.mean:+.2f})" for v in found]
-        lines += [f"- {heading.format(**words)}: {'; '.join(listed)}."] if found else []
-    mean, unit, seeds = base.interval.mean, comparison.metric.unit, len(base.runs)
-    return [
-        f"Baseline: {base.label}, {mean:.2f} {unit} over {seeds} seeds.",
-        "\n".join(lines),
-        TEXT["tests"].format(**words),
-        *([TEXT["power"], "\n".join(power)] if (power := gaps(comparison)) else []),
-    ]
+    return [TEXT["tests"].format(margin=comparison.margin, unit=comparison.unit)]
 
 
 def _bleu(comparison: Comparison) -> list[str]:
@@ -143,33 +131,26 @@ def _settings(comparison: Comparison) -> list[str]:
     if base is None or not base.settings:
         return ["\n".join(f"- {v.label}: `{v.name}`" for v in variants if v.label != v.name)]
     own, known = base.settings, [variant for variant in variants if variant.settings]
-    same = [
-        f"`{key}` {_value(own[key])}"
-        for key in TEXT["common"]
-        if own.get(key) is not None and all(v.settings.get(key) == own[key] for v in known)
+    alike = [
+        key for key in TEXT["common"] if all(v.settings.get(key) == own.get(key) for v in known)
     ]
+    same = "; ".join(f"`{key}` `{own[key]}`" for key in alike if key in own)
     lines = [f"- {base.label} (`{base.name}`): the baseline"]
-    lines += [f"- {v.label} (`{v.name}`): {_changes(v.settings, own)}" for v in known if v != base]
-    common = [f"All variants have: {'; '.join(same)}."] if same else []
+    lines += [f"- {v.label} (`{v.name}`): {changes(v.settings, own)}" for v in known if v != base]
+    common = [f"All variants have: {same}."] if same else []
     return [*common, TEXT["settings"].format(base=base.label), "\n".join(lines)]
 
 
-def _changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
-    """What was changed, and what a changed class was given; what is unset goes without saying."""
-    words, changed = [], changes(settings, base)
-    for key, (old, new) in changed.items():
-        other_class = f"{key.rpartition('.')[0]}.class_path" in changed
-        if old is None:
-            words.append(f"`{key}` = {_value(new)}")
-        elif new is not None or not other_class:
-            words.append(f"`{key}` {_value(old)} → {_value(new)}")
+def changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
+    """What was changed, and what a changed class was given; what is off goes without saying."""
+    words = []
+    for key in sorted(settings.keys() | base.keys()):
+        old, new, kind = base.get(key), settings.get(key), f"{key.rpartition('.')[0]}.class_path"
+        other_class = settings.get(kind) != base.get(kind)
+        if old == new or (new is None and other_class):
+            continue
+        words.append(f"`{key}` = `{new}`" if old is None else f"`{key}` `{old}` → `{new}`")
     return "; ".join(words) or "the same config"
-
-
-def _value(value: Any) -> str:
-    """A value as the page shows it: a class by its name."""
-    known = str(value).startswith(("qvbench.", "torch."))
-    return f"`{str(value).rpartition('.')[2] if known else value}`"
 
 
 # How it was measured
@@ -203,29 +184,34 @@ def _notes(comparison: Comparison) -> list[str]:
 
 def _checkpoint_rule(runs: list[Run]) -> str:
     """Which weights the scores are of; never chosen by the test set."""
-    tested = {name for run in runs if (name := run.record.get("tested_checkpoint"))}
+    tested = sorted({name for run in runs if (name := run.record.get("tested_checkpoint"))})
     rule = "Validation scores are those of the weights at the last validation of each run."
     if not tested:
         return f"{rule} No run was tested."
-    names = ", ".join(f"`{name}`" for name in sorted(tested))
-    averaged = " (the mean of the weights of the last validations)" * (tested == {"averaged.ckpt"})
+    names = ", ".join(f"`{name}`" for name in tested)
+    averaged = " (the mean of the weights of the last validations)" * (tested == ["averaged.ckpt"])
     differ = " **The runs differ in it.**" * (len(tested) > 1)
-    rule += f" Test scores are of the checkpoint {names}{averaged}.{differ}"
-    return f"{rule} The test set chose nothing."
+    return f"{rule} {TEXT['tested'].format(names=names + averaged)}{differ}"
 
 
-# Commands and machines
+# Commands
 
 
 def _commands(comparison: Comparison) -> list[str]:
-    """What made the runs and this page; one sweep made them all, or each has its own commands."""
+    """What made the runs and this page; one sweep made them all, or each has its own command."""
     folder, suite, runs = comparison.folder, comparison.suite, comparison.runs
     output = ["--output", folder]
     for name, value in comparison.options._asdict().items():
         output += [] if value is None else [f"--{name}", f"{value}"]
     if not suite:
-        lines = [line for run in runs for line in _run_commands(run, folder)]
         report, intro = [f"runs/{run.id}" for run in runs], ""
+        lines = [
+            # A suite changed the config that it started from: what came of that is kept beside it.
+            f"qvbench fit --config {folder}/{run.file_name}.yaml --seed_everything {run.seed}"
+            if "variant" in run.record
+            else f"qvbench fit --config {run.record['config']} --seed_everything {run.seed}"
+            for run in runs
+        ]
     else:
         path = PurePosixPath(suite["file"])
         name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
@@ -234,22 +220,11 @@ def _commands(comparison: Comparison) -> list[str]:
         same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
         few = len(comparison.variants) < suite.get("variants", 0)
         only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
-        sweep = shlex.join(["--suite", name, *only, *same])
-        lines, report = [f"qvbench sweep {sweep}", *_tests(runs)], ["--suite", name, *same]
-        intro = f"The suite's file is `{suite['file']}`.\n\n"
-    text = "\n".join([*lines, f"qvbench report {shlex.join([*report, *output])}"])
+        lines = [f"qvbench sweep {shlex.join(['--suite', name, *only, *same])}"]
+        report, intro = ["--suite", name, *same], f"The suite's file is `{suite['file']}`.\n\n"
+    lines += [*_tests(runs), f"qvbench report {shlex.join([*report, *output])}"]
+    text = "\n".join(lines)
     return [f"{intro}```sh\n{text}\n```"]
-
-
-def _run_commands(run: Run, folder: str) -> list[str]:
-    """Those of a run that no suite of this page made."""
-    record = run.record
-    # A suite changed the config that it started from: what came of that is kept beside it.
-    config = f"{folder}/{run.file_name}.yaml" if "variant" in record else record["config"]
-    lines = [f"qvbench fit --config {config} --seed_everything {record['seed']}"]
-    if checkpoint := record.get("tested_checkpoint"):
-        lines.append(f"qvbench test --ckpt_path runs/{run.id}/checkpoints/{checkpoint}")
-    return lines
 
 
 def _tests(runs: list[Run]) -> list[str]:
@@ -263,6 +238,9 @@ def _tests(runs: list[Run]) -> list[str]:
         f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'
         for checkpoint, folders in places.items()
     ]
+
+
+# Machines
 
 
 def _machines(comparison: Comparison) -> list[str]:
@@ -301,16 +279,19 @@ def _machine(run: Run) -> str:
 FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "differences": figures.differences,
     "accuracy": figures.accuracy,
-    "early": figures.early,
     "costs": figures.costs,
 }
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (partial(part_of_table, RESULT), _fallen, partial(_figure, "differences")),
-    "Conclusions": (_conclusions,),
+    "Result": (
+        partial(part_of_table, RESULT),
+        _fallen,
+        partial(_figure, "differences"),
+        _reading,
+    ),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),
     "BLEU on the test set": (_bleu,),
     "Beside the paper": (_paper,),
-    "Curves": (partial(_figure, "accuracy"), partial(_figure, "early")),
+    "Curves": (partial(_figure, "accuracy"),),
     "Quality against cost": (partial(_figure, "costs"), partial(part_of_table, COSTS)),
     "What each variant was": (_settings,),
     "How it was measured": (_notes,),

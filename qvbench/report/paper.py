@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from qvbench.report import data
@@ -12,7 +12,6 @@ from qvbench.report.statistics import (
     PairedTest,
     Scores,
     paired_differences,
-    pooled_deviation,
     seeds_needed,
 )
 from qvbench.report.tables import NONE, Table, p_text, with_sign
@@ -52,14 +51,15 @@ def _facts(variant: Variant) -> dict[str, Any]:
     record, settings = variant.record, variant.settings
     own = {key.removeprefix("model.attention."): value for key, value in settings.items()}
     head = own.get("model.network.d_model", 1) / own.get("model.network.num_heads", 1)
+    position = variant.runs[0].config.get("model", {}).get("position", {})
     return {
         "mechanism": record["mechanism"],
         "position": record["position"],
-        "pcm_v": record["position"] != "agf" or own.get("model.position.value_scaling", True),
+        "pcm_v": position.get("init_args", {}).get("value_scaling", True),
         "context": own.get("context"),
-        "context_heads": (own.get("context_dim") or head) / head,
+        "context_heads": own.get("context_dim", head) / head,
         "one_value_head": value_heads(variant) == 1,
-        "own_key_rank": bool(own["key_rank"]) if "key_rank" in own else None,
+        "own_key_rank": "key_rank" in own,
     }
 
 
@@ -88,11 +88,13 @@ def paper_table(comparison: Comparison) -> Table:
         label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
         theirs = _latest(row) - _latest(PAPER["rows"][bases[key]])
         gap = NONE if key == bases[key] else f"{theirs:+.2f}"
-        cells = [f"{fmean(paired[key]):+.2f}" if paired.get(key) else NONE, *[NONE] * 4]
+        cells = [f"{fmean(paired[key]):+.2f}" if paired.get(key) else NONE, *[NONE] * 5]
         if (test := tests.get(key)) is not None:
             _, low, high, _ = test.difference
             within = "yes" if low <= theirs <= high else "no"
-            cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within]
+            needed = seeds_needed(stdev(paired[key]), abs(theirs))
+            seeds = "more than 100,000" if needed is None else f"{needed:,}"
+            cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within, seeds]
         table.append([label, _as_printed(row), gap, f"{ours[key].interval.mean:.2f}", *cells])
     return table if any(paired.values()) else []
 
@@ -155,28 +157,3 @@ def _early_scores(variants: list[Variant]) -> list[Scores]:
         {seed: fmean(points[step].value for step in early) for seed, points in curve.items()}
         for curve in curves
     ]
-
-
-# Power
-
-
-def gaps(comparison: Comparison) -> list[str]:
-    """The paper's gaps, and how many seeds would find each here; empty without two seeds.
-
-    Rows differ in their spread: two that scatter widely say nothing of two that do not. So a gap
-    is held against its own two rows where we have them.
-    """
-    pooled = pooled_deviation(comparison.paired.values())
-    if pooled is None or comparison.metric.name != PAPER["metric"]:
-        return []
-    ours, rows, lines = our_rows(comparison), PAPER["rows"], []
-    for text, (ahead, behind, table) in PAPER["gaps"].items():
-        pair = [ours[key].scores for key in (ahead, behind) if key in ours]
-        own = pooled_deviation([paired_differences(*pair)]) if len(pair) == 2 else None
-        points = rows[ahead][table] - rows[behind][table]
-        deviation = pooled if own is None else own
-        needed = seeds_needed(deviation, points)
-        seeds = "more than 100,000" if needed is None else f"{needed:,}"
-        spread = f"{deviation:.3f}" + ", pooled over the rows of this table" * (own is None)
-        lines.append(f"- {points:.4g} points ({text}): {seeds} seeds (deviation {spread})")
-    return lines

@@ -1,6 +1,6 @@
-"""Intervals over seeds, tests of differences over a whole table, their power, crossed bootstrap.
+"""Intervals over seeds, and over sentences too; tests of a whole table's differences, their power.
 
-Shape letters: K seeds, S sentences, R resamples.
+Shape letters: K seeds, S sentences.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -23,7 +23,6 @@ MARGIN = 0.1
 """Points of accuracy within which two variants count as equivalent, unless a suite says more."""
 POWER = 0.8
 MAX_SEEDS = 2**17
-RESAMPLES = 2000
 
 Scores = Mapping[int, float]
 Array = npt.NDArray[np.generic]
@@ -151,14 +150,6 @@ def seeds_needed(deviation: float, gap: float) -> int | None:
     return seeds[fewest] if fewest < len(seeds) else None
 
 
-def pooled_deviation(rows: Iterable[Sequence[float]]) -> float | None:
-    """The standard deviation that rows share, by degrees of freedom; None without two values."""
-    rows = [values for values in rows if len(values) > 1]
-    freedom = sum(len(values) - 1 for values in rows)
-    squares = sum((len(values) - 1) * stdev(values) ** 2 for values in rows)
-    return math.sqrt(squares / freedom) if freedom else None
-
-
 # BLEU
 
 
@@ -210,43 +201,29 @@ def crossed(
 def crossed_interval(correct: Floats, tokens: Floats) -> Interval:
     """A score's mean over seeds, with the interval that allows for other seeds and sentences.
 
-    Every seed is scored on the same sentences, so the two are crossed: seeds and sentences are
-    resampled independently, each with replacement (Owen, "The pigeonhole bootstrap", 2007). That
-    counts what is peculiar to one seed on one sentence three times over, and the excess is taken
-    off: ``V = 2 (V_seeds + V_sentences) - V_both``. The interval is ``mean ± t sqrt(V)`` with
-    Satterthwaite's degrees of freedom, since percentiles of three or five seeds are too narrow.
+    Every seed is scored on the same sentences, so the two are crossed: the variances of the means
+    over either count what is peculiar to a seed on a sentence once each, and one is taken off (the
+    analysis of variance in two directions, of what the pigeonhole bootstrap of Owen 2007
+    resamples). The interval is ``mean ± t sqrt(V)`` with Satterthwaite's degrees of freedom.
 
     Args:
         correct: (K, S) tokens of each seed and sentence, or differences of two variants in them.
         tokens: (S,) target tokens of each sentence.
     """
     seeds, sentences = correct.shape
-    scores = 100 * correct.sum(1) / tokens.sum()
-    mean = float(scores.mean())
-    if seeds < 2:
+    mean = float(100 * correct.sum(1).mean() / tokens.sum())
+    if min(seeds, sentences) < 2:
         return Interval(mean, math.nan, math.nan, seeds)
-    of_seeds = float(scores.var(ddof=1)) / seeds
-    weights = _weights(sentences)
-    drawn_scores = 100 * (weights @ correct.T) / (weights @ tokens)[:, None]  # (R, K)
-    middle = drawn_scores.mean(1)
-    of_sentences = float(middle.var(ddof=1))
-    drawn = np.random.default_rng(seeds).integers(seeds, size=drawn_scores.shape)
-    moved = np.take_along_axis(drawn_scores, drawn, 1).mean(1) - middle
-    # Resampling K seeds shows (K - 1) / K of their variance.
-    of_both = float((middle + moved * math.sqrt(seeds / (seeds - 1))).var(ddof=1))
-    whole = max(2 * (of_seeds + of_sentences) - of_both, of_seeds, of_sentences)
-    parts = ((of_seeds, seeds - 1), (of_sentences, max(sentences - 1, 1)))
-    weight = sum(variance**2 / freedom for variance, freedom in parts)
+    # What each sentence adds to a seed's score, but for the mean: a ratio's linear form.
+    parts = sentences * (100 * correct - mean * tokens) / tokens.sum()
+    of_seed, of_sentence = parts.mean(1, keepdims=True), parts.mean(0, keepdims=True)
+    freedoms = seeds - 1, sentences - 1
+    rest = float(((parts - of_seed - of_sentence + parts.mean()) ** 2).sum())
+    of_both = rest / (freedoms[0] * freedoms[1] * seeds * sentences)
+    variances = float(of_seed.var(ddof=1)) / seeds, float(of_sentence.var(ddof=1)) / sentences
+    whole = max(sum(variances) - of_both, *variances)
+    weight = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
     if weight == 0:
         return Interval(mean, mean, mean, seeds)
-    freedom = max(whole**2 / weight, min(seeds, sentences) - 1)
-    half = _reach(freedom) * math.sqrt(whole)
+    half = _reach(max(whole**2 / weight, min(freedoms))) * math.sqrt(whole)
     return Interval(mean, mean - half, mean + half, seeds)
-
-
-@lru_cache(maxsize=2)
-def _weights(sentences: int) -> Floats:
-    """(R, S) how often each sentence is drawn; the same for every variant, so pairs stay pairs."""
-    random = np.random.default_rng(sentences)
-    drawn = random.multinomial(sentences, np.full(sentences, 1 / sentences), RESAMPLES)
-    return drawn.astype(np.float64)

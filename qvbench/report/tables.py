@@ -14,8 +14,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
 
+from qvbench.profile.render import escape
 from qvbench.report import data
 from qvbench.report.comparison import Comparison, Variant
 from qvbench.report.statistics import (
@@ -23,7 +23,6 @@ from qvbench.report.statistics import (
     Interval,
     PairedTest,
     bleu_p_values,
-    crossed,
     paired_differences,
     table_of_tests,
 )
@@ -106,7 +105,6 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("p, equivalence", RESULT, _tested(lambda test: p_text(test.p_equivalence))),
     ("verdict", RESULT, _verdict),
     ("range over seeds", FURTHER, _range),
-    ("95 %, other sentences too", FURTHER, lambda v, _: bounds(crossed(v.sentences))),
     ("paired, other sentences too", FURTHER, lambda v, c: bounds(c.crossed_difference(v), "+")),
     ("token accuracy (%)", FURTHER, _score("val/accuracy")),
     ("perplexity", FURTHER, _score("val/perplexity", 3)),
@@ -165,8 +163,9 @@ def bleu_table(comparison: Comparison) -> Table:
         cells, found = [NONE] * 4, p_values[variant.name]
         if (test := tests.get(variant.name)) is not None:
             cells = [*with_sign(test.difference), p_text(test.p), test.verdict]
-        seeds = [_significant([pair[method] for pair in found]) for method in (0, 1)]
-        rows.append([variant.label, *cells, *seeds])
+        counts = [sum(pair[method] < ALPHA for pair in found) for method in (0, 1)]
+        cells += [f"{count} of {len(found)}" if found else NONE for count in counts]
+        rows.append([variant.label, *cells])
     return rows
 
 
@@ -190,14 +189,6 @@ def _sacrebleu_tests(comparison: Comparison, base: Variant) -> dict[str, list[li
     known.clear()
     known.update(used)
     return p_values
-
-
-def _significant(p_values: list[float]) -> str:
-    if not p_values:
-        return NONE
-    least, most = p_text(min(p_values)), p_text(max(p_values))
-    found = sum(p < ALPHA for p in p_values)
-    return f"{found} of {len(p_values)} (p {least}{f' to {most}' * (most != least)})"
 
 
 # Formats
@@ -233,18 +224,8 @@ def latex_table(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-LATEX: dict[str, Any] = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"\textpm{}",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "\0": "$-$",
-}
-
-
 def _latex(text: str) -> str:
-    text = re.sub(r"(?<![\w-])-(?=\d)", "\0", text)  # a minus sign, not a hyphen
-    return text.translate(str.maketrans(LATEX))
+    """Signs of mathematics, and a minus sign where a hyphen stands for one, in math mode."""
+    signs = {"±": r"\pm", "\N{MULTIPLICATION SIGN}": r"\times"}
+    found = r"(?<![\w-])-(?=\d)|[<>±\N{MULTIPLICATION SIGN}]"
+    return re.sub(found, lambda sign: f"${signs.get(sign[0], sign[0])}$", escape(text))

@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +40,28 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
     except ImportError as error:
         raise UserError("--wandb needs wandb-workspaces: `pip install qvbench[reports]`") from error
     try:
-        api, default = _connect()
+        api = _connect()
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        reason = _first_line(error)
-        print(f"W&B      {reason}: nothing was sent; give this command again online")
+        print(f"W&B      {_line(error)}: nothing was sent; give this command again online")
         return
-    if not (entity := entity or default):
+    if not (entity := entity or api.default_entity or ""):
         raise UserError(f"--wandb {target}: the key has no default entity; give ENTITY/PROJECT")
     path, there, saved = f"{entity}/{project}", set(), {}
-    # A ValueError is W&B's word for a project that is still to be made.
-    with _one_line("the project cannot be read"), suppress(ValueError):
-        ids = {"name": {"$in": list(map(wandb_id, comparison.runs))}}
-        there = {run.id for run in api.runs(path, filters=ids)}
-        saved = {report.description: report.url for report in api.reports(path)}
-    missing = [run for run in comparison.runs if wandb_id(run) not in there]
-    for run in missing:
-        with _one_line(f"{run.id} cannot be logged"):
+    try:
+        with suppress(ValueError):  # W&B's word for a project that is still to be made
+            ids = {"name": {"$in": list(map(wandb_id, comparison.runs))}}
+            there = {run.id for run in api.runs(path, filters=ids)}
+            saved = {report.description: report.url for report in api.reports(path)}
+        missing = [run for run in comparison.runs if wandb_id(run) not in there]
+        for run in missing:
             _log(run, project, entity)
-    print(f"W&B      {len(missing)} of {len(comparison.runs)} runs sent", flush=True)
-    known = comparison.runs[0].record.get("suite") if comparison.suite else None
-    suite = re.sub(r"\W", "_", str(known or folder.name))  # a key in W&B's config
-    own, title = f"qvbench report: {suite}", comparison.title[:128]
-    with _one_line("the runs are there, the report fails"):
+        print(f"W&B      {len(missing)} of {len(comparison.runs)} runs sent", flush=True)
+        known = comparison.runs[0].record.get("suite") if comparison.suite else None
+        suite = re.sub(r"\W", "_", str(known or folder.name))  # a key in W&B's config
         for variant in comparison.variants:
             for run in variant.runs:
                 _label(api.run(f"{path}/{wandb_id(run)}"), run, suite, variant, comparison)
+        own, title = f"qvbench report: {suite}", comparison.title[:128]
         report = reports.Report(project, entity, title, own, width="fluid")
         report = reports.Report.from_url(saved[own]) if own in saved else report
         page = (folder / "README.md").read_text(encoding="utf-8")
@@ -74,31 +69,24 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
         grid = _grid(comparison, suite, entity, project)
         report.title, report.blocks = title, [grid, reports.MarkdownBlock(text)]
         report.save()
-        print(f"W&B      report: {report.url}")
+    except Exception as error:
+        again = "this command, given again, sends what is missing"
+        raise UserError(f"W&B, {path}: {_line(error)}; {again}") from error
+    print(f"W&B      report: {report.url}")
 
 
-def _connect() -> tuple[Any, str]:
-    """W&B's public API and the key's entity; whatever is raised says why there is none now."""
+def _connect() -> Any:
+    """W&B's public API; whatever is raised says why there is none now."""
     if (mode := os.environ.get("WANDB_MODE", "online")) != "online":
         raise ConnectionError(f"WANDB_MODE={mode}")
     if not has_wandb_key():
         raise ConnectionError("no API key found (WANDB_API_KEY or `wandb login`)")
     import wandb
 
-    api = wandb.Api(timeout=30)
-    return api, api.default_entity or ""
+    return wandb.Api(timeout=30)
 
 
-@contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Errors of W&B's, and of the libraries that it stands on, as one of ours."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(f"W&B: {what}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
+def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -116,9 +104,10 @@ def _log(run: Run, project: str, entity: str) -> None:
     """Send a run's curves, and nothing of the machine that sends them."""
     import wandb
 
-    of_this_machine = ("x_disable_machine_info", "x_disable_meta", "x_disable_stats")
-    switches = ("silent", "disable_code", "disable_git", *of_this_machine)
-    settings: dict[str, Any] = dict.fromkeys(switches, True)
+    nothing = (
+        "silent disable_code disable_git x_disable_machine_info x_disable_meta x_disable_stats"
+    )
+    settings: dict[str, Any] = dict.fromkeys(nothing.split(), True)
     tracked = wandb.init(
         project=project,
         entity=entity,
@@ -166,7 +155,7 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
     import wandb_workspaces.reports.v2 as reports
     from wandb_workspaces import expr
 
-    metric, label, of_run = comparison.metric.name, comparison.metric.label, reports.SummaryMetric
+    metric, label, axis = comparison.metric.name, comparison.metric.label, comparison.axis
     ids = list(map(wandb_id, comparison.runs))
     runset = reports.Runset(
         entity=entity,
@@ -178,23 +167,19 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
     )
     by: dict[str, Any] = {"groupby": reports.Config(f"variants.{suite}"), "groupby_aggfunc": "mean"}
     by |= {"groupby_rangefunc": "minmax", "max_runs_to_show": len(ids)}
-    line = partial(reports.LinePlot, smoothing_type="none", title_y=comparison.axis, **by)
-    bar = partial(reports.BarPlot, max_bars_to_show=len(ids), **by)
+    panels: list[Any] = [
+        reports.LinePlot(
+            title=f"{label} by {x}", x=x, y=[metric], title_y=axis, smoothing_type="none", **by
+        )
+        for x in ("target_tokens", "seconds")
+    ]
     bars = {f"{label}, mean and range of the seeds": metric}
     if comparison.baseline is not None:
         bars[f"{label} minus that of {comparison.baseline.label}"] = f"minus_baseline/{suite}"
-    costs = [cost for cost in COSTS if any(run.cost(cost) is not None for run in comparison.runs)]
-    plots: list[Any] = [
-        *(
-            line(title=f"{label} by {x}", x=x, y=[metric], title_x=x)
-            for x in ("target_tokens", "seconds")
-        ),
-        *(bar(title=title, metrics=[name]) for title, name in bars.items()),
-        *(
-            reports.ScatterPlot(title=f"{label} by {c}", x=of_run(c), y=of_run(metric))
-            for c in costs
-        ),
-    ]
-    for place, plot in enumerate(plots):
-        plot.layout = reports.Layout(x=12 * (place % 2), y=10 * (place // 2), w=12, h=10)
-    return reports.PanelGrid(runsets=[runset], panels=plots)
+    for title, name in bars.items():
+        panels.append(reports.BarPlot(title=title, metrics=[name], max_bars_to_show=len(ids), **by))
+    for cost in COSTS:
+        if any(run.cost(cost) is not None for run in comparison.runs):
+            x, y = reports.SummaryMetric(cost), reports.SummaryMetric(metric)
+            panels.append(reports.ScatterPlot(title=f"{label} by {cost}", x=x, y=y))
+    return reports.PanelGrid(runsets=[runset], panels=panels)

@@ -65,13 +65,13 @@ _OWN_CLASS = re.compile(r"qvbench(\.\w+)*\.(?P<name>\w+)")
 
 def identity(resolved: Mapping[str, Any], code_version: int = CODE_VERSION) -> str:
     """Sixteen hexadecimal digits that name the experiment of a resolved config."""
-    content = {"code": code_version, "config": _counted(resolved)}
+    content = {"code": code_version, "config": counted(resolved)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
     """The first key, in alphabetical order, that makes two experiments of two resolved configs."""
-    one, other = _counted(first), _counted(second)
+    one, other = counted(first), counted(second)
     for key in sorted(one.keys() | other.keys()):
         values = [json.dumps(flat.get(key, DEFAULTS.get(key))) for flat in (one, other)]
         if values[0] != values[1]:  # as JSON, where 1 is not true
@@ -79,8 +79,8 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | Non
     return None
 
 
-def _counted(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of a config, by dotted key without ``init_args``."""
+def counted(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of a resolved config, by dotted key without ``init_args``."""
     flat = dict(_flat("", resolved))
     steps = flat.get("trainer.max_steps")
     if isinstance(steps, int) and flat.get("model.schedule.total_steps") in (steps, steps + 1):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.report.comparison import changes, flattened, labels_of
+from qvbench.report.comparison import labels_of
+from qvbench.report.page import changes
 from qvbench.report.runs import Run, load
+from qvbench.runs.identity import counted
 from tests.report.helpers import compared, report, rows_of, write_run, write_variant
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -134,8 +136,12 @@ def test_settings_that_only_one_has() -> None:
     a = {"model": {"network": network}, "data": {"seed": 1}, "trainer": {"default_root_dir": "x"}}
     deeper = {"class_path": "N", "init_args": {"d_model": 8, "depth": 2}}
     b = {"model": {"network": deeper}, "data": {"seed": 2}}
-    assert changes(flattened(b), flattened(a)) == {"model.network.depth": (None, 2)}
-    assert flattened({}) == {}
+    assert changes(counted(b), counted(a)) == "`model.network.depth` = `2`"
+    assert changes(counted(a), counted(b)) == "`model.network.depth` `2` \u2192 `None`"
+    other = {"model": {"network": {"class_path": "qvbench.M", "init_args": {"width": 3}}}}
+    words = "`model.network.class_path` `N` \u2192 `M`; `model.network.width` = `3`"
+    assert changes(counted(other), counted(a)) == words, "what M has no word for is off"
+    assert counted({}) == {}
 
 
 def test_variants_have_names_for_people() -> None:

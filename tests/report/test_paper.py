@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -92,23 +90,17 @@ def test_the_paper_stands_beside_ours(runs: Path) -> None:
     assert "Claim 5" not in page, "no variant of it is here"
 
 
-def test_a_gap_is_held_against_the_spread_of_its_own_rows(runs: Path) -> None:
-    """Catches seeds that scatter in one row counted against another that does not.
-
-    And a number of the paper mistyped, or of the wrong table.
-    """
+def test_the_papers_gap_takes_so_many_seeds(runs: Path) -> None:
+    """Catches seeds that scatter in one row counted against another, and a number mistyped."""
     write(runs, "gqa", "agf", [60.0, 69.41, 65.2], num_kv_heads=2)
     page = page_of(runs)
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| QV")]
+    seeds = {
+        row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows if len(row) == 10
+    }
     # 0.20, 0.19, 0.20 and 0.50, 0.51, 0.50: both deviate by 0.0058
-    assert "- 0.2612 points (QV behind QKV with AGF and PCM-V): 2 seeds (deviation 0.006)" in page
-    line = "- 0.5155 points (QV behind QKV with sinusoidal positions): 2 seeds (deviation 0.006)"
-    assert line in page
-    assert "- 0.0386 points" in page
-    shutil.rmtree(runs / "runs" / "trial-qv_s")
-    pooled = r"with sinusoidal positions\): \d+ seeds \(deviation ([\d.]+), pooled"
-    found = re.search(pooled, page_of(runs))
-    assert found
-    assert float(found[1]) > 1
+    assert (seeds["QV, AGF + PCM-V"], seeds["QV, sinusoidal"]) == ("2", "2")
+    assert int(seeds["QV-Ka, one head's width, AGF + PCM-V"]) > 50
     assert all(row.keys() & {"table2", "table3", "table4"} for row in PAPER["rows"].values())
 
 

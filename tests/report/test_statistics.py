@@ -16,7 +16,6 @@ from qvbench.report.statistics import (
     p_equivalence,
     p_value,
     paired_differences,
-    pooled_deviation,
     power,
     seeds_needed,
     t_interval,
@@ -184,14 +183,6 @@ def test_verdicts_in_words() -> None:
     assert {n: t.verdict for n, t in loss.items()} == expected | {"up": "worse", "down": "better"}
     narrow = table_of_tests({"a": [0.05, -0.04, 0.0, 0.02, -0.03]}, 0.02)
     assert narrow["a"].verdict == "inconclusive", "the margin decides"
-
-
-def test_deviations_are_pooled_by_their_freedom() -> None:
-    """Catches a mean of deviations, and a row of one seed that counts."""
-    assert pooled_deviation([[0.0, 2.0], [1.0]]) == pytest.approx(2**0.5)
-    pooled = pooled_deviation([[0.0, 2.0], [1.0, 1.0, 1.0]])
-    assert pooled == pytest.approx((2 / 3) ** 0.5)
-    assert pooled_deviation([[1.0]]) is None
 
 
 @pytest.mark.slow
