@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -98,6 +98,8 @@ class Comparison:
     options: Options  # that the user gave
     folder: str  # of the results, as commands name it
     bleu_tests: dict[str, list[float]]  # p-values that were kept; completed when needed
+    searched: tuple[Run, ...] = ()  # of the suite's search, which report nothing
+    shorter: Mapping[float, Comparison] = field(default_factory=dict)  # the same by lesser budget
 
     @property
     def metric(self) -> Metric:
@@ -162,7 +164,7 @@ class Comparison:
 def compare(
     runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
-    """Gather runs by variant.
+    """Gather runs by variant; where a suite has several budgets, those of the largest.
 
     Args:
         runs: in any order.
@@ -173,6 +175,27 @@ def compare(
     Raises:
         UserError: no run is finished, or they are not seeds of comparable experiments.
     """
+    searched: list[Run] = []
+    by_budget: dict[float, list[Run]] = {}
+    for run in runs:
+        sweep = run.record.get("sweep", {})
+        if sweep.get("of_search"):
+            searched.append(run)
+        else:
+            by_budget.setdefault(sweep.get("budget", 0), []).append(run)
+    compared = {
+        amount: _compare(by_budget[amount], folder, options, bleu_tests)
+        for amount in sorted(by_budget)
+    }
+    if not compared:
+        raise UserError("these are the runs of a search alone, which report nothing")
+    _, last = compared.popitem()
+    return replace(last, searched=tuple(searched), shorter=compared)
+
+
+def _compare(
+    runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
+) -> Comparison:
     sound = [run for run in runs if _is_sound(run)]
     metrics = {Metric(**run.record["primary_metric"]) for run in sound or runs}
     names = ", ".join(sorted(metric.name for metric in metrics))

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qvbench.report import data, figures
+from qvbench.report import data, figures, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.paper import PAPER, claims, paper_table
 from qvbench.report.runs import Run
@@ -280,6 +280,8 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "differences": figures.differences,
     "accuracy": figures.accuracy,
     "costs": figures.costs,
+    "rates": protocol.search_figure,
+    "budgets": protocol.budget_figure,
 }
 SECTIONS: dict[str, tuple[Section, ...]] = {
     "Result": (
@@ -288,6 +290,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         partial(_figure, "differences"),
         _reading,
     ),
+    "Against the budget": (protocol.budget_section, partial(_figure, "budgets")),
+    "Learning rates": (protocol.search_section, partial(_figure, "rates")),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),
     "BLEU on the test set": (_bleu,),
     "Beside the paper": (_paper,),

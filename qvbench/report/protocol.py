@@ -1,0 +1,186 @@
+"""What a suite's search found, and how differences depend on the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+from qvbench.report import data
+from qvbench.report.comparison import Comparison, Variant
+from qvbench.report.figures import looks, pyplot
+from qvbench.report.tables import NONE, Table, markdown, with_sign
+from qvbench.runs.record import score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXT = data("page.yaml")
+
+
+class Searched(NamedTuple):
+    """The search of one variant.
+
+    Args:
+        scores: of the seeds of each value, ascending by value; ``-inf`` for one that diverged.
+        chosen: the value that the variant's own runs have.
+    """
+
+    scores: Mapping[float, list[float]]
+    chosen: float
+
+    def mean(self, value: float) -> float:
+        """Over the seeds of a value, in the metric's own direction; ``-inf`` if one diverged."""
+        return fmean(self.scores[value])
+
+
+def searches(comparison: Comparison) -> dict[Variant, Searched]:
+    """The search of each variant that has one."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for run in comparison.searched:
+        values = found.setdefault(run.record["variant"], {})
+        values.setdefault(run.record["sweep"]["value"], []).append(
+            comparison.sign * score(run.record)
+        )
+    return {
+        variant: Searched(dict(sorted(found[variant.name].items())), chosen)
+        for variant in comparison.variants
+        if variant.name in found
+        and (chosen := variant.record.get("sweep", {}).get("value")) is not None
+    }
+
+
+def search_section(comparison: Comparison) -> list[str]:
+    """Every value's score, the values taken, and the differences at the baseline's own."""
+    found = searches(comparison)
+    if not found:
+        return []
+    runs, first = comparison.searched, comparison.searched[0]
+    words = {
+        "key": first.record["sweep"]["key"],
+        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
+        "diverged": sum(math.isinf(score(run.record)) for run in runs),
+        "runs": len(runs),
+        "steps": first.record.get("steps", 0),
+        "split": first.config.get("data", {}).get("val_split") or "val",
+        "metric": comparison.axis,
+    }
+    parts = [TEXT["search"].format(**words), markdown(_search_table(found))]
+    base = comparison.baseline
+    if base not in found:
+        return parts
+    common = found[base].chosen
+    lines = []
+    for variant, one in found.items():
+        if variant is base or common not in one.scores:
+            continue
+        own = one.mean(one.chosen) - found[base].mean(common)
+        same = one.mean(common) - found[base].mean(common)
+        lines.append(
+            f"- {variant.label}: {_points(same)} there, {_points(own)} at its own {one.chosen:g}"
+        )
+    return [*parts, TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
+
+
+def _search_table(found: Mapping[Variant, Searched]) -> Table:
+    values = sorted({value for one in found.values() for value in one.scores})
+    rows = []
+    for variant, one in found.items():
+        cells = []
+        for value in values:
+            text = _points(one.mean(value), "") if value in one.scores else NONE
+            cells.append(f"**{text}**" if value == one.chosen else text)
+        rows.append([variant.label, *cells])
+    return [["variant", *(f"{value:g}" for value in values)], *rows]
+
+
+def _points(value: float, sign: str = "+") -> str:
+    return f"{value:{sign}.2f}" if math.isfinite(value) else "diverged"
+
+
+def search_figure(comparison: Comparison) -> Figure | None:
+    """The metric against the value searched, a line for each variant; the value taken is ringed."""
+    found, look = searches(comparison), looks(comparison.variants)
+    if not found:
+        return None
+    figure, axes = pyplot().subplots(figsize=(6.5, 4.2), layout="constrained")
+    for variant, one in found.items():
+        color, marker, style = look[variant.name]
+        means = {v: one.mean(v) for v in one.scores if math.isfinite(one.mean(v))}
+        line = {"color": color, "marker": marker, "linestyle": style, "markersize": 5}
+        axes.plot(*zip(*means.items(), strict=True), label=variant.label, **line)
+        for value, scores in one.scores.items():
+            kept = [score for score in scores if math.isfinite(score)]
+            axes.plot([value] * len(kept), kept, "_", color=color, markersize=7, alpha=0.7)
+        ring = {"markersize": 12, "markerfacecolor": "none", "linestyle": ""}
+        axes.plot(one.chosen, means[one.chosen], "o", color=color, **ring)
+    ticks = sorted({value for one in found.values() for value in one.scores})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def by_budget(comparison: Comparison) -> dict[float, Comparison]:
+    """The comparison of each budget, ascending; one alone if the suite has no several."""
+    own = comparison.suite.get("budget")
+    return {} if own is None else {**comparison.shorter, own: comparison}
+
+
+def budget_section(comparison: Comparison) -> list[str]:
+    """The difference of each variant to the baseline under each budget."""
+    found = by_budget(comparison)
+    if len(found) < 2 or comparison.baseline is None:
+        return []
+    unit = comparison.suite["unit"].replace("_", " ")
+    rows = [["variant", *(f"{amount:,} {unit}" for amount in found)]]
+    for variant in comparison.variants:
+        cells = []
+        for each in found.values():
+            same = next((v for v in each.variants if v.name == variant.name), None)
+            if same is None:
+                cells.append(NONE)
+            elif same is each.baseline:
+                cells.append(f"{same.interval.mean:.2f} ({len(same.runs)} seeds)")
+            else:
+                cells.append("{} ({})".format(*with_sign(each.difference(same))))
+        rows.append([variant.label, *cells])
+    return [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
+
+
+def budget_figure(comparison: Comparison) -> Figure | None:
+    """The difference to the baseline against the budget, with intervals."""
+    found, look = by_budget(comparison), looks(comparison.variants)
+    if len(found) < 2 or comparison.baseline is None:
+        return None
+    figure, axes = pyplot().subplots(figsize=(6.5, 4.2), layout="constrained")
+    axes.axhline(0, color="black", linewidth=1)
+    axes.axhspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
+    for place, variant in enumerate(comparison.others):
+        color, marker, style = look[variant.name]
+        shift = 1.03 ** (place - (len(comparison.others) - 1) / 2)  # so that no bar hides another
+        known = {
+            amount * shift: interval
+            for amount, each in found.items()
+            for v in each.others
+            if v.name == variant.name and (interval := each.difference(v)) is not None
+        }
+        if not known:
+            continue
+        means = [interval.mean for interval in known.values()]
+        line = {"color": color, "marker": marker, "linestyle": style, "markersize": 6}
+        axes.plot(list(known), means, label=variant.label, **line)
+        axes.vlines(list(known), *zip(*(i[1:3] for i in known.values()), strict=True), color=color)
+    axes.set_xscale("log")
+    axes.set_xticks(list(found), [f"{amount:,}" for amount in found])
+    axes.minorticks_off()
+    axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
+    base, metric = comparison.baseline.label, comparison.metric.label
+    axes.set_ylabel(f"{metric} minus that of {base} ({comparison.unit})")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure

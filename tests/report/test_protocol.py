@@ -1,0 +1,82 @@
+"""The report of a suite with a search and several budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qvbench.cli.experiment import resolve
+from qvbench.errors import UserError
+from qvbench.report.comparison import Options, compare
+from qvbench.report.runs import runs_of_suite
+from qvbench.sweep.plan import PlannedRun, plan
+from qvbench.sweep.suite import read_suite
+from tests.report.helpers import contents, report, write_run
+from tests.sweep.conftest import write_suite
+
+SEARCH = {
+    "key": "model.schedule.init_args.peak",
+    "values": [0.001, 0.002, 0.004],
+    "seeds": [11, 12],
+    "budget": {"steps": 4},
+    "settings": {"data.val_split": "test"},
+}
+FOUND = {"qv": {0.001: 60, 0.002: 70, 0.004: 65}, "one": {0.001: 50, 0.002: 40, 0.004: None}}
+GAPS = {2: -8, 6: -3}
+
+
+def finish(run: PlannedRun, root: Path) -> None:
+    """A record of a planned run; ``one`` falls apart at the highest rate."""
+    name, value = run.variant.name, run.value
+    if run.of_search:
+        score = FOUND[name].get(value, 45)
+    else:
+        score = 80 + (GAPS[run.budget] if name == "one" else 0) + run.seed
+    status = {"status": "diverged"} if score is None else {}
+    values = [30.0, (score or 10) + 0.5 * (run.seed % 2)]
+    write_run(root, run.group, "agf", values, run.seed, identity=run.identity, **status)
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Path:
+    """A folder in which a sweep has come to its end."""
+    schedule = {"class_path": "LinearDecay", "init_args": {"peak": 0.003}}
+    settings = {"trainer.val_check_interval": 2, "data.merges": 150, "model.schedule": schedule}
+    changes = {"budget": {"steps": [2, 6]}, "search": SEARCH, "settings": settings}
+    suite = read_suite(write_suite(tmp_path, **changes))
+    while missing := [r for r in plan(suite, tmp_path, resolve) if not r.record()]:
+        for run in missing:
+            finish(run, tmp_path)
+    return tmp_path
+
+
+def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches seeds of the search in the results, runs of two budgets averaged, a diverged run
+    that nobody sees, and a folder that does not give the same page again."""
+    monkeypatch.chdir(swept)
+    page = report(Path("out"), "--suite", "pair.yaml")
+    assert "2 variants, 2 seeds each" in page
+    assert "| variant | 2 steps | 6 steps |" in page
+    gaps = next(line for line in page.splitlines() if line.startswith("| one") and "(-" in line)
+    assert "-8.00 (" in gaps.replace("\u2212", "-")
+    assert "-3.00 (" in gaps.replace("\u2212", "-")
+    assert "| variant | 0.0005 | 0.001 | 0.002 | 0.004 |" in page
+    assert "| qv | - | 60.25 | **70.25** | 65.25 |" in page
+    assert "| one | 45.25 | **50.25** | 40.25 | diverged |" in page
+    assert "of which 2 diverged" in page
+    assert "- one: -30.00 there, -20.00 at its own 0.001" in page
+    for figure in ("budgets", "rates"):
+        assert (swept / "out" / f"{figure}.svg").is_file()
+    before = contents(swept / "out")
+    report(Path("out"), "out")
+    assert contents(swept / "out") == before
+
+
+def test_a_search_alone_reports_nothing(swept: Path) -> None:
+    """Catches scores of the selection split in the place of results."""
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve)
+    searched = [run for run in runs if run.record["sweep"]["of_search"]]
+    assert len(searched) == 14
+    with pytest.raises(UserError, match="the runs of a search alone, which report nothing"):
+        compare(searched, "out", Options(), {})
