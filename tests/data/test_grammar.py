@@ -87,7 +87,10 @@ def test_golden() -> None:
         for pair in corpus.annotated(split):
             entry = (split, tuple(pair.source), tuple(pair.target), pair.alignment)
             digest.update(repr(entry).encode())
-    assert list(islice(corpus.pairs("train"), 3)) == GOLDEN_PAIRS
+    assert next(corpus.pairs("train")) == (
+        "she lies on her mountain .",
+        "sie liegt auf ihrem Berg .",
+    )
     assert (corpus.fingerprint()["version"], digest.hexdigest()[:16]) == (2, "b37d6765cb50e018")
 
 
@@ -191,19 +194,3 @@ def test_the_fingerprint_names_what_determines_the_text() -> None:
     """Catches two corpora with different text that share one cache."""
     prints = [Grammar(seed=0), Grammar(seed=1), Grammar(100), Grammar(val_pairs=9)]
     assert len({repr(corpus.fingerprint()) for corpus in prints}) == 4
-
-
-GOLDEN_PAIRS: list[tuple[str, str]] = [
-    (
-        "she lies on her mountain .",
-        "sie liegt auf ihrem Berg .",
-    ),
-    (
-        "the beautiful men from the park will lie behind those cars .",
-        "die schönen Männer aus dem Park werden hinter jenen Autos liegen .",
-    ),
-    (
-        "a good theatre is seen .",
-        "ein gutes Theater wird gesehen .",
-    ),
-]

@@ -7,8 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ import pytest
 from qvbench.data.corpora import Text
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.store import FORMAT
-from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
 
@@ -122,36 +119,6 @@ def test_a_fault_leaves_nothing_behind(
     with pytest.raises(UserError, match=r"broken\.en:2: empty line"):
         data_module(corpus=text_corpus(test={"broken": broken}))
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
-
-
-def test_two_processes_may_prepare_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a second writer that fails, does it all again, or spoils the first one's folder."""
-    learned = []
-    train = Vocabulary.train
-
-    def slowly(*arguments: Any) -> Vocabulary:
-        learned.append(arguments)
-        time.sleep(0.3)
-        return train(*arguments)
-
-    monkeypatch.setattr("qvbench.data.preprocessing.Vocabulary.train", slowly)
-    corpus, cache = _corpus(tmp_path), tmp_path / "cache"
-    modules = [TranslationDataModule(corpus, merges=50, cache_dir=str(cache)) for _ in range(2)]
-    threads = [threading.Thread(target=module.prepare_data) for module in modules]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for module in modules:
-        module.setup()
-        assert len(module.split("train")) == 3
-    assert [path for path in cache.iterdir() if path.suffix != ".lock"] == [modules[0].folder]
-    assert len(learned) == 1
-
-
-def _corpus(folder: Path) -> Text:
-    pair = write_pair(folder, "pair", ["a b", "c d", "a d"], ["a b", "c", "a d"])
-    return Text(pair, pair, {"test": pair}, tokenized=True)
 
 
 FILES = ["manifest.json", "tokenizer.json", "train.target.offsets.bin", "val.target.txt"]

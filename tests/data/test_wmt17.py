@@ -18,6 +18,7 @@ from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Wmt17, Wmt17Raw, files
 from qvbench.data.corpora.corpus import NotFetchedError
 from qvbench.data.module import TranslationDataModule
+from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 from tests.data.http_server import Server, serving
 from tests.data.test_corpora import SHARED
@@ -163,16 +164,32 @@ def test_names_in_the_archive_lead_nowhere(statmt: Server) -> None:
     assert sorted(path.name for path in cache_root().iterdir()) == ["downloads"]
 
 
-def test_two_at_once_prepare_once(statmt: Server) -> None:
-    """Catches a corpus fetched and stored twice by the processes of one machine."""
-    statmt.stalls = [0.3]
-    both = [threading.Thread(target=module_of(corpus_of(statmt)).prepare_data) for _ in range(2)]
-    for thread in both:
+def test_two_at_once_prepare_once(statmt: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a second process that fails, fetches or stores it all again, or spoils the first
+    one's folder: it comes while the first is learning the vocabulary, and waits."""
+    waiting, learned = threading.Event(), []
+    train = Vocabulary.train
+
+    def learn(*arguments: Any) -> Vocabulary:
+        learned.append(arguments)
+        assert waiting.wait(60)
+        return train(*arguments)
+
+    monkeypatch.setattr("qvbench.data.preprocessing.Vocabulary.train", learn)
+    monkeypatch.setattr("qvbench.data.cache.logger.info", lambda *_: waiting.set())
+    modules = [module_of(corpus_of(statmt)) for _ in range(2)]
+    threads = [threading.Thread(target=module.prepare_data) for module in modules]
+    for thread in threads:
         thread.start()
-    for thread in both:
+    for thread in threads:
         thread.join()
+    for module in modules:
+        module.setup()
+        assert len(module.split("train")) == len(TRAIN)
     assert len(statmt.paths) == 3
-    assert len([path for path in cache_root().iterdir() if path.name.startswith("wmt17-")]) == 1
+    assert len(learned) == 1
+    stores = [path for path in cache_root().iterdir() if path.name.startswith("wmt17-")]
+    assert stores == [modules[0].folder]
 
 
 # Local copies
