@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qvbench.attention import ATTENTION, build_attention
-from qvbench.cli.list import pairs_page
+from qvbench.cli.list import pairs
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROWS = dict(
@@ -54,4 +54,4 @@ def test_formulas_of_the_page_are_those_of_the_tensors(name):
 
 def test_the_table_of_pairs_is_made_from_the_code():
     """A page from before a mechanism or a scheme was added: `qvbench list --pairs` makes it."""
-    assert (DOCS / "pairs.md").read_text(encoding="utf-8") == pairs_page()
+    assert (DOCS / "pairs.md").read_text(encoding="utf-8").endswith(f"\n\n{pairs()}\n")
