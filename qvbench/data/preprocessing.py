@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -190,27 +191,18 @@ def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabular
     return vocabulary, words
 
 
-class WordIds(dict[str, bytes]):
-    """The ids of words as bytes. No merge crosses a space, so a line's are those of its words.
+def word_encoder(vocabulary: Vocabulary) -> Callable[[str], bytes]:
+    """Gives the ids of a word as bytes. No merge crosses a space: a line's are those of its words.
 
     Looking words up is several times faster than encoding lines.
     """
+    dtype = id_type(len(vocabulary))
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self._vocabulary = vocabulary
-        self.dtype = id_type(len(vocabulary))
+    @lru_cache(_CACHED_WORDS)  # a crawl has new ones to its end
+    def encode(word: str) -> bytes:
+        return np.array(vocabulary.encode(word), dtype).tobytes()
 
-    def __missing__(self, word: str) -> bytes:
-        if len(self) >= _CACHED_WORDS:
-            self.clear()  # a crawl has new ones to its end
-        ids = np.array(self._vocabulary.encode(word), dtype=self.dtype).tobytes()
-        self[word] = ids
-        return ids
-
-    def of(self, line: str) -> bytes:
-        """Ids of a line of words with single spaces between them."""
-        return b"".join(map(self.__getitem__, line.split(" "))) if line else b""
+    return encode
 
 
 class _SideWriter:
@@ -240,8 +232,7 @@ def encode_split(
     Raises:
         UserError: no pair is left of those that were read.
     """
-    word_ids = WordIds(vocabulary)
-    size = word_ids.dtype.itemsize
+    encode, dtype = word_encoder(vocabulary), id_type(len(vocabulary))
     dropped: Counter[str] = Counter()
     read = 0
     with ExitStack() as files:
@@ -249,15 +240,16 @@ def encode_split(
         def opened(part: str) -> BinaryIO:
             return files.enter_context((work / f"{split}.{part}.bin").open("wb"))
 
-        sides = [_SideWriter(opened(s), opened(f"{s}.offsets"), word_ids.dtype) for s in _SIDES]
+        sides = [_SideWriter(opened(s), opened(f"{s}.offsets"), dtype) for s in _SIDES]
         lines = opened("lines")
         words = _words(work, split)
         pairs = track(zip(words, words, strict=True), f"encoding {split}")
         for chunk in _chunks(pairs, _PAIRS_AT_ONCE):
-            ids = [(word_ids.of(source), word_ids.of(target)) for source, target in chunk]
+            ids = [[b"".join(map(encode, line.split(" "))) for line in pair] for pair in chunk]
             kept: Sequence[int] = range(len(ids))
             if split == "train":
-                reasons = [config.drop_reason(len(s) // size, len(t) // size) for s, t in ids]
+                lengths = [[len(side) // dtype.itemsize for side in pair] for pair in ids]
+                reasons = [config.drop_reason(*pair) for pair in lengths]
                 dropped.update(reason for reason in reasons if reason)
                 kept = [row for row, reason in enumerate(reasons) if not reason]
             for number, writer in enumerate(sides):

@@ -252,23 +252,29 @@ def test_a_remembered_checksum_is_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert file_sha256(path) == SHA256
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated"])
-def test_a_damaged_gzip_file_is_not_recorded(server: Server, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("a.gz", "flipped"), ("a.tgz", "flipped"), ("a.gz", "truncated"), ("a.gz", "a login page")],
+)
+def test_a_damaged_gzip_file_is_not_recorded(
+    server: Server, tmp_path: Path, name: str, damage: str
+) -> None:
     """Catches damage on the way that becomes the truth for ever after, and half a corpus from a
     server that does not say how much there is."""
-    server.content = gzip.compress(TEXT)
-    half = len(server.content) // 2
+    packed = gzip.compress(TEXT)
+    half = len(packed) // 2
+    server.content = packed
     if damage == "flipped":
-        flipped = bytes([server.content[half] ^ 0xFF])
-        server.content = server.content[:half] + flipped + server.content[half + 1 :]
+        server.content = packed[:half] + bytes([packed[half] ^ 0xFF]) + packed[half + 1 :]
+    elif damage == "truncated":
+        server.lacks_length, server.cuts = True, [half]
     else:
-        server.lacks_length = True
-        server.cuts = [half]
-    with pytest.raises(UserError, match=r"text\.gz: was not what .*unreadable"):
-        fetch(f"{server.url}/text.gz", tmp_path / "text.gz")
+        server.content = b"<html>Please log in</html>"
+    with pytest.raises(UserError, match=rf"{name}: was not what .*unreadable"):
+        fetch(f"{server.url}/{name}", tmp_path / name)
     assert names(tmp_path) == []
-    server.content = gzip.compress(TEXT)
-    fetch(f"{server.url}/text.gz", tmp_path / "text.gz")
+    server.content = packed
+    fetch(f"{server.url}/{name}", tmp_path / name)
 
 
 def test_a_damaged_record_is_named(server: Server, tmp_path: Path) -> None:

@@ -64,15 +64,19 @@ def pairs() -> list[AnnotatedPair]:
     return list(Grammar(train_pairs=6000, seed=5).annotated("train"))
 
 
+@pytest.fixture(scope="module")
+def german(pairs: list[AnnotatedPair]) -> list[Side]:
+    return [pair.target for pair in pairs]
+
+
 def children(side: Side, head: int) -> list[int]:
     return [index for index, one in enumerate(side.heads) if one == head]
 
 
-def test_articles_agree_with_their_nouns(pairs: list[AnnotatedPair]) -> None:
+def test_articles_agree_with_their_nouns(german: list[Side]) -> None:
     """Catches wrong gender, number or case between an article and its noun, adjectives between."""
     seen = set()
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         for index, form in enumerate(side.tokens):
             head = side.heads[index]
             if form in ("der", "die", "das", "den", "dem", "des") and side.pos[index] == "DET":
@@ -86,12 +90,11 @@ def test_articles_agree_with_their_nouns(pairs: list[AnnotatedPair]) -> None:
     ("verbs", "ending"), [(ACCUSATIVE_VERBS, "en"), (DATIVE_VERBS, "em")], ids=["den", "dem"]
 )
 def test_objects_stand_in_the_verbs_case(
-    pairs: list[AnnotatedPair], verbs: tuple[str, ...], ending: str
+    german: list[Side], verbs: tuple[str, ...], ending: str
 ) -> None:
     """Catches "ich sehe der Mann": an object in the nominative, or in the other object case."""
     checked = 0
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         for verb in [i for i, form in enumerate(side.tokens) if form in verbs]:
             if not {side.tokens[i] for i in children(side, verb)} & {"ich", "du", "er", "wir"}:
                 continue  # then the noun is the object
@@ -103,11 +106,10 @@ def test_objects_stand_in_the_verbs_case(
     assert checked > 5
 
 
-def test_subjects_stand_in_the_nominative(pairs: list[AnnotatedPair]) -> None:
+def test_subjects_stand_in_the_nominative(german: list[Side]) -> None:
     """Catches "den Mann schläft": an opening subject that is declined as an object."""
     checked = 0
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         noun = side.heads[0]
         if side.pos[0] != "DET" or side.tokens[noun] not in MASCULINE or side.tokens[-1] != ".":
             continue
@@ -137,11 +139,10 @@ def test_relative_pronouns_agree_over_distance(pairs: list[AnnotatedPair]) -> No
     assert checked > 100
 
 
-def test_prepositions_govern_their_case(pairs: list[AnnotatedPair]) -> None:
+def test_prepositions_govern_their_case(german: list[Side]) -> None:
     """Catches a phrase built in another case than its preposition takes."""
     checked = 0
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         for index, form in enumerate(side.tokens[:-1]):
             if form in CASES and side.pos[index] == "ADP" and side.pos[index + 1] == "DET":
                 assert side.tokens[index + 1].endswith(CASES[form]), side.text
@@ -158,11 +159,10 @@ def finite_verb(side: Side, root: int) -> int:
     return min(verbs + ([root] if side.pos[root] == "VERB" else []))
 
 
-def test_main_clauses_have_the_verb_second(pairs: list[AnnotatedPair]) -> None:
+def test_main_clauses_have_the_verb_second(german: list[Side]) -> None:
     """Catches English order after a fronted time, place or clause."""
     fronted = 0
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         if side.tokens[-1] != ".":
             continue
         root = side.heads.index(-1)
@@ -186,12 +186,11 @@ def test_yes_no_questions_have_the_verb_first(pairs: list[AnnotatedPair]) -> Non
         assert finite_verb(side, side.heads.index(-1)) == 0, side.text
 
 
-def test_subordinate_clauses_have_the_verb_last(pairs: list[AnnotatedPair]) -> None:
+def test_subordinate_clauses_have_the_verb_last(german: list[Side]) -> None:
     """Catches verb second, or the participle behind the auxiliary, in a subordinate clause."""
     marks = ("weil", "obwohl", "dass", "ob", "wenn", "als", "bevor", "nachdem", "sobald", "bis")
     checked = 0
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         for index, form in enumerate(side.tokens):
             if side.pos[index] != "SCONJ" or form not in marks:
                 continue
@@ -205,12 +204,11 @@ def test_subordinate_clauses_have_the_verb_last(pairs: list[AnnotatedPair]) -> N
     assert checked > 400
 
 
-def test_separable_prefixes_close_their_clause(pairs: list[AnnotatedPair]) -> None:
+def test_separable_prefixes_close_their_clause(german: list[Side]) -> None:
     """Catches "steht auf heute", as English would have it."""
     prefixes = {verb.prefix for verb in VERBS if verb.prefix}
     found = set()
-    for pair in pairs:
-        side = pair.target
+    for side in german:
         for index, form in enumerate(side.tokens):
             if side.pos[index] == "ADP" and side.pos[side.heads[index]] == "VERB":
                 assert form in prefixes, side.text

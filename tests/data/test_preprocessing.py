@@ -21,12 +21,7 @@ from hypothesis import strategies as st
 from qvbench.data import preprocessing
 from qvbench.data.corpora import Grammar, Text
 from qvbench.data.module import TranslationDataModule
-from qvbench.data.preprocessing import (
-    PreprocessingConfig,
-    WordIds,
-    learn_vocabulary,
-    ordered_map,
-)
+from qvbench.data.preprocessing import PreprocessingConfig, learn_vocabulary, ordered_map
 from qvbench.data.store import Store
 from qvbench.data.text import frequent_characters
 from qvbench.errors import UserError
@@ -53,10 +48,11 @@ def test_words_one_by_one_are_the_line(data_module: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr(preprocessing, "_CACHED_WORDS", 3)
     vocabulary = data_module().vocabulary
     lines = ["man woman", "", "mandog x<y </s> <pad>", "\u2581 _", "dog " * 40 + "house", "żółw <"]
-    words = WordIds(vocabulary)
+    encode = preprocessing.word_encoder(vocabulary)
     for line in [*lines, *lines]:
-        assert np.frombuffer(words.of(line), words.dtype).tolist() == vocabulary.encode(line)
-        assert len(words) <= 3
+        ids = b"".join(map(encode, line.split(" ")))
+        assert np.frombuffer(ids, np.uint16).tolist() == vocabulary.encode(line)
+        assert encode.cache_info().currsize <= 3  # type: ignore[attr-defined]
 
 
 def test_the_rarest_words_are_left_out_of_learning(
@@ -140,22 +136,24 @@ def test_a_preparation_killed_at_any_moment_is_made_good(tmp_path: Path) -> None
     assert contents(module.folder) == contents(whole.folder)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError])
 @pytest.mark.parametrize("name", ["read_lines", "learn_vocabulary", "encode_split"])
 def test_an_interrupted_preparation_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[BaseException]
 ) -> None:
-    """Catches a half store, and a working folder of another attempt taken for this one's."""
+    """Catches a half store that the next run takes for whole, and a working folder of another
+    attempt taken for this one's."""
     module = module_over(tmp_path)
     stale = tmp_path / f".{module.folder.name}.partial"
     stale.mkdir()
     (stale / "train.words").write_text("left behind\n")
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(preprocessing, name, interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             module.prepare_data()
     assert not module.is_stored
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]

@@ -111,16 +111,6 @@ def test_a_version_of_the_tokenizer_changes_the_folder(
     assert data_module().fingerprint != before
 
 
-def test_a_fault_leaves_nothing_behind(
-    data_module: Make, text_corpus: Callable[..., Text], tmp_path: Path
-) -> None:
-    """Catches a half-written store that the next run takes for whole."""
-    broken = write_pair(tmp_path, "broken", ["a", "", "c"], ["a", "b", "c"])
-    with pytest.raises(UserError, match=r"broken\.en:2: empty line"):
-        data_module(corpus=text_corpus(test={"broken": broken}))
-    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
-
-
 FILES = ["manifest.json", "tokenizer.json", "train.target.offsets.bin", "val.target.txt"]
 
 

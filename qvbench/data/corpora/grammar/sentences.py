@@ -115,7 +115,7 @@ def _wo_question(draw: Draw, verb: lex.Verb) -> Phrase:
     compound = Token(lex.CONTRACTIONS[german, "was"], "ADV", None, (what, stranded))
     clause = draw.clause(verb, gap="complement", adverbs=False)
     clause.slots["complement"] = Phrase([stranded], [])
-    phrase = clause.realize("main", Phrase([what], [compound]), inverted=True)
+    phrase = clause.realize("main", Phrase([what], [compound], (what, compound)), inverted=True)
     stranded.head = what
     return phrase
 

@@ -78,8 +78,8 @@ Heads = tuple[Token | None, Token | None]
 class Phrase:
     """The same constituent in both languages.
 
-    ``heads`` are the English and the German token by which it hangs in the sentence, the last ones
-    unless given; ``agreement`` and ``gender`` (as in :mod:`.lexicon`) what a verb or a pronoun must
+    ``heads`` are the English and the German token by which it hangs in the sentence, where it has
+    any; ``agreement`` and ``gender`` (as in :mod:`.lexicon`) what a verb or a pronoun must
     agree with, ``classes`` the semantic classes of its noun. ``article`` is a German definite
     article that a preposition can swallow ("im"), ``pronoun`` says that it stands where pronouns
     stand, ``reflexive`` is the pronoun that points back to it, ``heavy`` that it ends in a clause,
@@ -96,11 +96,6 @@ class Phrase:
     article: Token | None = None
     reflexive: str = "sich"
     heavy: bool = False
-
-    def __post_init__(self) -> None:
-        if self.heads == (None, None):
-            english, german = self.english, self.german
-            self.heads = english[-1] if english else None, german[-1] if german else None
 
     def attach(self, heads: Heads) -> Phrase:
         """Make the phrase a dependent of these tokens, and return it."""
@@ -151,7 +146,7 @@ def words(english: str, german: str) -> Phrase:
     for tokens in (source, target):
         for token in tokens[:-1]:
             token.head = tokens[-1]
-    return Phrase(source, target)
+    return Phrase(source, target, (source[-1], target[-1]))
 
 
 def pronoun(name: str, case: int, classes: str = "H") -> Phrase:
@@ -203,11 +198,7 @@ def _side(tokens: list[Token]) -> Side:
         if token.form != "," or (kept and kept[-1].form != "," and following.form not in ",.?"):
             token.at = len(kept)
             kept.append(token)
-    return Side(
-        tuple([token.form for token in kept]),
-        tuple([token.pos for token in kept]),
-        tuple([-1 if token.head is None else token.head.at for token in kept]),
-    )
+    return Side(*zip(*[(t.form, t.pos, t.head.at if t.head else -1) for t in kept], strict=True))
 
 
 @dataclass
@@ -249,7 +240,7 @@ class Clause:
         german = _german_verbs(self, order, english)
         if english.chain[0].form == "can" and self.negated and not inverted:  # one word in English
             english.chain[0].form = "cannot"
-            slots["late"] = Phrase([], slots["late"].german)
+            slots["late"].english = []
             slots["late"].german[0].of = (english.chain[0],)
         if self.verb.frame == "P" and not self.verb.prepositions[0]:  # "remember": sich erinnern an
             preposition = self.take("complement", "front")[0].german[0]
