@@ -1,4 +1,4 @@
-"""Variants over their seeds: gathered from runs, named for people, compared with a baseline."""
+"""Variants compared with a baseline: every question of the page, and one finding for each."""
 
 from __future__ import annotations
 
@@ -6,26 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from qvbench.errors import UserError
-from qvbench.report.runs import Point, Run
-from qvbench.report.statistics import (
-    MARGIN,
-    Interval,
-    PairedTest,
-    Sentences,
-    crossed,
-    paired_differences,
-    t_interval,
-    table_of_tests,
-)
-from qvbench.runs.identity import counted, difference
+from qvbench.report.paper import our_rows, paper_contrasts, tested_claims
+from qvbench.report.runs import Run
+from qvbench.report.statistics import ALPHA, MARGIN, Finding, finding
+from qvbench.report.variants import Contrast, Variant, gather_variants, has_failed, has_value
 from qvbench.runs.record import Metric
 
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
-COUNTED = "val/accuracy"  # the metric that a run's counts by sentence add up to
 
 
 class Options(NamedTuple):
@@ -37,62 +29,13 @@ class Options(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Variant:
-    """One row of a comparison."""
-
-    name: str  # in its suite; the runs' folder if no suite ran them
-    label: str  # for people
-    runs: tuple[Run, ...]  # finished and validated, one per seed, by seed
-    metric: Metric  # by which it is compared
-
-    @property
-    def record(self) -> dict[str, Any]:  # what all have in common is read off the first
-        return self.runs[0].record
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """What counts of its config, by dotted key; empty if none was kept."""
-        return counted(self.runs[0].config)
-
-    @property
-    def scores(self) -> dict[int, float]:
-        """The last value of the metric of each seed."""
-        return self.values(self.metric.name)
-
-    @property
-    def interval(self) -> Interval:
-        return t_interval(list(self.scores.values()))
-
-    def values(self, metric: str) -> dict[int, float]:
-        """A metric by seed, of the runs that have it."""
-        found = {run.seed: run.record["metrics"].get(metric) for run in self.runs}
-        return {seed: float(value) for seed, value in found.items() if value is not None}
-
-    def cost(self, name: str) -> float | None:
-        """The mean over the runs of a number of their records."""
-        found = [value for run in self.runs if (value := run.cost(name)) is not None]
-        return fmean(found) if found else None
-
-    @property
-    def sentences(self) -> dict[int, Sentences]:
-        """Counts by sentence at the last validation, by seed, where the metric is made of them."""
-        counted = {run.seed: run.counts for run in self.runs if self.metric.name == COUNTED}
-        return {s: Sentences(c["last_right"], c["tokens"]) for s, c in counted.items() if c}
-
-    def curve(self) -> dict[int, dict[int, Point]]:
-        """The points of the metric's curve of each seed, by step."""
-        curves = {run.seed: run.curves.get(self.metric.name, []) for run in self.runs}
-        return {seed: {point.step: point for point in points} for seed, points in curves.items()}
-
-
-@dataclass(frozen=True, eq=False)
 class Comparison:
     """Variants over their seeds; one seed each is a comparison without intervals."""
 
     title: str  # of its page
     variants: tuple[Variant, ...]  # in the order of their suite
     baseline: Variant | None  # that the others are compared with, if there is one
-    left_out: tuple[Run, ...]  # that did not come to their end, or were never validated
+    left_out: tuple[Run, ...]  # that were not run to their end
     suite: Mapping[str, Any]  # what records say of the one suite that ran them all; else empty
     margin: float  # of equivalence, in the unit of the metric
     options: Options  # that the user gave
@@ -122,43 +65,79 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
+        """All with a value."""
         return [run for variant in self.variants for run in variant.runs]
 
     @property
-    def others(self) -> list[Variant]:
-        return [variant for variant in self.variants if variant is not self.baseline]
+    def failed(self) -> list[Run]:
+        return [run for variant in self.variants for run in variant.failed]
 
     @cached_property
-    def paired(self) -> dict[str, list[float]]:
-        """The metric minus the baseline's, seed by seed, of every other variant."""
-        base = self.baseline.scores if self.baseline is not None else {}
-        return {v.name: paired_differences(v.scores, base) for v in self.others}
+    def rows(self) -> dict[Variant, Contrast]:
+        """Every other variant against the baseline."""
+        base = self.baseline
+        return {v: Contrast((v,), (base,)) for v in self.variants if base and v is not base}
 
-    def difference(self, variant: Variant) -> Interval | None:
-        """The mean of the paired differences; None for the baseline itself."""
-        paired = self.paired.get(variant.name)
-        return t_interval(paired) if paired else None
+    @cached_property
+    def ours(self) -> dict[str, Variant]:
+        """The variants that are rows of the paper, by its keys."""
+        return our_rows(self.variants, self.baseline)
 
-    def crossed_difference(self, variant: Variant) -> Interval | None:
-        """The difference over seeds and sentences; None without counts of the same sentences."""
-        if self.baseline is None or variant is self.baseline:
+    @cached_property
+    def questions(self) -> int:
+        """How many differences the page shows: rows of every budget, the paper's rows, its claims.
+
+        Each counts once.
+        """
+        claimed = [contrast for _, contrast in tested_claims(self.ours)]
+        asked = [*self.rows.values(), *paper_contrasts(self.ours).values(), *claimed]
+        asked += [row for each in self.shorter.values() for row in each.rows.values()]
+        return len({c.question for c in asked if c.estimate.error >= 0})
+
+    @property
+    def alpha(self) -> float:
+        """The share of the level that each question has."""
+        return ALPHA / max(self.questions, 1)
+
+    def finding(self, contrast: Contrast) -> Finding | None:
+        """What is shown of a difference, wherever the page speaks of it; None without an error.
+
+        A mean of the runs that did not fail is not that of the variant: with failures it is not
+        shown to be better or as good.
+        """
+        better = self.metric.higher_is_better
+        found = finding(contrast.estimate, max(self.questions, 1), self.margin, better)
+        if found is None:
             return None
-        return crossed(variant.sentences, self.baseline.sentences)
+        unsure = {"equivalent": (*contrast.more, *contrast.less)}
+        unsure |= {"better": contrast.more, "worse": contrast.less}
+        if any(variant.failed for variant in unsure.get(found.verdict, ())):
+            return found._replace(verdict="inconclusive")
+        return found
 
     @cached_property
-    def tests(self) -> dict[str, PairedTest]:
-        """What each variant's differences show, with Holm's correction over the table."""
-        return self.test(self.paired)
+    def findings(self) -> dict[Variant, Finding]:
+        """Of each variant against the baseline, the best first; without those of one seed."""
+        found = {variant: self.finding(contrast) for variant, contrast in self.rows.items()}
+        known = [(variant, finding) for variant, finding in found.items() if finding is not None]
+        return dict(sorted(known, key=lambda pair: -self.sign * pair[1].estimate.mean))
 
-    def test(self, differences: Mapping[str, Sequence[float]]) -> dict[str, PairedTest]:
-        """Tests of other differences in the same metric, corrected over these."""
-        return table_of_tests(differences, self.margin, self.metric.higher_is_better)
+    @property
+    def correlation(self) -> float:
+        """Of two variants' scores over the seeds that all have, on average; NaN where unknown."""
+        seeds = sorted(set.intersection(*({*v.scores} for v in self.variants if v.runs)))
+        scores = [[v.scores[seed] for seed in seeds] for v in self.variants if v.runs]
+        if len(seeds) < 3 or len(scores) < 2:
+            return math.nan
+        with np.errstate(all="ignore"):  # of scores that do not spread
+            found = np.array(np.corrcoef(scores))[np.triu_indices(len(scores), 1)]
+        return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else math.nan
 
-    def with_verdict(self, *verdicts: str) -> list[Variant]:
-        """The variants of some verdicts, by the size of their differences, the best first."""
-        tests = self.tests
-        found = [v for v in self.others if v.name in tests and tests[v.name].verdict in verdicts]
-        return sorted(found, key=lambda v: -self.sign * tests[v.name].difference.mean)
+    @property
+    def claims(self) -> list[tuple[Mapping[str, Any], Finding]]:
+        """The paper's claims that the variants allow to test, and what is shown of each."""
+        found = [(claim, self.finding(contrast)) for claim, contrast in tested_claims(self.ours)]
+        return [(claim, shown) for claim, shown in found if shown is not None]
 
 
 def compare(
@@ -196,67 +175,27 @@ def compare(
 def _compare(
     runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
-    sound = [run for run in runs if _is_sound(run)]
-    metrics = {Metric(**run.record["primary_metric"]) for run in sound or runs}
-    names = ", ".join(sorted(metric.name for metric in metrics))
+    sound = [run for run in runs if has_value(run)]
     if not sound:
+        names = ", ".join(sorted({run.record["primary_metric"]["name"] for run in runs}))
         raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
-    if len(metrics) > 1:
-        raise UserError(f"the runs are measured by different metrics ({names}): compare them apart")
-    groups: dict[str, list[Run]] = {}
-    one_suite = len({run.record.get("suite") for run in sound}) == 1
+    ended = [run for run in runs if has_value(run) or has_failed(run)]
+    one_suite = len({run.record.get("suite") for run in ended}) == 1
     suite: dict[str, Any] = sound[0].record.get("sweep", {}) if one_suite else {}
-    for run in sorted(sound, key=lambda run: run.seed):
-        own = run.record.get("variant") if one_suite else None
-        groups.setdefault(own or run.id.rpartition("/")[0], []).append(run)
-    for name, group in groups.items():
-        _check(name, group)
-    labels = labels_of({name: group[0] for name, group in sorted(groups.items())})
-    variants = [Variant(n, label, tuple(groups[n]), *metrics) for n, label in labels.items()]
-    variants.sort(key=lambda v: v.record.get("sweep", {}).get("place", 0))
+    variants = gather_variants(ended, one_suite)
     wanted = options.baseline or suite.get("baseline")
     baseline = next((variant for variant in variants if variant.name == wanted), None)
     if baseline is None and options.baseline is not None:
-        raise UserError(f"--baseline {wanted}: no such variant; known: {', '.join(labels)}")
+        known = ", ".join(sorted(variant.name for variant in variants))
+        raise UserError(f"--baseline {wanted}: no such variant; known: {known}")
     return Comparison(
         options.title or suite.get("title") or folder.rpartition("/")[2],
         tuple(variants),
         baseline,
-        tuple(run for run in runs if not _is_sound(run)),
+        tuple(run for run in runs if not has_value(run) and not has_failed(run)),
         suite,
         suite.get("margin", MARGIN) if options.margin is None else options.margin,
         options,
         folder,
         bleu_tests,
     )
-
-
-def _is_sound(run: Run) -> bool:
-    value = run.record["metrics"].get(run.record["primary_metric"]["name"])
-    return run.record["status"] == "finished" and value is not None and math.isfinite(value)
-
-
-def _check(name: str, group: list[Run]) -> None:
-    first, seeds = group[0], {run.seed: run for run in group}
-    for run in group:
-        if (other := seeds[run.seed]) is not run:
-            raise UserError(f"{run.id} and {other.id}: two runs of one seed; give one of them")
-        if run.identity != first.identity:
-            key = difference(first.config, run.config) or "the version of the code"
-            both = f"{first.id} and {run.id} are not seeds of one experiment"
-            raise UserError(f"{name}: {both}: they differ in {key}; give the runs of each alone")
-
-
-def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
-    """A display name for each variant, of which one run is given: what sets it apart.
-
-    Its own name where that is not it.
-    """
-    of = {name: run.record["label"] for name, run in runs.items()}
-    parts = {name: (label["mechanism"], label["position"]) for name, label in of.items()}
-    differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
-    if not differ and len(parts) > 1:
-        return {name: name for name in parts}
-    labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
-    found = list(labels.values())
-    return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}

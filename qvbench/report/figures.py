@@ -15,8 +15,10 @@ from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qvbench.report import data
-from qvbench.report.comparison import VERDICTS, Comparison, Variant
-from qvbench.report.paper import EARLY
+from qvbench.report.comparison import VERDICTS, Comparison
+from qvbench.report.statistics import Interval, estimate
+from qvbench.report.tables import seeds_of
+from qvbench.report.variants import Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,37 +100,40 @@ def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]
 
 def differences(comparison: Comparison) -> Figure | None:
     """Intervals against the baseline, one row per variant, the best first."""
-    rows, sign = comparison.with_verdict(*VERDICTS), comparison.sign
-    if comparison.baseline is None or not rows:
+    rows, sign, base = comparison.findings, comparison.sign, comparison.baseline
+    if base is None or not rows:
         return None
-    look, tests = looks(comparison.variants), comparison.tests
-    floor = lowest_usual([0.0, *(sign * tests[v.name].difference.mean for v in rows)])
+    look = looks(comparison.variants)
+    floor = lowest_usual([0.0, *(sign * found.estimate.mean for found in rows.values())])
     ends = [0.0]
     size = (8, 1.3 + 0.3 * len(rows))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
     axes.axvline(0, color="black", linewidth=1)
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
-    for place, variant in enumerate(rows):
-        test, seeds = tests[variant.name], comparison.paired[variant.name]
-        mean, low, high, _ = test.difference
+    for place, (variant, found) in enumerate(rows.items()):
+        mean, low, high = found.interval
         if sign * mean < floor:
             side, arrow = (("left", "\u25c2 "), ("right", "\u25b8 "))[sign < 0]
-            text = f"{arrow}{mean:+.2f}, {test.verdict}, out of the axis' range"
+            text = f"{arrow}{mean:+.2f}, {found.verdict}, out of the axis' range"
             edge = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
             axes.annotate(text, (0.01 if sign > 0 else 0.99, place), ha=side, **edge)
             continue
-        color, (marker, fill) = look[variant.name].color, LOOKS["verdicts"][test.verdict]
+        color, (marker, fill) = look[variant.name].color, LOOKS["verdicts"][found.verdict]
+        seeds = [score - base.mean for score in variant.scores.values()]
+        _, own_low, own_high = found.estimate.interval()
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, alpha=0.6)
-        axes.hlines(place, low, high, color=color, linewidth=1.8)
+        axes.hlines(place, low, high, color=color, linewidth=0.9)
+        axes.hlines(place, own_low, own_high, color=color, linewidth=2.6)
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=7)
         ends += [low, high, *seeds]
-    for verdict, (marker, fill) in LOOKS["verdicts"].items():
-        if comparison.with_verdict(verdict):
+    for verdict in VERDICTS:
+        if any(found.verdict == verdict for found in rows.values()):
+            marker, fill = LOOKS["verdicts"][verdict]
             axes.plot([], [], marker, label=verdict, color="#555555", fillstyle=fill, linestyle="")
-    axes.set_yticks(range(len(rows)), [variant.label for variant in rows])
+    names = [v.label + f" ({seeds_of(v)})" * bool(v.failed) for v in rows]
+    axes.set_yticks(range(len(rows)), names)
     axes.set(xlim=_padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
-    metric, base = comparison.metric.label, comparison.baseline.label
-    axes.set_xlabel(f"{metric} minus that of {base} ({comparison.unit})")
+    axes.set_xlabel(f"{comparison.metric.label} minus that of {base.label} ({comparison.unit})")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     return figure
@@ -138,31 +143,36 @@ def differences(comparison: Comparison) -> Figure | None:
 
 
 class Band(NamedTuple):
-    """A curve over the seeds: target tokens in millions; mean, least and greatest value."""
+    """A curve over the seeds: target tokens in millions; at each a mean and its bounds."""
 
     tokens: list[float]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
+    spans: list[Interval]
 
 
 def band(variant: Variant, base: Variant | None = None) -> Band:
-    """A variant's curve, less a base's seed by seed, where all seeds were validated."""
-    curves = variant.curve()
-    theirs = curves if base is None else base.curve()
-    pairs = [(curves[seed], theirs[seed]) for seed in sorted(curves.keys() & theirs.keys())]
-    steps = sorted(set.intersection(*(set(a.keys() & b.keys()) for a, b in pairs))) if pairs else []
-    values = [[a[k].value - (b[k].value if base else 0.0) for a, b in pairs] for k in steps]
-    tokens = [fmean(own[step].target_tokens for own, _ in pairs) / 1e6 for step in steps]
-    return Band(tokens, *([of(v) for v in values] for of in (fmean, min, max)))
+    """A variant's curve where all seeds were validated, from the least seed to the greatest.
+
+    Less a base's, it is the difference of the means with its 95 % interval.
+    """
+    own, theirs = variant.curves, [] if base is None else base.curves
+    known = [set(curve) for curve in (*own, *theirs)]
+    steps = sorted(set.intersection(*known)) if own and (theirs or base is None) else []
+    spans = []
+    for step in steps:
+        values, others = ([curve[step].value for curve in curves] for curves in (own, theirs))
+        if base is None:
+            spans.append(Interval(fmean(values), min(values), max(values)))
+        else:
+            spans.append(estimate([(1, values), (-1, others)]).interval())
+    return Band([fmean(c[step].target_tokens for c in own) / 1e6 for step in steps], spans)
 
 
 def accuracy(comparison: Comparison) -> Figure | None:
-    """The metric over the training, and the difference to the baseline after its first part."""
+    """The metric over the training, and the difference to the baseline after the warm-up."""
     base = comparison.baseline
     panels = [{v: band(v) for v in comparison.variants}]
     if base is not None:
-        panels.append({v: band(v, base) for v in comparison.variants})
+        panels.append({v: band(v, base) for v in comparison.rows})
     panels = [{v: c for v, c in panel.items() if c.tokens} for panel in panels]
     if not all(panels):
         return None
@@ -177,37 +187,46 @@ def accuracy(comparison: Comparison) -> Figure | None:
         axes.grid(alpha=0.3)
     frames.flat[0].set_ylabel(comparison.axis)
     if base is not None:
-        start = EARLY * (last := max(curve.tokens[-1] for curve in panels[1].values()))
-        bands = [
-            zip(c.tokens, c.low, c.high, strict=True) for v, c in panels[1].items() if v in colored
-        ]
-        shown = [v for band in bands for t, *ends in band if t >= start for v in ends]
-        frames.flat[1].set(xlim=(start, 1.02 * last), ylim=_padded(shown or [0.0]))
+        bands = [curve for variant, curve in panels[1].items() if variant in colored]
+        _frame_differences(frames.flat[1], bands, base)
         frames.flat[1].set_ylabel(f"minus that of {base.label} ({comparison.unit})")
     handles, names = frames.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
+def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
+    """From the end of the warm-up on, with the early part shaded."""
+    last = max((band.tokens[-1] for band in bands), default=1.0)
+    start, end = base.early_steps or (0, 0)
+    scale = last / max(max(curve) for curve in base.curves)  # tokens of a step
+    points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
+    shown = [value for t, value in points if t >= start * scale and not math.isnan(value)]
+    axes.axhline(0, color="black", linewidth=1)
+    axes.axvspan(start * scale, end * scale, color="black", alpha=0.06, linewidth=0)
+    axes.set(xlim=(start * scale, 1.02 * last), ylim=_padded([0.0, *shown]))
+
+
 def highlighted(comparison: Comparison, variants: Iterable[Variant]) -> list[Variant]:
     """The variants that have a color: all, or the baseline and the best of many."""
     base, sign, shown = comparison.baseline, comparison.sign, list(variants)
     if len(shown) > HIGHLIGHTED:
-        shown.sort(key=lambda v: (v is not base, -sign * v.interval.mean))
+        shown.sort(key=lambda v: (v is not base, -sign * v.mean))
     return shown[:HIGHLIGHTED]
 
 
 def _draw_curve(
     axes: Any, curve: Band, variant: Variant, comparison: Comparison, colored: bool
 ) -> None:
+    mean, low, high = zip(*curve.spans, strict=True)
     if not colored:
-        axes.plot(curve.tokens, curve.mean, color=GRAY, linewidth=0.7, zorder=1)
+        axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.7, zorder=1)
         return
     color, marker, style = looks(comparison.variants)[variant.name]
-    axes.fill_between(curve.tokens, curve.low, curve.high, color=color, alpha=0.12, linewidth=0)
+    axes.fill_between(curve.tokens, low, high, color=color, alpha=0.12, linewidth=0)
     line = {"marker": marker, "linestyle": style, "linewidth": 1.6, "markersize": 5}
-    every = max(1, len(curve.mean) // 20)
-    axes.plot(curve.tokens, curve.mean, color=color, markevery=every, label=variant.label, **line)
+    every = max(1, len(mean) // 20)
+    axes.plot(curve.tokens, mean, color=color, markevery=every, label=variant.label, **line)
 
 
 # Quality against cost
@@ -217,7 +236,8 @@ def costs(comparison: Comparison) -> Figure | None:
     """The metric against what each variant costs."""
     panels = {}
     for label, (unit, name) in LOOKS["costs"].items():
-        known = {v: cost / unit for v in comparison.variants if (cost := v.cost(name)) is not None}
+        variants = [variant for variant in comparison.variants if variant.runs]
+        known = {v: cost / unit for v in variants if (cost := v.cost(name)) is not None}
         if len({*known.values()}) > 1:
             panels[label] = known
     if not panels:
@@ -236,7 +256,7 @@ def costs(comparison: Comparison) -> Figure | None:
 def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) -> None:
     """Means and intervals; what is far worse than the others becomes a mark at the edge."""
     sign, look = comparison.sign, looks(comparison.variants)
-    places = {variant: (cost, variant.interval.mean) for variant, cost in known.items()}
+    places = {variant: (cost, variant.mean) for variant, cost in known.items()}
     goodness = [sign * value for _, value in places.values()]
     worst = lowest_usual(goodness)
     bounds = _padded([sign * worst, sign * max(goodness)], 0.1)
@@ -248,7 +268,7 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
         height = (3 * edge + sign * worst) / 4 if out else mean
         label = variant.label + f" ({mean:.2f}, out of range)" * out
         axes.plot(cost, height, marker, color=color, markersize=7, linestyle="", label=label)
-        _, low, high, _ = variant.interval
+        _, low, high = variant.interval
         if not out and not math.isnan(low):
             axes.vlines(cost, low, high, color=color, linewidth=0.8, alpha=0.6)
     axes.margins(x=0.12)

@@ -6,6 +6,7 @@ figure is an entry of :data:`FIGURES`, its caption one of ``page.yaml``.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -16,10 +17,9 @@ from typing import Any
 
 from qvbench.report import data, figures, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
-from qvbench.report.paper import PAPER, claims, paper_table
+from qvbench.report.paper import PAPER, judgment
 from qvbench.report.runs import Run
 from qvbench.report.tables import (
-    BLEU_MARGIN,
     COSTS,
     FURTHER,
     RESULT,
@@ -27,7 +27,9 @@ from qvbench.report.tables import (
     bounds,
     markdown,
     p_text,
+    paper_table,
     part_of_table,
+    seeds_of,
 )
 
 TEXT = data("page.yaml")
@@ -60,7 +62,7 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
 def _summary(comparison: Comparison) -> str:
     """What was run, how many variants have which verdict, and the same of the claims."""
     variants, base = comparison.variants, comparison.baseline
-    counts = sorted({len(variant.runs) for variant in variants})
+    counts = sorted({len(variant.runs) + len(variant.failed) for variant in variants})
     span = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
     seeds = "one seed" if counts == [1] else f"{span} seeds"
     corpora = ", ".join(sorted({run.record.get("corpus", "") for run in comparison.runs} - {""}))
@@ -68,17 +70,19 @@ def _summary(comparison: Comparison) -> str:
     many = len(variants) > 1
     said = f"{len(variants)} variants, {seeds} each" if many else f"One variant, {seeds}"
     said += f", on the corpus {corpora}" * bool(corpora)
-    said += f", {steps.pop():,} steps each" if len(steps) == 1 and None not in steps else ""
+    said += f", {steps.pop():,} steps each." if len(steps) == 1 and None not in steps else "."
     parts = []
     for verdict in VERDICTS:
-        labels = [variant.label for variant in comparison.with_verdict(verdict)]
+        labels = [v.label for v, found in comparison.findings.items() if found.verdict == verdict]
         listed = f" ({'; '.join(labels)})" if verdict != "inconclusive" else ""
         parts += [f"**{len(labels)} {verdict}**{listed}"] if labels else []
-    verdicts = f" Against {base.label}: {'; '.join(parts)}." if base and parts else ""
-    found = [judgment for *_, judgment in claims(comparison)]
+    said += f" Against {base.label}: {'; '.join(parts)}." if base and parts else ""
+    failures = [f"{v.label} ({seeds_of(v)})" for v in variants if v.failed]
+    said += f" **Runs that failed:** {', '.join(failures)}." * bool(failures)
+    found = [judgment(claim["expect"], shown.verdict) for claim, shown in comparison.claims]
     words = [f"{found.count(word)} {word}" for word in JUDGMENTS if word in found]
-    judged = f" The paper's claims that can be tested here: {', '.join(words)}." if found else ""
-    return f"{said}.{verdicts}{judged}"
+    said += f" The paper's claims that can be tested here: {', '.join(words)}." * bool(found)
+    return said
 
 
 def _fallen(comparison: Comparison) -> list[str]:
@@ -99,27 +103,33 @@ def _reading(comparison: Comparison) -> list[str]:
         return []
     if comparison.baseline is None:
         return ["No baseline is given, so no variant is compared with another."]
-    if not comparison.tests:
+    if not comparison.findings:
         return [TEXT["no_verdict"]]
-    return [TEXT["tests"].format(margin=comparison.margin, unit=comparison.unit)]
+    words = {"questions": comparison.questions, "level": f"{100 * (1 - comparison.alpha):.2f}"}
+    text = TEXT["findings"].format(margin=comparison.margin, unit=comparison.unit, **words)
+    if not math.isnan(alike := comparison.correlation):
+        text += " " + TEXT["correlation"].format(alike=alike)
+    return [text, *([TEXT["failed"]] if comparison.failed else [])]
 
 
 def _bleu(comparison: Comparison) -> list[str]:
     table = bleu_table(comparison)
-    return [TEXT["bleu"].format(bleu_margin=BLEU_MARGIN), markdown(table)] if table else []
+    return [TEXT["bleu"], markdown(table)] if table else []
 
 
 def _paper(comparison: Comparison) -> list[str]:
     table = paper_table(comparison)
-    lines = [
-        f"- Claim {number}, {text}: **{judgment}** ({test.verdict}; {test.difference.mean:+.2f} "
-        f"points, {bounds(test.difference, '+')}, p {p_text(test.p)}, of equivalence "
-        f"{p_text(test.p_equivalence)}; {test.difference.number} seeds)"
-        for number, text, test, judgment in claims(comparison)
-    ]
+    lines = []
+    for claim, shown in comparison.claims:
+        judged = judgment(claim["expect"], shown.verdict)
+        numbers = f"{shown.estimate.mean:+.2f} points, {bounds(shown.interval, '+.2f')}"
+        ends = f"{shown.verdict}; {numbers}, p {p_text(shown.p)}, within ±{shown.margin:.2f}"
+        lines.append(f"- Claim {claim['claim']}, {claim['text']}: **{judged}** ({ends})")
     beside = [markdown(table), TEXT["paper"].format(source=PAPER["source"])] if table else []
-    found = ["### The paper's claims", TEXT["claims"], "\n".join(lines)] if lines else []
-    return beside + found
+    windows = {v.early_steps for v in comparison.ours.values() if v.early_steps}
+    steps = " and ".join(f"{start:,} to {end:,}" for start, end in sorted(windows)) or "-"
+    claims = TEXT["claims"].format(steps=steps)
+    return beside + (["### The paper's claims", claims, "\n".join(lines)] if lines else [])
 
 
 # What each variant was
@@ -158,7 +168,7 @@ def changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     runs = comparison.runs
-    notes = [TEXT.get(comparison.metric.name, ""), TEXT["paired"], TEXT["counted"]]
+    notes = [TEXT.get(comparison.metric.name, ""), TEXT["further"], TEXT["counted"]]
     notes.append(_checkpoint_rule(runs))
     if any(run.record["position"] == "agf" for run in runs):
         notes.append(TEXT["agf"])
@@ -167,7 +177,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         ids = ", ".join(run.id for run in comparison.left_out)
         notes.append(f"**Not run to the end and left out:** {ids}.")
-    known = {(run.record.get("variant"), run.seed) for run in (*runs, *comparison.left_out)}
+    begun = (*runs, *comparison.failed, *comparison.left_out)
+    known = {(run.record.get("variant"), run.seed) for run in begun}
     seeds = comparison.suite.get("seeds", [])
     planned = {
         name: ", ".join(str(seed) for seed in seeds if (name, seed) not in known)
@@ -247,7 +258,7 @@ def _machines(comparison: Comparison) -> list[str]:
     """Every machine, set of versions and revision, and which rows come from it."""
     found: dict[str, dict[str, list[str]]] = {}
     for variant in comparison.variants:
-        for run in variant.runs:
+        for run in (*variant.runs, *variant.failed):
             rows = found.setdefault(_machine(run), {})
             rows.setdefault(variant.label, []).append(str(run.seed))
     if len(found) == 1:

@@ -1,45 +1,36 @@
-"""The paper's numbers and claims, from ``paper.yaml``, held against our variants."""
+"""The paper's rows, differences and claims, from ``paper.yaml``, as questions to our variants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import fmean, stdev
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qvbench.report import data
-from qvbench.report.comparison import Comparison, Variant
-from qvbench.report.statistics import (
-    PairedTest,
-    Scores,
-    paired_differences,
-    seeds_needed,
-)
-from qvbench.report.tables import NONE, Table, p_text, with_sign
+from qvbench.report.variants import Contrast, Variant
 
 TABLES = ("table4", "table3", "table2")  # the paper's, the latest first
-EARLY = 0.2  # share of training
 PAPER = data("paper.yaml")
 
 # Which of our variants is which row
 
 
-def our_rows(comparison: Comparison) -> dict[str, Variant]:
+def our_rows(variants: Sequence[Variant], baseline: Variant | None) -> dict[str, Variant]:
     """Our variants by the key of the paper's row; empty where the metric is not the paper's.
 
     A row that several variants would fit (other exponents, say) goes to none of them, but to the
     baseline: which is the paper's is not for the report to choose.
     """
     found: dict[str, Variant] = {}
-    if comparison.metric.name != PAPER["metric"]:
+    if variants[0].metric.name != PAPER["metric"]:
         return found
-    facts = {variant.name: _facts(variant) for variant in comparison.variants}
+    facts = {variant.name: _facts(variant) for variant in variants}
     for key, row in (PAPER["rows"] | PAPER["others"]).items():
         wanted = {"pcm_v": True} | {fact: row[fact] for fact in FACTS if fact in row}
-        fits = [v for v in comparison.variants if wanted.items() <= facts[v.name].items()]
+        fits = [v for v in variants if wanted.items() <= facts[v.name].items()]
         if len(fits) == 1:
             found[key] = fits[0]
-        elif comparison.baseline is not None and comparison.baseline in fits:
-            found[key] = comparison.baseline
+        elif baseline in fits:
+            found[key] = baseline
     return found
 
 
@@ -51,7 +42,7 @@ def _facts(variant: Variant) -> dict[str, Any]:
     record, settings = variant.record, variant.settings
     own = {key.removeprefix("model.attention."): value for key, value in settings.items()}
     head = own.get("model.network.d_model", 1) / own.get("model.network.num_heads", 1)
-    position = variant.runs[0].config.get("model", {}).get("position", {})
+    position = variant.config.get("model", {}).get("position", {})
     return {
         "mechanism": record["mechanism"],
         "position": record["position"],
@@ -69,60 +60,50 @@ def value_heads(variant: Variant) -> int | None:
     return next((variant.settings[key] for key in keys if key in variant.settings), None)
 
 
-# The paper's table beside ours
+# What the paper says of them
 
 
-def paper_table(comparison: Comparison) -> Table:
-    """The paper's rows that are ours too, against QKV with the same positions; empty without."""
-    ours = our_rows(comparison)
-    rows = {key: row for key, row in PAPER["rows"].items() if key in ours}
-    bases = {key: f"qkv_{row['position']}" for key, row in rows.items()}
-    paired = {
-        key: paired_differences(ours[key].scores, ours[base].scores)
-        for key, base in bases.items()
-        if base in ours and base != key
-    }
-    tests = comparison.test(paired)
-    table = [data("page.yaml")["paper_columns"]]
-    for key, row in rows.items():
-        label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
-        theirs = _latest(row) - _latest(PAPER["rows"][bases[key]])
-        gap = NONE if key == bases[key] else f"{theirs:+.2f}"
-        cells = [f"{fmean(paired[key]):+.2f}" if paired.get(key) else NONE, *[NONE] * 5]
-        if (test := tests.get(key)) is not None:
-            _, low, high, _ = test.difference
-            within = "yes" if low <= theirs <= high else "no"
-            needed = seeds_needed(stdev(paired[key]), abs(theirs))
-            seeds = "more than 100,000" if needed is None else f"{needed:,}"
-            cells = [*with_sign(test.difference), p_text(test.p), test.verdict, within, seeds]
-        table.append([label, _as_printed(row), gap, f"{ours[key].interval.mean:.2f}", *cells])
-    return table if any(paired.values()) else []
+def paper_contrasts(ours: Mapping[str, Variant]) -> dict[str, Contrast]:
+    """The rows of the paper that are ours too, each against QKV with the same positions."""
+    bases = {key: _base(key) for key in PAPER["rows"] if key in ours}
+    return {k: Contrast((ours[k],), (ours[b],)) for k, b in bases.items() if b != k and b in ours}
 
 
-def _latest(row: Mapping[str, Any]) -> float:
+def paper_gap(key: str) -> float:
+    """What the paper has for a row, less what it has for QKV with the same positions."""
+    return latest(PAPER["rows"][key]) - latest(PAPER["rows"][_base(key)])
+
+
+def _base(key: str) -> str:
+    return f"qkv_{PAPER['rows'][key]['position']}"
+
+
+def latest(row: Mapping[str, Any]) -> float:
+    """The number of the last table that has the row."""
     return float(next(row[table] for table in TABLES if table in row))
 
 
-def _as_printed(row: Mapping[str, Any]) -> str:
+def as_printed(row: Mapping[str, Any]) -> str:
     """The paper's number; an earlier table's too where they disagree."""
-    latest = _latest(row)
-    others = [table for table in TABLES if row.get(table, latest) != latest]
+    number = latest(row)
+    others = [table for table in TABLES if row.get(table, number) != number]
     found = ", ".join(f"{table.replace('table', 'table ')}: {row[table]:.4f}" for table in others)
-    return f"{latest:.4f}" + (f" ({found})" if found else "")
+    return f"{number:.4f}" + (f" ({found})" if found else "")
 
 
-# Claims
-
-
-def claims(comparison: Comparison) -> list[tuple[int, str, PairedTest, str]]:
-    """The claims that the variants allow to test, with Holm's correction over them.
-
-    Of each the paper's number and words, what our runs show, and what follows.
-    """
-    ours, known = our_rows(comparison), {str(n): c for n, c in enumerate(PAPER["claims"])}
-    tests = comparison.test({n: _claim_differences(claim, ours) for n, claim in known.items()})
-    found = ((known[n], test) for n, test in tests.items())
-    return [(c["claim"], c["text"], t, judgment(c["expect"], t.verdict)) for c, t in found]
+def tested_claims(ours: Mapping[str, Variant]) -> list[tuple[Mapping[str, Any], Contrast]]:
+    """The claims whose variants are all here, and the difference that each is about."""
+    found = []
+    for claim in PAPER["claims"]:
+        keys = [claim["row"], claim["than"], *claim.get("beside", [])]
+        if not all(key in ours for key in keys):
+            continue
+        row, than, *beside = (ours[key] for key in keys)
+        if claim["row"].startswith("v_shared") and value_heads(row) != value_heads(than):
+            continue
+        contrast = Contrast((row, *beside[1:]), (than, *beside[:1]), claim.get("early", False))
+        found.append((claim, contrast))
+    return found
 
 
 def judgment(expected: str, verdict: str) -> str:
@@ -130,30 +111,3 @@ def judgment(expected: str, verdict: str) -> str:
     if verdict == "inconclusive":
         return "undecided"
     return "supported" if verdict == expected else "contradicted"
-
-
-def _claim_differences(claim: Mapping[str, Any], ours: Mapping[str, Variant]) -> list[float]:
-    """What a claim is about, seed by seed; empty where a variant or a curve is missing."""
-    keys = [claim["row"], claim["than"], *claim.get("beside", [])]
-    if not all(key in ours for key in keys):
-        return []
-    variants = [ours[key] for key in keys]
-    if claim["row"].startswith("v_shared") and len({value_heads(v) for v in variants}) > 1:
-        return []
-    scores = _early_scores(variants) if claim.get("early") else [v.scores for v in variants]
-    seeds = sorted(set.intersection(*({*of_seed} for of_seed in scores)))
-    signs = (1, -1, -1, 1)
-    return [sum(s * score[k] for s, score in zip(signs, scores, strict=False)) for k in seeds]
-
-
-def _early_scores(variants: list[Variant]) -> list[Scores]:
-    """Mean of each seed over the validations in the first part of training, that all runs had."""
-    curves = [variant.curve() for variant in variants]
-    common = set.intersection(*({*points} for curve in curves for points in curve.values()))
-    early = [step for step in common if step <= EARLY * max(common)]
-    if not early:
-        return [{} for _ in variants]
-    return [
-        {seed: fmean(points[step].value for step in early) for seed, points in curve.items()}
-        for curve in curves
-    ]

@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from qvbench.report import data
-from qvbench.report.comparison import Comparison, Variant
+from qvbench.report.comparison import Comparison
 from qvbench.report.figures import looks, pyplot
-from qvbench.report.tables import NONE, Table, markdown, with_sign
+from qvbench.report.tables import NONE, Table, bounds, markdown, number, seeds_of
+from qvbench.report.variants import Variant
 from qvbench.runs.record import score
 
 if TYPE_CHECKING:
@@ -145,9 +146,10 @@ def budget_section(comparison: Comparison) -> list[str]:
             if same is None:
                 cells.append(NONE)
             elif same is each.baseline:
-                cells.append(f"{same.interval.mean:.2f} ({len(same.runs)} seeds)")
+                cells.append(f"{number(same.mean)} ({seeds_of(same)} seeds)")
             else:
-                cells.append("{} ({})".format(*with_sign(each.difference(same))))
+                found_here = each.rows[same].estimate.interval(comparison.alpha)
+                cells.append(f"{number(found_here.mean, '+.2f')} ({bounds(found_here, '+.2f')})")
         rows.append([variant.label, *cells])
     return [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
 
@@ -160,21 +162,21 @@ def budget_figure(comparison: Comparison) -> Figure | None:
     figure, axes = pyplot().subplots(figsize=(6.5, 4.2), layout="constrained")
     axes.axhline(0, color="black", linewidth=1)
     axes.axhspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
-    for place, variant in enumerate(comparison.others):
+    for place, variant in enumerate(comparison.rows):
         color, marker, style = look[variant.name]
-        shift = 1.03 ** (place - (len(comparison.others) - 1) / 2)  # so that no bar hides another
+        shift = 1.03 ** (place - (len(comparison.rows) - 1) / 2)  # so that no bar hides another
         known = {
-            amount * shift: interval
+            amount * shift: row.estimate.interval(comparison.alpha)
             for amount, each in found.items()
-            for v in each.others
-            if v.name == variant.name and (interval := each.difference(v)) is not None
+            for v, row in each.rows.items()
+            if v.name == variant.name and v.runs
         }
         if not known:
             continue
         means = [interval.mean for interval in known.values()]
         line = {"color": color, "marker": marker, "linestyle": style, "markersize": 6}
         axes.plot(list(known), means, label=variant.label, **line)
-        axes.vlines(list(known), *zip(*(i[1:3] for i in known.values()), strict=True), color=color)
+        axes.vlines(list(known), *zip(*(i[1:] for i in known.values()), strict=True), color=color)
     axes.set_xscale("log")
     axes.set_xticks(list(found), [f"{amount:,}" for amount in found])
     axes.minorticks_off()

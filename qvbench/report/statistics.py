@@ -1,4 +1,4 @@
-"""Intervals over seeds, and over sentences too; tests of a whole table's differences, their power.
+"""Differences of independent means and what a page may say of them; how many seeds that takes.
 
 Shape letters: K seeds, S sentences.
 """
@@ -8,145 +8,178 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import nctdtr, stdtr, stdtrit  # what scipy.stats calls, without its import
+from scipy.special import chdtri, nctdtr, ndtr, stdtr, stdtrit  # without import of scipy.stats
 
-LEVEL = 0.95
-ALPHA = 1 - LEVEL
+ALPHA = 0.05
 MARGIN = 0.1
 """Points of accuracy within which two variants count as equivalent, unless a suite says more."""
 POWER = 0.8
 MAX_SEEDS = 2**17
 
-Scores = Mapping[int, float]
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float64]
+Spreads = tuple[float, float]  # standard deviations over the seeds of two variants
 
 
 class Interval(NamedTuple):
-    """Mean of a ``number`` of values and the bounds of the true one; NaN for a single value."""
+    """A mean and the bounds of the true one; NaN where they are not known."""
 
     mean: float
     low: float
     high: float
-    number: int
 
 
-def t_interval(values: Sequence[float]) -> Interval:
-    """Student's interval for the mean of independent, normally distributed values (one or more).
+class Estimate(NamedTuple):
+    """A mean, or a sum of independent means, each with a sign."""
 
-    mean ± t s / sqrt(n), with n - 1 degrees of freedom ("The probable error of a mean", 1908).
-    """
-    mean, count, half = fmean(values), len(values), math.nan
-    if count > 1:
-        half = _reach(count - 1) * stdev(values) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half, count)
+    mean: float  # NaN without values
+    error: float  # standard; NaN where one of the means is of a single value
+    freedom: float  # degrees, of Student's distribution
+
+    def interval(self, alpha: float = ALPHA) -> Interval:
+        """``mean ± t error``, which leaves out the true value once in ``1 / alpha`` samples."""
+        half = quantile(self.freedom, alpha / 2) * self.error
+        return Interval(self.mean, self.mean - half, self.mean + half)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of Student's test that the true value is zero."""
+        if self.error == 0:
+            return float(self.mean == 0)
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+
+    def margin(self, alpha: float = ALPHA) -> float:
+        """The smallest margin within which the true value is shown to lie.
+
+        By two one-sided tests (Schuirmann, "A comparison of the two one-sided tests procedure and
+        the power approach", 1987): equivalence is shown within any margin that is larger.
+        """
+        return abs(self.mean) + quantile(self.freedom, alpha) * self.error
 
 
 @lru_cache
-def _reach(freedom: float) -> float:
-    """How many standard errors an interval reaches to either side."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+def quantile(freedom: float, tail: float) -> float:
+    """What Student's distribution surpasses with a probability."""
+    return float(stdtrit(freedom, 1 - tail))
 
 
-def paired_differences(values: Scores, baseline: Scores) -> list[float]:
-    """Value minus baseline for each seed that both have, by seed: it gives both the same data."""
-    return [values[seed] - baseline[seed] for seed in sorted(values.keys() & baseline.keys())]
+Groups = Iterable[tuple[int, Sequence[float]]]
+"""A sign and values of each; all values are independent of one another."""
 
 
-class PairedTest(NamedTuple):
-    """What paired differences show; both p are Holm-corrected over the table."""
+def estimate(groups: Groups) -> Estimate:
+    """The sum of the groups' means, each with its sign.
 
-    difference: Interval  # of this row alone
-    p: float  # two-sided, of the mean being zero
-    p_equivalence: float  # of the mean lying outside the margin
+    Without equal variances (Welch, "The generalization of Student's problem when several different
+    population variances are involved", 1947), which for one group is Student's mean.
+    """
+    signs, samples = zip(*groups, strict=True)
+    if not all(samples):
+        return Estimate(math.nan, math.nan, 1)
+    mean = sum(sign * fmean(values) for sign, values in zip(signs, samples, strict=True))
+    if min(map(len, samples)) < 2:
+        return Estimate(mean, math.nan, 1)
+    squares = [float(np.var(values, ddof=1)) / len(values) for values in samples]
+    return Estimate(mean, math.sqrt(sum(squares)), _freedom(squares, [*map(len, samples)]))
+
+
+def _freedom(squares: Sequence[float], counts: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of squared errors, each of a mean of so many values.
+
+    Satterthwaite's, rounded down: as they come they are too many where the wider of two samples of
+    three or five decides, and the fewer the questions leave to each, the more it shows.
+    """
+    weight = sum(square**2 / (count - 1) for square, count in zip(squares, counts, strict=True))
+    return math.floor(sum(squares) ** 2 / weight + 1e-9) if weight > 0 else 1
+
+
+class Finding(NamedTuple):
+    """What is shown of a difference that is one of several questions."""
+
+    estimate: Estimate
+    interval: Interval  # simultaneous: holds the truth of all questions in 95 % of the samples
+    p: float  # of the true value being zero, times the questions
+    margin: float  # the smallest that the true value is shown to lie within
     verdict: str  # better, worse, equivalent or inconclusive
 
 
-def table_of_tests(
-    differences: Mapping[str, Sequence[float]],
-    margin: float = MARGIN,
-    higher_is_better: bool = True,
-) -> dict[str, PairedTest]:
-    """Test every row of differences; rows of a single one are left out.
+def finding(
+    difference: Estimate, questions: int, margin: float = MARGIN, higher_is_better: bool = True
+) -> Finding | None:
+    """What is shown of one of several differences; None without an error.
 
-    Difference and equivalence are two families of questions, each with Holm's correction. A row
-    that is shown to differ, and to differ by less than the margin, is called better or worse.
+    Every question has its share of the 5 % (Bonferroni), however they depend on one another: at
+    ``ALPHA / questions`` the interval, which decides better and worse, and the two one-sided tests
+    of equivalence. A true difference of zero makes the first wrong that often, one of the margin or
+    more the second, and none both: all verdicts together are right in 95 % of the samples.
     """
-    rows = {name: values for name, values in differences.items() if len(values) > 1}
-    p = holm({name: p_value(values) for name, values in rows.items()})
-    same = holm({name: p_equivalence(values, margin) for name, values in rows.items()})
-    tests = {}
-    for name, values in rows.items():
-        difference = t_interval(values)
-        verdict = "equivalent" if same[name] < ALPHA else "inconclusive"
-        if p[name] < ALPHA:
-            verdict = "better" if (difference.mean > 0) == higher_is_better else "worse"
-        tests[name] = PairedTest(difference, p[name], same[name], verdict)
-    return tests
+    if math.isnan(difference.error):
+        return None
+    alpha = ALPHA / questions
+    interval, shown = difference.interval(alpha), difference.margin(alpha)
+    verdict = "equivalent" if shown < margin else "inconclusive"
+    if interval.low > 0 or interval.high < 0:
+        verdict = "better" if (interval.low > 0) == higher_is_better else "worse"
+    return Finding(difference, interval, min(1.0, difference.p * questions), shown, verdict)
 
 
-def p_value(differences: Sequence[float]) -> float:
-    """Two-sided p of Student's test that the mean difference is zero (two differences at least)."""
-    above = _above(differences, 0.0)
-    return 2 * min(above, 1 - above)
+# How many seeds
 
 
-def p_equivalence(differences: Sequence[float], margin: float) -> float:
-    """p of the two one-sided tests that the mean lies outside ``(-margin, margin)``.
+def power(seeds: int, spreads: Spreads, gap: float) -> float:
+    """How often a true gap is found by one row alone: Student's noncentral distribution.
 
-    The larger of the two (Schuirmann, "A comparison of the two one-sided tests procedure and the
-    power approach", 1987). Below 0.05, the 90 % interval lies within the margin.
+    Args:
+        seeds: of each of two variants.
+        spreads: of each over its seeds.
+        gap: between the true means.
     """
-    return max(_above(differences, -margin), 1 - _above(differences, margin))
-
-
-def _above(differences: Sequence[float], bound: float) -> float:
-    """One-sided p against a mean at or below a bound; differences without spread settle it."""
-    distance = fmean(differences) - bound
-    error = stdev(differences) / math.sqrt(len(differences))
-    if error == 0:
-        return 0.5 if distance == 0 else float(distance < 0)
-    return float(stdtr(len(differences) - 1, -distance / error))
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p-values that may each be held against the level, all rows together.
-
-    The k-th smallest of m is multiplied by ``m - k + 1``, and none is smaller than the one before
-    (Holm, "A simple sequentially rejective multiple test procedure", 1979).
-    """
-    adjusted: dict[str, float] = {}
-    least = 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = least
-    return adjusted
-
-
-def power(seeds: int, deviation: float, gap: float) -> float:
-    """How often the paired test of one row finds a true gap, by Student's noncentral distribution.
-
-    The deviation is that of the differences between seeds.
-    """
-    bound, shift = _reach(seeds - 1), gap * math.sqrt(seeds) / deviation
+    error, freedom = _expected(seeds, spreads)
+    bound, shift = quantile(freedom, ALPHA / 2), gap / error
     if shift > 30:  # beyond what the distribution is computed for, and certain
         return 1.0
-    return float(1 - nctdtr(seeds - 1, shift, bound) + nctdtr(seeds - 1, shift, -bound))
+    return float(1 - nctdtr(freedom, shift, bound) + nctdtr(freedom, shift, -bound))
 
 
-def seeds_needed(deviation: float, gap: float) -> int | None:
-    """The fewest seeds that find a gap with :data:`POWER`; None from :data:`MAX_SEEDS` on."""
-    if deviation == 0:
+def power_of_equivalence(seeds: int, spreads: Spreads, margin: float) -> float:
+    """How often equivalence within a margin is shown by one row alone, where there is no gap.
+
+    The mean must be as near to zero as the error that is found leaves room; that error is spread
+    as the root of a chi-squared variable, over whose quantiles the mean is taken.
+    """
+    error, freedom = _expected(seeds, spreads)
+    found = np.sqrt(chdtri(freedom, (np.arange(200) + 0.5) / 200) / freedom)
+    room = np.clip(margin / error - quantile(freedom, ALPHA) * found, 0, None)
+    return float(np.mean(2 * ndtr(room) - 1))
+
+
+def _expected(seeds: int, spreads: Spreads) -> tuple[float, float]:
+    """The true error, and the degrees of freedom that sampled spreads give on average.
+
+    Those of the true spreads are more than are found: the mean of a fourth power of a sampled one
+    is ``1 + 2 / (seeds - 1)`` of the true, and rounding takes half a degree.
+    """
+    squares, own = [spread**2 / seeds for spread in spreads], seeds - 1
+    fourth = sum(square**2 for square in squares)
+    found = own * (sum(squares) ** 2 + 2 * fourth / own) / (fourth * (1 + 2 / own))
+    return math.sqrt(sum(squares)), max(found - 0.5, own)
+
+
+def seeds_needed(
+    power: Callable[[int, Spreads, float], float], spreads: Spreads, points: float
+) -> int | None:
+    """The fewest seeds of each variant with :data:`POWER`; None from :data:`MAX_SEEDS` on."""
+    if not any(spreads):
         return 2
     seeds = range(2, MAX_SEEDS)
-    fewest = bisect_left(seeds, POWER, key=lambda count: power(count, deviation, gap))
+    fewest = bisect_left(seeds, POWER, key=lambda count: power(count, spreads, points))
     return seeds[fewest] if fewest < len(seeds) else None
 
 
@@ -162,12 +195,12 @@ def bleu_p_values(
     Maxwell 2005).
     """
     from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.significance import PairedTest as SacreTest
+    from sacrebleu.significance import PairedTest
 
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     systems = [("baseline", baseline), ("system", system)]
     metric = {"BLEU": BLEU(references=[references])}
-    tests = [SacreTest(systems, metric, None, method)()[1] for method in ("bs", "ar")]
+    tests = [PairedTest(systems, metric, None, method)()[1] for method in ("bs", "ar")]
     return [float(getattr(test["BLEU"][1], "p_value")) for test in tests]  # noqa: B009
 
 
@@ -175,55 +208,37 @@ def bleu_p_values(
 
 
 class Sentences(NamedTuple):
-    """A run's (S,) correct tokens of each validation sentence, and its (S,) target tokens."""
+    """A variant's (K, S) correct tokens by seed and validation sentence, (S,) target tokens."""
 
-    correct: Array
-    tokens: Array
+    correct: Floats
+    tokens: Floats
 
 
-def crossed(
-    runs: Mapping[int, Sentences], others: Mapping[int, Sentences] | None = None
-) -> Interval | None:
-    """:func:`crossed_interval` of runs by seed, or of what they have more than others.
+def over_sentences(groups: Sequence[tuple[int, Sentences]], alpha: float = ALPHA) -> Interval:
+    """The sum of mean scores, each with its sign, over other seeds and other sentences too.
 
-    None unless all are of the same sentences.
+    Every seed of every group is scored on the same sentences, so the two are crossed: the
+    variances of the means over either count what is peculiar to a seed on a sentence once each,
+    and one is taken off (the analysis of variance in two directions, of what the pigeonhole
+    bootstrap of Owen 2007 resamples). Degrees of freedom are Satterthwaite's. Never narrower than
+    over the seeds alone.
     """
-    seeds = [seed for seed in runs if others is None or seed in others]
-    used = [runs[seed] for seed in seeds] + [others[seed] for seed in seeds if others]
-    if not used or any(not np.array_equal(run.tokens, used[0].tokens) for run in used):
-        return None
-    correct = np.stack([run.correct for run in used]).astype(np.float64)
-    if others is not None:
-        correct = correct[: len(seeds)] - correct[len(seeds) :]
-    return crossed_interval(correct, used[0].tokens.astype(np.float64))
-
-
-def crossed_interval(correct: Floats, tokens: Floats) -> Interval:
-    """A score's mean over seeds, with the interval that allows for other seeds and sentences.
-
-    Every seed is scored on the same sentences, so the two are crossed: the variances of the means
-    over either count what is peculiar to a seed on a sentence once each, and one is taken off (the
-    analysis of variance in two directions, of what the pigeonhole bootstrap of Owen 2007
-    resamples). The interval is ``mean ± t sqrt(V)`` with Satterthwaite's degrees of freedom.
-
-    Args:
-        correct: (K, S) tokens of each seed and sentence, or differences of two variants in them.
-        tokens: (S,) target tokens of each sentence.
-    """
-    seeds, sentences = correct.shape
-    mean = float(100 * correct.sum(1).mean() / tokens.sum())
-    if min(seeds, sentences) < 2:
-        return Interval(mean, math.nan, math.nan, seeds)
-    # What each sentence adds to a seed's score, but for the mean: a ratio's linear form.
-    parts = sentences * (100 * correct - mean * tokens) / tokens.sum()
-    of_seed, of_sentence = parts.mean(1, keepdims=True), parts.mean(0, keepdims=True)
-    freedoms = seeds - 1, sentences - 1
-    rest = float(((parts - of_seed - of_sentence + parts.mean()) ** 2).sum())
-    of_both = rest / (freedoms[0] * freedoms[1] * seeds * sentences)
-    variances = float(of_seed.var(ddof=1)) / seeds, float(of_sentence.var(ddof=1)) / sentences
-    whole = max(sum(variances) - of_both, *variances)
-    weight = sum(v**2 / freedom for v, freedom in zip(variances, freedoms, strict=True))
-    if weight == 0:
-        return Interval(mean, mean, mean, seeds)
-    half = _reach(max(whole**2 / weight, min(freedoms))) * math.sqrt(whole)
-    return Interval(mean, mean - half, mean + half, seeds)
+    signs = [sign for sign, _ in groups]
+    scores = [100 * group.correct.sum(1) / group.tokens.sum() for _, group in groups]
+    seeds = estimate(zip(signs, map(np.ndarray.tolist, scores), strict=True))
+    sentences = groups[0][1].tokens.size
+    if not seeds.error > 0 or sentences < 2:
+        return seeds.interval(alpha)
+    of_seeds, of_both, of_sentence = [], 0.0, np.zeros(sentences)
+    for (sign, (correct, tokens)), score in zip(groups, scores, strict=True):
+        # What each sentence adds to a seed's score, but for the mean: a ratio's linear form.
+        parts = sentences * (100 * correct - score.mean() * tokens) / tokens.sum()
+        rest = parts - parts.mean(1, keepdims=True) - parts.mean(0) + parts.mean()
+        of_both += float((rest**2).sum()) / (rest.size * (len(score) - 1) * (sentences - 1))
+        of_seeds.append(float(score.var(ddof=1)) / len(score))
+        of_sentence += sign * parts.mean(0)
+    squares = [*of_seeds, float(of_sentence.var(ddof=1)) / sentences]
+    whole = max(sum(squares) - of_both, squares[-1])
+    freedom = _freedom(squares, [*map(len, scores), sentences]) * (whole / sum(squares)) ** 2
+    both = Estimate(seeds.mean, math.sqrt(whole), max(freedom, min(map(len, scores)) - 1))
+    return max(both.interval(alpha), seeds.interval(alpha), key=lambda found: found.high)

@@ -12,20 +12,25 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 
 from qvbench.profile.render import escape
 from qvbench.report import data
-from qvbench.report.comparison import Comparison, Variant
+from qvbench.report.comparison import Comparison
+from qvbench.report.paper import PAPER, as_printed, paper_contrasts, paper_gap
 from qvbench.report.statistics import (
     ALPHA,
+    Finding,
     Interval,
-    PairedTest,
     bleu_p_values,
-    paired_differences,
-    table_of_tests,
+    estimate,
+    power,
+    power_of_equivalence,
+    seeds_needed,
 )
+from qvbench.report.variants import Variant
 
 NONE = "-"
 Table = Sequence[Sequence[str]]
@@ -33,15 +38,15 @@ Table = Sequence[Sequence[str]]
 Cell = Callable[[Variant, Comparison], str]
 
 
-def with_sign(interval: Interval | None) -> tuple[str, str]:
-    return (NONE if interval is None else f"{interval.mean:+.2f}"), bounds(interval, "+")
+def number(value: float | None, form: str = ".2f") -> str:
+    return NONE if value is None or math.isnan(value) else f"{value:{form}}"
 
 
-def bounds(interval: Interval | None, sign: str = "") -> str:
+def bounds(interval: Interval | None, form: str = ".2f") -> str:
     """The two ends of an interval in words."""
     if interval is None or math.isnan(interval.low):
         return NONE
-    return f"{interval.low:{sign}.2f} to {interval.high:{sign}.2f}"
+    return f"{interval.low:{form}} to {interval.high:{form}}"
 
 
 def p_text(p: float) -> str:
@@ -55,18 +60,36 @@ def p_text(p: float) -> str:
 # A row per variant
 
 
-def _tested(text: Callable[[PairedTest], str]) -> Cell:
-    return lambda v, c: text(c.tests[v.name]) if v.name in c.tests else NONE
+def _found(text: Callable[[Finding], str]) -> Cell:
+    return lambda v, c: text(c.findings[v]) if v in c.findings else NONE
 
 
 def _verdict(variant: Variant, comparison: Comparison) -> str:
     base = variant is comparison.baseline
-    return "baseline" if base else _tested(lambda test: test.verdict)(variant, comparison)
+    return "baseline" if base else _found(lambda found: found.verdict)(variant, comparison)
+
+
+def seeds_of(variant: Variant) -> str:
+    """How many have a value, and how the others ended: a failure is an outcome."""
+    ends = (run.record["status"].replace("finished", "without a value") for run in variant.failed)
+    others = "".join(f"; {count} {end}" for end, count in sorted(Counter(ends).items()))
+    total = f" of {len(variant.runs) + len(variant.failed)}" * bool(others)
+    return f"{len(variant.runs)}{total}{others}"
 
 
 def _range(variant: Variant, comparison: Comparison) -> str:
     values = variant.scores.values()
     return f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else NONE
+
+
+def _difference(variant: Variant, comparison: Comparison) -> str:
+    row = comparison.rows.get(variant)
+    return NONE if row is None else number(row.estimate.mean, "+.2f")
+
+
+def _other_sentences(variant: Variant, comparison: Comparison) -> str:
+    row = comparison.rows.get(variant)
+    return NONE if row is None else bounds(row.over_sentences(comparison.alpha), "+.2f")
 
 
 def _score(metric: str, digits: int = 2) -> Cell:
@@ -96,16 +119,17 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("variant", RESULT + FURTHER + COSTS, lambda v, _: v.label),
     ("mechanism", "", lambda v, _: v.record["mechanism"]),
     ("positions", "", lambda v, _: v.record["position"]),
-    ("seeds", RESULT, lambda v, _: str(len(v.runs))),
-    ("{metric}", RESULT, lambda v, _: f"{v.interval.mean:.2f}"),
-    ("95 % interval", RESULT, lambda v, _: bounds(v.interval)),
-    ("minus baseline", RESULT, lambda v, c: with_sign(c.difference(v))[0]),
-    ("95 % interval, paired", RESULT, lambda v, c: with_sign(c.difference(v))[1]),
-    ("p (Holm)", RESULT, _tested(lambda test: p_text(test.p))),
-    ("p, equivalence", RESULT, _tested(lambda test: p_text(test.p_equivalence))),
+    ("seeds", RESULT, lambda v, _: seeds_of(v)),
+    ("{metric}", RESULT, lambda v, _: number(v.mean)),
+    ("minus baseline", RESULT, _difference),
+    ("95 % interval, simultaneous", RESULT, _found(lambda found: bounds(found.interval, "+.2f"))),
+    ("p (Bonferroni)", RESULT, _found(lambda found: p_text(found.p))),
+    ("shown to lie within ±", RESULT, _found(lambda found: number(found.margin))),
     ("verdict", RESULT, _verdict),
+    ("95 % interval of the mean", FURTHER, lambda v, _: bounds(v.interval)),
     ("range over seeds", FURTHER, _range),
-    ("paired, other sentences too", FURTHER, lambda v, c: bounds(c.crossed_difference(v), "+")),
+    ("simultaneous, other sentences too", FURTHER, _other_sentences),
+    ("early in training", FURTHER, lambda v, _: number(fmean(v.early) if v.early else None)),
     ("token accuracy (%)", FURTHER, _score("val/accuracy")),
     ("perplexity", FURTHER, _score("val/perplexity", 3)),
     ("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised")),
@@ -142,28 +166,53 @@ def part_of_table(part: str, comparison: Comparison) -> list[str]:
     return table + ([f"The same for all: {words}."] if alike else [])
 
 
-# BLEU on the test set
+# Beside the paper
 
-BLEU_MARGIN = 0.1
+
+def paper_table(comparison: Comparison) -> Table:
+    """The paper's rows that are ours too, against QKV with the same positions; empty without."""
+    contrasts, ours = paper_contrasts(comparison.ours), comparison.ours
+    table = [data("page.yaml")["paper_columns"]]
+    for key, row in PAPER["rows"].items():
+        if key not in ours:
+            continue
+        label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
+        cells = [label, as_printed(row), NONE, number(ours[key].mean), *[NONE] * 6]
+        if (contrast := contrasts.get(key)) is not None:
+            gap = paper_gap(key)
+            cells[2], cells[4] = f"{gap:+.2f}", number(contrast.estimate.mean, "+.2f")
+            if (found := comparison.finding(contrast)) is not None:
+                _, low, high = found.interval
+                within = "yes" if low <= gap <= high else "no"
+                spreads = stdev(ours[key].scores.values()), stdev(contrast.less[0].scores.values())
+                needed = [
+                    seeds_needed(of, spreads, abs(gap)) for of in (power, power_of_equivalence)
+                ]
+                cells[5:8] = bounds(found.interval, "+.2f"), found.verdict, within
+                cells[8:] = ["> 100,000" if count is None else f"{count:,}" for count in needed]
+        table.append(cells)
+    return table if contrasts else []
+
+
+# BLEU on the test set
 
 
 def bleu_table(comparison: Comparison) -> Table:
     """Over the seeds, and how many of them sacreBLEU's tests call different; empty without."""
-    base, others = comparison.baseline, comparison.others
+    base, others = comparison.baseline, [*comparison.rows]
     if base is None:
         return []
-    scores = base.values("test/bleu")
-    differences = {v.name: paired_differences(v.values("test/bleu"), scores) for v in others}
-    tests = table_of_tests(differences, BLEU_MARGIN)
+    scores = {v: [*v.values("test/bleu").values()] for v in comparison.variants}
+    differences = {v: estimate([(1, scores[v]), (-1, scores[base])]) for v in others}
+    known = sum(difference.error >= 0 for difference in differences.values())
     p_values = _sacrebleu_tests(comparison, base)
-    if not tests and not any(p_values.values()):
+    if not known and not any(p_values.values()):
         return []
     rows = [data("page.yaml")["bleu_columns"]]
-    for variant in others:
-        cells, found = [NONE] * 4, p_values[variant.name]
-        if (test := tests.get(variant.name)) is not None:
-            cells = [*with_sign(test.difference), p_text(test.p), test.verdict]
+    for variant, difference in differences.items():
+        interval, found = difference.interval(ALPHA / max(known, 1)), p_values[variant.name]
         counts = [sum(pair[method] < ALPHA for pair in found) for method in (0, 1)]
+        cells = [number(difference.mean, "+.2f"), bounds(interval, "+.2f")]
         cells += [f"{count} of {len(found)}" if found else NONE for count in counts]
         rows.append([variant.label, *cells])
     return rows
@@ -172,9 +221,9 @@ def bleu_table(comparison: Comparison) -> Table:
 def _sacrebleu_tests(comparison: Comparison, base: Variant) -> dict[str, list[list[float]]]:
     """Two p per seed of each variant; afterwards the comparison keeps exactly these."""
     known, used = comparison.bleu_tests, {}
-    p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.others}
+    p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.rows}
     by_seed = {run.seed: run for run in base.runs}
-    for variant in comparison.others:
+    for variant in comparison.rows:
         for run in variant.runs:
             other = by_seed.get(run.seed)
             if not run.references or other is None or run.references != other.references:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
-from qvbench.report.comparison import Comparison, Variant
+from qvbench.report.comparison import Comparison
 from qvbench.report.runs import Run
+from qvbench.report.variants import Variant
 from qvbench.runs.record import has_wandb_key
 
 LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
@@ -139,9 +140,8 @@ def _label(there: Any, run: Run, suite: str, variant: Variant, comparison: Compa
     own = {k: v for k, v in (run.record["metrics"] | costs).items() if v is not None}
     summary = {k: v for k, v in own.items() if k not in there.summary}
     base = comparison.baseline
-    if base is not None and variant is not base and run.seed in base.scores:
-        difference = variant.scores[run.seed] - base.scores[run.seed]
-        summary[f"minus_baseline/{suite}"] = difference
+    if base is not None and variant is not base and base.runs:
+        summary[f"minus_baseline/{suite}"] = variant.scores[run.seed] - base.mean
     there.summary.update(summary)
     there.tags = sorted({*there.tags, suite})
     there.update()

@@ -1,4 +1,4 @@
-"""Variants over their seeds: one row each, against the baseline on the same seeds."""
+"""Variants over their seeds: one row each, and what is shown of it against the baseline."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.report.comparison import labels_of
 from qvbench.report.page import changes
 from qvbench.report.runs import Run, load
+from qvbench.report.variants import labels_of
 from qvbench.runs.identity import counted
 from tests.report.helpers import compared, report, rows_of, write_run, write_variant
 
@@ -34,9 +34,11 @@ def test_a_row_is_a_variant(runs: list[Path], tmp_path: Path) -> None:
     row = rows["qv"]
     assert (row["variant"], row["seeds"], row["validation accuracy (%)"]) == ("qv", "3", "92.10")
     assert row["range over seeds"] == "91.00 to 93.30"
-    # -1.0, -1.2, -0.9: deviation 0.1528, t 4.3027 over sqrt(3)
-    assert (row["minus baseline"], row["95 % interval, paired"]) == ("-1.03", "-1.41 to -0.65")
-    assert (row["verdict"], rows["qkv"]["verdict"]) == ("worse", "baseline")
+    # Deviations 1.1533 and 1.1015: error 0.9207, 3.99 degrees of freedom of which 3 count
+    interval = "95 % interval, simultaneous"
+    assert (row["minus baseline"], row[interval]) == ("-1.03", "-3.96 to +1.90")
+    assert (row["verdict"], rows["qkv"]["verdict"]) == ("inconclusive", "baseline")
+    assert row["shown to lie within ±"] == "3.20", "t 2.3534 of one side"
     assert (row["cache, self"], row["cache, cross"], row["minutes"]) == ("64", "32", "2.0")
     assert (row["parameters"], row["in attention"]) == ("1234567", "4321")
     assert row["BLEU, tokenized"] == "41.02"
@@ -47,7 +49,10 @@ def test_another_baseline_turns_the_difference(runs: list[Path], tmp_path: Path)
     """Catches a difference that is always to the suite's baseline."""
     assert "--baseline qv" in report(tmp_path / "out", *runs, "--baseline", "qv")
     row = rows_of(tmp_path / "out")["qkv"]
-    assert (row["95 % interval, paired"], row["verdict"]) == ("+0.65 to +1.41", "better")
+    assert (row["minus baseline"], row["95 % interval, simultaneous"]) == (
+        "+1.03",
+        "-1.90 to +3.96",
+    )
     with pytest.raises(UserError, match="--baseline gqa: no such variant; known: qkv, qv"):
         compared(runs, baseline="gqa")
 
@@ -86,24 +91,75 @@ def test_one_seed_is_a_page_without_verdicts(tmp_path: Path) -> None:
     assert "No baseline is given" in report(tmp_path / "none", *runs)
 
 
+def test_seeds_that_have_something_in_common_are_told(runs: list[Path], tmp_path: Path) -> None:
+    """Catches a page that takes seeds for independent and keeps to itself that they are not."""
+    assert "on one seed correlate by 0.99" in report(tmp_path / "out", *runs)
+    assert "correlate" not in report(tmp_path / "few", *runs[:2], *runs[3:])
+    flat = write_variant(tmp_path, "gqa", [90.0, 90.0, 90.0], 2)
+    assert "on one seed correlate by 0.99" in report(tmp_path / "flat", *runs, *flat)
+
+
 def test_a_seed_too_few_is_no_verdict(tmp_path: Path) -> None:
-    """Catches differences over seeds that only one side has."""
+    """Catches an interval of one seed, and a difference of fewer seeds than both have."""
     runs = write_variant(tmp_path, "qkv", [92.0, 93.0]) + write_variant(tmp_path, "qv", [50.0])
     page = report(tmp_path / "out", *runs)
     row = rows_of(tmp_path / "out")["qv"]
-    assert (row["minus baseline"], row["verdict"]) == ("-42.00", "")
+    assert (row["minus baseline"], row["verdict"]) == ("-42.50", "")
     assert "no verdict" in page
 
 
-def test_runs_that_are_no_outcome_are_left_out_and_named(runs: list[Path], tmp_path: Path) -> None:
-    """Catches a run in its middle, or one that became NaN, averaged with whole ones."""
+def test_runs_that_were_not_run_to_their_end_are_left_out_and_named(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    """Catches a run in its middle averaged with whole ones, or called a failure."""
     half = write_run(tmp_path, "trial-qv", "agf", [3.0], 4, status="running", suite="trial")
-    nan = write_run(tmp_path, "trial-qv", "agf", [float("nan")], 5, suite="trial")
-    page = report(tmp_path / "out", *runs, half, nan)
-    assert rows_of(tmp_path / "out")["qv"]["validation accuracy (%)"] == "92.10"
-    assert "left out:** trial-qv/seed-4, trial-qv/seed-5" in page
+    page = report(tmp_path / "out", *runs, half)
+    row = rows_of(tmp_path / "out")["qv"]
+    assert (row["validation accuracy (%)"], row["seeds"]) == ("92.10", "3")
+    assert "left out:** trial-qv/seed-4" in page
+    assert "Runs that failed" not in page
     with pytest.raises(UserError, match="no finished run with a value of val/accuracy"):
         compared([half])
+
+
+@pytest.mark.parametrize(
+    ("failing", "mean", "verdict"),
+    [
+        ("", 93.0, "better"),
+        ("qv", 93.0, "inconclusive"),
+        ("qv", 91.0, "worse"),
+        ("qkv", 93.0, "better"),
+        ("qkv", 91.0, "inconclusive"),
+    ],
+)
+def test_a_failure_is_an_outcome(failing: str, mean: float, verdict: str, tmp_path: Path) -> None:
+    """Catches survivors' means: a variant that diverges on two seeds of five called better."""
+    runs = write_variant(tmp_path, "qkv", [92.0, 92.1, 92.2])
+    runs += write_variant(tmp_path, "qv", [mean - 0.1, mean, mean + 0.1], 1)
+    if failing:
+        name, labels = f"trial-{failing}", {"suite": "trial", "variant": failing}
+        labels |= {"identity": failing}
+        runs.append(write_run(tmp_path, name, "agf", [3.0], 4, status="diverged", **labels))
+        runs.append(write_run(tmp_path, name, "agf", [float("nan")], 5, **labels))
+    page = report(tmp_path / "out", *runs)
+    rows = rows_of(tmp_path / "out")
+    assert rows["qv"]["verdict"] == verdict
+    assert rows["qv"]["validation accuracy (%)"] == f"{mean:.2f}", "of those that have a value"
+    for name, row in rows.items():
+        failed = "3 of 5; 1 diverged; 1 without a value"
+        assert row["seeds"] == (failed if name == failing else "3")
+        assert (f"**Runs that failed:** {name} ({failed})." in page) == (name == failing)
+
+
+def test_a_variant_that_always_fails_has_a_row(runs: list[Path], tmp_path: Path) -> None:
+    """Catches the least stable variant missing from the table, or a page that fails with it."""
+    labels = {"suite": "trial", "variant": "gqa", "identity": "gqa", "status": "failed"}
+    runs += [write_run(tmp_path, "trial-gqa", "agf", [9.0], seed, **labels) for seed in (1, 2)]
+    page = report(tmp_path / "out", *runs)
+    row = rows_of(tmp_path / "out")["gqa"]
+    assert (row["seeds"], row["validation accuracy (%)"]) == ("0 of 2; 2 failed", "")
+    assert (row["minus baseline"], row["verdict"]) == ("", "")
+    assert "**Runs that failed:** gqa (0 of 2; 2 failed)." in page
 
 
 def test_a_run_that_fell_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from qvbench.report import figures
 from qvbench.report.comparison import Comparison
@@ -30,18 +31,27 @@ def axes_of(figure: Figure | None) -> list[Axes]:
     return list(figure.axes)
 
 
-def test_the_difference_is_framed_after_the_first_part(tmp_path: Path) -> None:
-    """Catches a frame of the steep beginning, or one that cuts off the band."""
-    whole, gain = axes_of(figures.accuracy(write_many(tmp_path, 2)))
+def test_the_difference_is_framed_after_the_warm_up(tmp_path: Path) -> None:
+    """Catches a frame of the steep beginning, one that cuts off the band, another early part."""
+    comparison = write_many(tmp_path, 2)
+    for folder in (tmp_path / "runs").glob("*/*"):
+        (folder / "config.yaml").write_text("model: {schedule: {warmup_steps: 2}}")
+        write_curves(folder, 0.1 * ("m1" in folder.parent.name) * int(folder.name[-1]), every=10)
+    comparison = compared(sorted((tmp_path / "runs").iterdir()))
+    whole, gain = axes_of(figures.accuracy(comparison))
     assert whole.get_ylabel() == "validation accuracy (%)"
-    assert gain.get_xlim() == (pytest.approx(0.002), pytest.approx(0.0102))
-    assert gain.get_ylim()[0] < 0
-    assert 0.1 < gain.get_ylim()[1] < 0.2
+    assert len(whole.lines) == 2
+    (strip,) = (patch for patch in gain.patches if isinstance(patch, Rectangle))
+    assert gain.get_xlim() == (pytest.approx(0.010), pytest.approx(0.102)), "no validation before"
+    assert (strip.get_x(), strip.get_width()) == pytest.approx((0.010, 0.015))
+    # 0.1 and 0.2 against none: deviation 0.0707 of two, and t 12.7
+    assert gain.get_ylim()[0] < 0.15 - 0.635
+    assert gain.get_ylim()[1] > 0.15 + 0.635
     assert gain.get_ylabel() == "minus that of qkv (points)"
 
 
-def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
-    """Catches means of other seeds, or of steps that some seeds never reached."""
+def test_a_band_is_over_the_same_steps(tmp_path: Path) -> None:
+    """Catches means of steps that some seeds never reached, and seeds taken in pairs."""
     for place, name in enumerate(("qkv", "qv")):
         for seed, folder in enumerate(write_variant(tmp_path, name, [90.0, 90.5, 91.0], place), 1):
             write_curves(folder, seed * 0.5 * place)
@@ -51,11 +61,11 @@ def test_a_band_is_over_the_same_seeds(tmp_path: Path) -> None:
     longer.write_text(longer.read_text() + "11,,11000,660,val/accuracy,99\n")
     comparison = compared([f for f in runs.glob("*/*") if (f / "run.json").exists()])
     base, other = comparison.variants
-    curve = band(other, base)
-    assert (curve.mean, curve.low, curve.high) == ([0.75] * 10, [0.5] * 10, [1.0] * 10)
     own = band(other)
-    assert own.tokens[:2] == [0.001, 0.002]
-    assert (own.mean[-1], own.low[-1], own.high[-1]) == (61.0, 60.5, 61.5)
+    assert own.tokens == [step / 1000 for step in range(1, 11)]
+    assert own.spans[-1] == (61.0, 60.5, 61.5)
+    gains = band(other, base).spans
+    assert gains == [pytest.approx((1.0, 1 - 1.2421, 1 + 1.2421), abs=1e-4)] * 10, "t 4.3027"
 
 
 def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
     comparison = compared(sorted((tmp_path / "runs").iterdir()))
     (axes,) = axes_of(figures.differences(comparison))
     left, right = axes.get_xlim()
-    assert comparison.tests["qv"].difference.low > -8  # too narrow for the tick
+    assert comparison.findings[comparison.variants[1]].interval.low > -8  # too narrow for the tick
     assert left < -20 < 0 < right
 
 

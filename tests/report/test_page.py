@@ -37,7 +37,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two variants of three seeds, with all that a run can leave."""
     root = tmp_path_factory.mktemp("page")
     tested = {"tested_checkpoint": "averaged.ckpt"}
-    ends = {"qkv": [92.0, 93.2, 94.2], "qv": [91.0, 92.0, 93.3]}
+    ends = {"qkv": [92.0, 93.2, 94.2], "qv": [88.0, 89.0, 90.3]}
     for place, (name, share, wrong) in enumerate((("qkv", 0.7, 0.1), ("qv", 0.5, 0.3))):
         cache = {"cache_per_token": {"self": 64 - place, "cross": 32}, "mechanism": name}
         for seed, folder in enumerate(
@@ -63,20 +63,22 @@ def test_the_page_says_what_was_found(output: Path) -> None:
     for words in (
         "# A < B\n",
         "Against QKV: **1 worse** (QV).",
-        "| QV | 92.10 | 89.24 to 94.96 | -1.03 | -1.41 to -0.65 | 0.007 | 0.994 | worse |",
+        "| QV | 89.10 | -4.03 | -6.96 to -1.10 | 0.022 | 6.20 | worse |",
+        "each counted once: 1. Every interval is at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
         "![The metric over the training, and the difference to the baseline](accuracy.png)",
-        "outside ±0.25 points",
+        "within ±0.25 points",
         "`averaged.ckpt` (the mean of the weights",
         "this suite's reading",
         "`test/bleu_tokenised`: `tok:none`",
     ):
         assert words in page
     assert "| 3 of 3 | 3 of 3 |" in page, "bootstrap and randomization"
-    low, high = map(float, rows_of(output)["qv"]["paired, other sentences too"].split(" to "))
+    cell = rows_of(output)["qv"]["simultaneous, other sentences too"]
+    low, high = map(float, cell.split(" to "))
     assert low < -20 < high < 0
-    assert not rows_of(output)["qkv"]["paired, other sentences too"]
+    assert not rows_of(output)["qkv"]["simultaneous, other sentences too"]
 
 
 def test_the_page_holds_its_commands(output: Path) -> None:
@@ -173,9 +175,9 @@ def test_latex_compiles(output: Path) -> None:
     assert lines[2] == r"variant & 95 \% gap & n \\"
     assert lines[4:6] == [r"QV\_x $\times$ & $-$0.25 & 1,234 \\", r"a & - & 5 \\"]
     result, costs = ((output / f"{n}.tex").read_text().splitlines() for n in ("table", "costs"))
-    assert result[2].startswith(r"variant & seeds & validation accuracy (\%) & 95 \% interval &")
+    assert result[2].startswith(r"variant & seeds & validation accuracy (\%) & minus baseline &")
     assert costs[2].startswith("variant & parameters & in attention & cache, self & cache, cross &")
-    assert len(result[4].split("&")) == len(result[2].split("&")) == 9
+    assert len(result[4].split("&")) == len(result[2].split("&")) == 8
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     assert not re.search(r"<(img|link|script)|url\(http|src=", page)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)), "a drawing that refers to another's marks"
-    assert "89.24 to 94.96</td>" in page
+    assert "-6.96 to -1.10</td>" in page
 
 
 def test_no_torch_is_needed() -> None:

@@ -13,7 +13,7 @@ from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
 from qvbench.report.runs import load, runs_of_suite, with_profile
-from qvbench.report.statistics import crossed
+from qvbench.report.variants import Contrast
 from qvbench.sweep.plan import plan
 from qvbench.sweep.suite import read_suite
 from tests.report.helpers import (
@@ -112,11 +112,11 @@ def test_other_sentences_are_not_paired(runs: list[Path]) -> None:
         np.savez_compressed(
             folder / "sentences.npz", tokens=np.full(9, 9), last_right=np.full(9, 5)
         )
-    comparison = compared(runs)
-    assert comparison.crossed_difference(comparison.variants[1]) is None
-    assert crossed(comparison.variants[1].sentences) is not None
+    qkv, qv = compared(runs).variants
+    assert Contrast((qv,), (qkv,)).over_sentences() is None
+    assert Contrast((qv,), ()).over_sentences() is not None
     np.savez_compressed(runs[0] / "sentences.npz", tokens=np.full(8, 9), last_right=np.full(8, 5))
-    assert crossed(compared(runs).variants[0].sentences) is None
+    assert compared(runs).variants[0].sentences is None
 
 
 @pytest.mark.usefixtures("no_figures")

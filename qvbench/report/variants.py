@@ -1,0 +1,224 @@
+"""Variants: runs gathered over their seeds, named for people, and what is asked of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qvbench.errors import UserError
+from qvbench.report.runs import Point, Run
+from qvbench.report.statistics import ALPHA, Estimate, Interval, Sentences, estimate, over_sentences
+from qvbench.runs.identity import counted, difference
+from qvbench.runs.record import Metric
+
+COUNTED = "val/accuracy"  # the metric that a run's counts by sentence add up to
+EARLY = 0.25  # share of the steps, after the warm-up
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One row of a comparison; it has runs, or it failed with every seed."""
+
+    name: str  # in its suite; the runs' folder if no suite ran them
+    label: str  # for people
+    runs: tuple[Run, ...]  # finished with a value of the metric, one per seed, by seed
+    failed: tuple[Run, ...]  # that failed or diverged: outcomes without a value
+    metric: Metric  # by which it is compared
+
+    @property
+    def record(self) -> dict[str, Any]:  # what all have in common is read off the first
+        return (*self.runs, *self.failed)[0].record
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Resolved, of the first seed; empty if none was kept."""
+        return (*self.runs, *self.failed)[0].config
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What counts of its config, by dotted key; empty if none was kept."""
+        return counted(self.config)
+
+    @cached_property
+    def scores(self) -> dict[int, float]:
+        """The last value of the metric of each seed."""
+        return self.values(self.metric.name)
+
+    @property
+    def mean(self) -> float:
+        """Of the scores; NaN without."""
+        return self.interval.mean
+
+    @cached_property
+    def interval(self) -> Interval:
+        return estimate([(1, [*self.scores.values()])]).interval()
+
+    def values(self, metric: str) -> dict[int, float]:
+        """A metric by seed, of the runs that have it."""
+        found = {run.seed: run.record["metrics"].get(metric) for run in self.runs}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
+
+    def cost(self, name: str) -> float | None:
+        """The mean over the runs of a number of their records."""
+        found = [value for run in self.runs if (value := run.cost(name)) is not None]
+        return fmean(found) if found else None
+
+    @cached_property
+    def sentences(self) -> Sentences | None:
+        """Counts at the last validation; None where not every seed has those of the same ones."""
+        counts = [run.counts for run in self.runs if run.counts and self.metric.name == COUNTED]
+        if len(counts) < max(len(self.runs), 1):
+            return None
+        tokens = counts[0]["tokens"]
+        if any(not np.array_equal(found["tokens"], tokens) for found in counts):
+            return None
+        correct = np.stack([found["last_right"] for found in counts]).astype(np.float64)
+        return Sentences(correct, tokens.astype(np.float64))
+
+    @property
+    def curves(self) -> list[dict[int, Point]]:
+        """The points of the metric's curve of each seed, by step."""
+        found = (run.curves.get(self.metric.name, []) for run in self.runs)
+        return [{point.step: point for point in points} for points in found]
+
+    @cached_property
+    def early_steps(self) -> tuple[int, int] | None:
+        """From the end of the warm-up to a quarter of the steps; None if no curve has them."""
+        if not self.runs or not all(self.curves):
+            return None
+        first = max(min(curve) for curve in self.curves)
+        start = max(first, self.settings.get("model.schedule.warmup_steps", 0))
+        end = round(EARLY * min(max(curve) for curve in self.curves))
+        return (start, end) if start < end else None
+
+    @cached_property
+    def early(self) -> list[float]:
+        """The mean height of each seed's curve over :attr:`early_steps`: its area over its width.
+
+        The curve is straight between two validations.
+        """
+        if self.early_steps is None:
+            return []
+        start, end = self.early_steps
+        heights = []
+        for curve in self.curves:
+            steps = [start, *(step for step in sorted(curve) if start < step < end), end]
+            values = np.interp(steps, sorted(curve), [curve[step].value for step in sorted(curve)])
+            area = np.diff(steps) @ (values[1:] + values[:-1]) / 2
+            heights.append(float(area) / (end - start))
+        return heights
+
+
+class Contrast(NamedTuple):
+    """What is asked: how much more some variants have than others, in their mean scores."""
+
+    more: tuple[Variant, ...]
+    less: tuple[Variant, ...]
+    early: bool = False  # in the early part of training, instead of at its end
+
+    @property
+    def question(self) -> frozenset[tuple[tuple[Variant, ...], bool]]:
+        """The same for a contrast and its reverse."""
+        return frozenset({(self.more, self.early), (self.less, self.early)})
+
+    @property
+    def groups(self) -> list[tuple[int, Variant]]:
+        """The variants, each with its sign."""
+        return [*((1, variant) for variant in self.more), *((-1, variant) for variant in self.less)]
+
+    @property
+    def estimate(self) -> Estimate:
+        """From all seeds of each, as independent: what they have in common pairs nothing."""
+        if not self.early:
+            return estimate((sign, [*variant.scores.values()]) for sign, variant in self.groups)
+        same = len({variant.early_steps for _, variant in self.groups}) == 1
+        return estimate((sign, variant.early if same else []) for sign, variant in self.groups)
+
+    def over_sentences(self, alpha: float = ALPHA) -> Interval | None:
+        """Over other seeds and sentences; None without counts of the same sentences."""
+        counts = [(sign, variant.sentences) for sign, variant in self.groups]
+        known = [(sign, found) for sign, found in counts if found is not None]
+        if len(known) < len(counts) or self.early:
+            return None
+        if any(not np.array_equal(found.tokens, known[0][1].tokens) for _, found in known):
+            return None
+        return over_sentences(known, alpha)
+
+
+# Gathering
+
+
+def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
+    """The variants that some runs are seeds of, in the order of their suite.
+
+    Args:
+        runs: with a value of the metric, failed or diverged, in any order.
+        one_suite: whether one suite made them all, so that its names tell them apart.
+
+    Raises:
+        UserError: they are measured by different metrics, or are not seeds of one experiment.
+    """
+    metrics = {Metric(**run.record["primary_metric"]) for run in runs}
+    if len(metrics) > 1:
+        names = ", ".join(sorted(metric.name for metric in metrics))
+        raise UserError(f"the runs are measured by different metrics ({names}): compare them apart")
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        own = run.record.get("variant") if one_suite else None
+        groups.setdefault(own or run.id.rpartition("/")[0], []).append(run)
+    for name, group in groups.items():
+        _check(name, group)
+    variants = [
+        Variant(
+            name,
+            label,
+            tuple(run for run in groups[name] if has_value(run)),
+            tuple(run for run in groups[name] if not has_value(run)),
+            *metrics,
+        )
+        for name, label in labels_of({n: group[0] for n, group in sorted(groups.items())}).items()
+    ]
+    return sorted(variants, key=lambda v: v.record.get("sweep", {}).get("place", 0))
+
+
+def has_value(run: Run) -> bool:
+    """Whether it came to its end with a value of its metric."""
+    value = run.record["metrics"].get(run.record["primary_metric"]["name"])
+    return run.record["status"] == "finished" and value is not None and math.isfinite(value)
+
+
+def has_failed(run: Run) -> bool:
+    """Whether it ended without a value; not where it only was not run to its end."""
+    return not has_value(run) and run.record["status"] not in ("running", "interrupted")
+
+
+def _check(name: str, group: list[Run]) -> None:
+    first, seeds = group[0], {run.seed: run for run in group}
+    for run in group:
+        if (other := seeds[run.seed]) is not run:
+            raise UserError(f"{run.id} and {other.id}: two runs of one seed; give one of them")
+        if run.identity != first.identity:
+            key = difference(first.config, run.config) or "the version of the code"
+            both = f"{first.id} and {run.id} are not seeds of one experiment"
+            raise UserError(f"{name}: {both}: they differ in {key}; give the runs of each alone")
+
+
+def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
+    """A display name for each variant, of which one run is given: what sets it apart.
+
+    Its own name where that is not it.
+    """
+    of = {name: run.record["label"] for name, run in runs.items()}
+    parts = {name: (label["mechanism"], label["position"]) for name, label in of.items()}
+    differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
+    if not differ and len(parts) > 1:
+        return {name: name for name in parts}
+    labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
+    found = list(labels.values())
+    return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}
