@@ -100,7 +100,7 @@ class _TokenSampler:
 
     def __len__(self) -> int:
         """Number of this rank's batches, the same in every epoch."""
-        raise NotImplementedError
+        return len(self._cuts) // self.world_size
 
     def share(self, epoch: int) -> list[Int64]:
         """This rank's batches of an epoch."""
@@ -136,9 +136,6 @@ class TrainSampler(_TokenSampler):
                 "lower max_tokens or the number of devices"
             )
 
-    def __len__(self) -> int:
-        return len(self._cuts) // self.world_size
-
     @property
     def left_out(self) -> int:
         """Batches per epoch that no rank takes."""
@@ -168,19 +165,18 @@ class EvaluationSampler(_TokenSampler):
         self, lengths: Lengths, max_tokens: int, rank: int = 0, world_size: int = 1
     ) -> None:
         super().__init__(lengths, max_tokens, rank, world_size)
-        order = _by_cost(lengths, noise=0)
-        self._batches = np.split(order, self._cuts[:-1])
-        while len(self._batches) % world_size and len(self._batches) < len(order):
-            largest = max(range(len(self._batches)), key=lambda n: len(self._batches[n]))
-            self._batches[largest : largest + 1] = np.array_split(self._batches[largest], 2)
-        if len(self._batches) % world_size:
+        pairs = len(lengths.source)
+        while len(self._cuts) % world_size and len(self._cuts) < pairs:
+            sizes = np.diff(self._cuts, prepend=0)
+            largest = int(sizes.argmax())
+            self._cuts.insert(largest, self._cuts[largest] - int(sizes[largest]) // 2)
+        if len(self._cuts) % world_size:
             raise UserError(
-                f"{len(order)} evaluation pairs are too few for {world_size} processes to take "
+                f"{pairs} evaluation pairs are too few for {world_size} processes to take "
                 "equally many batches; lower the number of devices"
             )
 
-    def __len__(self) -> int:
-        return len(self._batches) // self.world_size
+        self._batches = np.split(_by_cost(lengths, noise=0), self._cuts[:-1])
 
     def batches(self, epoch: int) -> list[Int64]:
         return self._batches

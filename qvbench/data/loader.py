@@ -84,7 +84,6 @@ class BatchLoader:
             dataset,  # type: ignore[arg-type]
             sampler=self.sampler,
             batch_size=None,  # a sampler's item is a batch's pairs, a dataset's item is a batch
-            collate_fn=_unchanged,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -171,7 +170,3 @@ class BatchLoader:
         self.sampler.position = position
         self.sampler.set_epoch(position.trainer_epoch)
         self._resumed = True
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

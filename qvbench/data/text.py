@@ -18,6 +18,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,19 +34,17 @@ _MARK = "\u2581"
 _MULTIPLE = 8  # matrix products with tensor cores want dimensions that are multiples of eight
 
 
+@dataclass(frozen=True)
 class TextProcessor:
     """Prepares the lines of a corpus for the vocabulary, and restores what a model writes.
 
     Languages are two-letter codes; ``tokenized`` lines are whitespace-separated tokens already.
     """
 
-    def __init__(
-        self, source_language: str, target_language: str, tokenized: bool, lowercase: bool = False
-    ) -> None:
-        self.source_language = source_language
-        self.target_language = target_language
-        self.tokenized = tokenized
-        self.lowercase = lowercase
+    source_language: str
+    target_language: str
+    tokenized: bool
+    lowercase: bool = False
 
     def state(self) -> dict[str, Any]:
         """The settings as a checkpoint keeps them, for :meth:`from_state`."""

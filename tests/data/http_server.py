@@ -17,7 +17,6 @@ class Server(socketserver.ThreadingTCPServer):
     Attributes:
         cuts: bytes after which the next answers break off; empty: none does.
         statuses: errors that the next answers have; empty: none has.
-        status: an error that every answer has, if any.
         ranges: the ranges that were asked for.
         paths: the paths that were asked for.
         resumes: whether ranges are honored.
@@ -34,7 +33,6 @@ class Server(socketserver.ThreadingTCPServer):
         self.files: dict[str, bytes] = {}
         self.cuts: list[int] = []
         self.statuses: list[int] = []
-        self.status = 0
         self.ranges: list[str | None] = []
         self.paths: list[str] = []
         self.resumes = True
@@ -55,7 +53,7 @@ class Answer(BaseHTTPRequestHandler):
         server.ranges.append(asked)
         server.paths.append(self.path)
         content = server.files.get(self.path, server.content)
-        status = server.statuses.pop(0) if server.statuses else server.status
+        status = server.statuses.pop(0) if server.statuses else 0
         if status or content is None:
             self.send_error(status or 404)
             return
