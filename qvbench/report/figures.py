@@ -106,7 +106,7 @@ def differences(comparison: Comparison) -> Figure | None:
     look = looks(comparison.variants)
     floor = lowest_usual([0.0, *(sign * found.estimate.mean for found in rows.values())])
     ends = [0.0]
-    size = (8, 1.3 + 0.3 * len(rows))
+    size = (6.4, 1.3 + 0.28 * len(rows))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
     axes.axvline(0, color="black", linewidth=1)
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
@@ -114,7 +114,7 @@ def differences(comparison: Comparison) -> Figure | None:
         mean, low, high = found.interval
         if sign * mean < floor:
             side, arrow = (("left", "\u25c2 "), ("right", "\u25b8 "))[sign < 0]
-            text = f"{arrow}{mean:+.2f}, {found.verdict}, out of the axis' range"
+            text = f"{arrow}{mean:+.2f}, {found.verdict}, out of range".replace("-", "\u2212")
             edge = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
             axes.annotate(text, (0.01 if sign > 0 else 0.99, place), ha=side, **edge)
             continue
@@ -256,20 +256,20 @@ def costs(comparison: Comparison) -> Figure | None:
 def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) -> None:
     """Means and intervals; what is far worse than the others becomes a mark at the edge."""
     sign, look = comparison.sign, looks(comparison.variants)
-    places = {variant: (cost, variant.mean) for variant, cost in known.items()}
-    goodness = [sign * value for _, value in places.values()]
-    worst = lowest_usual(goodness)
-    bounds = _padded([sign * worst, sign * max(goodness)], 0.1)
-    edge = bounds[0] if sign > 0 else bounds[1]
+    worst = lowest_usual([sign * variant.mean for variant in known])
+    inside = [variant for variant in known if sign * variant.mean >= worst]
+    reached = [value for variant in inside for value in variant.interval if not math.isnan(value)]
+    bounds = _padded(reached, 0.1)
     axes.set_ylim(bounds)
-    for variant, (cost, mean) in places.items():
+    for variant, cost in known.items():
         color, marker, _ = look[variant.name]
-        out = sign * mean < worst
-        height = (3 * edge + sign * worst) / 4 if out else mean
-        label = variant.label + f" ({mean:.2f}, out of range)" * out
+        mean, low, high = variant.interval
+        label, height = variant.label, mean
+        if variant not in inside:
+            label += f" ({mean:.2f}, out of range)"
+            height = bounds[0] + (0.03 if sign > 0 else 0.97) * (bounds[1] - bounds[0])
         axes.plot(cost, height, marker, color=color, markersize=7, linestyle="", label=label)
-        _, low, high = variant.interval
-        if not out and not math.isnan(low):
+        if variant in inside:
             axes.vlines(cost, low, high, color=color, linewidth=0.8, alpha=0.6)
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)

@@ -329,12 +329,19 @@ def html_page(markdown_text: str, folder: Path) -> str:
         name, label, caption = found.groups()
         text = (folder / f"{name}.svg").read_text(encoding="utf-8")
         svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
-        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        width = float(re.findall(r'<svg [^>]*width="([\d.]+)pt"', svg)[0])
+        kept = f'style="min-width: {0.7 * width:.0f}pt"'  # so that a phone's width can be read
+        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" {kept} ', 1)
         caption = f"<figcaption>{caption}</figcaption>"
         return f'<figure><div class="wide">{svg}</div>{caption}</figure>'
 
+    def table(found: re.Match[str]) -> str:
+        """With minus signs in the place of hyphens."""
+        signed = re.sub(r"(?<=[>( ])-(?=\d)", "\N{MINUS SIGN}", found[0])
+        return f'<div class="wide">{signed}</div>'
+
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
-    body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
+    body = re.sub(r"<table>.*?</table>", table, body, flags=re.DOTALL).replace(" %", "\u00a0%")
     picture = r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>'
     body = re.sub(picture, drawing, body, flags=re.DOTALL)
     names = re.findall(r"<h2>(.*?)</h2>", body)

@@ -149,6 +149,8 @@ def test_a_failure_is_an_outcome(failing: str, mean: float, verdict: str, tmp_pa
         failed = "3 of 5; 1 diverged; 1 without a value"
         assert row["seeds"] == (failed if name == failing else "3")
         assert (f"**Runs that failed:** {name} ({failed})." in page) == (name == failing)
+    report(tmp_path / "again", tmp_path / "out")
+    assert rows_of(tmp_path / "again") == rows, "a results folder keeps them"
 
 
 def test_a_variant_that_always_fails_has_a_row(runs: list[Path], tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_row_is_out_of_range_only_where_it_would_squeeze_the_others(
     write_variant(tmp_path, "last", [90.0 - behind, 90.1 - behind], 6)
     (axes,) = axes_of(figures.differences(compared(sorted((tmp_path / "runs").iterdir()))))
     assert (axes.get_xlim()[0] < -behind) == framed
-    assert ("out of the axis" in "".join(text.get_text() for text in axes.texts)) == (not framed)
+    assert ("out of range" in "".join(text.get_text() for text in axes.texts)) == (not framed)
 
 
 def test_what_lies_far_below_does_not_set_the_frame() -> None:

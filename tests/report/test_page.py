@@ -197,7 +197,7 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     assert not re.search(r"<(img|link|script)|url\(http|src=", page)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)), "a drawing that refers to another's marks"
-    assert "-6.96 to -1.10</td>" in page
+    assert "\u22126.96 to \u22121.10</td>" in page
 
 
 def test_no_torch_is_needed() -> None:
