@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 from qvbench.data.batching import EvaluationSampler, TrainSampler
 from qvbench.data.cache import cache_root, locked
 from qvbench.data.corpora import CORPORA, Corpus
-from qvbench.data.corpora.corpus import NotFetchedError
+from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.preprocessing import PreprocessingConfig, write_store
 from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit

@@ -16,7 +16,7 @@ import pytest
 
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Wmt17, Wmt17Raw, files
-from qvbench.data.corpora.corpus import NotFetchedError
+from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError

@@ -12,10 +12,6 @@ from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 
-class NotFetchedError(UserError):
-    """The text has never been here, and nothing is published that names it."""
-
-
 class Corpus(ABC):
     """Pairs of sentences that translate each other, in splits.
 

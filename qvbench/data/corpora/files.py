@@ -37,6 +37,10 @@ _PAUSE_SECONDS = 2.0  # before the second attempt; doubled before every later on
 _SETTLED_SECONDS = 2.0
 
 
+class NotFetchedError(UserError):
+    """The text has never been here, and nothing is published that names it."""
+
+
 @contextmanager
 def _opened(path: Path, decompress: bool = True) -> Iterator[BinaryIO]:
     """A file's bytes, decompressed if its name ends in ``.gz`` or ``.tgz``."""
@@ -153,7 +157,7 @@ def verify(path: Path, source: str, sha256: str | None = None) -> None:
     Raises:
         UserError: it differs.
     """
-    expected = sha256 or recorded_sha256(path)
+    expected = sha256 or (recorded_sha256(path) if _record_file(path).exists() else None)
     try:
         found = file_sha256(path, decompress=True)
     except UserError:
@@ -170,17 +174,20 @@ def verify(path: Path, source: str, sha256: str | None = None) -> None:
         )
 
 
-def recorded_sha256(path: Path) -> str | None:
-    """SHA-256 of the decompressed text of a download, or None if it never arrived.
+def recorded_sha256(path: Path) -> str:
+    """SHA-256 of the decompressed text of a download, which need not be on the disk any more.
 
     Raises:
+        NotFetchedError: it never arrived.
         UserError: the record is damaged.
     """
     file = _record_file(path)
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["text_sha256"])
     except FileNotFoundError:
-        return None
+        raise NotFetchedError(
+            f"{path}: has not been fetched; run `qvbench prepare` with this config"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: the record of a download cannot be read ({error}); remove it and {path.name}"

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qvbench.data.cache import cache_root, track
-from qvbench.data.corpora.corpus import Corpus, NotFetchedError
+from qvbench.data.corpora.corpus import Corpus
 from qvbench.data.corpora.files import (
     fetch,
     file_sha256,
@@ -34,16 +34,6 @@ _PARTS = {
 _TRAIN = ("corpus.tc.en", "corpus.tc.de")
 _DEV = tuple(f"newstest{year}.tc.{side}" for year in (2014, 2015, 2016) for side in ("en", "de"))
 _ARCHIVE = "dev.tgz"
-
-
-def _recorded(path: Path) -> str:
-    """SHA-256 of a download's text, which need not be on the disk any more."""
-    sha256 = recorded_sha256(path)
-    if sha256 is None:
-        raise NotFetchedError(
-            f"{path}: has not been fetched; run `qvbench prepare` with this config"
-        )
-    return sha256
 
 
 class Wmt17(Corpus):
@@ -87,7 +77,7 @@ class Wmt17(Corpus):
         # Of the decompressed text: local copies and a download are one corpus.
         paths = {name: self._path(name) for name in (*_TRAIN, *_DEV)}
         sha256 = {
-            name: file_sha256(path, decompress=True) if self.root else _recorded(path)
+            name: file_sha256(path, decompress=True) if self.root else recorded_sha256(path)
             for name, path in paths.items()
         }
         return {"corpus": "wmt17", "sha256": sha256}
@@ -204,4 +194,7 @@ class Wmt17Raw(Corpus):
 
     def fingerprint(self) -> dict[str, object]:
         files = chain.from_iterable(map(_raw_files, _HUB))
-        return {"corpus": "wmt17_raw", "sha256": {file.name: _recorded(file) for file in files}}
+        return {
+            "corpus": "wmt17_raw",
+            "sha256": {file.name: recorded_sha256(file) for file in files},
+        }
