@@ -174,7 +174,8 @@ def accuracy(comparison: Comparison) -> Figure | None:
     if base is not None:
         panels.append({v: band(v, base) for v in comparison.rows})
     panels = [{v: c for v, c in panel.items() if c.tokens} for panel in panels]
-    if not all(panels):
+    panels = [panel for panel in panels if panel]
+    if not panels:
         return None
     count, colored = len(panels), highlighted(comparison, panels[0])
     figure, frames = pyplot().subplots(
@@ -186,7 +187,7 @@ def accuracy(comparison: Comparison) -> Figure | None:
         axes.set_xlabel("target tokens (millions)")
         axes.grid(alpha=0.3)
     frames.flat[0].set_ylabel(comparison.axis)
-    if base is not None:
+    if base is not None and count > 1:
         bands = [curve for variant, curve in panels[1].items() if variant in colored]
         _frame_differences(frames.flat[1], bands, base)
         frames.flat[1].set_ylabel(f"minus that of {base.label} ({comparison.unit})")

@@ -50,6 +50,18 @@ def test_the_difference_is_framed_after_the_warm_up(tmp_path: Path) -> None:
     assert gain.get_ylabel() == "minus that of qkv (points)"
 
 
+def test_curves_need_no_other_variant(tmp_path: Path) -> None:
+    """Catches a page of the baseline alone, or of one that always failed, without its curves."""
+    write_variant(tmp_path, "qkv", [90.0, 90.5])
+    assert len(axes_of(figures.accuracy(compared([tmp_path / "runs" / "trial-qkv"])))) == 1
+    for folder in write_variant(tmp_path, "qv", [90.0, 90.5], 1, status="diverged"):
+        write_curves(folder, 1.0)
+    both = compared(sorted((tmp_path / "runs").iterdir()))
+    assert len(axes_of(figures.accuracy(both))) == 1
+    turned = compared(sorted((tmp_path / "runs").iterdir()), baseline="qv")
+    assert len(axes_of(figures.accuracy(turned))) == 1
+
+
 def test_a_band_is_over_the_same_steps(tmp_path: Path) -> None:
     """Catches means of steps that some seeds never reached, and seeds taken in pairs."""
     for place, name in enumerate(("qkv", "qv")):
