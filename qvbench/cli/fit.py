@@ -138,7 +138,7 @@ class Run:
         if given == "last":
             return str(checkpoints.last_checkpoint(*where))
         if given is not None:
-            check_checkpoint(given)  # before hours of preparing data
+            check_checkpoint(Path(given))  # before hours of preparing data
             return given
         if self.command != "fit":
             raise UserError(f"{self.command} needs a checkpoint: --ckpt_path PATH (or last)")
@@ -179,9 +179,9 @@ def check_network(task: Any) -> None:
         return
 
 
-def check_checkpoint(path: str) -> None:
+def check_checkpoint(path: Path) -> None:
     """Refuse what is no checkpoint of a run."""
-    if "pytorch-lightning_version" not in checkpoints.read_checkpoint(Path(path), tensors=False):
+    if "pytorch-lightning_version" not in checkpoints.read_checkpoint(path, tensors=False):
         raise UserError(f"--ckpt_path {path}: not a checkpoint of a run")
 
 
@@ -189,12 +189,14 @@ def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     """A checkpoint without a config brings the one that its run left beside it."""
     split = [part for arg in args for part in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
     given = dict(pairwise(split))
-    checkpoint = given.get("--ckpt_path", "last")
-    if checkpoint == "last" or given.keys() & {"--config", "-c"}:
+    checkpoint = Path(given.get("--ckpt_path", "last"))
+    if checkpoint == Path("last") or given.keys() & {"--config", "-c"}:
         return args
-    check_checkpoint(checkpoint)
-    folder = run_folder.folder_of(Path(checkpoint))
-    return args if folder is None else ["--config", str(folder / run_folder.CONFIG), *args]
+    folder = run_folder.folder_of(checkpoint) if checkpoint.is_file() else None
+    if folder is not None:
+        return ["--config", str(folder / run_folder.CONFIG), *args]
+    check_checkpoint(checkpoint)  # what is wrong with it matters more than the missing config
+    return args
 
 
 def _print_summary(run: Run, folder: Path) -> None:

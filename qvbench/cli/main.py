@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from qvbench import __version__
 from qvbench.errors import UserError, did_you_mean
@@ -23,6 +24,7 @@ COMMANDS = {
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",
 }
+OF_A_CONFIG = ("fit", "validate", "test", "predict", "prepare")  # others have a file each
 _LINES = "\n".join(f"  {name:9}  {line}" for name, line in COMMANDS.items())
 OVERVIEW = f"""qvbench {__version__}: does attention need its keys?
 
@@ -69,18 +71,9 @@ def run(command: str, args: list[str]) -> int:
     if command not in COMMANDS:
         near = did_you_mean(command, COMMANDS)
         raise UserError(f"unknown command {command!r}{near}; known are: {', '.join(COMMANDS)}")
-    if command == "list":
-        from qvbench.cli.list import main
-    elif command == "translate":
-        from qvbench.cli.translate import main
-    elif command == "profile":
-        from qvbench.cli.profile import main
-    elif command == "sweep":
-        from qvbench.cli.sweep import main
-    elif command == "report":
-        from qvbench.cli.report import main
-    else:
+    if command in OF_A_CONFIG:
         from qvbench.cli.fit import run_config
 
         return run_config(command, args)
-    return main(args)
+    status: int = import_module(f"qvbench.cli.{command}").main(args)
+    return status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import timer
 
 from qvbench.attention import precomputed
 from qvbench.models.encoder_decoder import EncoderDecoder
@@ -137,7 +137,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
         optimizer.zero_grad(set_to_none=True)
 
     step()
-    train = [_seconds(step, device) for _ in range(repeats)]
+    train = [_seconds(step) for _ in range(repeats)]
     held = [*network.parameters(), *network.buffers()]
     held += [v for state in optimizer.state.values() for v in state.values()]
     return {
@@ -190,16 +190,12 @@ def _decode_seconds(
     with mixed(), precomputed(network):
         state = network.start(source)
         return statistics.median(
-            _seconds(partial(network.step, token, state), source.device)
-            for token in target.unbind(1)
+            _seconds(partial(network.step, token, state)) for token in target.unbind(1)
         )
 
 
-def _seconds(action: Callable[[], object], device: torch.device) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     """Wall time of an action, the device's queue emptied before and after."""
-    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
+    start = timer()
     action()
-    wait()
-    return time.perf_counter() - start
+    return timer() - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Record = dict[str, Any]
@@ -73,12 +73,17 @@ def as_table(records: list[Record]) -> str:
 def as_latex(records: list[Record]) -> str:
     """Two ``booktabs`` tables, the notes as comments."""
     lines = ["% \\usepackage{booktabs}", *(f"% {line}" for line in _notes(records).splitlines())]
-    for rows in _tables(records):
-        body = [" & ".join(map(escape, row)) + r" \\" for row in rows]
-        columns = "".join("r" if unit else "l" for unit in rows[0])
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body[:2], r"\midrule"]
-        lines += [*body[2:], r"\bottomrule", r"\end{tabular}"]
+    for units, *rows in _tables(records):
+        cells = [[*map(escape, row)] for row in (units, *rows)]
+        lines.append(booktabs(cells, "".join("r" if unit else "l" for unit in units), 2))
     return "\n".join(lines)
+
+
+def booktabs(rows: Sequence[Sequence[str]], columns: str, heads: int = 1) -> str:
+    """A ``tabular`` of cells in LaTeX, its ``columns`` l and r, a rule below its heads."""
+    body = [" & ".join(row) + r" \\" for row in rows]
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body[:heads], r"\midrule"]
+    return "\n".join([*lines, *body[heads:], r"\bottomrule", r"\end{tabular}"])
 
 
 def escape(text: str) -> str:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 
-from qvbench.profile.render import escape
+from qvbench.profile.render import booktabs, escape
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.paper import PAPER, as_printed, paper_contrasts, paper_gap
@@ -268,9 +268,7 @@ def _plain(cell: str) -> str:
 def latex_table(table: Table) -> str:
     """A ``tabular`` between the rules of booktabs."""
     form = "".join("l" if name in WORDS else "r" for name in table[0])
-    head, *body = [" & ".join(map(_latex, row)) + r" \\" for row in table]
-    lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    return booktabs([[*map(_latex, row)] for row in table], form) + "\n"
 
 
 def _latex(text: str) -> str:

@@ -7,20 +7,21 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from qvbench.attention import ATTENTION
-from qvbench.cli.main import main
 from qvbench.cli.profile import DEFAULT_VOCABULARY
 from qvbench.config_files import shipped_configs
 from qvbench.positions import POSITIONS
 from qvbench.profile.measure import peak_memory, precision_of
 from qvbench.profile.render import as_latex, as_table, escape
+from tests.cli.conftest import Answer
 
-Command = Callable[..., tuple[int, str, str]]
+Command = Callable[..., Answer]
 
 QUICK = ("--vocab_size", "64", "--repeats", "0", "--source_length", "5", "--target_length", "3")
 ONE_LAYER = (
@@ -30,18 +31,18 @@ ONE_LAYER = (
 )
 
 
-def documents(profile: Command, *words: str) -> Any:
+def documents(qvbench: Command, *words: str) -> Any:
     """The one JSON document; anything beside it does not parse."""
-    status, out, err = profile(*words, "--format", "json")
+    status, out, err = qvbench("profile", *words, "--format", "json")
     assert (status, err) == (0, "")
     return json.loads(out)
 
 
-def test_json_is_one_document_with_the_promised_keys(profile: Command, config: str) -> None:
+def test_json_is_one_document_with_the_promised_keys(qvbench: Command, config: str) -> None:
     """Catches a word on standard output beside the document; a key renamed; a config lost; an
     override that only the last config sees, or none."""
     words = ("-c", config, "-c", "tiny/qkv.yaml", *QUICK, "--model.attention", "GQA")
-    both = documents(profile, *words)
+    both = documents(qvbench, *words)
     assert [record["config"] for record in both] == [config, "tiny/qkv.yaml"]
     assert [(r["mechanism"], r["position"]) for r in both] == [("gqa", "agf"), ("gqa", "agf")]
     for record in both:
@@ -63,10 +64,10 @@ PAPER = {
 
 
 @pytest.mark.slow
-def test_cache_at_the_papers_size(profile: Command) -> None:
+def test_cache_at_the_papers_size(qvbench: Command) -> None:
     """Catches another cache than the paper claims, at its own width: 16-mixed, 2 bytes."""
     words = [word for name in PAPER for word in ("--config", f"paper/{name}.yaml")]
-    records = documents(profile, *words, *QUICK, *ONE_LAYER)
+    records = documents(qvbench, *words, *QUICK, *ONE_LAYER)
     for record, numbers in zip(records, PAPER.values(), strict=True):
         kept = record["cache_per_token"]
         assert (kept["self"], kept["cross"]) == (numbers, numbers), record["config"]
@@ -74,12 +75,12 @@ def test_cache_at_the_papers_size(profile: Command) -> None:
         assert kept["bytes"] == 4 * numbers
 
 
-def test_counts_are_of_a_target_token_over_all_layers(profile: Command, config: str) -> None:
+def test_counts_are_of_a_target_token_over_all_layers(qvbench: Command, config: str) -> None:
     """Catches FLOPs of a batch printed as those of a token: more sentences would cost more; bytes
     of one layer, or of another precision than the config's."""
-    (few,) = documents(profile, "-c", config, *QUICK, "--batch_size", "1")
+    (few,) = documents(qvbench, "-c", config, *QUICK, "--batch_size", "1")
     wide = ("--batch_size", "4", "--trainer.precision", "64-true")
-    (many,) = documents(profile, "-c", config, *QUICK, *wide)
+    (many,) = documents(qvbench, "-c", config, *QUICK, *wide)
     assert few["flops_per_target_token"] == many["flops_per_target_token"]
     attention, flops = few["attention_flops_per_target_token"], few["flops_per_target_token"]
     rest = flops["decode"] - attention["decode"]
@@ -90,36 +91,36 @@ def test_counts_are_of_a_target_token_over_all_layers(profile: Command, config: 
 
 
 def test_vocabulary_is_the_prepared_corpus_else_the_default(
-    profile: Command, config: str, capsys: pytest.CaptureFixture[str]
+    qvbench: Command, config: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a model of another size than the one that is trained, and nobody told."""
+    monkeypatch.setenv("QVBENCH_CACHE", str(here / "cache"))
     words = ("-c", config, *QUICK[2:])
-    (before,) = documents(profile, *words)
+    (before,) = documents(qvbench, *words)
     assert before["vocabulary"] == {"size": DEFAULT_VOCABULARY, "source": "default"}
     assert DEFAULT_VOCABULARY % 8 == 0
-    assert main(["prepare", "--config", config]) == 0
-    (after,) = documents(profile, *words)
+    assert qvbench("prepare", "--config", config).status == 0
+    (after,) = documents(qvbench, *words)
     assert after["vocabulary"]["source"] == "corpus"
     saved = DEFAULT_VOCABULARY - after["vocabulary"]["size"]
     assert saved > 0
     fewer = before["parameters"]["total"] - after["parameters"]["total"]
     assert fewer == saved * (16 + 1)  # embeddings and the output's bias
-    capsys.readouterr()
 
 
-def test_a_missing_corpus_is_no_fault(profile: Command) -> None:
+def test_a_missing_corpus_is_no_fault(qvbench: Command) -> None:
     """Catches a profile that asks for data."""
     words = ("-c", "paper/qv_agf.yaml", "--source_length", "2", "--target_length", "2")
     words += (*ONE_LAYER, "--repeats", "0", "--vocab_size", "16")
-    (record,) = documents(profile, *words)
+    (record,) = documents(qvbench, *words)
     assert record["vocabulary"] == {"size": 16, "source": "--vocab_size"}
-    assert profile(*words)[1] == as_table([record]) + "\n"
+    assert qvbench("profile", *words).out == as_table([record]) + "\n"
 
 
-def test_what_is_measured(profile: Command, config: str) -> None:
+def test_what_is_measured(qvbench: Command, config: str) -> None:
     """Catches zero where nothing was timed; memory without weights, gradients or Adam's moments."""
     words = ("-c", config, "--vocab_size", "4096", "--repeats", "1")
-    (record,) = documents(profile, *words)
+    (record,) = documents(qvbench, *words)
     measured = record["measured"]
     assert measured["train_step_seconds"] > measured["decode_step_seconds"] > 0
     if not torch.cuda.is_available():
@@ -233,9 +234,9 @@ def test_latex_can_be_compiled() -> None:
         (["-c", "tiny/qkv.yaml", "--model.attention", "QVW"], "no class of that name"),
     ],
 )
-def test_faults_are_one_line_and_status_2(profile: Command, words: list[str], message: str) -> None:
+def test_faults_are_one_line_and_status_2(qvbench: Command, words: list[str], message: str) -> None:
     """Catches a traceback, or a page of usage, for a slip of the user's."""
-    status, out, err = profile(*words)
+    status, out, err = qvbench("profile", *words)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("qvbench: error: ")
     assert message in err
