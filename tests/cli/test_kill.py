@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import TINY_CONFIG
-from tests.cli.killing import differences, finish, outcome, run
+from tests.cli.killing import Outcome, differences, finish, outcome, run
 
 MOMENTS = 130
 """Kills fall among so many moments: the start of a run has about 20, a validation with all that it
@@ -50,6 +50,19 @@ def long_run(here: Path, tiny: Path) -> Path:
     return here
 
 
+WHOLE: dict[str, Outcome] = {}
+
+
+def whole(folder: Path, *settings: str) -> Outcome:
+    """What a run of these settings leaves that nobody kills: it is trained once."""
+    key = (folder / "tiny.yaml").read_text() + repr(settings)
+    if key not in WHOLE:
+        end = run(folder, "fit", "--config", "tiny.yaml", *settings, "--name", "whole")
+        assert end.status == 0, end.text
+        WHOLE[key] = outcome(folder / "runs" / "whole" / "seed-3")
+    return WHOLE[key]
+
+
 def check(
     folder: Path,
     settings: list[str],
@@ -58,8 +71,7 @@ def check(
     moments: int = MOMENTS,
 ) -> None:
     """Compare a run that is killed at random with one that is not."""
-    whole = run(folder, "fit", "--config", "tiny.yaml", *settings, "--name", "whole")
-    assert whole.status == 0, whole.text
+    one = whole(folder, *settings)
     chance = random.Random(seed)
     settings = settings if others is None else others
     found, killed = finish(
@@ -67,8 +79,7 @@ def check(
     )
     print(seed, killed)
     assert len(killed) >= 3, "the run should have been killed more often"
-    one, other = outcome(folder / "runs" / "whole" / "seed-3"), outcome(found)
-    assert not differences(one._asdict(), other._asdict()), killed
+    assert not differences(one._asdict(), outcome(found)._asdict()), killed
 
 
 @pytest.mark.slow
@@ -93,8 +104,7 @@ def test_early_stopping_is_not_forgotten(long_run: Path) -> None:
     config["trainer"]["callbacks"][1]["init_args"] |= {"min_delta": 100.0, "patience": 2}
     (long_run / "tiny.yaml").write_text(yaml.safe_dump(config))
     check(long_run, [], seed=7)
-    record = (long_run / "runs" / "whole" / "seed-3" / "run.json").read_text()
-    assert '"steps": 15' not in record, "it should have stopped early"
+    assert whole(long_run).record["steps"] < 15, "it should have stopped early"
 
 
 @pytest.mark.slow
@@ -110,10 +120,8 @@ def test_more_steps_go_on_from_the_final_weights(
         args += ["--ckpt_path", "last"] if stop != stops[0] else []
         end = run(long_run, *fit, *args)
         assert end.status == 0, end.text
-    whole = run(long_run, *fit, "--name", "whole")
-    assert whole.status == 0, whole.text
-    one, other = (outcome(long_run / "runs" / name / "seed-3") for name in ("whole", "pieces"))
-    assert not differences(one._asdict(), other._asdict())
+    other = outcome(long_run / "runs" / "pieces" / "seed-3")
+    assert not differences(whole(long_run, *settings)._asdict(), other._asdict())
 
 
 # Signals
@@ -128,8 +136,6 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(long_run: Path) -> None:
     """Catches a signal that ends the run with status 0, that loses what came after the last
     validation, or a checkpoint within a step or a validation that does not go on exactly."""
     fit = ("fit", "--config", "tiny.yaml")
-    whole = run(long_run, *fit, "--name", "whole")
-    assert whole.status == 0, whole.text
     words: tuple[str, ...] = ("--name", "stopped")
     for number, moment in ((signal.SIGTERM, 21), (signal.SIGINT, 37), (signal.SIGUSR1, 95)):
         end = run(long_run, *fit, *words, moment=moment, act=partial(send, number))
@@ -140,8 +146,8 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(long_run: Path) -> None:
         words = ("--name", "stopped", "--ckpt_path", "last")
     end = run(long_run, *fit, *words)
     assert end.status == 0, end.text
-    one, other = (outcome(long_run / "runs" / name / "seed-3") for name in ("whole", "stopped"))
-    assert not differences(one._asdict(), other._asdict())
+    other = outcome(long_run / "runs" / "stopped" / "seed-3")
+    assert not differences(whole(long_run)._asdict(), other._asdict())
 
 
 @pytest.mark.slow

@@ -41,15 +41,15 @@ def test_it_is_a_corpus_of_tokenized_text() -> None:
 
 def test_a_selection_split_leaves_the_others_as_they_are() -> None:
     """Catches settings chosen on sentences that train, score or test them."""
-    plain, more = Grammar(3000, 200, 200), Grammar(3000, 200, 200, selection_pairs=200)
+    plain, more = Grammar(500, 60, 60), Grammar(500, 60, 60, selection_pairs=60)
     assert more.splits() == (*plain.splits(), "selection")
     for split in plain.splits():
         assert list(plain.pairs(split)) == list(more.pairs(split))
     texts = {split: {source for source, _ in more.pairs(split)} for split in more.splits()}
     chosen_on = texts.pop("selection")
-    assert len(chosen_on) == 200
+    assert len(chosen_on) == 60
     assert all(chosen_on.isdisjoint(others) for others in texts.values())
-    assert plain.fingerprint() == Grammar(3000, 200, 200).fingerprint() != more.fingerprint()
+    assert plain.fingerprint() == Grammar(500, 60, 60).fingerprint() != more.fingerprint()
 
 
 def test_the_lexicon_is_large_and_has_every_class() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,14 +41,25 @@ def finish(run: PlannedRun, root: Path) -> None:
     write_run(root, run.group, "agf", values, run.seed, identity=run.identity, **status)
 
 
-@pytest.fixture
-def swept(tmp_path: Path) -> Path:
+@cache
+def resolved(args: tuple[str, ...]) -> dict[str, Any]:
+    return resolve(list(args))
+
+
+def resolve_once(args: list[str]) -> dict[str, Any]:
+    """What is asked for again and again as the sweep gets on."""
+    return resolved(tuple(args))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a sweep has come to its end."""
+    tmp_path = tmp_path_factory.mktemp("swept")
     schedule = {"class_path": "LinearDecay", "init_args": {"peak": 0.003}}
     settings = {"trainer.val_check_interval": 2, "data.merges": 150, "model.schedule": schedule}
     changes = {"budget": {"steps": [2, 6]}, "search": SEARCH, "settings": settings}
     suite = read_suite(write_suite(tmp_path, **changes))
-    while missing := [r for r in plan(suite, tmp_path, resolve) if not r.record()]:
+    while missing := [r for r in plan(suite, tmp_path, resolve_once) if not r.record()]:
         for run in missing:
             finish(run, tmp_path)
     return tmp_path
@@ -56,6 +69,7 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     """Catches seeds of the search in the results, runs of two budgets averaged, a diverged run
     that nobody sees, and a folder that does not give the same page again."""
     monkeypatch.chdir(swept)
+    monkeypatch.setattr("qvbench.cli.experiment.resolve", resolve_once)
     page = report(Path("out"), "--suite", "pair.yaml")
     assert "2 variants, 2 seeds each" in page
     assert "| variant | 2 steps | 6 steps |" in page
@@ -74,7 +88,7 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
 
 def test_a_search_alone_reports_nothing(swept: Path) -> None:
     """Catches scores of the selection split in the place of results."""
-    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve)
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
     searched = [run for run in runs if run.record["sweep"]["of_search"]]
     assert len(searched) == 14
     with pytest.raises(UserError, match="the runs of a search alone, which report nothing"):

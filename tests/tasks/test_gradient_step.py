@@ -103,6 +103,7 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from qvbench.data.module import TranslationDataModule
+from qvbench.errors import UserError
 from qvbench.training.record import CurvesLogger
 from tests.tasks.conftest import make_task, write_corpus
 from tests.tasks.test_gradient_step import FirstGradient
@@ -143,6 +144,19 @@ def run(name, ckpt_path=None):
 first = str(folder / "whole" / "step=1.ckpt")
 run("whole")
 run("resumed", first)
+
+data = TranslationDataModule(
+    write_corpus(folder / "single", 1), merges=20, cache_dir=str(folder / "cache")
+)
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_steps=1, logger=False,
+    enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    use_distributed_sampler=False,
+)
+try:
+    trainer.validate(make_task(), datamodule=data)
+except UserError as error:
+    (folder / f"refused{trainer.global_rank}").write_text(str(error))
 """
 
 
@@ -151,7 +165,8 @@ def test_two_processes_are_one(
     data: Callable[..., Any], trainer: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Catches an average over devices that hold different numbers of tokens, and a log of what the
-    first process alone has seen; and a run in which all are resumed on the dropout of one."""
+    first process alone has seen; a run in which all are resumed on the dropout of one; and a rank
+    without validation pairs that goes on while the others wait for it."""
     pieces = data(max_tokens=40)
     share = count_batches(pieces) // 2
     task, alone = make_task(beam_size=1), tmp_path / "alone"
@@ -189,6 +204,8 @@ def test_two_processes_are_one(
     assert "sync_dist" not in done.stderr
     random = []
     for rank in (0, 1):
+        refused = (tmp_path / f"refused{rank}").read_text()
+        assert "1 evaluation pairs are too few for 2 processes" in refused
         whole, resumed = (
             torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True)
             for name in ("whole", "resumed")
