@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._pytree import keystr, tree_leaves_with_path
 
 from qvbench.cli.experiment import make_parser
 from qvbench.cli.main import main
@@ -195,17 +196,14 @@ def outcome(folder: Path) -> Outcome:
     )
 
 
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
+def differences(one: Any, other: Any) -> list[str]:
     """Where two structures of tensors and plain values differ, to the last bit."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return [] if torch.equal(one, other) else [place]
-    if isinstance(one, dict) and isinstance(other, dict):
-        missing = [f"{place}.{key}" for key in one.keys() ^ other.keys()]
-        both = (differences(one[k], other[k], f"{place}.{k}") for k in one.keys() & other.keys())
-        return missing + [found for part in both for found in part]
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        if len(one) != len(other):
-            return [f"{place}: {len(one)} and {len(other)}"]
-        parts = (differences(a, b, f"{place}[{n}]") for n, (a, b) in enumerate(zip(one, other)))  # noqa: B905
-        return [found for part in parts for found in part]
-    return [] if one == other else [f"{place}: {one!r} and {other!r}"]
+    leaves = [
+        {
+            keystr(path): (leaf.dtype, leaf.tolist()) if torch.is_tensor(leaf) else leaf
+            for path, leaf in x
+        }
+        for x in map(tree_leaves_with_path, (one, other))
+    ]
+    places = sorted(leaves[0].keys() | leaves[1].keys())
+    return [p for p in places if leaves[0].get(p, "missing") != leaves[1].get(p, "missing")]

@@ -79,7 +79,7 @@ def check(
     )
     print(seed, killed)
     assert len(killed) >= 3, "the run should have been killed more often"
-    assert not differences(one._asdict(), outcome(found)._asdict()), killed
+    assert not differences(one, outcome(found)), killed
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_more_steps_go_on_from_the_final_weights(
         end = run(long_run, *fit, *args)
         assert end.status == 0, end.text
     other = outcome(long_run / "runs" / "pieces" / "seed-3")
-    assert not differences(whole(long_run, *settings)._asdict(), other._asdict())
+    assert not differences(whole(long_run, *settings), other)
 
 
 # Signals
@@ -147,7 +147,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_moment(long_run: Path) -> None:
     end = run(long_run, *fit, *words)
     assert end.status == 0, end.text
     other = outcome(long_run / "runs" / "stopped" / "seed-3")
-    assert not differences(whole(long_run)._asdict(), other._asdict())
+    assert not differences(whole(long_run), other)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ MECHANISMS = ", ".join(cls.__name__ for cls in ATTENTION.values())
 # What is added to a command line that works, and what the line says of it: where it begins, and
 # what else it names.
 ON_THE_COMMAND_LINE = {
+    "--config tiny/qkw": ("--config tiny/qkw: no such file here, nor in", "mean tiny/qkv.yaml"),
     # keys, classes and types
     "--model.attention QVX": ("command line: model.attention: QVX: no class", MECHANISMS),
     "--model.attention attention/qvx.yaml": (

@@ -64,6 +64,9 @@ def trained(
     if not kept.exists():
         answer = qvbench("fit", "--config", "tiny.yaml")
         assert answer.status == 0, answer.err
+        assert answer.out.count("translation ") == 3
+        for shown in ("validation accuracy", "      runs/tiny/seed-3/curves.csv", "last.ckpt"):
+            assert shown in answer.out
         shutil.copytree(here / "runs", kept)
     shutil.copytree(kept, here / "runs", dirs_exist_ok=True)
     return here / "runs" / "tiny" / "seed-3"
@@ -125,13 +128,6 @@ def test_the_saved_config_gives_the_same_run(trained: Path, qvbench: Command, he
     assert measured(again) == measured(trained)
 
 
-def test_a_run_shows_what_came_of_it(tiny: Path, qvbench: Command) -> None:
-    answer = qvbench("fit", "--config", "tiny.yaml")
-    assert answer.out.count("translation ") == 3
-    for words in ("validation accuracy", "curves      runs/tiny/seed-3/curves.csv", "last.ckpt"):
-        assert words in answer.out
-
-
 def test_taking_up_a_run_goes_on_in_its_folder(trained: Path, qvbench: Command, here: Path) -> None:
     """Catches a second folder for one run, a piece of curve twice, wall time that restarts."""
     before = record_of(trained)
@@ -153,8 +149,12 @@ def test_taking_up_a_run_goes_on_in_its_folder(trained: Path, qvbench: Command, 
 
 
 def test_a_test_adds_to_the_record(trained: Path, qvbench: Command) -> None:
-    """Catches scores that overwrite the training's record, or stand without signature."""
+    """Catches scores that overwrite the training's record, or stand without signature; a
+    validation that left no counts by sentence, and a test without its lines."""
     before = record_of(trained)
+    with np.load(trained / "sentences.npz") as kept:
+        right, tokens = kept["last_right"].sum(dtype=int), kept["tokens"].sum(dtype=int)
+    assert 100 * right / tokens == pytest.approx(before["metrics"]["val/accuracy"])
     answer = qvbench("test", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
     assert answer.status == 0, answer.err
     after = record_of(trained)
@@ -163,6 +163,8 @@ def test_a_test_adds_to_the_record(trained: Path, qvbench: Command) -> None:
     assert after["tested_checkpoint"] == "last.ckpt"
     kept = KEYS.keys() - {"metrics", "bleu_signatures"}
     assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+    texts = [(trained / f"test-{name}.txt").read_text() for name in ("translations", "references")]
+    assert [len(text.splitlines()) for text in texts] == [10, 10]
 
 
 def test_predict_writes_a_line_for_each_of_the_test_set(trained: Path, qvbench: Command) -> None:
@@ -216,17 +218,6 @@ def test_prepare_says_what_it_stored(tiny: Path, qvbench: Command, here: Path) -
     assert answer.status == 0, answer.err
     assert "stored in" in answer.out
     assert not (here / "runs").exists()
-
-
-def test_a_run_keeps_what_resampling_needs(trained: Path, qvbench: Command) -> None:
-    """Catches a validation that left no counts by sentence, and a test without its lines."""
-    with np.load(trained / "sentences.npz") as kept:
-        right, tokens = kept["last_right"].sum(dtype=int), kept["tokens"].sum(dtype=int)
-    assert 100 * right / tokens == pytest.approx(record_of(trained)["metrics"]["val/accuracy"])
-    answer = qvbench("test", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
-    assert answer.status == 0, answer.err
-    texts = [(trained / f"test-{name}.txt").read_text() for name in ("translations", "references")]
-    assert [len(text.splitlines()) for text in texts] == [10, 10]
 
 
 def test_a_budget_below_the_longest_pair(tiny: Path, qvbench: Command) -> None:
