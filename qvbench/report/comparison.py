@@ -13,8 +13,15 @@ import numpy as np
 from qvbench.errors import UserError
 from qvbench.report.paper import our_rows, paper_contrasts, tested_claims
 from qvbench.report.runs import Run
-from qvbench.report.statistics import ALPHA, MARGIN, Finding, finding
-from qvbench.report.variants import Contrast, Variant, gather_variants, has_failed, has_value
+from qvbench.report.statistics import ALPHA, MARGIN, Finding, Interval, finding
+from qvbench.report.variants import (
+    Contrast,
+    Question,
+    Variant,
+    gather_variants,
+    has_failed,
+    has_value,
+)
 from qvbench.runs.record import Metric
 
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
@@ -84,20 +91,29 @@ class Comparison:
         return our_rows(self.variants, self.baseline)
 
     @cached_property
-    def questions(self) -> int:
-        """How many differences the page shows: rows of every budget, the paper's rows, its claims.
+    def families(self) -> tuple[set[Question], set[Question]]:
+        """The differences that the page shows, each once: of the paper's claims, and all others.
 
-        Each counts once.
+        The claims are the primary family. The others describe: rows of every budget, the paper's
+        rows.
         """
-        claimed = [contrast for _, contrast in tested_claims(self.ours)]
-        asked = [*self.rows.values(), *paper_contrasts(self.ours).values(), *claimed]
-        asked += [row for each in self.shorter.values() for row in each.rows.values()]
-        return len({c.question for c in asked if c.estimate.error >= 0})
+        claims = [contrast for _, contrast in tested_claims(self.ours)]
+        others = [*self.rows.values(), *paper_contrasts(self.ours).values()]
+        others += [row for each in self.shorter.values() for row in each.rows.values()]
+        primary, rest = (
+            {contrast.question for contrast in family if contrast.estimate.error >= 0}
+            for family in (claims, others)
+        )
+        return primary, rest - primary
 
-    @property
-    def alpha(self) -> float:
-        """The share of the level that each question has."""
-        return ALPHA / max(self.questions, 1)
+    def questions(self, contrast: Contrast) -> int:
+        """How many differences share the level with this one."""
+        primary, rest = self.families
+        return max(1, len(primary if contrast.question in primary else rest))
+
+    def interval(self, contrast: Contrast) -> Interval:
+        """Of a difference, simultaneous with all others of its family."""
+        return contrast.estimate.interval(ALPHA / self.questions(contrast))
 
     def finding(self, contrast: Contrast) -> Finding | None:
         """What is shown of a difference, wherever the page speaks of it; None without an error.
@@ -106,7 +122,7 @@ class Comparison:
         shown to be better or as good.
         """
         better = self.metric.higher_is_better
-        found = finding(contrast.estimate, max(self.questions, 1), self.margin, better)
+        found = finding(contrast.estimate, self.questions(contrast), self.margin, better)
         if found is None:
             return None
         unsure = {"equivalent": (*contrast.more, *contrast.less)}

@@ -19,6 +19,7 @@ from qvbench.report import data, figures, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.paper import PAPER, judgment
 from qvbench.report.runs import Run
+from qvbench.report.statistics import ALPHA
 from qvbench.report.tables import (
     COSTS,
     FURTHER,
@@ -105,11 +106,13 @@ def _reading(comparison: Comparison) -> list[str]:
         return ["No baseline is given, so no variant is compared with another."]
     if not comparison.findings:
         return [TEXT["no_verdict"]]
-    words = {"questions": comparison.questions, "level": f"{100 * (1 - comparison.alpha):.2f}"}
-    text = TEXT["findings"].format(margin=comparison.margin, unit=comparison.unit, **words)
+    parts = [TEXT["findings"].format(margin=comparison.margin, unit=comparison.unit)]
+    for name, family in zip(("primary", "others"), comparison.families, strict=True):
+        if number := len(family):
+            parts.append(TEXT[name].format(number=number, level=100 * (1 - ALPHA / number)))
     if not math.isnan(alike := comparison.correlation):
-        text += " " + TEXT["correlation"].format(alike=alike)
-    return [text, *([TEXT["failed"]] if comparison.failed else [])]
+        parts.append(TEXT["correlation"].format(alike=alike))
+    return [" ".join(parts), *([TEXT["failed"]] if comparison.failed else [])]
 
 
 def _bleu(comparison: Comparison) -> list[str]:

@@ -148,7 +148,7 @@ def budget_section(comparison: Comparison) -> list[str]:
             elif same is each.baseline:
                 cells.append(f"{number(same.mean)} ({seeds_of(same)} seeds)")
             else:
-                found_here = each.rows[same].estimate.interval(comparison.alpha)
+                found_here = comparison.interval(each.rows[same])
                 cells.append(f"{number(found_here.mean, '+.2f')} ({bounds(found_here, '+.2f')})")
         rows.append([variant.label, *cells])
     return [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
@@ -166,7 +166,7 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         color, marker, style = look[variant.name]
         shift = 1.03 ** (place - (len(comparison.rows) - 1) / 2)  # so that no bar hides another
         known = {
-            amount * shift: row.estimate.interval(comparison.alpha)
+            amount * shift: comparison.interval(row)
             for amount, each in found.items()
             for v, row in each.rows.items()
             if v.name == variant.name and v.runs

@@ -89,7 +89,9 @@ def _difference(variant: Variant, comparison: Comparison) -> str:
 
 def _other_sentences(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
-    return NONE if row is None else bounds(row.over_sentences(comparison.alpha), "+.2f")
+    if row is None:
+        return NONE
+    return bounds(row.over_sentences(ALPHA / comparison.questions(row)), "+.2f")
 
 
 def _score(metric: str, digits: int = 2) -> Cell:

@@ -115,6 +115,10 @@ class Variant:
         return heights
 
 
+Question = frozenset[tuple[tuple[Variant, ...], bool]]
+"""A contrast, or its reverse: both sides, and whether in the early part of training."""
+
+
 class Contrast(NamedTuple):
     """What is asked: how much more some variants have than others, in their mean scores."""
 
@@ -123,7 +127,7 @@ class Contrast(NamedTuple):
     early: bool = False  # in the early part of training, instead of at its end
 
     @property
-    def question(self) -> frozenset[tuple[tuple[Variant, ...], bool]]:
+    def question(self) -> Question:
         """The same for a contrast and its reverse."""
         return frozenset({(self.more, self.early), (self.less, self.early)})
 

@@ -64,7 +64,7 @@ def test_the_page_says_what_was_found(output: Path) -> None:
         "# A < B\n",
         "Against QKV: **1 worse** (QV).",
         "| QV | 89.10 | -4.03 | -6.96 to -1.10 | 0.022 | 6.20 | worse |",
-        "each counted once: 1. Every interval is at 95.00 %",
+        "primary family, of 1 differences: each has its interval at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
         "![The metric over the training, and the difference to the baseline](accuracy.png)",
