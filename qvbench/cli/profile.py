@@ -55,7 +55,7 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     task = built.model
     task.network = task.build_network(vocab_size)
     precision = str(experiment.settings.trainer.precision or "32-true")
-    return Model(experiment.name, task, task.network, precision, source)
+    return Model(experiment.name, task, precision, source)
 
 
 def _parser() -> ArgumentParser:

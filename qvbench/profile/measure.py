@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import timer
 
 from qvbench.attention import precomputed
+from qvbench.data.batching import Batch
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import Size, count_parameters
 from qvbench.models.facts import count as count_flops
@@ -26,15 +27,13 @@ class Model(NamedTuple):
 
     Attributes:
         config: its name.
-        task: what trains the network, which it has.
-        network: with initial weights.
+        task: what trains the network, which it has, with initial weights.
         precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
         vocabulary_source: where the size of the vocabulary is from.
     """
 
     config: str
     task: Any
-    network: Any
     precision: str
     vocabulary_source: str
 
@@ -57,15 +56,15 @@ def count(model: Model, size: Size) -> dict[str, Any]:
         model: from the config.
         size: of the batch that is counted.
     """
-    flops = count_flops(model.network, size)
-    layers = len(model.network.decoder)
-    own, cross = model.network.cache_per_token["self"], model.network.cache_per_token["cross"]
+    network = model.task.network
+    flops, layers = count_flops(network, size), len(network.decoder)
+    own, cross = network.cache_per_token["self"], network.cache_per_token["cross"]
     element = layers * precision_of(model.precision)[1].itemsize
     return {
         "config": model.config,
         "mechanism": model.task.mechanism_name,
         "position": model.task.position_name,
-        "parameters": count_parameters(model.network),
+        "parameters": count_parameters(network),
         "flops_per_target_token": {
             phase: size.per_target_token(n.total) for phase, n in flops.items()
         },
@@ -82,10 +81,7 @@ def count(model: Model, size: Size) -> dict[str, Any]:
         "decoder_layers": layers,
         "precision": model.precision,
         "size": size._asdict(),
-        "vocabulary": {
-            "size": model.network.output_weight.shape[0],
-            "source": model.vocabulary_source,
-        },
+        "vocabulary": {"size": len(network.output_weight), "source": model.vocabulary_source},
     }
 
 
@@ -114,25 +110,18 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     mixed: Callable[[], AbstractContextManager[object]] = nullcontext
     if weights != compute:
         mixed = partial(torch.autocast, device.type, compute)
-    network = model.network.to(device, weights)
-    optimizer = model.task.optimizer(network.parameters())
+    task, network = model.task, model.task.network.to(device, weights)
+    optimizer = task.optimizer(network.parameters())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    tokens = _random_tokens(network, size)
+    batch = _random_batch(network, size)
 
     def step() -> None:
         """A training step as the suite's task does it, on the same tokens each time."""
         network.train()
-        source, target = tokens
         with mixed():
-            totals = training_totals(
-                network(source, target).flatten(0, 1),
-                network.output_weight,
-                network.output_bias,
-                target.flatten(),
-                model.task.label_smoothing,
-            )
-        (totals.smoothed / target.numel()).backward()
+            totals = task.score(task(batch), training_totals)
+        (totals.smoothed / (size.batch * size.target)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -145,7 +134,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
         "precision": name,
         "train_step_seconds": statistics.median(train),
         "peak_memory_bytes": peak_memory(step, held, device),
-        "decode_step_seconds": _decode_seconds(network, tokens, mixed),
+        "decode_step_seconds": _decode_seconds(network, batch, mixed),
         "repeats": repeats,
     }
 
@@ -169,28 +158,27 @@ def peak_memory(step: Callable[[], None], held: Iterable[Any], device: torch.dev
     return before + max(accumulate(changes), default=0)
 
 
-def _random_tokens(network: EncoderDecoder, size: Size) -> tuple[Tensor, Tensor]:
-    """Source (B, S) and target (B, T) ids without padding, always the same."""
+def _random_batch(network: EncoderDecoder, size: Size) -> Batch:
+    """S source tokens and, after the first, T target tokens, without padding; always the same."""
     weight, generator = network.output_weight, torch.Generator().manual_seed(0)
-    shape = (size.batch, size.source + size.target)
-    ids = torch.randint(1, weight.shape[0], shape, generator=generator).to(weight.device)
-    source, target = ids.split([size.source, size.target], 1)
-    return source.contiguous(), target.contiguous()
+    shape = (size.batch, size.source + size.target + 1)
+    ids = torch.randint(1, len(weight), shape, generator=generator).to(weight.device)
+    source, target = ids.split([size.source, size.target + 1], 1)
+    return Batch(source.contiguous(), target.contiguous(), torch.arange(size.batch))
 
 
 @torch.inference_mode()
 def _decode_seconds(
     network: EncoderDecoder,
-    tokens: tuple[Tensor, Tensor],
+    batch: Batch,
     mixed: Callable[[], AbstractContextManager[object]],
 ) -> float:
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
-    source, target = tokens
     with mixed(), precomputed(network):
-        state = network.start(source)
+        state = network.start(batch.source)
         return statistics.median(
-            _seconds(partial(network.step, token, state)) for token in target.unbind(1)
+            _seconds(partial(network.step, token, state)) for token in batch.target[:, 1:].unbind(1)
         )
 
 
