@@ -64,8 +64,21 @@ class Moments:
             (Path, "unlink", "remove"),
         ):
             setattr(owner, name, self._around(getattr(owner, name), label))
-        torch.save = self._in_halves(torch.save)
-        Path.open = self._half_lines(Path.open)  # type: ignore[method-assign]
+        save, opened = torch.save, Path.open
+
+        def half_a_checkpoint(value: Any, file: Any) -> None:
+            buffer = io.BytesIO()
+            save(value, buffer)
+            self._halves(file, "half a checkpoint")(buffer.getvalue())
+
+        def half_a_line(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            file = opened(path, mode, *args, **kwargs)
+            if mode == "a":
+                file.write = self._halves(file, "half a line")  # type: ignore[method-assign]
+            return file
+
+        torch.save = half_a_checkpoint
+        Path.open = half_a_line  # type: ignore[method-assign]
 
     def _around(self, real: Callable[..., Any], label: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -76,34 +89,18 @@ class Moments:
 
         return call
 
-    def _in_halves(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def save(value: Any, file: Any) -> None:
-            buffer = io.BytesIO()
-            real(value, buffer)
-            content = buffer.getvalue()
-            file.write(content[: len(content) // 2])
+    def _halves(self, file: Any, label: str) -> Callable[[Any], None]:
+        """Writes to a file with a moment in the middle."""
+        write = file.write
+
+        def call(content: Any) -> None:
+            half = len(content) // 2 + 1
+            write(content[:half])
             file.flush()
-            self.come("half a checkpoint")
-            file.write(content[len(content) // 2 :])
+            self.come(label)
+            write(content[half:])
 
-        return save
-
-    def _half_lines(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            file = real(path, mode, *args, **kwargs)
-            if mode == "a":
-                write = file.write
-
-                def halves(text: str) -> None:
-                    write(text[: len(text) // 2 + 1])
-                    file.flush()
-                    self.come("half a line")
-                    write(text[len(text) // 2 + 1 :])
-
-                file.write = halves
-            return file
-
-        return opened
+        return call
 
 
 def kill_myself() -> None:

@@ -24,21 +24,20 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["docs/page.md", "results/table.md", "notes.txt"])
-def test_what_no_run_depends_on_leaves_the_commit_clean(checkout: Path, name: str) -> None:
-    """A benchmark that writes its page, and is said to be of uncommitted code from then on."""
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, "") for name in ("docs/page.md", "results/table.md", "notes.txt")),
+        *((name, "+dirty") for name in ("qvbench/__init__.py", "configs/a.yaml")),
+    ],
+)
+def test_changed_code_is_told(checkout: Path, name: str, told: str) -> None:
+    """A result of code that nobody has, under a commit that everybody has; a benchmark that writes
+    its page, and is said to be of uncommitted code from then on."""
     clean = git_revision()
     (checkout / name).write_text("2\n")
     assert len(clean) == 40
-    assert git_revision() == clean
-
-
-@pytest.mark.parametrize("name", ["qvbench/__init__.py", "configs/a.yaml"])
-def test_changed_code_is_told(checkout: Path, name: str) -> None:
-    """A result of code that nobody has, under a commit that everybody has."""
-    clean = git_revision()
-    (checkout / name).write_text("2\n")
-    assert git_revision() == f"{clean}+dirty"
+    assert git_revision() == clean + told
 
 
 def test_an_installed_package_has_no_commit(checkout: Path) -> None:
