@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -176,26 +177,8 @@ def test_a_network_that_fails_does_not_stop_the_run(
     assert "no route to host; this run is kept offline" in caplog.text
 
 
-class Remembering(Logger):
-    """A logger that keeps what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config: dict[str, Any] = {}
-
-    name = "remembering"
-    version = ""
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.config.update(params)
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        pass
-
-
 def test_every_logger_gets_the_whole_config() -> None:
     """Catches W&B runs that know the model's settings but not the data's."""
-    logger = Remembering()
-    opened = trackers.open_runs([logger], {"model": {"a": 1}, "data": {"b": 2}})
-    trackers.close_runs(opened)
-    assert logger.config == {"model": {"a": 1}, "data": {"b": 2}}
+    config, logger = {"model": {"a": 1}, "data": {"b": 2}}, Mock(Logger)
+    trackers.close_runs(trackers.open_runs([logger], config))
+    logger.log_hyperparams.assert_called_once_with(config)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,14 +238,3 @@ def test_faults_are_one_line_and_status_2(qvbench: Command, words: list[str], me
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("qvbench: error: ")
     assert message in err
-
-
-def test_help_needs_no_torch() -> None:
-    """Catches seconds of imports before a line of help."""
-    code = (
-        "import sys; from qvbench.cli.main import main; assert main(['profile', '--help']) == 0; "
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--source_length" in done.stdout

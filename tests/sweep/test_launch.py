@@ -18,7 +18,6 @@ import pytest
 from qvbench.cli.sweep import main, read_resources
 from qvbench.errors import UserError
 from qvbench.sweep.launch import (
-    execute,
     local,
     locked,
     make_room,
@@ -131,8 +130,12 @@ def test_sweeps_share_the_work(runs: list[PlannedRun], pretend: Pretend) -> None
 def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
     runs: list[PlannedRun], pretend: Pretend
 ) -> None:
-    """Catches two sweeps that hand a failing run to and fro for ever; and one never retried."""
-    pretend("time.sleep(0.1); folder.parent.name.startswith('qv-') and sys.exit('no such thing')")
+    """Catches two sweeps that hand a failing run to and fro for ever; and one never retried; a
+    machine without memory, whose runs are killed, taken for success."""
+    pretend(
+        "time.sleep(0.1); folder.parent.name.startswith('qv-') and (sys.exit('no such thing')"
+        " if folder.name == 'seed-1' else os.kill(os.getpid(), 9))"
+    )
     threads = [threading.Thread(target=sweep, args=(runs,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -141,23 +144,12 @@ def test_a_failure_is_not_tried_again_by_the_sweep_beside_it(
     assert [run.is_finished for run in runs] == [False, True, False, True]
     assert starts(runs[0]) == 2
     assert runs[0].beside(".log").read_text().rstrip().endswith("no such thing")
-    assert runs[0].outcome()["status"] == 1
+    assert [runs[0].outcome()["status"], runs[2].outcome()["status"]] == [1, -9]
+    assert runs[2].failed_since(0.0)
     pretend("")
     sweep(runs)
     assert all(run.is_finished for run in runs)
     assert starts(runs[0]) == 4
-
-
-def test_a_run_that_a_signal_ended_is_a_failure(
-    runs: list[PlannedRun], pretend: Pretend, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Catches a machine without memory taken for success."""
-    pretend("os.kill(os.getpid(), 9)")
-    with locked(runs[0]) as lock:
-        assert lock is not None
-        execute(runs[0], lock)
-    assert runs[0].outcome()["status"] == -9
-    assert runs[0].failed_since(0.0)
 
 
 def test_a_half_run_is_begun_anew(runs: list[PlannedRun], pretend: Pretend) -> None:
