@@ -236,7 +236,7 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
 
 def translate(work: Work) -> Task:
     shape, sources = work.shape, work.sources()
-    network = build(shape.config, shape.overrides, shape.vocabulary).network
+    network = build(shape.config, shape.overrides, shape.vocabulary).task.network
     load_weights(network, work)
     translator = Translator(network, IdLines(), beam_size=shape.beam_size)
     with counter() as counted:

@@ -105,7 +105,7 @@ def test_sizes_are_those_of_the_network(tmp_path: Path) -> None:
     assert (shape.d_model, shape.d_ff, shape.vocabulary) == (16, 24, VOCABULARY)
     assert (shape.encoder_layers, shape.decoder_layers, shape.num_heads) == (2, 2, 4)
     assert (shape.pad, shape.unk, shape.bos, shape.eos) == (0, 1, 2, 3)
-    network = build("multi30k/qkv_sinusoidal.yaml", [], VOCABULARY).network
+    network = build("multi30k/qkv_sinusoidal.yaml", [], VOCABULARY).task.network
     found = translation.sizes_of(network)
     assert (found["dropout"], found["attention_dropout"], found["ffn_dropout"]) == (0.3, 0, 0)
 
@@ -113,7 +113,7 @@ def test_sizes_are_those_of_the_network(tmp_path: Path) -> None:
 def test_translations_keep_their_order(tmp_path: Path) -> None:
     """Catches lines in the order of their lengths, and an end token too many."""
     config = "tiny/qkv.yaml"
-    network = build(config, SIZES, VOCABULARY).network
+    network = build(config, SIZES, VOCABULARY).task.network
     sources = [[5, 6, 3], [7, 8, 9, 10, 11, 3], [12, 3]]
     sizes = translation.sizes_of(network)
     shape = SimpleNamespace(config=config, overrides=SIZES, beam_size=2, **sizes)
