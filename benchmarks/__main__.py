@@ -30,7 +30,7 @@ from benchmarks.protocol import ROOT, Work
 from benchmarks.runner import SKIPPED, Program, measure
 from qvbench.data.preprocessing import usable_cores
 from qvbench.errors import UserError
-from qvbench.runs.record import git_revision, versions
+from qvbench.runs.record import git_revision, versions, without_folders
 from qvbench.training.machine import describe_hardware
 
 WORK = {**layers.WORK, **translation.WORK}
@@ -113,7 +113,7 @@ def run_all(cases: Sequence[Case], given: argparse.Namespace) -> Iterator[dict[s
                 say(f"    skipped, {error}")
                 continue
             measure(programs, given.repeats, lambda line: say(f"    {line}"))
-        yield without_paths({**raw, "programs": {each.name: each.outcome for each in programs}})
+        yield published({**raw, "programs": {each.name: each.outcome for each in programs}})
 
 
 def say(line: str) -> None:
@@ -188,11 +188,10 @@ def assigned(variables: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in variables.items())
 
 
-def without_paths(raw: dict[str, Any]) -> dict[str, Any]:
+def published(raw: dict[str, Any]) -> dict[str, Any]:
     """The same, with only the last part of every absolute path in its texts."""
-    text = json.dumps(raw).replace(f"{ROOT}{os.sep}", "")
-    plain: dict[str, Any] = json.loads(re.sub(r"(?<![\w.])(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text))
-    return plain
+    plain = without_folders(json.dumps(raw).replace(f"{ROOT}{os.sep}", ""))
+    return dict(json.loads(plain))
 
 
 if __name__ == "__main__":

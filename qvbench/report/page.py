@@ -281,6 +281,10 @@ def _machine(run: Run) -> str:
     hardware, versions = run.record.get("hardware", {}), run.record.get("versions", {})
     gpus = ", ".join(gpu["name"] for gpu in hardware.get("gpus", []))
     devices = gpus or hardware.get("cpu", "unknown processor")
+    if known := [hardware[key] for key in ("cpu_model", "instructions") if hardware.get(key)]:
+        devices += f" ({'; '.join(known)})" * (not gpus)
+    if whole := hardware.get("cores_of_machine"):
+        devices += f", {hardware['cores']} of {whole} cores"
     commit, plus, _ = run.record.get("git", "").partition("+dirty")
     revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
     return (

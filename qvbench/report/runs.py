@@ -19,6 +19,7 @@ from qvbench.config_files import config_name
 from qvbench.errors import UserError
 from qvbench.report.statistics import Array
 from qvbench.runs.folder import CONFIG, CURVES, RECORD, REFERENCES, RUNS, SENTENCES, TRANSLATIONS
+from qvbench.runs.record import without_folders
 from qvbench.sweep.plan import IDENTITY_DIGITS, PlannedRun, Resolve, plan
 from qvbench.sweep.suite import Settings, Suite
 
@@ -155,8 +156,9 @@ def _lines(text: str) -> list[str]:
 
 
 def _read_record(file: Path) -> dict[str, Any]:
+    """A run's record; files in its command and faults are named without their folders."""
     with readable(file, "a run's record"):
-        record = dict(json.loads(file.read_text(encoding="utf-8")))
+        record = dict(json.loads(without_folders(file.read_text(encoding="utf-8"))))
     if missing := NEEDED - record.keys():
         raise UserError(f"{file}: not a run's record; it lacks {', '.join(sorted(missing))}")
     return record
@@ -277,7 +279,7 @@ def runs_of_suite(
         "variants": len(rows),
         "rows": rows,
         "seeds": list(seeds),
-        "overrides": [list(pair) for pair in overrides],
+        "overrides": [list(pair) for pair in overrides if pair[0] not in OF_THE_MACHINE],
     }
     if suite.margin is not None:
         sweep["margin"] = suite.margin

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -58,6 +59,11 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / RECORD, text + "\n")
+
+
+def without_folders(text: str) -> str:
+    """A text whose absolute paths are their last parts: it names no folder of a machine."""
+    return re.sub(r"(?<![\w./:])(?:/[\w.+~-]+)+/([\w.+~-]+)", r"\1", text)
 
 
 def sweep_labels() -> dict[str, str]:

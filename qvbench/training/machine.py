@@ -107,17 +107,26 @@ def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Processor, memory and GPUs, for the record of a run; sizes in GiB."""
+    """Processor, memory and GPUs, for the record of a run; sizes in GiB.
+
+    A virtual machine's processor may have no name but its maker's: then its numbers tell, and
+    ``instructions``, by which PyTorch picks its kernels. ``cores`` are those this process may use.
+    """
     gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     information = Path("/proc/cpuinfo")
     text = information.read_text("utf-8", "replace") if information.exists() else ""
     named = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
+    numbers = dict(re.findall(r"^(?:cpu )?(family|model|stepping)\s*: (\d+)", text, re.MULTILINE))
     return {
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu": named[1].strip() if named else platform.processor(),
+        "cpu_model": ", ".join(f"{name} {number}" for name, number in numbers.items()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": usable_cores(),
+        "cores_of_machine": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpus": [{"name": g.name, "memory_gib": round(g.total_memory / 2**30, 1)} for g in gpus],
     }

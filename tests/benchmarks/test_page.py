@@ -93,10 +93,10 @@ def test_another_checkout_takes_turns_with_this_one() -> None:
 def test_a_machine_is_named_without_marks() -> None:
     """Catches trade marks in folder names, and paths or users in what is published."""
     assert command.slug("Intel(R) Xeon(R) Platinum 8480C CPU @ 2.0GHz").startswith("intel-xeon-p")
-    shown = command.without_paths({"a": [f'File "{ROOT}/x/y.py" and /home/somebody/lib/z.py']})
+    shown = command.published({"a": [f'File "{ROOT}/x/y.py" and /home/somebody/lib/z.py']})
     assert shown == {"a": ['File "x/y.py" and z.py']}
     kept = {"a": "1/2 and ours/theirs"}
-    assert command.without_paths(kept) == kept
+    assert command.published(kept) == kept
 
 
 def outcome(seconds: float, **settings: Any) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,10 +100,15 @@ def test_a_gpu_under_a_torch_without_code_for_it(machine: Machine) -> None:
 
 
 def test_description(machine: Machine) -> None:
-    """Catches a record without the GPU's name, or with memory in other units."""
+    """Catches a record without the GPU's name, with memory in other units, or that does not say
+    which kernels and how many of the machine's cores its times are of."""
     machine((7, 0))
     described = describe_hardware()
     assert described["gpus"] == [{"name": "GPU 0", "memory_gib": 16.0}]
-    assert described["cores"] >= 1
+    assert 1 <= described["cores"] <= described["cores_of_machine"]
+    assert described["omp_num_threads"] == os.environ.get("OMP_NUM_THREADS")
+    assert described["instructions"] in torch.__config__.show()
+    if re.search(r"^stepping", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE):
+        assert re.fullmatch(r"family \d+, model \d+, stepping \d+", described["cpu_model"])
     assert described["threads"] == torch.get_num_threads()
     assert isinstance(described["cpu"], str)

@@ -47,8 +47,12 @@ def test_no_place_of_a_machine_is_published(runs: list[Path], tmp_path: Path) ->
     corpus = {"class_path": "Text", "init_args": {"root": "/home/somebody"}}
     trainer = {"max_steps": 5, "default_root_dir": "/home/somebody"}
     config = {"trainer": trainer, "data": {"seed": 1, "corpus": corpus}}
+    command = "qvbench fit --config=/home/somebody/mine.yaml --data.cache_dir '/home/somebody/c'"
     for folder in runs:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        record = json.loads((folder / "run.json").read_text())
+        fault = {"fault": {"message": "/home/somebody/last.ckpt: the disk is full"}}
+        (folder / "run.json").write_text(json.dumps(record | fault | {"command": command}))
     output = tmp_path / "out"
     report(output, *runs)
     kept = [file for file in output.rglob("*") if file.suffix in (".yaml", ".json", ".md", ".html")]
@@ -56,6 +60,7 @@ def test_no_place_of_a_machine_is_published(runs: list[Path], tmp_path: Path) ->
     assert not [file for file in kept if "/home/somebody" in file.read_text(encoding="utf-8")]
     (run, *_) = load([output])
     assert run.config["trainer"] == {"default_root_dir": None, "max_steps": 5}
+    assert run.record["command"] == "qvbench fit --config=mine.yaml --data.cache_dir 'c'"
 
 
 def test_a_folder_of_seeds_is_its_runs(runs: list[Path]) -> None:
