@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from qvbench.attention import Attention, AttentionFactory
 from qvbench.attention.cache import KVCache, reorder
-from qvbench.errors import UserError
 from qvbench.models.layers import (
     LAYER_NORM_EPS,
     NORM_PLACEMENTS,
@@ -22,9 +21,11 @@ from qvbench.models.layers import (
     Embeddings,
     EncoderLayer,
     FeedForward,
+    check_settings,
     float32_logits,
     in_compute_dtype,
     initialize,
+    self_attentions,
 )
 from qvbench.positions import Position, PositionFactory
 
@@ -86,43 +87,38 @@ class EncoderDecoder(nn.Module):
         sizes = {"vocab_size": vocab_size, "d_model": d_model, "num_heads": num_heads}
         sizes |= {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
         sizes["ffn_dim"] = ffn_dim
-        for name, size in sizes.items():
-            if size < 1:
-                raise UserError(f"network: {name} must be at least 1, got {size}")
-        if not all(0 <= p < 1 for p in (dropout, attention_dropout, ffn_dropout)):
-            raise UserError("network: dropout probabilities must be in [0, 1)")
+        check_settings(sizes, (dropout, attention_dropout, ffn_dropout))
         self.padding_id = padding_id
         self.d_model = d_model
 
         feed_forward = partial(FeedForward, d_model, ffn_dim, ffn_dropout, activation)
-        residual = partial(NORM_PLACEMENTS[norm], d_model, dropout)
+        layer_norm = partial(nn.LayerNorm, d_model, eps=LAYER_NORM_EPS)
+        residual = partial(NORM_PLACEMENTS[norm], layer_norm, dropout)
         build_position = partial(position, num_heads=num_heads, d_model=d_model)
         build_attention = partial(
             attention, d_model=d_model, num_heads=num_heads, dropout=attention_dropout
         )
 
-        def self_attentions(layers: int) -> list[Attention]:
-            schemes = [build_position() for _ in range(layers)]
-            if schemes[0].shared:
-                schemes = schemes[:1] * layers
-            return [build_attention(position=None if s.absolute else s) for s in schemes]
+        def stack(layers: int) -> list[Attention]:
+            return self_attentions(layers, build_attention, build_position)
 
         def final_norm() -> nn.Module:
-            return nn.LayerNorm(d_model, eps=LAYER_NORM_EPS) if norm == "pre" else nn.Identity()
+            return layer_norm() if norm == "pre" else nn.Identity()
 
         def embeddings() -> Embeddings:
             scheme = build_position()
-            return Embeddings(tokens, scheme if scheme.absolute else Position(num_heads), dropout)
+            absolute = scheme if scheme.absolute else Position(num_heads)
+            return Embeddings(tokens, absolute, dropout, scale=d_model**0.5)
 
         tokens = nn.Embedding(vocab_size, d_model)
         self.source_embeddings = embeddings()
         self.target_embeddings = embeddings()
         self.encoder = nn.ModuleList(
-            EncoderLayer(own, feed_forward(), residual) for own in self_attentions(encoder_layers)
+            EncoderLayer(own, feed_forward(), residual) for own in stack(encoder_layers)
         )
         self.decoder = nn.ModuleList(
             DecoderLayer(own, build_attention(position=None), feed_forward(), residual)
-            for own in self_attentions(decoder_layers)
+            for own in stack(decoder_layers)
         )
         self.encoder_norm = final_norm()
         self.decoder_norm = final_norm()

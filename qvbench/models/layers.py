@@ -6,6 +6,7 @@ Shape letters: B batch, L tokens, T target length, S source length, N hypotheses
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,41 @@ from torch import Tensor, nn
 from qvbench.attention import Attention
 from qvbench.attention.cache import KV, KVCache
 from qvbench.attention.core import Dropout, without_autocast
+from qvbench.errors import UserError
 from qvbench.positions import Position
 
 LAYER_NORM_EPS = 1e-6  # OpenNMT-py's
 
 Sublayer = Callable[[Tensor], Tensor]
 
-ACTIVATIONS: dict[str, Sublayer] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+ACTIVATIONS: dict[str, Sublayer] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),  # GPT-2's
+    "silu": F.silu,
+}
+
+
+def check_settings(sizes: dict[str, int], dropouts: tuple[float, ...]) -> None:
+    """UserError for a size of a network below 1, and a dropout that is no probability below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"network: {name} must be at least 1, got {size}")
+    if not all(0 <= p < 1 for p in dropouts):
+        raise UserError("network: dropout probabilities must be in [0, 1)")
+
+
+def self_attentions(
+    layers: int,
+    build_attention: Callable[..., Attention],
+    build_position: Callable[[], Position],
+) -> list[Attention]:
+    """Of the layers of a stack, each with a position module of its own unless one serves all; a
+    scheme that acts on the embeddings is in none."""
+    schemes = [build_position() for _ in range(layers)]
+    if schemes[0].shared:
+        schemes = schemes[:1] * layers
+    return [build_attention(position=None if s.absolute else s) for s in schemes]
 
 
 def in_compute_dtype(x: Tensor) -> Tensor:
@@ -39,14 +68,16 @@ def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class Embeddings(nn.Module):
-    """Token vectors times the square root of the width, plus an absolute position scheme."""
+    """Token vectors times a scale, plus an absolute position scheme."""
 
-    def __init__(self, tokens: nn.Embedding, position: Position, dropout: float) -> None:
+    def __init__(
+        self, tokens: nn.Embedding, position: Position, dropout: float, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.tokens = tokens
         self.position = position
         self.dropout = Dropout(dropout)
-        self.scale = tokens.embedding_dim**0.5
+        self.scale = scale
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
         """Ids (B, L), the first at position ``start``, to (B, L, d)."""
@@ -56,9 +87,9 @@ class Embeddings(nn.Module):
 class PreNorm(nn.Module):
     """``x + dropout(f(norm(x)))``: the recipe's placement."""
 
-    def __init__(self, d_model: int, dropout: float) -> None:
+    def __init__(self, build_norm: Callable[[], nn.Module], dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(d_model, eps=LAYER_NORM_EPS)
+        self.norm = build_norm()
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
@@ -69,19 +100,22 @@ class PostNorm(PreNorm):
     """``norm(x + dropout(f(x)))``: the original Transformer's placement."""
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        return self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
+        y: Tensor = self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
+        return y
 
 
 NORM_PLACEMENTS: dict[str, type[PreNorm]] = {"pre": PreNorm, "post": PostNorm}
 
 
 class FeedForward(nn.Module):
-    """``W_2 dropout(activation(W_1 x))``, without bias as in the recipe."""
+    """``W_2 dropout(activation(W_1 x))``, without bias in the recipe."""
 
-    def __init__(self, d_model: int, width: int, dropout: float, activation: str) -> None:
+    def __init__(
+        self, d_model: int, width: int, dropout: float, activation: str, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.widen = nn.Linear(d_model, width, bias=False)
-        self.narrow = nn.Linear(width, d_model, bias=False)
+        self.widen = nn.Linear(d_model, width, bias=bias)
+        self.narrow = nn.Linear(width, d_model, bias=bias)
         self.dropout = Dropout(dropout)
         self.activation = ACTIVATIONS[activation]
 
@@ -89,7 +123,18 @@ class FeedForward(nn.Module):
         return self.narrow(self.dropout(self.activation(self.widen(x))))
 
 
-class EncoderLayer(nn.Module):
+class SwiGLU(FeedForward):
+    """``W_2 dropout(silu(W_g x) * W_1 x)`` (Shazeer 2020, arXiv:2002.05202, equation 6)."""
+
+    def __init__(self, d_model: int, width: int, dropout: float, bias: bool = False) -> None:
+        super().__init__(d_model, width, dropout, "silu", bias)
+        self.gate = nn.Linear(d_model, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.narrow(self.dropout(self.activation(self.gate(x)) * self.widen(x)))
+
+
+class _SelfAttentionLayer(nn.Module):
     """Self-attention and feed-forward, each in a ``residual`` (norm, dropout, sum)."""
 
     def __init__(
@@ -101,9 +146,27 @@ class EncoderLayer(nn.Module):
         self.attention_residual = residual()
         self.feed_forward_residual = residual()
 
+
+class EncoderLayer(_SelfAttentionLayer):
+    """Every token attends to all of its sentence."""
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, S, d) with a mask (B, S), true at tokens, to (B, S, d)."""
         x = self.attention_residual(x, lambda y: self.attention(y, mask=mask))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class CausalLayer(_SelfAttentionLayer):
+    """Every token attends to those up to itself: a layer of a decoder without an encoder."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, d). Padding may stand on the right, hidden by the causal mask."""
+        x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+    def step(self, x: Tensor, cache: KVCache) -> Tensor:
+        """The next tokens of N rows, (N, new, d) to (N, new, d), which join the cache."""
+        x = self.attention_residual(x, lambda y: self.attention.step(y, cache))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -162,3 +225,21 @@ def initialize(module: nn.Module) -> None:
                 nn.init.xavier_uniform_(matrix)
     for child in module.children():
         initialize(child)
+
+
+def initialize_gpt2(network: nn.Module, layers: list[CausalLayer], std: float = 0.02) -> None:
+    """GPT-2's start (Radford et al. 2019, section 2.3, and its code): normal with a deviation of
+    0.02, divided by the root of their number in the matrices that write into the residual stream;
+    zero for biases.
+
+    Of linear layers and embeddings: what a mechanism holds for each head and what a position scheme
+    learns start as they say themselves.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for layer in layers:
+        for writes in (layer.attention.output, layer.feed_forward.narrow):
+            nn.init.normal_(writes.weight, std=std * (2 * len(layers)) ** -0.5)

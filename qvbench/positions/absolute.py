@@ -38,17 +38,25 @@ class Learned(Position):
 
     Args:
         max_length: positions there are; a longer sequence is a UserError.
+        std: deviation of the entries at the start; ``d^-0.5`` if not given. GPT-2's, whose
+            embeddings are not scaled, is 0.02.
     """
 
     label = "learned"
 
-    def __init__(self, num_heads: int, d_model: int | None = None, max_length: int = 512) -> None:
+    def __init__(
+        self,
+        num_heads: int,
+        d_model: int | None = None,
+        max_length: int = 512,
+        std: float | None = None,
+    ) -> None:
         super().__init__(num_heads, d_model)
         if d_model is None or max_length < 1:
             raise UserError("Learned: needs d_model, and max_length from 1 on")
         self.max_length = max_length
         self.table = nn.Parameter(torch.empty(max_length, d_model))
-        nn.init.normal_(self.table, std=d_model**-0.5)
+        nn.init.normal_(self.table, std=d_model**-0.5 if std is None else std)
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         end = start + x.shape[1]

@@ -1,0 +1,146 @@
+"""The decoder-only network: causality, caches, gradients, its start, and published sizes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qvbench.attention import ATTENTION, precomputed
+from qvbench.models.decoder_only import DecoderOnly
+from qvbench.models.facts import count_parameters
+from qvbench.positions import POSITIONS
+from tests.pairs import MECHANISMS, SCHEMES, Part, allowed, label
+
+VOCABULARY, TOLERANCE = 29, 1e-10
+
+LLAMA = {"norm": "rms", "activation": "swiglu", "tied": False}
+EMBEDDED: list[Part] = [("sinusoidal", {}), ("learned", {})]
+PAIRS = [(m, s) for m in MECHANISMS for s in (*SCHEMES, *EMBEDDED) if allowed(m, s)]
+each_pair = pytest.mark.parametrize(
+    ("mechanism", "scheme"), PAIRS, ids=[f"{label(m)}-{label(s)}" for m, s in PAIRS]
+)
+
+
+def build(mechanism: Part = ("qkv", {}), scheme: Part = ("none", {}), **settings: Any) -> Any:
+    """A small network in float64."""
+    torch.manual_seed(0)
+    attention = functools.partial(ATTENTION[mechanism[0]], **mechanism[1])
+    position = functools.partial(POSITIONS[scheme[0]], **scheme[1])
+    sizes = {"d_model": 16, "num_heads": 4, "layers": 2, "ffn_dim": 24}
+    network = DecoderOnly(VOCABULARY, -1, attention, position, **{**sizes, **settings})
+    return network.double().eval()
+
+
+def strange(network: nn.Module) -> Any:
+    """None of its parameters at its (often neutral) initial value."""
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, parameter.detach().mean().item(), 0.3)
+    return network
+
+
+def tokens(rows: int, length: int) -> Tensor:
+    generator = torch.Generator().manual_seed(length)
+    return torch.randint(VOCABULARY, (rows, length), generator=generator)
+
+
+def test_every_mechanism_and_every_scheme_is_among_the_pairs() -> None:
+    """Catches a part that refuses everything and so is never tested."""
+    assert {mechanism[0] for mechanism, _ in PAIRS} == set(ATTENTION)
+    assert {scheme[0] for _, scheme in PAIRS} == set(POSITIONS)
+
+
+@each_pair
+@torch.inference_mode()
+def test_steps_after_a_prompt_equal_the_whole_pass(mechanism: Part, scheme: Part) -> None:
+    """Catches a cache that misplaces a token, a position counted wrongly after a prompt, rows mixed
+    up by select, and a token that sees a later one."""
+    network = strange(build(mechanism, scheme, **(LLAMA if scheme[0] == "rope" else {})))
+    ids = tokens(4, 19)
+    with precomputed(network):
+        state = network.start(ids[:, :5])
+        for end in range(5, ids.shape[1]):
+            stepped = network.step(ids[:, end], state)
+            whole = network.project(network(ids[:, : end + 1])[:, -1])
+            assert (stepped - whole).abs().max() < TOLERANCE, f"token {end}"
+            order = torch.tensor([3, 1, 1, 0] if end == 9 else [0, 1, 2, 3])
+            state.select(order)
+            ids = ids[order]
+    before, changed = network(ids), ids.clone()
+    changed[:, 12] = (changed[:, 12] + 1) % VOCABULARY
+    after = network(changed)
+    assert (before[:, :12] - after[:, :12]).abs().max() < TOLERANCE
+    assert (before[:, 12] - after[:, 12]).abs().min(0).values.max() > 1e-4
+
+
+@each_pair
+def test_every_parameter_is_reached(mechanism: Part, scheme: Part) -> None:
+    """Catches a part that is built and never used, and a start from which nothing can learn."""
+    network = build(mechanism, scheme, bias=True, **(LLAMA if scheme[0] == "rope" else {}))
+    ids = tokens(3, 12)
+    logits = network.project(network(ids[:, :-1]))
+    nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and not name.endswith(("key.bias", "key_bias")):
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("placement", ["pre", "post"])
+@pytest.mark.parametrize("settings", [{}, LLAMA, {"activation": "relu", "bias": True}])
+def test_a_step_begins_with_an_empty_cache(settings: dict[str, Any], placement: Any) -> None:
+    """Catches a first token that needs a prompt, and a placement without its final norm."""
+    network = strange(build(placement=placement, **settings))
+    ids = tokens(2, 1)
+    stepped = network.step(ids[:, 0], network.start(ids[:, :0]))
+    torch.testing.assert_close(stepped, network.project(network(ids))[:, 0], rtol=0, atol=1e-12)
+    assert isinstance(network.final_norm, nn.Identity) == (placement == "post")
+
+
+def test_the_start_is_gpt2s() -> None:
+    """Catches a depth that is forgotten, or divides what does not write into the residual, and an
+    output layer of its own or a table of positions that starts at another scale."""
+    learned: Part = ("learned", {"std": 0.02})
+    network = build(("qvka", {"bias": True}), learned, d_model=256, layers=8, tied=False, bias=True)
+    for layer in network.layers:
+        for writes in (layer.attention.output, layer.feed_forward.narrow):
+            assert writes.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+        for reads in (layer.attention.query, layer.attention.value, layer.feed_forward.widen):
+            assert reads.weight.std().item() == pytest.approx(0.02, rel=0.05)
+            assert not reads.bias.any()
+        # Of a head's own fans, as the mechanism says: 0.02 would all but take the key away.
+        assert layer.attention.key_weight.std().item() > 0.05
+    for table in (network.output_weight, network.embeddings.tokens.weight, network.position.table):
+        assert table.std().item() == pytest.approx(0.02, rel=0.05)
+    glorot = build(d_model=256, initialization="glorot").layers[0].feed_forward.narrow.weight
+    assert glorot.abs().max().item() == pytest.approx((6 / (256 + 24)) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "total", "attention"),
+    [
+        ("qkv", 305_534_976, 83_968_000),
+        ("qv", 284_542_976, 62_976_000),
+        ("single", 263_550_976, 41_984_000),
+    ],
+)
+def test_parameters_are_the_published_ones(mechanism: str, total: int, attention: int) -> None:
+    """Catches a bias too many and an output layer counted twice: arXiv:2606.04032's models of 300m
+    (its QKV, Q-K=V and Q=K=V) are 20 layers of width 1024 over 50,304 entries and 2,048 positions,
+    with biases and a tied output layer."""
+    with torch.device("meta"):
+        network = DecoderOnly(
+            50_304,
+            -1,
+            functools.partial(ATTENTION[mechanism], bias=True),
+            functools.partial(POSITIONS["learned"], max_length=2048),
+            d_model=1024,
+            num_heads=16,
+            layers=20,
+            ffn_dim=4096,
+            bias=True,
+        )
+    assert count_parameters(network) == {"total": total, "attention": attention}
