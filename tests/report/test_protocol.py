@@ -65,6 +65,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches seeds of the search in the results, runs of two budgets averaged, a diverged run
     that nobody sees, and a folder that does not give the same page again."""

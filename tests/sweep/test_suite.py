@@ -307,6 +307,7 @@ def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> N
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     """Catches a page that teaches what is refused."""
     page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
