@@ -17,7 +17,7 @@ from typing import Any
 
 from qvbench.report import data, figures, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
-from qvbench.report.paper import PAPER, judgment
+from qvbench.report.paper import PAPER, claims_on_costs, judgment
 from qvbench.report.runs import Run
 from qvbench.report.statistics import ALPHA
 from qvbench.report.tables import (
@@ -132,7 +132,10 @@ def _paper(comparison: Comparison) -> list[str]:
     windows = {v.early_steps for v in comparison.ours.values() if v.early_steps}
     steps = " and ".join(f"{start:,} to {end:,}" for start, end in sorted(windows)) or "-"
     claims = TEXT["claims"].format(steps=steps)
-    return beside + (["### The paper's claims", claims, "\n".join(lines)] if lines else [])
+    beside += ["### The paper's claims", claims, "\n".join(lines)] if lines else []
+    costs = claims_on_costs(comparison.ours)
+    heading = "### The paper's claims on costs"
+    return beside + ([heading, TEXT["costs"], "\n".join(costs)] if costs else [])
 
 
 # What each variant was

@@ -106,6 +106,24 @@ def tested_claims(ours: Mapping[str, Variant]) -> list[tuple[Mapping[str, Any], 
     return found
 
 
+def claims_on_costs(ours: Mapping[str, Variant]) -> list[str]:
+    """A line for each row that a claim on costs speaks of, with the counts and those of QKV."""
+    lines = []
+    for claim in PAPER["costs"]:
+        for key in [key for key in claim["rows"] if {key, claim["than"]} <= ours.keys()]:
+            shown, less = [], []
+            for name, count in claim["counts"].items():
+                own, other = (ours[row].cost(count) for row in (key, claim["than"]))
+                if own is not None and other is not None:
+                    shown.append(f"{name} {own:,.0f} for {other:,.0f}, {own / other - 1:+.1%}")
+                    less.append(own < other)
+            if shown:
+                words = "all less" if all(less) else "some less" if any(less) else "none less"
+                about = f"Claim {claim['claim']}, {PAPER['rows'][key]['label']}: {claim['text']}"
+                lines.append(f"- {about}: **{words}** ({'; '.join(shown)})".replace("%", " %"))
+    return lines
+
+
 def judgment(expected: str, verdict: str) -> str:
     """Supported, contradicted or undecided, from what was claimed and what was shown."""
     if verdict == "inconclusive":

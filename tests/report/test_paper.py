@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,24 @@ def test_the_paper_stands_beside_ours(runs: Path) -> None:
     ):
         assert words in page
     assert "Claim 5" not in page, "no variant of it is here"
+
+
+def test_costs_are_counts_beside_qkvs(runs: Path) -> None:
+    """Catches a row with more parameters called cheaper, or a cost of which no record says."""
+    for name, total, cache in (("qkv", 400, 128), ("qvka", 380, 80), ("qvka_2x", 420, 96)):
+        for file in (runs / "runs" / f"trial-{name}").glob("*/run.json"):
+            counts = {"parameters": {"total": total, "attention": 300 if total < 400 else total}}
+            counts |= {"cache_per_token": {"self": cache, "cross": cache}}
+            file.write_text(json.dumps(json.loads(file.read_text()) | counts))
+    page = page_of(runs)
+    fewer = "fewer parameters and less computation than QKV"
+    for words in (
+        f"one head's width: {fewer}: **all less** (parameters 380 for 400, -5.0 %; in attention",
+        f"two heads' widths: {fewer}: **none less** (parameters 420 for 400, +5.0 %; in attention",
+        "**all less** (cached of a target token 80 for 128, -37.5 %; of a source token 80 for 128",
+    ):
+        assert words in page
+    assert "FLOPs to decode" not in page
 
 
 def test_the_papers_gap_takes_so_many_seeds(runs: Path) -> None:
