@@ -134,8 +134,11 @@ def _log(run: Run, project: str, entity: str) -> None:
 def _label(there: Any, run: Run, suite: str, variant: Variant, comparison: Comparison) -> None:
     """Add to a run on the server its place in this comparison, and what it was logged without."""
     labels = {key: run.record[key] for key in LABELS if key in run.record}
-    variants = {**there.config.get("variants", {}), suite: variant.label}
-    there.config.update({**run.config, **labels, **there.config, "variants": variants})
+    found = comparison.findings.get(variant)
+    place: dict[str, Any] = {"variants": variant.label, "margins": comparison.margin}
+    place["verdicts"] = found.verdict if found else "none"
+    of_suites = {key: {**there.config.get(key, {}), suite: value} for key, value in place.items()}
+    there.config.update({**run.config, **labels, **there.config, **of_suites})
     costs = {name: run.cost(name) for name in (*COSTS, "steps", "wall_seconds")}
     own = {k: v for k, v in (run.record["metrics"] | costs).items() if v is not None}
     summary = {k: v for k, v in own.items() if k not in there.summary}

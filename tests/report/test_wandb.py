@@ -178,13 +178,17 @@ def test_a_run_is_sent_under_the_id_that_fit_logged_it_by(runs: list[Path], serv
 
 
 def test_labels_are_of_each_report(runs: list[Path], server: Server) -> None:
-    """Catches a report that renames a run in the panels of an earlier one."""
+    """Catches a report that renames or judges a run in the panels of an earlier one, and runs that
+    cannot be filtered by what was found of them."""
     first = wandb_id(load(runs[:1])[0])
-    server.there[first] = Logged(first, {"group": "mine", "variants": {"earlier": "Base"}})
+    earlier = {"variants": {"earlier": "Base"}, "verdicts": {"earlier": "none"}}
+    server.there[first] = Logged(first, {"group": "mine", **earlier})
     server.there[first].tags = ["earlier"]
     report(*runs)
     run = server.there[first]
     assert run.config["variants"] == {"earlier": "Base", "trial": "QV"}
+    assert run.config["verdicts"] == {"earlier": "none", "trial": "inconclusive"}
+    assert run.config["margins"] == {"trial": 0.1}
     assert (run.config["group"], run.tags) == ("mine", ["earlier", "trial"])
     assert run.summary["minus_baseline/trial"] == pytest.approx(91 - (92 + 93.2) / 2)
     assert not run.steps, "live, so not logged again"
