@@ -224,7 +224,7 @@ def _commands(comparison: Comparison) -> list[str]:
         report, intro = [f"runs/{run.id}" for run in runs], ""
         lines = [
             # A suite changed the config that it started from: what came of that is kept beside it.
-            f"qvbench fit --config {folder}/{run.file_name}.yaml --seed_everything {run.seed}"
+            f"qvbench fit --config {folder}/{run.config_file} --seed_everything {run.seed}"
             if "variant" in run.record
             else f"qvbench fit --config {run.record['config']} --seed_everything {run.seed}"
             for run in runs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
+import lzma
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,8 +27,11 @@ NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "m
 NEEDED |= {"primary_metric"}
 KEPT = ("val/", "train/loss", "train/tokens_per_second")
 """Beginnings of the metrics whose curves a results folder keeps."""
-OF_THE_MACHINE = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
-"""Config keys that say where something lay, which nobody else can use."""
+OF_THE_RUN = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
+OF_THE_RUN |= {"seed_everything", "data.seed"}
+"""Config keys that say where something lay, which nobody else can use, or which of the seeds."""
+# What a results folder keeps of all its runs, beside their configs and curves.
+RECORDS, COUNTS, LINES = f"{RUNS}/records.jsonl", f"{RUNS}/sentences.npz", f"{RUNS}/test.json.xz"
 
 
 class Point(NamedTuple):
@@ -68,9 +71,9 @@ class Run:
         return str(self.record.get("identity", ""))
 
     @property
-    def file_name(self) -> str:
-        """Its files in a results folder, without their suffixes."""
-        return f"{RUNS}/{self.id.replace('/', '-')}"
+    def config_file(self) -> str:
+        """Where a results folder has the config that it shares with the seeds beside it."""
+        return f"{RUNS}/{self.id.rpartition('/')[0].replace('/', '-')}.yaml"
 
     def cost(self, name: str) -> float | None:
         """A number of the record, such as ``parameters/total``; None where it has none."""
@@ -104,13 +107,9 @@ def _runs_of(place: Path) -> list[Run]:
     own = [place / RECORD] if (place / RECORD).is_file() else sorted(place.glob(f"*/{RECORD}"))
     if own:
         return [_run_in(file.parent) for file in own]
-    files = sorted((place / RUNS).glob("*.json"))
-    if not files:
-        raise UserError(
-            f"{place}: neither a run's folder, {RUNS}/NAME, nor results ({RUNS}/*.json)"
-        )
-    curves = _read_curves(place / CURVES)
-    return [_gathered_run(file, curves) for file in files]
+    if not (place / RECORDS).is_file():
+        raise UserError(f"{place}: neither a run's folder, {RUNS}/NAME, nor results ({RECORDS})")
+    return _gathered_runs(place)
 
 
 def _run_in(folder: Path) -> Run:
@@ -120,17 +119,28 @@ def _run_in(folder: Path) -> Run:
         raise UserError(f"{folder}: {found}")
     config, counts = _read_config(folder / CONFIG), _read_counts(folder / SENTENCES)
     curves = _read_curves(folder / CURVES).get("", {})
-    return Run(_read_record(folder / RECORD), curves, config, counts, translations, references)
+    with readable(folder / RECORD, "a run's record"):
+        record = _record((folder / RECORD).read_text(encoding="utf-8"), folder / RECORD)
+    return Run(record, curves, config, counts, translations, references)
 
 
-def _gathered_run(file: Path, curves: Mapping[str, Curves]) -> Run:
-    record, lines = _read_record(file), file.with_suffix(".lines.gz")
-    config, counts = _read_config(file.with_suffix(".yaml")), _read_counts(file.with_suffix(".npz"))
-    with readable(lines, "a test's lines"):
-        packed = gzip.decompress(lines.read_bytes()).decode("utf-8") if lines.is_file() else ""
-        pairs = [line.split("\t") for line in _lines(packed)]
-        translations, references = zip(*pairs, strict=True) if pairs else ((), ())
-    return Run(record, curves.get(record["id"], {}), config, counts, translations, references)
+def _gathered_runs(place: Path) -> list[Run]:
+    lines = _lines(text_of(place / RECORDS))
+    records = [_record(line, Path(f"{place / RECORDS}:{n}")) for n, line in enumerate(lines, 1)]
+    curves, counts = _read_curves(place / CURVES), _read_gathered_counts(place / COUNTS)
+    with readable(place / LINES, "translations"):
+        packed = (place / LINES).read_bytes() if (place / LINES).is_file() else b""
+        kept = json.loads(lzma.decompress(packed)) if packed else {"references": [], "runs": {}}
+        tested = {
+            key: (translations, kept["references"][number])
+            for key, (number, translations) in kept["runs"].items()
+        }
+    runs = []
+    for record in records:
+        key = record["id"]
+        own = Run(record, curves.get(key, {}), {}, counts.get(key, {}), *tested.get(key, ((), ())))
+        runs.append(replace(own, config=_read_config(place / own.config_file)))
+    return runs
 
 
 @contextmanager
@@ -155,10 +165,10 @@ def _lines(text: str) -> list[str]:
     return text.split("\n")[:-1]  # a translation may hold what else `splitlines` takes for an end
 
 
-def _read_record(file: Path) -> dict[str, Any]:
+def _record(text: str, file: Path) -> dict[str, Any]:
     """A run's record; files in its command and faults are named without their folders."""
     with readable(file, "a run's record"):
-        record = dict(json.loads(without_folders(file.read_text(encoding="utf-8"))))
+        record = dict(json.loads(without_folders(text)))
     if missing := NEEDED - record.keys():
         raise UserError(f"{file}: not a run's record; it lacks {', '.join(sorted(missing))}")
     return record
@@ -183,15 +193,28 @@ def _read_counts(file: Path) -> dict[str, Array]:
     if not file.is_file():
         return {}
     with readable(file, "counts by sentence"), np.load(file) as stored:
-        return {"tokens": stored["tokens"], "last_right": stored["last_right"], **stored}
+        return {name: stored[name] for name in ("tokens", "last_right")}
+
+
+def _read_gathered_counts(file: Path) -> dict[str, dict[str, Array]]:
+    """Counts by run."""
+    if not file.is_file():
+        return {}
+    counts = {}
+    with readable(file, "counts by sentence"), np.load(file) as stored:
+        for name in stored:
+            if name.startswith("last_right/"):
+                _, number, key = name.split("/", 2)
+                counts[key] = {"tokens": stored[f"tokens/{number}"], "last_right": stored[name]}
+    return counts
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    """A resolved config whose :data:`OF_THE_MACHINE` are not set; empty if there is none."""
+    """A resolved config without :data:`OF_THE_RUN`; empty if there is none."""
 
     def unset(part: Any, key: str = "") -> Any:
         if not isinstance(part, dict):
-            return None if key in OF_THE_MACHINE else part
+            return None if key in OF_THE_RUN else part
         return {name: unset(inner, f"{key}.{name}".lstrip(".")) for name, inner in part.items()}
 
     with readable(file, "a config"):
@@ -207,21 +230,32 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
     The same bytes for the same runs, wherever they were loaded from.
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    records = [json.dumps(run.record, ensure_ascii=False) + "\n" for run in runs]
+    (folder / RECORDS).write_text("".join(records), encoding="utf-8")
     for run in runs:
-        kept = folder / f"{run.file_name}.json"
-        text = json.dumps(run.record, indent=2, ensure_ascii=False) + "\n"
-        kept.write_text(text, encoding="utf-8")
         if run.config:
             text = yaml.dump(run.config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
-            kept.with_suffix(".yaml").write_text(text, encoding="utf-8")
+            (folder / run.config_file).write_text(text, encoding="utf-8")
+    sets: dict[bytes, int] = {}  # of sentences, by their lengths: runs of one corpus share one
+    arrays: dict[str, Any] = {}
+    for run in runs:
         if run.counts:
-            arrays: dict[str, Any] = dict(run.counts)
-            np.savez_compressed(kept.with_suffix(".npz"), **arrays)
-        if run.translations:
-            pairs = zip(run.translations, run.references, strict=True)
-            lines = ["\t".join(line.replace("\t", " ") for line in pair) + "\n" for pair in pairs]
-            packed = gzip.compress("".join(lines).encode(), mtime=0)
-            kept.with_suffix(".lines.gz").write_bytes(packed)
+            tokens = np.asarray(run.counts["tokens"], np.uint16)
+            number = sets.setdefault(tokens.tobytes(), len(sets))
+            arrays[f"tokens/{number}"] = tokens
+            right = np.asarray(run.counts["last_right"], np.uint16)
+            arrays[f"last_right/{number}/{run.id}"] = right
+    if arrays:
+        np.savez_compressed(folder / COUNTS, **arrays)
+    references: dict[tuple[str, ...], int] = {}
+    tested = {
+        run.id: (references.setdefault(tuple(run.references), len(references)), run.translations)
+        for run in runs
+        if run.translations
+    }
+    if tested:
+        text = json.dumps({"references": list(references), "runs": tested}, ensure_ascii=False)
+        (folder / LINES).write_bytes(lzma.compress(text.encode(), preset=9))
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", "step", "target_tokens", "seconds", "metric", "value"))
@@ -279,7 +313,7 @@ def runs_of_suite(
         "variants": len(rows),
         "rows": rows,
         "seeds": list(seeds),
-        "overrides": [list(pair) for pair in overrides if pair[0] not in OF_THE_MACHINE],
+        "overrides": [list(pair) for pair in overrides if pair[0] not in OF_THE_RUN],
     }
     if suite.margin is not None:
         sweep["margin"] = suite.margin
@@ -318,7 +352,7 @@ class _Experiments:
         self.found: dict[tuple[str, int], Run] = {}
         self.read: set[Path] = set()
         for place in places:  # results folders are read whole
-            if any((place / RUNS).glob("*.json")) or (place / RECORD).is_file():
+            if (place / RECORDS).is_file() or (place / RECORD).is_file():
                 self.add(load([place]))
 
     def add(self, runs: Iterable[Run]) -> None:

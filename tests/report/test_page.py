@@ -100,7 +100,7 @@ def test_results_made_again_from_results_are_the_same(output: Path, tmp_path: Pa
     first, again = contents(output), contents(tmp_path / "again")
     assert first.keys() == again.keys() >= {"accuracy.png", "differences.svg", "report.json"}
     assert [name for name in first if first[name] != again[name]] == []
-    assert (output / "runs" / "trial-qv-seed-1.lines.gz").is_file()
+    assert (output / "runs" / "test.json.xz").is_file()
 
 
 def test_the_table_to_quote_is_the_first_of_the_page(output: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(
     one = write_run(tmp_path, "qv-b", "agf", [50.0], variant="qv", suite="s")
     two = write_run(tmp_path, "qv-c", "agf", [50.0], tested_checkpoint="last.ckpt")
     page = report(tmp_path / "out", one, two)
-    assert "out/runs/qv-b-seed-1.yaml --seed_everything 1" in page
+    assert "out/runs/qv-b.yaml --seed_everything 1" in page
     assert "--config qv-b.yaml" not in page
     loop = "for run in runs/qv-c/seed-*; do"
     assert f'{loop}\n  qvbench test --ckpt_path "$run/checkpoints/last.ckpt"\ndone' in page

@@ -55,8 +55,12 @@ def test_no_place_of_a_machine_is_published(runs: list[Path], tmp_path: Path) ->
         (folder / "run.json").write_text(json.dumps(record | fault | {"command": command}))
     output = tmp_path / "out"
     report(output, *runs)
-    kept = [file for file in output.rglob("*") if file.suffix in (".yaml", ".json", ".md", ".html")]
-    assert len(kept) > 12
+    kept = [
+        file
+        for file in output.rglob("*")
+        if file.suffix in (".yaml", ".json", ".jsonl", ".md", ".html")
+    ]
+    assert len(kept) > 6
     assert not [file for file in kept if "/home/somebody" in file.read_text(encoding="utf-8")]
     (run, *_) = load([output])
     assert run.config["trainer"] == {"default_root_dir": None, "max_steps": 5}
@@ -78,8 +82,10 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
         load([tmp_path])
     output = tmp_path / "out"
     report(output, *runs)
-    bad = bytearray((output / "runs/trial-qv-seed-1.lines.gz").read_bytes())
+    lines = output / "runs" / "test.json.xz"
+    bad = bytearray(lines.read_bytes())
     bad[40:60] = bytes(20)
+    records = (output / "runs" / "records.jsonl").read_bytes()
     (runs[0] / "config.yaml").touch()
     for file, content, words in (
         (runs[0] / "test-references.txt", b"one\n", "60 translations of the test set for 1"),
@@ -93,8 +99,10 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
         (runs[0] / "config.yaml", b"a: [", r"config.yaml: cannot be read as a config"),
         (runs[0] / "run.json", b"{", r"run.json: cannot be read"),
         (runs[0] / "run.json", b"{}", r"run.json: not a run's record; it lacks"),
-        (output / "runs/trial-qv-seed-1.lines.gz", b"no", r"lines.gz: cannot be read"),
-        (output / "runs/trial-qv-seed-1.lines.gz", bad, r"lines.gz: cannot be read"),
+        (lines, b"no", r"test.json.xz: cannot be read as translations"),
+        (lines, bad, r"test.json.xz: cannot be read as translations"),
+        (output / "runs/sentences.npz", b"no", r"sentences.npz: cannot be read"),
+        (output / "runs/records.jsonl", records[:-9] + b"\n", r"records.jsonl:\d: cannot be read"),
         (output / "report.json", b"[]", r"report.json: cannot be read"),
         (output / "bleu_tests.json", b"[1]", r"bleu_tests.json: cannot be read"),
     ):
