@@ -16,6 +16,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qvbench.cli.experiment import Experiment
 from qvbench.errors import UserError
@@ -85,6 +86,9 @@ class Run:
         self.model, self.data, arguments = built.model, built.data, dict(built.trainer)
         self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
         self.model.task_name = self.resolved["task"]
+        command, step = self.command, f"{self.command}_step"
+        if command in ("test", "predict") and not is_overridden(step, self.model):
+            raise UserError(f"{command}: not for the task {self.resolved['task']}; it has validate")
         check_network(self.model)
         given = arguments["callbacks"] or []
         callbacks = arguments["callbacks"] = given if isinstance(given, list) else [given]

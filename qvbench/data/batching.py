@@ -35,9 +35,9 @@ class Batch(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Of a batch: pairs, and tokens of its longest side with the end token."""
+    """Of a batch: its rows (pairs), and tokens of the longest (side with the end token)."""
 
-    pairs: int
+    rows: int
     length: int
 
 

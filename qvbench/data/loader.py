@@ -12,16 +12,25 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import DataLoader
 
-from qvbench.data.batching import Batch, EvaluationSampler, Int64, Shape, TrainSampler
-from qvbench.data.store import StoredSplit
+from qvbench.data.batching import EvaluationSampler, Int64, Shape, TrainSampler
 from qvbench.errors import UserError
 
 _VERSION = 1
+
+
+class Dataset(Protocol):
+    """The rows of a split, stored; pickled, it opens its files anew."""
+
+    def __getitem__(self, rows: Int64) -> Any:
+        """The batch of chosen rows."""
+
+    def batch_of(self, shape: Shape) -> Any:
+        """A batch of a shape, whose tokens mean nothing."""
 
 
 class DataPosition(NamedTuple):
@@ -59,8 +68,8 @@ class BatchLoader:
     """Hands out batches and knows how many it has.
 
     Args:
-        dataset: pairs.
-        sampler: which pairs make the batches of an epoch.
+        dataset: rows of a split.
+        sampler: which rows make the batches of an epoch.
         num_workers: processes that cut batches out; 0 does it in this one.
         identity: what a saved state must agree on to be resumed from, by name.
     """
@@ -69,7 +78,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: StoredSplit,
+        dataset: Dataset,
         sampler: TrainSampler | EvaluationSampler,
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
@@ -80,10 +89,10 @@ class BatchLoader:
         self._identity = {**(identity or {}), "world_size": sampler.world_size}
         self._resumed = False
         self._skew = 0  # by how much the trainer's epoch is ahead of ours
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
             sampler=self.sampler,
-            batch_size=None,  # a sampler's item is a batch's pairs, a dataset's item is a batch
+            batch_size=None,  # a sampler's item is a batch's rows, a dataset's item is a batch
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -95,7 +104,7 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def batch_at(self, epoch: int, number: int) -> Batch:
+    def batch_at(self, epoch: int, number: int) -> Any:
         """This process's batch of a number in an epoch, both from 0, as it was handed out."""
         return self._dataset[self._batches.share(epoch)[number]]
 
@@ -103,7 +112,11 @@ class BatchLoader:
         """Of every epoch: the batch with the most padded tokens, and that with the longest side."""
         return self._batches.largest_shapes()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def batch_of(self, shape: Shape) -> Any:
+        """A batch of a shape, whose tokens mean nothing."""
+        return self._dataset.batch_of(shape)
+
+    def __iter__(self) -> Iterator[Any]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it
         # sets the epoch.
         position = self.sampler.position = self._start()
@@ -123,7 +136,7 @@ class BatchLoader:
         self._skew = trainer_epoch - position.epoch
         return position
 
-    def _started(self) -> Iterator[Batch]:
+    def _started(self) -> Iterator[Any]:
         """The inner loader's batches, from the position on.
 
         PyTorch installs a handler that raises wherever the main thread is when a worker dies, also

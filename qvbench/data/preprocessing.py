@@ -5,18 +5,13 @@ Three passes, since text is read faster from the disk than it is tokenized::
     read      lines -> words in <split>.words
     learn     training words, counted -> vocabulary
     encode    words -> ids, filtered, in flat arrays
-
-All files are written into a working folder, which takes the store's name as the last step: an
-interrupted preparation never leaves half a store under that name, and starts anew the next time.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -32,7 +27,7 @@ import numpy as np
 
 from qvbench.data.cache import track
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.store import MANIFEST, TOKENIZER, id_type
+from qvbench.data.store import TOKENIZER, id_type, new_store
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -82,31 +77,18 @@ def write_store(
         UserError: a file of the corpus is damaged, or nothing is left of a split.
         OSError: the cache cannot be written.
     """
-    work = folder.parent / f".{folder.name}.partial"
-    for stale in (work, folder):  # of a killed preparation; of a store that lost its manifest
-        shutil.rmtree(stale, ignore_errors=True)
-    try:
-        work.mkdir()
+    with new_store(folder) as (work, manifest):
         read_lines(work, corpus, processor)
         vocabulary, words = learn_vocabulary(work, config)
         splits = {name: encode_split(work, name, vocabulary, config) for name in corpus.splits()}
         for name in splits:
             _words_file(work, name).unlink()
-        manifest = {
+        manifest |= {
             "settings": settings,
             "vocabulary": len(vocabulary),
             "words": words,
             "splits": splits,
-            "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
         }
-        text = json.dumps(manifest, indent=1) + "\n"
-        (work / MANIFEST).write_text(text, encoding="utf-8")
-        for path in work.iterdir():  # without power, no name may outlive its content
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> None:

@@ -10,29 +10,60 @@ A store is one folder::
     <split>.source.txt, <split>.target.txt    the corpus's lines, of all splits but train
     manifest.json                     settings, counts, what was dropped and why, sizes of the files
 
-Arrays are raw, in the byte order of the machine. A folder that has its name is whole: see
-:mod:`qvbench.data.preprocessing`, which writes it. Opening one compares the sizes of its files with
-the manifest, so that what a disk lost afterwards shows here.
+Arrays are raw, in the byte order of the machine. A folder that has its name is whole: all is
+written into a working folder, which takes the name as the last step, so that an interrupted
+preparation starts anew the next time. Opening one compares the sizes of its files with the
+manifest, so that what a disk lost afterwards shows here.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from qvbench.data.batching import Batch, Int64, Lengths
+from qvbench.data.batching import Batch, Int64, Lengths, Shape
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
 FORMAT = 3  # part of a store's name: another version's files are never misread
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+
+
+@contextmanager
+def new_store(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Gives a working folder to write a store's files into, and the manifest to fill in; at the
+    end they become the store ``folder``.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    work = folder.parent / f".{folder.name}.partial"
+    for stale in (work, folder):  # of a killed preparation; of a store that lost its manifest
+        shutil.rmtree(stale, ignore_errors=True)
+    manifest: dict[str, Any] = {}
+    try:
+        work.mkdir()
+        yield work, manifest
+        manifest["files"] = {path.name: path.stat().st_size for path in sorted(work.iterdir())}
+        text = json.dumps(manifest, indent=1) + "\n"
+        (work / MANIFEST).write_text(text, encoding="utf-8")
+        for path in work.iterdir():  # without power, no name may outlive its content
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,13 @@ class StoredSplit:
         index = torch.from_numpy(np.asarray(self.lines[pairs]))
         return Batch(self.source.rows(pairs, False), self.target.rows(pairs, True), index)
 
+    @staticmethod
+    def batch_of(shape: Shape) -> Batch:
+        """A batch of a shape without padding, both sides equally long; which tokens it has makes no
+        difference."""
+        target = torch.full((shape.rows, shape.length + 1), Vocabulary.unk)
+        return Batch(target[:, 1:].contiguous(), target, torch.arange(shape.rows))
+
     @property
     def lengths(self) -> Lengths:
         """Tokens of every pair as the model sees them."""
@@ -104,6 +142,8 @@ class StoredSplit:
 
 class Store:
     """A finished folder of token ids; :class:`UserError` where it is damaged."""
+
+    vocabulary_class: ClassVar[type[Vocabulary]] = Vocabulary
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -118,10 +158,10 @@ class Store:
             raise UserError(
                 f"{path}: damaged ({error}); remove the folder {folder}, it will be written anew"
             ) from None
-        self.vocabulary = Vocabulary.load(folder / TOKENIZER)
+        self.vocabulary = self.vocabulary_class.load(folder / TOKENIZER)
 
-    def split(self, name: str) -> StoredSplit:
-        """The pairs of a split."""
+    def split(self, name: str) -> Any:
+        """The pairs of a split: :class:`StoredSplit`."""
         return StoredSplit(self.folder, name, id_type(len(self.vocabulary)))
 
     def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:

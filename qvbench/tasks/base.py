@@ -5,7 +5,7 @@ Shape letters: B rows of a batch, T target positions, N counted target tokens, d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -46,11 +46,12 @@ class Task(LightningModule):
     step, however it is cut into accumulated batches and devices.
 
     A task defines ``data_module``, :meth:`forward`, :meth:`token_ids`, and, where it has more to
-    measure than tokens, ``test_step`` and ``predict_step``. Its data module has a ``vocabulary``
-    (``len``, ``to_json``, ``from_json``, ``fingerprint``) and gives batches whose ``index`` (B,) is
-    the line of each row in its split. Its network has ``d_model``, ``padding_id``,
-    ``output_weight`` (V, d), ``output_bias`` (V,), one ``attention`` and ``position`` by which it
-    is named, and ``cache_per_token``, elements per layer by the kind of attention.
+    measure than tokens, :meth:`measures`, ``test_step`` and ``predict_step``. Its data module has a
+    ``vocabulary`` (``len``, ``to_json``, ``from_json``, ``fingerprint``) and gives batches whose
+    ``index`` (B,) is the line of each row in its split. Its network has ``d_model``,
+    ``padding_id``, ``output_weight`` (V, d), ``output_bias`` (V,), one ``attention`` and
+    ``position`` by which it is named, and ``cache_per_token``, elements per layer by the kind of
+    attention.
 
     Args:
         attention: mechanism of every attention layer.
@@ -70,6 +71,7 @@ class Task(LightningModule):
 
     data_module: ClassVar[type[LightningDataModule]]
     primary_metric: ClassVar[Metric] = Metric("val/accuracy", "validation accuracy", "%", True)
+    padding_id: ClassVar[int] = 0  # in the ids that the network reads
 
     def __init__(
         self,
@@ -122,11 +124,11 @@ class Task(LightningModule):
     def build_network(self, vocab_size: int) -> Any:
         """A network with initial weights for a vocabulary of ``vocab_size`` entries."""
         parts = {"attention": self.attention, "position": self.position}
-        return self.network_factory(vocab_size=vocab_size, padding_id=0, **parts)
+        return self.network_factory(vocab_size=vocab_size, padding_id=self.padding_id, **parts)
 
     def configure_optimizers(self) -> Any:
         """The optimizer with the schedule as a factor on its rate, stepped with it."""
-        optimizer = self.optimizer(self.network.parameters())
+        optimizer = self.optimizer(self.parameters_to_train())
         width = self.network.d_model
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -134,6 +136,10 @@ class Task(LightningModule):
         )
         by_step = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": by_step}
+
+    def parameters_to_train(self) -> Iterable[Any]:
+        """The network's parameters, or groups of them, as an optimizer takes them."""
+        return iter(self.network.parameters())
 
     @property
     def data(self) -> Any:
@@ -249,7 +255,8 @@ class Task(LightningModule):
 
         Loggers are called directly: Lightning would file them one step too early.
         """
-        values = {f"val/{name}": float(v) for name, v in self.token_means.compute().items()}
+        means = {name: float(value) for name, value in self.token_means.compute().items()}
+        values = {f"val/{name}": value for name, value in self.measures(means).items()}
         self.token_means.reset()
         for name, value in values.items():
             self.log_whole(name, value, prog_bar=name == self.primary_metric.name, logger=False)
@@ -261,6 +268,10 @@ class Task(LightningModule):
             values["target_tokens"] = float(self.tokens_seen_now())
             for logger in self.loggers:
                 logger.log_metrics(values, self.trainer.global_step)
+
+    def measures(self, means: dict[str, float]) -> dict[str, float]:
+        """What a validation logs, from the means over its tokens."""
+        return means
 
     def log_whole(self, name: str, value: float, **options: Any) -> None:
         """Log a number that is of all devices already: the largest of equal ones is itself."""

@@ -1,7 +1,4 @@
-"""What is watched in a training: that its numbers are finite, and that its batches fit.
-
-Shape letters: B pairs, L tokens of the longer side with the end token.
-"""
+"""What is watched in a training: that its numbers are finite, and that its batches fit."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from qvbench.data.batching import Batch, Shape
+from qvbench.data.batching import Shape
 from qvbench.data.loader import BatchLoader, DataPosition
-from qvbench.data.text import Vocabulary
 from qvbench.models.loss import LOSS_UNIT, training_totals
 from qvbench.training.checkpoints import newest_first
 from qvbench.training.machine import LESS_MEMORY, RunFault, explain, loss_scaler
@@ -166,17 +163,18 @@ class DryPass(Callback):
             moments = [torch.empty_like(p) for p in parameters]
         with torch.random.fork_rng(devices=gpus):
             for shape in shapes:
-                _try(trainer, pl_module, shape)
+                _try(trainer, pl_module, loader.batch_of(shape), shape)
         del moments
         gib = round(peak_memory(device) / 2**30, 3)
         note(trainer, dry_pass={"largest_batches": [list(s) for s in shapes], "peak_gib": gib})
 
 
-def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
+def _try(trainer: Trainer, module: Any, batch: Any, shape: Shape) -> None:
     """A batch of a shape, forward and backward; a :class:`RunFault` if memory is not enough."""
     try:
         with trainer.precision_plugin.forward_context():
-            totals = module.score(module(batch_of(shape, module.device)), training_totals)
+            predictions = module(move_data_to_device(batch, module.device))
+            totals = module.score(predictions, training_totals)
         parameters = [p for p in module.parameters() if p.requires_grad]
         # not backward(): that would add to .grad, and tell other processes that a step has begun
         torch.autograd.grad(totals.smoothed / LOSS_UNIT, parameters, allow_unused=True)
@@ -185,19 +183,12 @@ def _try(trainer: Trainer, module: Any, shape: Shape) -> None:
         if not isinstance(fault, RunFault) or fault.facts["kind"] != "memory":
             raise
         raise RunFault(
-            f"out of memory on the largest batch, {shape.pairs} pairs of {shape.length} tokens per "
+            f"out of memory on the largest batch, {shape.rows} rows of {shape.length} tokens per "
             f"side, tried before training (data.max_tokens is {module.data.max_tokens}): "
             f"{LESS_MEMORY}",
             kind="memory",
             batch=list(shape),
         ) from error
-
-
-def batch_of(shape: Shape, device: torch.device) -> Batch:
-    """A batch of a shape (B, L) without padding; which tokens it has makes no difference."""
-    pairs, length = shape
-    target = torch.full((pairs, length + 1), Vocabulary.unk, device=device)
-    return Batch(target[:, 1:].contiguous(), target, torch.arange(pairs, device=device))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -91,6 +91,37 @@ class LinearDecay(Schedule):
         return self.peak * max(0.0, min(step / self.warmup_steps, left))
 
 
+class Cosine(Schedule):
+    """Linear warm-up to ``peak``, then half a cosine to ``final`` (Loshchilov & Hutter 2017).
+
+    Args:
+        peak: highest learning rate, reached at the end of the warm-up.
+        final: rate of the last step.
+        total_steps: of the training. By default the number of ``trainer.max_steps``, filled in by
+            :func:`end_with_training`.
+        warmup_steps: over which the rate rises linearly; a shorter training has no decay.
+    """
+
+    def __init__(
+        self, peak: float, final: float, total_steps: int | None = None, warmup_steps: int = 100
+    ) -> None:
+        steps = 1 if total_steps is None else total_steps
+        self._check_positive(peak=peak, final=final, warmup_steps=warmup_steps, total_steps=steps)
+        self.peak = peak
+        self.final = final
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+
+    def learning_rate(self, step: int, d_model: int) -> float:
+        if self.total_steps is None:
+            raise UserError("Cosine: total_steps is not known; give it, or trainer.max_steps")
+        if step <= self.warmup_steps:
+            return self.peak * step / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        half = (1 + math.cos(math.pi * min(1.0, done))) / 2
+        return self.final + half * (self.peak - self.final)
+
+
 class Constant(Schedule):
     """One rate throughout, after an optional linear warm-up.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qvbench.data.corpora import CORPORA, Corpus, Multi30k, Text, multi30k
+from qvbench.data.corpora import CORPORA, MonolingualCorpus, Multi30k, Text, multi30k
 from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
@@ -229,7 +229,7 @@ class TestMulti30k:
 def test_every_registered_corpus_is_a_corpus() -> None:
     """Catches a class registered that is no corpus."""
     assert {"grammar", "text", "multi30k"} <= set(CORPORA)
-    assert all(issubclass(cls, Corpus) for cls in CORPORA.values())
+    assert all(issubclass(cls, MonolingualCorpus) for cls in CORPORA.values())
 
 
 def test_an_unknown_corpus_lists_the_known() -> None:

@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch import Callback
 
 from qvbench.data.batching import Batch, Shape
+from qvbench.data.store import StoredSplit
 from qvbench.tasks.translation import TranslationTask
-from qvbench.training.guards import DEVICES, DryPass, batch_of
+from qvbench.training.guards import DEVICES, DryPass
 from qvbench.training.machine import RunFault
 from qvbench.training.record import CurvesLogger
 from tests.cli.conftest import Answer
@@ -82,7 +83,7 @@ def test_no_batch_of_any_epoch_is_larger(data: Make) -> None:
     module.setup()
     batches = module.train_dataloader()
     shapes = batches.largest_shapes()
-    most = max(shape.pairs * shape.length for shape in shapes)
+    most = max(shape.rows * shape.length for shape in shapes)
     longest = max(shape.length for shape in shapes)
     seen = []
     for epoch in range(5):
@@ -96,7 +97,7 @@ def test_no_batch_of_any_epoch_is_larger(data: Make) -> None:
 
 def test_a_batch_of_a_shape() -> None:
     """Catches a target that is a token short of the longest."""
-    batch = batch_of(Shape(3, 7), torch.device("cpu"))
+    batch = StoredSplit.batch_of(Shape(3, 7))
     assert batch.source.shape == (3, 7)
     assert batch.target.shape == (3, 8)
     assert bool((batch.target != 0).all())
@@ -144,7 +145,7 @@ def test_too_little_memory_is_one_line(
         run.fit(make_task(), datamodule=data())
     pairs, length = caught.value.facts["batch"]
     message = str(caught.value)
-    assert f"{pairs} pairs of {length} tokens" in message
+    assert f"{pairs} rows of {length} tokens" in message
     assert "data.max_tokens is 40" in message
     for remedy in ("--data.max_tokens", "accumulate_grad_batches", "precision"):
         assert remedy in message

@@ -10,6 +10,7 @@ import pytest
 from qvbench.errors import UserError
 from qvbench.training.schedules import (
     Constant,
+    Cosine,
     InverseSquareRoot,
     LinearDecay,
     Noam,
@@ -44,12 +45,24 @@ def test_linear_decay_ends_at_zero() -> None:
     assert schedule.learning_rate(301, 128) == schedule.learning_rate(999, 128) == 0.0
 
 
+def test_half_a_cosine_ends_at_the_final_rate() -> None:
+    """Catches a cosine that is half as long or twice as long, or rises again after the end."""
+    schedule = Cosine(peak=0.01, final=0.001, total_steps=300, warmup_steps=100)
+    assert schedule.learning_rate(50, 128) == pytest.approx(0.005)
+    assert schedule.learning_rate(150, 128) == pytest.approx(0.0055 + 0.0045 * 0.5**0.5)
+    assert schedule.learning_rate(200, 128) == pytest.approx(0.0055)
+    assert schedule.learning_rate(300, 128) == schedule.learning_rate(999, 128) == 0.001
+
+
 def test_a_training_shorter_than_its_warmup_only_warms_up() -> None:
     """Catches a division by zero, or a negative rate, in a run of a few steps to try things."""
     for total_steps in (3, 99, 100):
-        schedule = LinearDecay(peak=0.01, total_steps=total_steps, warmup_steps=100)
-        for step in (1, 2, total_steps):
-            assert schedule.learning_rate(step, 128) == pytest.approx(0.01 * step / 100)
+        for schedule in (
+            LinearDecay(peak=0.01, total_steps=total_steps, warmup_steps=100),
+            Cosine(peak=0.01, final=0.001, total_steps=total_steps, warmup_steps=100),
+        ):
+            for step in (1, 2, total_steps):
+                assert schedule.learning_rate(step, 128) == pytest.approx(0.01 * step / 100)
 
 
 def test_constant_after_its_warmup() -> None:
@@ -65,6 +78,7 @@ def test_constant_after_its_warmup() -> None:
         Noam(warmup_steps=40),
         InverseSquareRoot(peak=0.01, warmup_steps=40),
         LinearDecay(peak=0.01, total_steps=300, warmup_steps=40),
+        Cosine(peak=0.01, final=0.001, total_steps=300, warmup_steps=40),
     ],
 )
 def test_the_highest_rate_is_that_of_the_last_warmup_step(schedule: Schedule) -> None:
@@ -84,6 +98,7 @@ def test_the_highest_rate_is_that_of_the_last_warmup_step(schedule: Schedule) ->
         (LinearDecay, {"peak": 1.0, "total_steps": 0}),
         (LinearDecay, {"peak": 0.0, "total_steps": 300}),
         (LinearDecay, {"peak": 1.0, "total_steps": 300, "warmup_steps": 0}),
+        (Cosine, {"peak": 1.0, "final": 0.0}),
         (Constant, {"rate": 0.0}),
         (Constant, {"rate": 1.0, "warmup_steps": -1}),
     ],

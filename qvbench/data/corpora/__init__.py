@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from qvbench.data.corpora.corpus import Corpus, Text
+from qvbench.data.corpora.corpus import Corpus, MonolingualCorpus, Text
 from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.wmt17 import Wmt17, Wmt17Raw
 from qvbench.registry import Registry
 
-CORPORA: Registry[Corpus] = Registry("corpus")
+CORPORA: Registry[MonolingualCorpus] = Registry("corpus")
 CORPORA.register("grammar", Grammar)
 CORPORA.register("text", Text)
 CORPORA.register("multi30k", Multi30k)
 CORPORA.register("wmt17", Wmt17)
 CORPORA.register("wmt17_raw", Wmt17Raw)
 
-__all__ = ["CORPORA", "Corpus", "Grammar", "Multi30k", "Text", "Wmt17", "Wmt17Raw"]
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "Grammar",
+    "MonolingualCorpus",
+    "Multi30k",
+    "Text",
+    "Wmt17",
+    "Wmt17Raw",
+]

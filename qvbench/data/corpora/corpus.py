@@ -1,4 +1,4 @@
-"""What every corpus of sentence pairs provides, and the plainest one: files of the user's own."""
+"""What every corpus provides, of text or of pairs; and the plainest of pairs: your own files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,41 @@ from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
 
-class Corpus(ABC):
+class MonolingualCorpus(ABC):
+    """Text in splits. A corpus yields text; ids and batches are made elsewhere."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Fetch, verify or generate whatever :meth:`text` needs; doing it twice costs nothing.
+
+        Raises:
+            UserError: a file is missing, damaged, or cannot be fetched.
+        """
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits: ``train``, ``val``, and test sets where it has some."""
+
+    @abstractmethod
+    def text(self, split: str) -> Iterator[str]:
+        """The text of a split, piece by piece, as it stands.
+
+        Raises:
+            UserError: naming the file, for what is missing, damaged, or no UTF-8.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, object]:
+        """What determines the text, as JSON values: name, settings, SHA-256 of the sources.
+
+        Equal fingerprints mean equal text: stored token ids are found by it.
+
+        Raises:
+            NotFetchedError: it cannot be known before :meth:`prepare` has fetched the text.
+        """
+
+
+class Corpus(MonolingualCorpus):
     """Pairs of sentences that translate each other, in splits.
 
     A corpus yields text, one sentence per line; subwords, ids and batches are made elsewhere.
@@ -24,14 +58,6 @@ class Corpus(ABC):
     tokenized: bool = True
     source_language: str = "en"  # two-letter codes, for the tokenizer
     target_language: str = "de"
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Fetch, verify or generate whatever :meth:`pairs` needs; doing it twice costs nothing.
-
-        Raises:
-            UserError: a file is missing, damaged, or cannot be fetched.
-        """
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
@@ -49,15 +75,9 @@ class Corpus(ABC):
                 may be, for unequal numbers of lines, and for a file that is missing or damaged.
         """
 
-    @abstractmethod
-    def fingerprint(self) -> dict[str, object]:
-        """What determines the text, as JSON values: name, settings, SHA-256 of the sources.
-
-        Equal fingerprints mean equal text: stored token ids are found by it.
-
-        Raises:
-            NotFetchedError: it cannot be known before :meth:`prepare` has fetched the text.
-        """
+    def text(self, split: str) -> Iterator[str]:
+        """The source side, a sentence per line."""
+        return (f"{source}\n" for source, _ in self.pairs(split))
 
 
 class Text(Corpus):
