@@ -43,6 +43,7 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     """The model of a config, without its data; ``vocab_size`` is by default that of the corpus if
     it is prepared, else ``DEFAULT_VOCABULARY``."""
     from qvbench.cli.experiment import Experiment
+    from qvbench.models.encoder_decoder import EncoderDecoder
     from qvbench.profile.measure import Model
 
     experiment = Experiment("profile", ["--config", name, *overrides])
@@ -54,6 +55,11 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
                 vocab_size, source = len(built.data.vocabulary), "corpus"
     task = built.model
     task.network = task.build_network(vocab_size)
+    if not isinstance(task.network, EncoderDecoder):
+        kind = type(task.network).__name__
+        raise UserError(
+            f"profile: {name}: counts encoder-decoders alone so far, and this is {kind}"
+        )
     precision = str(experiment.settings.trainer.precision or "32-true")
     return Model(experiment.name, task, precision, source)
 

@@ -180,3 +180,54 @@ class EvaluationSampler(_TokenSampler):
 
     def batches(self, epoch: int) -> list[Int64]:
         return self._batches
+
+
+class TrainWindows(TrainSampler):
+    """Windows of ``context`` tokens, by the place of their first token in a text of ``tokens``.
+
+    In an epoch they stand one after the other, from a place among the first ``context`` that
+    changes with the epoch: every token is read once, but for less than two windows at the ends.
+
+    Raises:
+        UserError: the text is too short, or there are fewer batches than processes.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        context: int,
+        max_tokens: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        count = (tokens - context) // context  # each with its next token, wherever the first begins
+        if count < 1:
+            raise UserError(
+                f"a training text of {tokens:,} tokens is shorter than two windows of "
+                f"context={context}; lower context, or train on more text"
+            )
+        lengths = np.full(count, context)
+        super().__init__(Lengths(lengths, lengths), max_tokens, seed, rank, world_size)
+        self.context = context
+
+    def batches(self, epoch: int) -> list[Int64]:
+        first = np.random.default_rng((self.seed, epoch, 1)).integers(self.context)
+        return [first + self.context * numbers for numbers in super().batches(epoch)]
+
+
+class EvaluationWindows(EvaluationSampler):
+    """Windows that cover a text of ``tokens`` from its first to its last, the last one shorter; by
+    the place of their first token. Every token but the first is predicted once.
+
+    Raises:
+        UserError: there are too few windows for the ranks.
+    """
+
+    def __init__(
+        self, tokens: int, context: int, max_tokens: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        first = np.arange(0, tokens - 1, context)
+        lengths = np.minimum(context, tokens - 1 - first)
+        super().__init__(Lengths(lengths, lengths), max_tokens, rank, world_size)
+        self._batches = [context * numbers for numbers in self._batches]

@@ -9,7 +9,9 @@ from __future__ import annotations
 from lightning.pytorch import LightningModule
 
 from qvbench.registry import Registry
+from qvbench.tasks.language_modeling import LanguageModelingTask
 from qvbench.tasks.translation import TranslationTask
 
 TASKS: Registry[LightningModule] = Registry("task")
 TASKS.register("translation", TranslationTask)
+TASKS.register("language_modeling", LanguageModelingTask)

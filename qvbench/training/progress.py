@@ -20,6 +20,7 @@ _SHOWN = (
     ("train/accuracy", "accuracy {:.1f} %"),
     ("train/tokens_per_second", "{:,.0f} tokens/s"),
     ("val/accuracy", "val accuracy {:.2f} %"),
+    ("val/bits_per_byte", "{:.4f} bits per byte"),
 )
 
 

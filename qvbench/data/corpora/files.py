@@ -82,6 +82,24 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
             yield line
 
 
+def read_text(path: Path) -> str:
+    """The whole text of a UTF-8 file as it stands, line ends included.
+
+    Raises:
+        UserError: the file is missing or damaged, or not UTF-8.
+    """
+    with _opened(path) as file:
+        raw = file.read()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}); convert the file, for "
+            "example with iconv -t utf-8, or leave it out"
+        ) from None
+
+
 def read_pairs(source: Path, target: Path, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
     """The pairs of two line-aligned files.
 

@@ -1,0 +1,133 @@
+"""Text in one language, or code: files of the user's own, Shakespeare, Python's own library."""
+
+from __future__ import annotations
+
+import glob
+import sysconfig
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from qvbench.data.cache import cache_root
+from qvbench.data.corpora.corpus import MonolingualCorpus
+from qvbench.data.corpora.files import fetch, file_sha256, local_copy, read_text
+from qvbench.errors import UserError
+
+_SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare"
+_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+_NO_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+
+
+class Files(MonolingualCorpus):
+    """Any UTF-8 files, text or code, plain or gzipped (by the name's ``.gz``).
+
+    They are put in the order of their SHA-256, one after the other, and the last part is ``val``:
+    a single file is cut in two, of many files all but one are whole. Names and places of files do
+    not matter, their content does.
+
+    Args:
+        paths: files, or patterns such as ``src/**/*.py``.
+        val_fraction: of all characters, for ``val``.
+    """
+
+    def __init__(self, paths: list[str], val_fraction: float = 0.1) -> None:
+        if not 0 < val_fraction < 1:
+            raise UserError(f"Files: val_fraction must be between 0 and 1, got {val_fraction}")
+        self.paths = paths
+        self.val_fraction = val_fraction
+
+    def files(self) -> list[Path]:
+        """What the paths name.
+
+        Raises:
+            UserError: one of them names no file.
+        """
+        found: set[Path] = set()
+        for pattern in self.paths:
+            names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+            files = {Path(name) for name in names if Path(name).is_file()}
+            if not files:
+                raise UserError(f"{pattern}: no such file, and no pattern that names some")
+            found |= files
+        if not found:
+            raise UserError("Files: paths is empty; name at least one file")
+        return sorted(found)
+
+    def prepare(self) -> None:
+        """Nothing: the fingerprint has found every file."""
+
+    def splits(self) -> tuple[str, ...]:
+        return "train", "val"
+
+    def text(self, split: str) -> Iterator[str]:
+        cut = int(self._characters * (1 - self.val_fraction))
+        start, stop = (0, cut) if split == "train" else (cut, self._characters)
+        place = 0
+        for _, path in self._by_content:
+            text = read_text(path)
+            if part := text[max(start - place, 0) : max(stop - place, 0)]:
+                yield part
+            place += len(text)
+
+    def fingerprint(self) -> dict[str, object]:
+        sha256 = [found for found, _ in self._by_content]
+        return {"corpus": "files", "sha256": sha256, "val_fraction": self.val_fraction}
+
+    @cached_property
+    def _by_content(self) -> list[tuple[str, Path]]:
+        return sorted((file_sha256(path, decompress=True), path) for path in self.files())
+
+    @cached_property
+    def _characters(self) -> int:
+        return sum(len(read_text(path)) for _, path in self._by_content)
+
+
+class Shakespeare(Files):
+    """A million characters of Shakespeare's plays, "tiny Shakespeare" (Karpathy 2015), of which
+    the last tenth is for validation, as in nanoGPT.
+
+    Args:
+        root: folder with a local copy, ``input.txt`` or ``input.txt.gz``; where none is given the
+            file is downloaded into the cache.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        super().__init__([])
+        self.root = root
+
+    def files(self) -> list[Path]:
+        if self.root is not None:
+            return [local_copy(self.root, "input.txt", "input.txt.gz")]
+        return [cache_root() / "downloads" / "shakespeare" / "input.txt"]
+
+    def prepare(self) -> None:
+        (file,) = self.files()
+        if self.root is None:
+            fetch(f"{_SHAKESPEARE}/input.txt", file, _SHAKESPEARE_SHA256)
+        elif (found := file_sha256(file, decompress=True)) != _SHAKESPEARE_SHA256:
+            raise UserError(
+                f"{file}: is not the published file (SHA-256 of its text is {found[:12]}…, should "
+                f"be {_SHAKESPEARE_SHA256[:12]}…); leave root out to download it, or use the "
+                "corpus Files for text of your own"
+            )
+
+    def fingerprint(self) -> dict[str, object]:
+        # The text is the published one wherever it lies: prepare() verifies it.
+        return {"corpus": "shakespeare", "sha256": _SHAKESPEARE_SHA256}
+
+
+class PythonLibrary(Files):
+    """The source of the standard library of the Python that runs, without its tests: code that is
+    on every machine. Another version of Python is another text, with another fingerprint.
+
+    Args:
+        val_fraction: of all characters, for ``val``.
+    """
+
+    def __init__(self, val_fraction: float = 0.1) -> None:
+        super().__init__([], val_fraction)
+
+    def files(self) -> list[Path]:
+        library = Path(sysconfig.get_path("stdlib"))
+        files = library.rglob("*.py")
+        return sorted(f for f in files if not _NO_LIBRARY & {*f.relative_to(library).parts})

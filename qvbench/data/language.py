@@ -1,0 +1,312 @@
+"""The data module of language modeling: any text as windows of token ids.
+
+A store holds a split as one array of ids, ``<split>.bin``, and the tokenizer; see
+:mod:`qvbench.data.store`.
+
+Shape letters: B windows, L tokens of a window, the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from qvbench.data.batching import EvaluationWindows, Int64, Shape, TrainWindows
+from qvbench.data.cache import track
+from qvbench.data.corpora import MonolingualCorpus
+from qvbench.data.corpora.files import file_sha256
+from qvbench.data.store import TOKENIZER, Store, id_type, new_store
+from qvbench.data.stored import StoredDataModule, check_least
+from qvbench.data.text import Vocabulary
+from qvbench.errors import UserError
+
+NO_TOKEN = -1
+"""Target where a text has ended; no id of any tokenizer."""
+
+_IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
+_PIECE = 1 << 18  # characters that are encoded as one text
+_PIECES_AT_ONCE = 16
+_SPLITS = ("train", "val")
+
+
+class Windows(NamedTuple):
+    """Windows of a text, int64."""
+
+    inputs: Tensor  # (B, L)
+    targets: Tensor  # (B, L), the token after each; NO_TOKEN after the end of the text
+    index: Tensor  # type: ignore[assignment]  # (B,), number of the window in the text, from 0
+
+
+class TextVocabulary(Vocabulary):
+    """A tokenizer of text as it stands, spaces and line ends included."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+
+    @classmethod
+    def of_characters(cls, pieces: Iterable[str]) -> TextVocabulary:
+        """An id for each character that occurs, in the order of their code points."""
+        alphabet = sorted(set().union(*map(set, pieces)))
+        return cls(_of_symbols(alphabet, None, decoders.Fuse()))
+
+    @classmethod
+    def of_bytes(cls) -> TextVocabulary:
+        """An id for each of the 256 bytes of UTF-8."""
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        return cls(_of_symbols(alphabet, pieces, decoders.ByteLevel()))
+
+    @classmethod
+    def of_merges(cls, pieces: Iterable[str], vocab_size: int) -> TextVocabulary:
+        """Byte-pair encoding of bytes, GPT-2's: the 256 bytes and what is merged most often, within
+        words and the spaces before them. It has no special token."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(pieces, trainer)
+        return cls(tokenizer)
+
+    def __len__(self) -> int:
+        return 1 + max(self._tokenizer.get_vocab().values())  # ids of a given one may have gaps
+
+    def decode(self, ids: Any) -> str:
+        """The text of ids as it stood."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _of_symbols(alphabet: list[str], pieces: Any, decoder: Any) -> Tokenizer:
+    """A tokenizer to single symbols, byte-pair encoding without merges."""
+    tokenizer = Tokenizer(models.BPE({symbol: n for n, symbol in enumerate(alphabet)}, []))
+    if pieces is not None:
+        tokenizer.pre_tokenizer = pieces
+    tokenizer.decoder = decoder
+    return tokenizer
+
+
+class StoredText:
+    """The ids of a split, memory-mapped; an item is the windows that begin at chosen places."""
+
+    def __init__(self, file: Path, ids: np.dtype[Any], context: int) -> None:
+        self._settings = (file, ids, context)
+        self.ids = np.memmap(file, ids, "r")
+        self.context = context
+
+    def __len__(self) -> int:
+        """Tokens of the text."""
+        return len(self.ids)
+
+    def __getitem__(self, first: Int64) -> Windows:
+        places = first[:, None] + np.arange(self.context + 1)
+        found = self.ids[np.minimum(places, len(self.ids) - 1)].astype(np.int64)
+        tokens = torch.from_numpy(np.where(places < len(self.ids), found, NO_TOKEN))
+        index = torch.from_numpy(first // self.context)
+        # What is read after the end of a text is hidden from what is before it.
+        return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index)
+
+    @staticmethod
+    def batch_of(shape: Shape) -> Windows:
+        """Windows of a shape, all of whose tokens are counted."""
+        ids = torch.zeros(shape, dtype=torch.int64)
+        return Windows(ids, ids.clone(), torch.arange(shape.rows))
+
+    def __reduce__(self) -> tuple[type[StoredText], tuple[Any, ...]]:
+        """Worker processes map the file themselves: a pickled map would be a copy of it all."""
+        return StoredText, self._settings
+
+
+class TextStore(Store):
+    """A finished folder of a text's token ids."""
+
+    vocabulary_class = TextVocabulary
+
+    def text(self, split: str, context: int) -> StoredText:
+        """The windows of a split."""
+        return StoredText(self.folder / f"{split}.bin", id_type(len(self.vocabulary)), context)
+
+
+class LanguageDataModule(StoredDataModule):
+    """A text as windows of token ids, of which each predicts the next.
+
+    Training windows are a function of seed and epoch; validation windows cover all of ``val``.
+
+    Args:
+        corpus: where the text comes from, for example ``Shakespeare``, ``Files`` or
+            ``PythonLibrary``; of a corpus of pairs, such as ``Grammar``, the source side.
+        tokenizer: ``characters``, ``bytes``, ``bpe`` (byte-pair encoding of bytes, learned from
+            ``train``), or the path of a ``tokenizer.json``.
+        vocab_size: entries that ``bpe`` learns.
+        context: tokens of a window.
+        max_tokens: of a training batch: windows times context.
+        eval_max_tokens: of a validation batch, like max_tokens.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the order of training windows.
+        cache_dir: folder for stored token ids; default ``$QVBENCH_CACHE``, else
+            ``~/.cache/qvbench``.
+    """
+
+    store_class = TextStore
+
+    def __init__(
+        self,
+        corpus: MonolingualCorpus,
+        tokenizer: str = "characters",
+        vocab_size: int = 8192,
+        context: int = 256,
+        max_tokens: int = 8192,
+        eval_max_tokens: int = 8192,
+        num_workers: int = 0,
+        seed: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
+        check_least(1, context=context)
+        check_least(256, vocab_size=vocab_size)  # the bytes
+        for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
+            if budget < context:
+                raise UserError(f"{name}={budget} is smaller than a window of context={context}")
+        known = ("characters", "bytes", "bpe")
+        if tokenizer not in known and not Path(tokenizer).expanduser().is_file():
+            raise UserError(
+                f"tokenizer={tokenizer}: no such file; give the path of a tokenizer.json, or one "
+                f"of {', '.join(known)}"
+            )
+        self.tokenizer = tokenizer
+        self.vocab_size = vocab_size
+        self.context = context
+
+    @cached_property
+    def settings(self) -> dict[str, object]:
+        """All that determines the token ids, as JSON values."""
+        tokenizer: dict[str, object] = {"tokenizer": self.tokenizer}
+        if self.tokenizer == "bpe":
+            tokenizer["vocab_size"] = self.vocab_size
+        if self._given:
+            tokenizer = {"tokenizer": file_sha256(self._given)}
+        return {
+            "language_format": _IDS_VERSION,
+            "corpus": self.corpus.fingerprint(),
+            **tokenizer,
+            "versions": {"tokenizers": version("tokenizers")},
+        }
+
+    @property
+    def _given(self) -> Path | None:
+        """The tokenizer.json, where the tokenizer is one."""
+        named = self.tokenizer in ("characters", "bytes", "bpe")
+        return None if named else Path(self.tokenizer).expanduser()
+
+    def write(self) -> None:
+        with new_store(self.folder) as (work, manifest):
+            vocabulary = self._make_vocabulary()
+            (work / TOKENIZER).write_text(vocabulary.to_json(), encoding="utf-8")
+            manifest |= {"settings": self.settings, "vocabulary": len(vocabulary)}
+            manifest["splits"] = {
+                name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
+                for name in _SPLITS
+            }
+
+    def _make_vocabulary(self) -> TextVocabulary:
+        if self.tokenizer == "characters":
+            return TextVocabulary.of_characters(p for name in _SPLITS for p in self._pieces(name))
+        if self.tokenizer == "bytes":
+            return TextVocabulary.of_bytes()
+        if self.tokenizer == "bpe":
+            return TextVocabulary.of_merges(self._pieces("train"), self.vocab_size)
+        given = TextVocabulary.load(Path(self.tokenizer).expanduser())
+        assert isinstance(given, TextVocabulary)
+        return given
+
+    def _pieces(self, split: str) -> Iterator[str]:
+        return pieces(track(self.corpus.text(split), f"reading {split}"))
+
+    def steps(self) -> list[str]:
+        vocabulary = f" of {self.vocab_size:,} entries" if self.tokenizer == "bpe" else ""
+        return [f"encode its text with the tokenizer {self.tokenizer}{vocabulary}"]
+
+    def counts(self) -> list[str]:
+        """Per split tokens and bytes; and the vocabulary."""
+        lines = []
+        for name, split in self.store.manifest["splits"].items():
+            size = f"of {split['bytes']:,} bytes" if split["bytes"] else "that do not give it back"
+            lines.append(f"{name}: {split['tokens']:,} tokens {size}")
+        return [*lines, f"vocabulary: {len(self.vocabulary):,} entries ({self.tokenizer})"]
+
+    def split(self, name: str) -> StoredText:
+        """The windows of a split."""
+        text: StoredText = self.store.text(name, self.context)
+        return text
+
+    def order(self) -> dict[str, Any]:
+        return {**super().order(), "context": self.context}
+
+    def train_sampler(self, split: StoredText, rank: int, world_size: int) -> TrainWindows:
+        return TrainWindows(len(split), self.context, self.max_tokens, self.seed, rank, world_size)
+
+    def evaluation_sampler(
+        self, split: StoredText, rank: int, world_size: int
+    ) -> EvaluationWindows:
+        return EvaluationWindows(len(split), self.context, self.eval_max_tokens, rank, world_size)
+
+    def bytes_per_token(self, split: str) -> float | None:
+        """Of the split's text in UTF-8; None where its tokens do not give back the text."""
+        found = self.store.manifest["splits"][split]
+        return found["bytes"] / found["tokens"] if found["bytes"] else None
+
+
+def pieces(text: Iterable[str]) -> Iterator[str]:
+    """A text in pieces that a tokenizer takes well, short ones together, cut at line ends."""
+    left = ""
+    for part in text:
+        left += part
+        start = 0
+        while len(left) - start > _PIECE:
+            end = left.rfind("\n", start, start + _PIECE) + 1 or start + _PIECE
+            yield left[start:end]
+            start = end
+        left = left[start:]
+    if left:
+        yield left
+
+
+def encode_split(
+    file: Path, text: Iterator[str], vocabulary: TextVocabulary
+) -> dict[str, int | None]:
+    """Write the ids of a split.
+
+    Returns:
+        ``tokens``, and ``bytes`` of the text in UTF-8: None where the ids do not give back the text
+        (lower-cased, or with characters that are unknown), so that a loss per byte means nothing.
+
+    Raises:
+        UserError: there are fewer than two tokens, of which one could predict the other.
+    """
+    tokens = size = 0
+    lossless = True
+    ids = id_type(len(vocabulary))
+    with file.open("wb") as opened:
+        while some := list(islice(text, _PIECES_AT_ONCE)):
+            for piece, found in zip(some, vocabulary.encode_batch(some), strict=True):
+                opened.write(np.asarray(found, dtype=ids).tobytes())
+                tokens += len(found)
+                size += len(piece.encode())
+                lossless = lossless and vocabulary.decode(found) == piece
+    if tokens < 2:
+        raise UserError(f"{file.stem}: a text of {tokens} tokens; give it more text")
+    return {"tokens": tokens, "bytes": size if lossless else None}

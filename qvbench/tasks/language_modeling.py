@@ -1,0 +1,73 @@
+"""Language modeling: windows of a text, a decoder-only network, the loss of the next token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+
+from qvbench.attention import AttentionFactory
+from qvbench.data.language import NO_TOKEN, LanguageDataModule, Windows
+from qvbench.models.decoder_only import DecoderOnlyFactory
+from qvbench.positions import Position, PositionFactory
+from qvbench.runs.record import Metric
+from qvbench.tasks.base import Predictions, Task
+from qvbench.training.schedules import Schedule
+
+
+class LanguageModelingTask(Task):
+    """Trains and validates a decoder-only network on text.
+
+    Beside loss, perplexity and accuracy of the next token it logs ``val/bits_per_byte``, which
+    does not depend on the tokenizer.
+
+    Args:
+        attention: mechanism of every attention layer.
+        position: position scheme.
+        network: the decoder-only network around them.
+        optimizer: built on the network's parameters; its rate is multiplied by the schedule's. Its
+            weight decay is for matrices alone.
+        schedule: learning rate per step; the optimizer's own rate should be 1.
+        label_smoothing: probability mass spread evenly over the vocabulary in training.
+    """
+
+    data_module = LanguageDataModule
+    primary_metric = Metric("val/loss", "validation loss", "nats", False)
+    padding_id = NO_TOKEN
+
+    def __init__(
+        self,
+        attention: AttentionFactory,
+        position: PositionFactory,
+        network: DecoderOnlyFactory,
+        optimizer: OptimizerCallable,
+        schedule: Schedule | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(attention, position, network, optimizer, schedule, label_smoothing)
+
+    def forward(self, batch: Windows) -> Predictions:
+        """Predictions of every token of a window but the first, from those before it."""
+        return Predictions(self.network(batch.inputs), batch.targets, batch.targets != NO_TOKEN)
+
+    def token_ids(self, batch: Windows) -> tuple[Tensor, ...]:
+        return (batch.targets,)
+
+    def parameters_to_train(self) -> Iterable[Any]:
+        """Matrices, and apart from them, without weight decay, what it is not meant for: vectors,
+        and what a position scheme learns within attention."""
+        schemes = (m for m in self.network.modules() if isinstance(m, Position) and not m.absolute)
+        spared = {parameter for scheme in schemes for parameter in scheme.parameters()}
+        spared |= {parameter for parameter in self.network.parameters() if parameter.dim() < 2}
+        groups = [{"params": [p for p in self.network.parameters() if p not in spared]}]
+        rest = [p for p in self.network.parameters() if p in spared]
+        return [*groups, {"params": rest, "weight_decay": 0.0}] if rest else groups
+
+    def measures(self, means: dict[str, float]) -> dict[str, float]:
+        per_token = self.data.bytes_per_token(self.data.val_split)
+        if per_token is None:
+            return means
+        return {**means, "bits_per_byte": means["loss"] / per_token / math.log(2)}

@@ -1,0 +1,156 @@
+"""Language modeling from a config to a record, and what its numbers mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from qvbench.attention import ATTENTION
+from qvbench.cli.experiment import Experiment
+from qvbench.cli.main import main
+from qvbench.data.corpora import Grammar
+from qvbench.positions import POSITIONS
+
+CONFIG: dict[str, Any] = {
+    "task": "language_modeling",
+    "model": {
+        "attention": "QV",
+        "position": "AGF",
+        "network": {
+            "class_path": "DecoderOnly",
+            "init_args": {"d_model": 16, "num_heads": 2, "layers": 2, "ffn_dim": 24},
+        },
+        "optimizer": {
+            "class_path": "torch.optim.AdamW",
+            "init_args": {"lr": 1.0, "weight_decay": 0.5},
+        },
+        "schedule": {"class_path": "Cosine", "init_args": {"peak": 0.02, "final": 0.002}},
+    },
+    "data": {
+        "corpus": {"class_path": "Grammar", "init_args": {"train_pairs": 60, "val_pairs": 10}},
+        "tokenizer": "bytes",
+        "context": 32,
+        "max_tokens": 256,
+    },
+    "trainer": {
+        "accelerator": "cpu",
+        "max_steps": 24,
+        "gradient_clip_val": 1.0,
+        "log_every_n_steps": 4,
+        "val_check_interval": 8,
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+    },
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a config, ``lm.yaml``."""
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QVBENCH_RUN_FOLDER", "")
+    monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path / "cache"))
+    Path("lm.yaml").write_text(yaml.safe_dump(CONFIG))
+    return tmp_path
+
+
+def run(command: str, *args: str) -> int:
+    return main([command, "--config", "lm.yaml", *args])
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches a metric of pairs taken for granted, tokens scored that do not count or left out,
+    bits per byte of something else, and a network that learns nothing."""
+    assert run("fit") == 0, capsys.readouterr().err
+    found = record(here / "runs/lm/seed-0")
+    assert (found["mechanism"], found["position"], found["corpus"]) == ("qv", "agf", "grammar")
+    metric, values = found["primary_metric"], found["metrics"]
+    assert (metric["name"], metric["higher_is_better"]) == ("val/loss", False)
+    assert values["val/loss"] < math.log(256) - 1
+    assert values["val/bits_per_byte"] == pytest.approx(values["val/loss"] / math.log(2))
+    assert values["val/perplexity"] == pytest.approx(math.exp(values["val/loss"]))
+    with np.load(here / "runs/lm/seed-0/sentences.npz") as counts:
+        tokens = int(counts["tokens"].sum())
+    text = "".join(Grammar(60, 10).text("val"))
+    assert tokens == len(text.encode()) - 1
+    capsys.readouterr()
+    assert run("validate", "--ckpt_path", "last") == 0
+    assert f"{values['val/loss']:.6g}" in capsys.readouterr().out
+    for command in ("test", "predict"):
+        assert run(command, "--ckpt_path", "last") == 2
+        assert "not for the task language_modeling" in capsys.readouterr().err
+    assert main(["profile", "--config", "lm.yaml"]) == 2
+    assert "counts encoder-decoders alone" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
+    """Catches windows, dropout or moments that a resume does not take up; with a dry pass first."""
+    dropout = ("--model.network.dropout", "0.1")
+    checkpoints = here / "checkpoints.yaml"
+    saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 5}}
+    saver["init_args"] |= {"save_top_k": -1, "filename": "{step}"}  # type: ignore[operator]
+    checkpoints.write_text(yaml.safe_dump({"trainer": {"callbacks": [saver]}}))
+    more = ("--config", "checkpoints.yaml", *dropout, "--dry_pass", "always")
+    assert run("fit", "--name", "whole", *more) == 0
+    (middle,) = here.glob("runs/whole/seed-0/**/step=15.ckpt")
+    whole = torch.load(here / "runs/whole/seed-0/checkpoints/last.ckpt", weights_only=True)
+    copy = here / "middle.ckpt"
+    copy.write_bytes(middle.read_bytes())
+    assert run("fit", "--name", "again", *more, "--ckpt_path", str(copy)) == 0
+    again = torch.load(here / "runs/again/seed-0/checkpoints/last.ckpt", weights_only=True)
+    assert whole["global_step"] == again["global_step"] == 24
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(again["state_dict"][name], value), name
+
+
+def test_weight_decay_is_for_matrices_alone() -> None:
+    """Catches a decay of norms, biases or AGF's exponents, and a matrix or table without."""
+    for position in POSITIONS:
+        settings = ["--model.network.bias", "true", "--model.network.tied", "false"]
+        words = [
+            "--config",
+            "lm/nanogpt_cpu.yaml",
+            "--model.position",
+            POSITIONS[position].__name__,
+        ]
+        task = Experiment("fit", [*words, *settings, "--data.context", "64"]).build().model
+        task.network = task.build_network(65)
+        optimizer = task.configure_optimizers()["optimizer"]
+        decayed, spared = (group["params"] for group in optimizer.param_groups)
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+        names = {id(p): name for name, p in task.network.named_parameters()}
+        assert {id(p) for p in (*decayed, *spared)} == set(names)
+        for parameter in decayed:
+            assert parameter.dim() == 2
+            assert "attention.position" not in names[id(parameter)]
+        tables = [name for name in map(names.__getitem__, map(id, decayed)) if "embeddings" in name]
+        assert len(tables) == 1 + (position == "learned")
+
+
+def test_every_mechanism_is_chosen_by_config() -> None:
+    """Catches a mechanism or scheme that a config of language models cannot name."""
+    for mechanism in ATTENTION:
+        words = [
+            "--config",
+            "lm/nanogpt_cpu.yaml",
+            "--model.attention",
+            ATTENTION[mechanism].__name__,
+        ]
+        task = Experiment("fit", words).build().model
+        with torch.device("meta"):
+            task.network = task.build_network(65)
+        assert task.mechanism_name == mechanism
