@@ -108,6 +108,7 @@ def write(comparison: Comparison, folder: Path) -> None:
         "costs.tex": latex_table(table_of(comparison, COSTS)),
         OPTIONS: json.dumps(options, indent=2) + "\n",
     }
+    (folder / BLEU_TESTS).unlink(missing_ok=True)
     if comparison.bleu_tests:
         files[BLEU_TESTS] = json.dumps(comparison.bleu_tests, indent=0, sort_keys=True) + "\n"
     for name, content in files.items():

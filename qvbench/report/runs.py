@@ -227,15 +227,19 @@ def _read_config(file: Path) -> dict[str, Any]:
 def gather(runs: Sequence[Run], folder: Path) -> None:
     """Write what a published table needs: records, configs, counts, translations, curves.
 
-    The same bytes for the same runs, wherever they were loaded from.
+    The same bytes for the same runs, wherever they were loaded from, and whatever runs the folder
+    had before.
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    old = {folder / COUNTS, folder / LINES}
+    old |= {*(folder / RUNS).glob("*.yaml")} if (folder / RECORDS).is_file() else set()
     records = [json.dumps(run.record, ensure_ascii=False) + "\n" for run in runs]
     (folder / RECORDS).write_text("".join(records), encoding="utf-8")
     for run in runs:
         if run.config:
             text = yaml.dump(run.config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
             (folder / run.config_file).write_text(text, encoding="utf-8")
+            old.discard(folder / run.config_file)
     sets: dict[bytes, int] = {}  # of sentences, by their lengths: runs of one corpus share one
     arrays: dict[str, Any] = {}
     for run in runs:
@@ -247,6 +251,7 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
             arrays[f"last_right/{number}/{run.id}"] = right
     if arrays:
         np.savez_compressed(folder / COUNTS, **arrays)
+        old.discard(folder / COUNTS)
     references: dict[tuple[str, ...], int] = {}
     tested = {
         run.id: (references.setdefault(tuple(run.references), len(references)), run.translations)
@@ -256,6 +261,9 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
     if tested:
         text = json.dumps({"references": list(references), "runs": tested}, ensure_ascii=False)
         (folder / LINES).write_bytes(lzma.compress(text.encode(), preset=9))
+        old.discard(folder / LINES)
+    for left in old:
+        left.unlink(missing_ok=True)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", "step", "target_tokens", "seconds", "metric", "value"))

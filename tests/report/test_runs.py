@@ -20,6 +20,7 @@ from tests.report.helpers import (
     add_counts,
     add_lines,
     compared,
+    contents,
     report,
     rows_of,
     write_run,
@@ -65,6 +66,17 @@ def test_no_place_of_a_machine_is_published(runs: list[Path], tmp_path: Path) ->
     (run, *_) = load([output])
     assert run.config["trainer"] == {"default_root_dir": None, "max_steps": 5}
     assert run.record["command"] == "qvbench fit --config=mine.yaml --data.cache_dir 'c'"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_report_leaves_nothing_of_an_earlier_one(runs: list[Path], tmp_path: Path) -> None:
+    """Catches runs and figures of another report in a folder, which the next one would count."""
+    report(tmp_path / "fresh", *runs[:3])
+    report(tmp_path / "used", *runs)
+    for suffix in (".png", ".svg"):
+        (tmp_path / "used" / f"differences{suffix}").touch()
+    report(tmp_path / "used", *runs[:3])
+    assert contents(tmp_path / "used") == contents(tmp_path / "fresh")
 
 
 def test_a_folder_of_seeds_is_its_runs(runs: list[Path]) -> None:
