@@ -14,7 +14,15 @@ from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.page import html_page, markdown_page
 from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of, with_profile
 from qvbench.report.statistics import MARGIN
-from qvbench.report.tables import COSTS, RESULT, csv_table, latex_table, part_of_table, table_of
+from qvbench.report.tables import (
+    COSTS,
+    RESULT,
+    csv_table,
+    latex_table,
+    part_of_table,
+    signs,
+    table_of,
+)
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 OPTIONS = "report.json"
@@ -102,7 +110,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     files = {
         "README.md": text,
         "report.html": html_page(text, folder),
-        "table.md": "\n\n".join(part_of_table(RESULT, comparison)) + "\n",
+        "table.md": signs("\n\n".join(part_of_table(RESULT, comparison)) + "\n"),
         "table.csv": csv_table(table_of(comparison)),
         "table.tex": latex_table(table_of(comparison, RESULT)),
         "costs.tex": latex_table(table_of(comparison, COSTS)),

@@ -1,12 +1,14 @@
 """The figures of a page: functions from a comparison to a figure, None where it has none.
 
-A mechanism has one color on every page, a position scheme one line style; variants of one
-mechanism differ in their marker. Verdicts are told by the marker's shape and fill, not by a color.
+They are as wide as a column of a paper: so they fit a phone too, and the page makes them larger.
+A mechanism has one color and marker on every page, a position scheme one line style, and variants
+of one mechanism differ in the marker's fill: they are told apart in gray as well.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qvbench.report import data
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.statistics import Interval, estimate
-from qvbench.report.tables import seeds_of
+from qvbench.report.tables import bounds, seeds_of, signs, size_of
 from qvbench.report.variants import Variant
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 LOOKS = data("figures.yaml")
 GRAY = "#BBBBBB"
 HIGHLIGHTED: int = LOOKS["highlighted"]
+WIDTH = 3.25
+"""Of a figure, in inches."""
 
 
 class Look(NamedTuple):
@@ -33,7 +37,13 @@ class Look(NamedTuple):
 
     color: str
     marker: str
-    style: Any
+    fillstyle: str
+    style: Any  # of lines
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """As matplotlib's options of a marker."""
+        return {"color": self.color, "marker": self.marker, "fillstyle": self.fillstyle}
 
 
 def looks(variants: Sequence[Variant]) -> dict[str, Look]:
@@ -42,10 +52,11 @@ def looks(variants: Sequence[Variant]) -> dict[str, Look]:
     of_mechanism: Counter[str] = Counter()
     for variant in variants:
         mechanism = variant.record["mechanism"]
-        marker = LOOKS["markers"][of_mechanism[mechanism] % len(LOOKS["markers"])]
+        color, marker = _look("mechanisms", mechanism)
+        fill = LOOKS["fills"][of_mechanism[mechanism] % len(LOOKS["fills"])]
         style = _look("styles", variant.record["position"])
         style = tuple(style) if isinstance(style, list) else style
-        found[variant.name] = Look(_look("colors", mechanism), marker, style)
+        found[variant.name] = Look(color, marker, fill, style)
         of_mechanism[mechanism] += 1
     return found
 
@@ -63,16 +74,24 @@ def pyplot() -> Any:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update({"svg.hashsalt": "qvbench", "font.size": 10, "svg.fonttype": "none"})
+    plt.rcParams.update(LOOKS["matplotlib"])
     return plt
 
 
+def told(axes: Any, x: float, y: float, words: str) -> None:
+    """What the page shows where the pointer is on a point; nothing is seen of it otherwise."""
+    axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"told {words}")
+
+
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG without the date, and let go of it."""
+    """Write a figure as PNG, PDF and SVG without the date, and let go of it."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # settled once for both: it takes as long as drawing
-    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    figure.set_layout_engine("none")  # settled once for all: it takes as long as drawing
+    figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.pdf", metadata=dict.fromkeys(("CreationDate", "Producer")))
+    figure.savefig(file := folder / f"{name}.svg", metadata={"Date": None})
+    words = re.sub('<g id="told (.*?)">', r"<g><title>\1</title>", file.read_text("utf-8"))
+    file.write_text(words, encoding="utf-8")
     pyplot().close(figure)
 
 
@@ -106,25 +125,28 @@ def differences(comparison: Comparison) -> Figure | None:
     look = looks(comparison.variants)
     floor = lowest_usual([0.0, *(sign * found.estimate.mean for found in rows.values())])
     ends = [0.0]
-    size = (6.4, 1.3 + 0.28 * len(rows))
+    size = (WIDTH, 0.95 + 0.17 * len(rows))
     figure, axes = pyplot().subplots(figsize=size, layout="constrained")
-    axes.axvline(0, color="black", linewidth=1)
+    axes.axvline(0, color="black", linewidth=0.6)
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
     for place, (variant, found) in enumerate(rows.items()):
         mean, low, high = found.interval
         if sign * mean < floor:
             side, arrow = (("left", "\u25c2 "), ("right", "\u25b8 "))[sign < 0]
-            text = f"{arrow}{mean:+.2f}, {found.verdict}, out of range".replace("-", "\u2212")
-            edge = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 9}
+            text = signs(f"{arrow}{mean:+.2f}, {found.verdict}, out of range")
+            edge = {"xycoords": ("axes fraction", "data"), "va": "center"}
             axes.annotate(text, (0.01 if sign > 0 else 0.99, place), ha=side, **edge)
             continue
         color, (marker, fill) = look[variant.name].color, LOOKS["verdicts"][found.verdict]
         seeds = [score - base.mean for score in variant.scores.values()]
         _, own_low, own_high = found.estimate.interval()
-        axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=9, alpha=0.6)
-        axes.hlines(place, low, high, color=color, linewidth=0.9)
-        axes.hlines(place, own_low, own_high, color=color, linewidth=2.6)
-        axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=7)
+        axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=5, alpha=0.6)
+        axes.hlines(place, low, high, color=color, linewidth=0.5)
+        axes.hlines(place, own_low, own_high, color=color, linewidth=1.5)
+        told(axes, mean, place, f"{variant.label}: {size_of(found.interval)}")
+        for (seed, score), value in zip(variant.scores.items(), seeds, strict=True):
+            told(axes, value, place, f"seed {seed}: {score:.2f} ({signs(f'{value:+.2f}')})")
+        axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=4.5)
         ends += [low, high, *seeds]
     for verdict in VERDICTS:
         if any(found.verdict == verdict for found in rows.values()):
@@ -133,7 +155,8 @@ def differences(comparison: Comparison) -> Figure | None:
     names = [v.label + f" ({seeds_of(v)})" * bool(v.failed) for v in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlim=_padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
-    axes.set_xlabel(f"{comparison.metric.label} minus that of {base.label} ({comparison.unit})")
+    words = f"{comparison.metric.label}\nminus that of {base.label} ({comparison.unit})"
+    figure.supxlabel(words)  # longer than the axis
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     return figure
@@ -179,20 +202,20 @@ def accuracy(comparison: Comparison) -> Figure | None:
         return None
     count, colored = len(panels), highlighted(comparison, panels[0])
     figure, frames = pyplot().subplots(
-        1, count, figsize=(2 + 4.5 * count, 4.6), squeeze=False, layout="constrained"
+        count, figsize=(WIDTH, 0.6 + 1.8 * count), squeeze=False, layout="constrained"
     )
     for axes, panel in zip(frames.flat, panels, strict=True):
         for variant, curve in panel.items():
             _draw_curve(axes, curve, variant, comparison, variant in colored)
-        axes.set_xlabel("target tokens (millions)")
         axes.grid(alpha=0.3)
+    axes.set_xlabel("target tokens (millions)")
     frames.flat[0].set_ylabel(comparison.axis)
     if base is not None and count > 1:
         bands = [curve for variant, curve in panels[1].items() if variant in colored]
         _frame_differences(frames.flat[1], bands, base)
-        frames.flat[1].set_ylabel(f"minus that of {base.label} ({comparison.unit})")
+        frames.flat[1].set_ylabel(f"minus that of {base.label}\n({comparison.unit})")
     handles, names = frames.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -203,7 +226,7 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     scale = last / max(max(curve) for curve in base.curves)  # tokens of a step
     points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
     shown = [value for t, value in points if t >= start * scale and not math.isnan(value)]
-    axes.axhline(0, color="black", linewidth=1)
+    axes.axhline(0, color="black", linewidth=0.6)
     axes.axvspan(start * scale, end * scale, color="black", alpha=0.06, linewidth=0)
     axes.set(xlim=(start * scale, 1.02 * last), ylim=_padded([0.0, *shown]))
 
@@ -220,14 +243,14 @@ def _draw_curve(
     axes: Any, curve: Band, variant: Variant, comparison: Comparison, colored: bool
 ) -> None:
     mean, low, high = zip(*curve.spans, strict=True)
+    name = {"gid": f"told {variant.label}"}
     if not colored:
-        axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.7, zorder=1)
+        axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.5, zorder=1, **name)
         return
-    color, marker, style = looks(comparison.variants)[variant.name]
-    axes.fill_between(curve.tokens, low, high, color=color, alpha=0.12, linewidth=0)
-    line = {"marker": marker, "linestyle": style, "linewidth": 1.6, "markersize": 5}
-    every = max(1, len(mean) // 20)
-    axes.plot(curve.tokens, mean, color=color, markevery=every, label=variant.label, **line)
+    look = looks(comparison.variants)[variant.name]
+    axes.fill_between(curve.tokens, low, high, color=look.color, alpha=0.12, linewidth=0)
+    line = {"linestyle": look.style, "markevery": max(1, len(mean) // 20), "label": variant.label}
+    axes.plot(curve.tokens, mean, **look.mark, **line, **name)
 
 
 # Quality against cost
@@ -243,14 +266,15 @@ def costs(comparison: Comparison) -> Figure | None:
             panels[label] = known
     if not panels:
         return None
-    size = {"figsize": (2 + 3.5 * len(panels), 3.8), "squeeze": False, "sharey": True}
-    figure, frames = pyplot().subplots(1, len(panels), layout="constrained", **size)
+    legend = 0.1 * len(comparison.variants)
+    size = {"figsize": (WIDTH, legend + 1.5 * len(panels)), "squeeze": False, "sharey": True}
+    figure, frames = pyplot().subplots(len(panels), layout="constrained", **size)
     for axes, (label, known) in zip(frames.flat, panels.items(), strict=True):
         _draw_costs(axes, known, comparison)
         axes.set_xlabel(label)
-    frames.flat[0].set_ylabel(comparison.axis)
+    figure.supylabel(comparison.axis)
     handles, names = frames.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -260,17 +284,18 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
     worst = lowest_usual([sign * variant.mean for variant in known])
     inside = [variant for variant in known if sign * variant.mean >= worst]
     reached = [value for variant in inside for value in variant.interval if not math.isnan(value)]
-    bounds = _padded(reached, 0.1)
-    axes.set_ylim(bounds)
+    bottom, top = _padded(reached, 0.1)
+    axes.set_ylim(bottom, top)
     for variant, cost in known.items():
-        color, marker, _ = look[variant.name]
+        mark = look[variant.name].mark
         mean, low, high = variant.interval
         label, height = variant.label, mean
         if variant not in inside:
             label += f" ({mean:.2f}, out of range)"
-            height = bounds[0] + (0.03 if sign > 0 else 0.97) * (bounds[1] - bounds[0])
-        axes.plot(cost, height, marker, color=color, markersize=7, linestyle="", label=label)
+            height = bottom + (0.03 if sign > 0 else 0.97) * (top - bottom)
+        told(axes, cost, height, f"{label}: {mean:.2f} ({bounds(variant.interval)})")
+        axes.plot(cost, height, **mark, markersize=4.5, linestyle="", label=label)
         if variant in inside:
-            axes.vlines(cost, low, high, color=color, linewidth=0.8, alpha=0.6)
+            axes.vlines(cost, low, high, color=mark["color"], linewidth=0.5, alpha=0.6)
     axes.margins(x=0.12)
     axes.grid(alpha=0.3)

@@ -1,7 +1,8 @@
 """The page of a results folder, Markdown and HTML; its standing text is in ``page.yaml``.
 
-A section is an entry of :data:`SECTIONS`: functions from a comparison to paragraphs of Markdown. A
-figure is an entry of :data:`FIGURES`, its caption one of ``page.yaml``.
+The answer comes first, then the table and the figures; the HTML page has all else closed. A section
+is an entry of :data:`SECTIONS`: functions from a comparison to paragraphs of Markdown. A figure is
+an entry of :data:`FIGURES`, its caption one of ``figures.yaml``.
 """
 
 from __future__ import annotations
@@ -27,24 +28,28 @@ from qvbench.report.tables import (
     bleu_table,
     bounds,
     markdown,
+    number,
     p_text,
     paper_table,
     part_of_table,
     seeds_of,
+    signs,
+    size_of,
 )
 
 TEXT = data("page.yaml")
 JUDGMENTS = ("supported", "contradicted", "undecided")
+LISTED = 4  # as many variants of one verdict are told each by itself
 Section = Callable[[Comparison], list[str]]
 
 
 def markdown_page(comparison: Comparison) -> str:
     """The whole page; writes its figures. Sections that have nothing to say are left out."""
-    parts = [f"# {comparison.title}", TEXT["generated"], _summary(comparison)]
+    parts = [f"# {comparison.title}", *_answer(comparison)]
     for heading, sections in SECTIONS.items():
         content = [part for section in sections for part in section(comparison) if part]
         parts += [f"## {heading}", *content] if content else []
-    return "\n\n".join(parts) + "\n"
+    return signs("\n\n".join(parts) + "\n")
 
 
 def _figure(name: str, comparison: Comparison) -> list[str]:
@@ -62,8 +67,8 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
     return [f"![{shown['alt']}]({name}.png)", shown["caption"].format(**words)]
 
 
-def _summary(comparison: Comparison) -> str:
-    """What was run, how many variants have which verdict, and the same of the claims."""
+def _answer(comparison: Comparison) -> list[str]:
+    """What was run, the size of each difference by verdict, and the claims that are decided."""
     variants, base = comparison.variants, comparison.baseline
     counts = sorted({len(variant.runs) + len(variant.failed) for variant in variants})
     span = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
@@ -74,18 +79,42 @@ def _summary(comparison: Comparison) -> str:
     said = f"{len(variants)} variants, {seeds} each" if many else f"One variant, {seeds}"
     said += f", on the corpus {corpora}" * bool(corpora)
     said += f", {steps.pop():,} steps each." if len(steps) == 1 and None not in steps else "."
-    parts = []
-    for verdict in VERDICTS:
-        labels = [v.label for v, found in comparison.findings.items() if found.verdict == verdict]
-        listed = f" ({'; '.join(labels)})" if verdict != "inconclusive" else ""
-        parts += [f"**{len(labels)} {verdict}**{listed}"] if labels else []
-    said += f" Against {base.label}: {'; '.join(parts)}." if base and parts else ""
     failures = [f"{v.label} ({seeds_of(v)})" for v in variants if v.failed]
     said += f" **Runs that failed:** {', '.join(failures)}." * bool(failures)
-    found = [judgment(claim["expect"], shown.verdict) for claim, shown in comparison.claims]
-    words = [f"{found.count(word)} {word}" for word in JUDGMENTS if word in found]
-    said += f" The paper's claims that can be tested here: {', '.join(words)}." * bool(found)
-    return said
+    parts = [said]
+    if base is not None and base.runs and comparison.rows:
+        words = {"base": base.label, "mean": number(base.mean), "unit": comparison.unit}
+        parts.append(TEXT["answer"].format(metric=comparison.axis, **words))
+        parts.append("\n".join(_sizes(comparison)))
+    lines = []
+    for word in JUDGMENTS:
+        found = [
+            pair
+            for pair in comparison.claims
+            if judgment(pair[0]["expect"], pair[1].verdict) == word
+        ]
+        sizes = (
+            f"{claim['text']} ({claim['claim']}), {size_of(shown.interval)}"
+            for claim, shown in found
+        )
+        listed = f": {'; '.join(sizes)}" if word != "undecided" else ""
+        lines += [f"- **{len(found)} {word}**{listed}"] if found else []
+    return [*parts, *([TEXT["answer_claims"], "\n".join(lines)] if lines else [])]
+
+
+def _sizes(comparison: Comparison) -> list[str]:
+    """The differences of each verdict, the best first; of many the first and the last."""
+    rows, findings, lines = comparison.rows, comparison.findings, []
+    said = {
+        verdict: [v for v in findings if findings[v].verdict == verdict] for verdict in VERDICTS
+    }
+    observed = [variant for variant in rows if variant not in findings and variant.runs]
+    said[TEXT["observed"]] = sorted(observed, key=lambda v: -comparison.sign * v.mean)
+    for verdict, variants in said.items():
+        sizes = [f"{v.label}, {size_of(comparison.interval(rows[v]))}" for v in variants]
+        listed = "; ".join(sizes) if len(sizes) <= LISTED else f"from {sizes[0]}, to {sizes[-1]}"
+        lines += [f"- **{len(variants)} {verdict}**: {listed}"] if variants else []
+    return lines
 
 
 def _fallen(comparison: Comparison) -> list[str]:
@@ -243,7 +272,7 @@ def _commands(comparison: Comparison) -> list[str]:
         report, intro = ["--suite", name, *same], f"The suite's file is `{suite['file']}`.\n\n"
     lines += [*_tests(runs), f"qvbench report {shlex.join([*report, *output])}"]
     text = "\n".join(lines)
-    return [f"{intro}```sh\n{text}\n```"]
+    return [TEXT["generated"], f"{intro}```sh\n{text}\n```"]
 
 
 def _tests(runs: list[Run]) -> list[str]:
@@ -306,20 +335,20 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "rates": protocol.search_figure,
     "budgets": protocol.budget_figure,
 }
+OPEN = ("Result", "Figures")
+"""What a reader in a hurry sees; the other sections are closed on the HTML page."""
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (
-        partial(part_of_table, RESULT),
-        _fallen,
-        partial(_figure, "differences"),
-        _reading,
+    "Result": (partial(part_of_table, RESULT), _fallen),
+    "Figures": tuple(
+        partial(_figure, name) for name in ("differences", "budgets", "accuracy", "costs")
     ),
-    "Against the budget": (protocol.budget_section, partial(_figure, "budgets")),
+    "What the verdicts mean": (_reading,),
+    "Beside the paper": (_paper,),
+    "Against the budget": (protocol.budget_section,),
     "Learning rates": (protocol.search_section, partial(_figure, "rates")),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),
     "BLEU on the test set": (_bleu,),
-    "Beside the paper": (_paper,),
-    "Curves": (partial(_figure, "accuracy"),),
-    "Quality against cost": (partial(_figure, "costs"), partial(part_of_table, COSTS)),
+    "Costs": (partial(part_of_table, COSTS),),
     "What each variant was": (_settings,),
     "How it was measured": (_notes,),
     "Commands": (_commands,),
@@ -341,26 +370,21 @@ def html_page(markdown_text: str, folder: Path) -> str:
         name, label, caption = found.groups()
         text = (folder / f"{name}.svg").read_text(encoding="utf-8")
         svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
-        width = float(re.findall(r'<svg [^>]*width="([\d.]+)pt"', svg)[0])
-        kept = f'style="min-width: {0.7 * width:.0f}pt"'  # so that a phone's width can be read
-        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" {kept} ', 1)
-        caption = f"<figcaption>{caption}</figcaption>"
-        return f'<figure><div class="wide">{svg}</div>{caption}</figure>'
+        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
-    def table(found: re.Match[str]) -> str:
-        """With minus signs in the place of hyphens."""
-        signed = re.sub(r"(?<=[>( ])-(?=\d)", "\N{MINUS SIGN}", found[0])
-        return f'<div class="wide">{signed}</div>'
+    def section(found: re.Match[str]) -> str:
+        heading, content = found.groups()
+        if heading in OPEN:
+            return f"<section><h2>{heading}</h2>{content}</section>"
+        return f"<details><summary><h2>{heading}</h2></summary>{content}</details>"
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
-    body = re.sub(r"<table>.*?</table>", table, body, flags=re.DOTALL).replace(" %", "\u00a0%")
+    body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
     picture = r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>'
-    body = re.sub(picture, drawing, body, flags=re.DOTALL)
-    names = re.findall(r"<h2>(.*?)</h2>", body)
-    for number, name in enumerate(names, 1):
-        body = body.replace(f"<h2>{name}</h2>", f'<h2 id="part-{number}">{name}</h2>', 1)
-    links = (f'<a href="#part-{number}">{name}</a>' for number, name in enumerate(names, 1))
-    body = body.replace("</h1>", f"</h1>\n<nav>{' · '.join(links)}</nav>", 1)
+    together = r" (?=%|to [\u2212+])|(?<=to) (?=[\u2212+])"
+    body = re.sub(picture, drawing, re.sub(together, "\u00a0", body), flags=re.DOTALL)
+    body = re.sub(r"<h2>(.*?)</h2>(.*?)(?=<h2>|\Z)", section, body, flags=re.DOTALL)
     title = re.search(r"<h1>(.*?)</h1>", body)
     page = resources.files("qvbench.report").joinpath("page.html").read_text(encoding="utf-8")
     return page.replace("{title}", title[1] if title else "").replace("{body}", body)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import looks, pyplot
-from qvbench.report.tables import NONE, Table, bounds, markdown, number, seeds_of
+from qvbench.report.figures import WIDTH, looks, pyplot, told
+from qvbench.report.tables import NONE, Table, bounds, markdown, number, seeds_of, size_of
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
 
@@ -105,24 +105,24 @@ def search_figure(comparison: Comparison) -> Figure | None:
     found, look = searches(comparison), looks(comparison.variants)
     if not found:
         return None
-    figure, axes = pyplot().subplots(figsize=(6.5, 4.2), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
     for variant, one in found.items():
-        color, marker, style = look[variant.name]
+        own = look[variant.name]
         means = {v: one.mean(v) for v in one.scores if math.isfinite(one.mean(v))}
-        line = {"color": color, "marker": marker, "linestyle": style, "markersize": 5}
-        axes.plot(*zip(*means.items(), strict=True), label=variant.label, **line)
+        line = {"linestyle": own.style, "label": variant.label}
+        axes.plot(*zip(*means.items(), strict=True), **own.mark, **line)
         for value, scores in one.scores.items():
             kept = [score for score in scores if math.isfinite(score)]
-            axes.plot([value] * len(kept), kept, "_", color=color, markersize=7, alpha=0.7)
-        ring = {"markersize": 12, "markerfacecolor": "none", "linestyle": ""}
-        axes.plot(one.chosen, means[one.chosen], "o", color=color, **ring)
+            axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
+        ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
+        axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
     axes.minorticks_off()
     axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -159,11 +159,11 @@ def budget_figure(comparison: Comparison) -> Figure | None:
     found, look = by_budget(comparison), looks(comparison.variants)
     if len(found) < 2 or comparison.baseline is None:
         return None
-    figure, axes = pyplot().subplots(figsize=(6.5, 4.2), layout="constrained")
-    axes.axhline(0, color="black", linewidth=1)
+    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
+    axes.axhline(0, color="black", linewidth=0.6)
     axes.axhspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
     for place, variant in enumerate(comparison.rows):
-        color, marker, style = look[variant.name]
+        own = look[variant.name]
         shift = 1.03 ** (place - (len(comparison.rows) - 1) / 2)  # so that no bar hides another
         known = {
             amount * shift: comparison.interval(row)
@@ -174,15 +174,17 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         if not known:
             continue
         means = [interval.mean for interval in known.values()]
-        line = {"color": color, "marker": marker, "linestyle": style, "markersize": 6}
-        axes.plot(list(known), means, label=variant.label, **line)
-        axes.vlines(list(known), *zip(*(i[1:] for i in known.values()), strict=True), color=color)
+        axes.plot(list(known), means, **own.mark, linestyle=own.style, label=variant.label)
+        ends = zip(*(interval[1:] for interval in known.values()), strict=True)
+        axes.vlines(list(known), *ends, color=own.color, linewidth=0.6)
+        for amount, interval in known.items():
+            told(axes, amount, interval.mean, f"{variant.label}: {size_of(interval)}")
     axes.set_xscale("log")
     axes.set_xticks(list(found), [f"{amount:,}" for amount in found])
     axes.minorticks_off()
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     base, metric = comparison.baseline.label, comparison.metric.label
-    axes.set_ylabel(f"{metric} minus that of {base} ({comparison.unit})")
+    axes.set_ylabel(f"{metric} minus\nthat of {base} ({comparison.unit})")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -49,12 +49,24 @@ def bounds(interval: Interval | None, form: str = ".2f") -> str:
     return f"{interval.low:{form}} to {interval.high:{form}}"
 
 
+def size_of(interval: Interval) -> str:
+    """A difference, and the ends of its interval where they are known."""
+    ends = bounds(interval, "+.2f")
+    return number(interval.mean, "+.2f") + f" ({ends})" * (ends != NONE)
+
+
 def p_text(p: float) -> str:
     """A p-value to three digits after the point; to more where those read as the level itself."""
     digits = 3
     while digits < 6 and abs(round(p, digits) - ALPHA) < 1e-9:
         digits += 1
     return "< 0.001" if p < 0.001 else f"{p:.{digits}f}"
+
+
+def signs(text: str) -> str:
+    """Markdown with a minus sign where a hyphen stands for one; code is left as it is."""
+    found = r"(```.*?```|`[^`]*`)|(?<![\w-])-(?=\d)"
+    return re.sub(found, lambda part: part[1] or "\N{MINUS SIGN}", text, flags=re.DOTALL)
 
 
 # A row per variant
@@ -125,9 +137,9 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("{metric}", RESULT, lambda v, _: number(v.mean)),
     ("minus baseline", RESULT, _difference),
     ("95 % interval, simultaneous", RESULT, _found(lambda found: bounds(found.interval, "+.2f"))),
+    ("verdict", RESULT, _verdict),
     ("p (Bonferroni)", RESULT, _found(lambda found: p_text(found.p))),
     ("shown to lie within ±", RESULT, _found(lambda found: number(found.margin))),
-    ("verdict", RESULT, _verdict),
     ("95 % interval of the mean", FURTHER, lambda v, _: bounds(v.interval)),
     ("range over seeds", FURTHER, _range),
     ("simultaneous, other sentences too", FURTHER, _other_sentences),

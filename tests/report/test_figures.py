@@ -47,7 +47,7 @@ def test_the_difference_is_framed_after_the_warm_up(tmp_path: Path) -> None:
     # 0.1 and 0.2 against none: deviation 0.0707 of two, and t 12.7
     assert gain.get_ylim()[0] < 0.15 - 0.635
     assert gain.get_ylim()[1] > 0.15 + 0.635
-    assert gain.get_ylabel() == "minus that of qkv (points)"
+    assert gain.get_ylabel() == "minus that of qkv\n(points)"
 
 
 def test_curves_need_no_other_variant(tmp_path: Path) -> None:
@@ -100,7 +100,8 @@ def test_a_mechanism_has_one_color(tmp_path: Path) -> None:
     look = looks(compared(runs).variants)
     alone = looks(compared(runs[4:]).variants)
     assert look["a"].color == look["b"].color
-    assert (look["a"].style, look["a"].marker) != (look["b"].style, look["b"].marker)
+    assert (look["a"].style, look["a"].fillstyle) != (look["b"].style, look["b"].fillstyle)
+    assert look["a"].marker == look["b"].marker
     assert look["c"] == alone["c"]
 
 
@@ -113,6 +114,9 @@ def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
     left, right = axes.get_xlim()
     assert comparison.findings[comparison.variants[1]].interval.low > -8  # too narrow for the tick
     assert left < -20 < 0 < right
+    told = {line.get_gid() for line in axes.lines} - {None}
+    assert len(told) == 11
+    assert "told seed 10: 70.00 (\u221220.00)" in told
 
 
 @pytest.mark.parametrize(("behind", "framed"), [(5.0, True), (40.0, False)])

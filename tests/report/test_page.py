@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qvbench.report.tables import csv_table, latex_table, p_text
+from qvbench.report.tables import csv_table, latex_table, p_text, signs
 from tests.report.helpers import (
     add_counts,
     add_lines,
@@ -62,8 +62,10 @@ def test_the_page_says_what_was_found(output: Path) -> None:
     page = page_of(output)
     for words in (
         "# A < B\n",
-        "Against QKV: **1 worse** (QV).",
-        "| QV | 89.10 | -4.03 | -6.96 to -1.10 | 0.022 | 6.20 | worse |",
+        "Against QKV (93.13): validation accuracy (%) minus the baseline's, in points",
+        "- **1 worse**: QV, \u22124.03 (\u22126.96 to \u22121.10)\n",
+        "- **1 supported**: QV is behind QKV with AGF and PCM-V (1), \u22124.03 (",
+        "| QV | 89.10 | \u22124.03 | \u22126.96 to \u22121.10 | worse | 0.022 | 6.20 |",
         "primary family, of 1 differences: each has its interval at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
@@ -194,10 +196,19 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "<title>A &lt; B</title>" in page
     assert page.count("<svg ") == 3
-    assert not re.search(r"<(img|link|script)|url\(http|src=", page)
+    assert not re.search(r"<(img|link|script )|url\(http|src=", page)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)), "a drawing that refers to another's marks"
-    assert "\u22126.96 to \u22121.10</td>" in page
+    assert page.index("4.03 (\u22126.96") < page.index("<table") < page.index("<svg")
+    assert page.rindex("<svg") < page.index("<details"), "closed: all but answer, table, figures"
+    assert "<title>seed 3: 90.30 (\u22122.83)</title>" in page
+    assert 'id="told' not in page
+
+
+def test_a_minus_sign_is_no_hyphen() -> None:
+    """Catches hyphens before numbers, and commands and names that nobody can copy."""
+    text = "-0.5 to -0.25 (-1), QV-2, 2026-11, `lr -1`\n```sh\nqvbench fit --x -5\n```"
+    assert signs(text) == text.replace("-0", "\u22120").replace("(-1", "(\u22121")
 
 
 def test_no_torch_is_needed() -> None:

@@ -61,7 +61,7 @@ def test_one_value_head_is_not_gqa(runs: Path) -> None:
 
     def claim_5() -> str:
         lines = page_of(runs).splitlines()
-        return next((line for line in lines if "V-shared with full keys" in line), "")
+        return next((line for line in lines if "Claim 5, V-shared with full" in line), "")
 
     write(runs, "v_shared", "agf", [70.2, 70.21, 70.19], num_value_heads=2)
     write(runs, "gqa_one", "agf", [60.0, 60.4, 60.2], num_kv_heads=1)
@@ -77,13 +77,13 @@ def test_the_paper_stands_beside_ours(runs: Path) -> None:
     """
     page = page_of(runs)
     for words in (
-        "QV is behind QKV with sinusoidal positions: **supported** (worse; -0.50 points",
+        "QV is behind QKV with sinusoidal positions: **supported** (worse; \u22120.50 points",
         "AGF and PCM-V close part of the gap between QV and QKV: **supported** (better; +0.30",
         "two heads' widths is on a par with QKV: **supported** (equivalent; +0.00 points",
         "one head's width is about QV: **undecided** (inconclusive; ",
         "AGF and PCM-V beat sinusoidal positions for QKV: **supported** (better; +0.50",
-        "| QV, sinusoidal | 70.0756 | -0.52 | 69.20 | -0.50 |",
-        "| QV, AGF + PCM-V | 70.5188 | -0.21 | 70.00 | -0.20 |",
+        "| QV, sinusoidal | 70.0756 | \u22120.52 | 69.20 | \u22120.50 |",
+        "| QV, AGF + PCM-V | 70.5188 | \u22120.21 | 70.00 | \u22120.20 |",
         "| QKV, AGF + PCM-V | 70.7305 (table 3: 70.7800) | - |",
         "arXiv:2603.15665",
     ):
@@ -101,9 +101,9 @@ def test_costs_are_counts_beside_qkvs(runs: Path) -> None:
     page = page_of(runs)
     fewer = "fewer parameters and less computation than QKV"
     for words in (
-        f"one head's width: {fewer}: **all less** (parameters 380 for 400, -5.0 %; in attention",
+        f"one head's width: {fewer}: **all less** (parameters 380 for 400, \u22125.0 %; in",
         f"two heads' widths: {fewer}: **none less** (parameters 420 for 400, +5.0 %; in attention",
-        "**all less** (cached of a target token 80 for 128, -37.5 %; of a source token 80 for 128",
+        "**all less** (cached of a target token 80 for 128, \u221237.5 %; of a source token 80",
     ):
         assert words in page
     assert "FLOPs to decode" not in page

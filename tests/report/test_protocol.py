@@ -74,12 +74,12 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     page = report(Path("out"), "--suite", "pair.yaml")
     assert "2 variants, 2 seeds each" in page
     assert "| variant | 2 steps | 6 steps |" in page
-    assert re.search(r"\| ONE \| -8.00 \(.* to .*\) \| -3.00 \(.* to .*\) \|", page)
+    assert re.search(r"\| ONE \| \u22128.00 \(.* to .*\) \| \u22123.00 \(.* to .*\) \|", page)
     assert "| variant | 0.0005 | 0.001 | 0.002 | 0.004 |" in page
     assert "| QV | - | 60.25 | **70.25** | 65.25 |" in page
     assert "| ONE | 45.25 | **50.25** | 40.25 | diverged |" in page
     assert "of which 2 diverged" in page
-    assert "- ONE: -30.00 there, -20.00 at its own 0.001" in page
+    assert "- ONE: \u221230.00 there, \u221220.00 at its own 0.001" in page
     for figure in ("budgets", "rates"):
         assert (swept / "out" / f"{figure}.svg").is_file()
     before = contents(swept / "out")
