@@ -222,7 +222,8 @@ def page(about: Result, results: dict[str, Result]) -> str:
     return f"""# The data path at {about["pairs"]:,} pairs
 
 {about["date"]}, commit `{(about["commit"] or "unknown")[:8]}`, {about["cores"]} cores \
-({about["machine"]}), load average {about["load_average_before"]:.1f}. \
+({about["machine"]}), load average {about["load_average_before"]:.1f} before \
+(other programs make rates lower). \
 `python -m benchmarks.data_scale --pairs {about["pairs"]} --seed {about["seed"]} --folder FOLDER \
 --out results/data-scale`
 
