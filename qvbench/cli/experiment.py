@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
@@ -64,13 +64,15 @@ class Experiment:
         self.command, self.args = command, args
         inputs = Inputs(args)
         self.name = inputs.name or "command-line"
-        self.parser, self.method_arguments = make_parser(command, find_task(inputs.task))
+        task = find_task(inputs.task)
+        self.parser, self.method_arguments = make_parser(command, task)
         try:
             self.settings: Namespace = self.parser.parse_args(inputs.args)
             self._check()
         except (ArgumentError, TypeError) as error:
             keys = self.parser.get_defaults(skip_validation=True).keys(branches=False)
-            raise explain(str(error), inputs, keys) from error
+            corpus = get_type_hints(task.data_module.__init__).get("corpus", object)
+            raise explain(str(error), inputs, keys, {"data.corpus": corpus}) from error
         schedule, steps = self.settings.model.get("schedule"), self.settings.trainer.max_steps
         end_with_training(schedule, steps, command == "fit")
 

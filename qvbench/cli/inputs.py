@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,11 @@ _OBJECTION = re.compile(r"^\s*- (?!Expected )(.+(?:(?<=:)\n.+)?)$", re.M)
 _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[([^]]*)\]|typing\.")
 
 
-def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
+def explain(
+    message: str, inputs: Inputs, keys: Iterable[str], bases: Mapping[str, type]
+) -> UserError:
     """A message of the parser in one line: the place, the key, what is wrong, what is allowed;
-    ``keys`` are all of a config."""
+    ``keys`` are all of a config, ``bases`` what a key of a registry takes if not all in it."""
     unrecognized, no_class = _UNRECOGNIZED.search(message), _NO_CLASS.search(message)
     key = unrecognized[1] if unrecognized else ".".join(_KEY.findall(message))
     values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
@@ -120,8 +122,12 @@ def explain(message: str, inputs: Inputs, keys: Iterable[str]) -> UserError:
         fault += "" if inputs.name else "; is --config missing? (`qvbench list`)"
     elif no_class:
         near = did_you_mean(no_class[1], config_files.shipped_configs(whole=False))
-        known = ", ".join(cls.__name__ for cls in REGISTRIES.get(key, {}).values())
+        classes = REGISTRIES.get(key, {}).values()
+        fitting = [cls for cls in classes if issubclass(cls, bases.get(key, object))]
+        known = ", ".join(cls.__name__ for cls in fitting)
         fault = f"{no_class[1]}: no class of that name is known here, nor a file{near}"
+        if no_class[1] in {cls.__name__ for cls in classes}:
+            fault = f"{no_class[1]}: not for the task {inputs.task}"
         fault += f"; known are: {known or 'those of `qvbench list`'}"
     elif values and kinds:
         readable = (_TYPE.sub(r"\1\2", kind).replace("NoneType", "null") for kind in kinds)

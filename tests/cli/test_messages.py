@@ -87,6 +87,10 @@ ON_THE_COMMAND_LINE = {
     "--data.max_vocabulary 3": ("max_vocabulary=3 leaves no room for characters beside 200",),
     "--data.test_split nope": ("test_split=nope: no such set; known are test",),
     "--data.corpus.train_pairs 0": ("grammar corpus: train_pairs is 0",),
+    "--data.corpus Files": (
+        "command line: data.corpus: Files: not for the task translation",
+        "Multi30k, Wmt17, Wmt17Raw",
+    ),
     # checkpoints
     "--ckpt_path none.ckpt": ("none.ckpt: no such checkpoint",),
     "--ckpt_path last": ("--ckpt_path last: no checkpoint last.ckpt under",),
