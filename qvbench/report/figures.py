@@ -30,6 +30,7 @@ GRAY = "#BBBBBB"
 HIGHLIGHTED: int = LOOKS["highlighted"]
 WIDTH = 3.25
 """Of a figure, in inches."""
+SUFFIXES = (".png", ".pdf", ".svg")
 
 
 class Look(NamedTuple):
@@ -84,7 +85,7 @@ def told(axes: Any, x: float, y: float, words: str) -> None:
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Write a figure as PNG, PDF and SVG without the date, and let go of it."""
+    """Write a figure in each format without the date, and let go of it."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # settled once for all: it takes as long as drawing
     figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})

@@ -56,7 +56,7 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
     """Draws a figure beside the page and shows it, if there is one."""
     figure = FIGURES[name](comparison) if name in FIGURES else None
     if figure is None:  # nor is one that an earlier report left a part of this page
-        for suffix in (".png", ".svg"):
+        for suffix in figures.SUFFIXES:
             Path(comparison.folder, f"{name}{suffix}").unlink(missing_ok=True)
         return []
     figures.save(figure, Path(comparison.folder), name)

@@ -112,8 +112,10 @@ def search_figure(comparison: Comparison) -> Figure | None:
         line = {"linestyle": own.style, "label": variant.label}
         axes.plot(*zip(*means.items(), strict=True), **own.mark, **line)
         for value, scores in one.scores.items():
-            kept = [score for score in scores if math.isfinite(score)]
+            kept = list(filter(math.isfinite, scores))
             axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
+            for height in kept:
+                told(axes, value, height, f"{variant.label}, {value:g}: {height:.2f}")
         ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
         axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})

@@ -12,6 +12,7 @@ from typing import Any
 
 from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison
+from qvbench.report.figures import looks
 from qvbench.report.runs import Run
 from qvbench.report.variants import Variant
 from qvbench.runs.record import has_wandb_key
@@ -185,4 +186,8 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
         if any(run.cost(cost) is not None for run in comparison.runs):
             x, y = reports.SummaryMetric(cost), reports.SummaryMetric(metric)
             panels.append(reports.ScatterPlot(title=f"{label} by {cost}", x=x, y=y))
-    return reports.PanelGrid(runsets=[runset], panels=panels)
+    look = looks(comparison.variants)  # of the page's figures, for the dots of single runs
+    colors: dict[Any, Any] = {
+        wandb_id(r): look[v.name].color for v in comparison.variants for r in v.runs
+    }
+    return reports.PanelGrid(runsets=[runset], panels=panels, custom_run_colors=colors)

@@ -73,7 +73,7 @@ def test_a_report_leaves_nothing_of_an_earlier_one(runs: list[Path], tmp_path: P
     """Catches runs and figures of another report in a folder, which the next one would count."""
     report(tmp_path / "fresh", *runs[:3])
     report(tmp_path / "used", *runs)
-    for suffix in (".png", ".svg"):
+    for suffix in (".png", ".pdf", ".svg"):
         (tmp_path / "used" / f"differences{suffix}").touch()
     report(tmp_path / "used", *runs[:3])
     assert contents(tmp_path / "used") == contents(tmp_path / "fresh")

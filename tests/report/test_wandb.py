@@ -209,6 +209,8 @@ def test_the_report_compares_the_same(runs: list[Path], server: Server) -> None:
     assert ".png" not in text
     (grid,) = [block for block in found if block["type"] == "panel-grid"]
     (runset,) = grid["metadata"]["runSets"]
+    colors = grid["metadata"]["customRunColors"]
+    assert [colors[wandb_id(run)] for run in load(runs)] == ["#000000"] * 2 + ["#0072B2"] * 2
     assert all(wandb_id(run) in json.dumps(runset["filters"]) for run in load(runs))
     assert runset["grouping"] == [{"section": "config", "name": "variants.value.trial"}]
     panels = grid["metadata"]["panelBankSectionConfig"]["panels"]
