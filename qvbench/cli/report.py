@@ -11,7 +11,8 @@ from jsonargparse.typing import PositiveFloat
 from qvbench.cli import ArgumentParser, part_overrides
 from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison, Options, compare
-from qvbench.report.page import html_page, markdown_page
+from qvbench.report.html import html_page
+from qvbench.report.page import markdown_page
 from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of, with_profile
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import (

@@ -1,6 +1,6 @@
-"""The page of a results folder, Markdown and HTML; its standing text is in ``page.yaml``.
+"""The page of a results folder, in Markdown; its standing text is in ``page.yaml``.
 
-The answer comes first, then the table and the figures; the HTML page has all else closed. A section
+The answer comes first, then the table and the figures; ``html.py`` has all else closed. A section
 is an entry of :data:`SECTIONS`: functions from a comparison to paragraphs of Markdown. A figure is
 an entry of :data:`FIGURES`, its caption one of ``figures.yaml``.
 """
@@ -8,11 +8,9 @@ an entry of :data:`FIGURES`, its caption one of ``figures.yaml``.
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -354,37 +352,3 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
     "Commands": (_commands,),
     "Machine": (_machines,),
 }
-
-
-def html_page(markdown_text: str, folder: Path) -> str:
-    """A page as one HTML file that needs no network.
-
-    Args:
-        markdown_text: pictures are named as PNG files beside it.
-        folder: where each picture lies as SVG too.
-    """
-    from markdown_it import MarkdownIt
-
-    def drawing(found: re.Match[str]) -> str:
-        """The drawing itself; its marks get names of their own: all drawings count from one."""
-        name, label, caption = found.groups()
-        text = (folder / f"{name}.svg").read_text(encoding="utf-8")
-        svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
-        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-        return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
-
-    def section(found: re.Match[str]) -> str:
-        heading, content = found.groups()
-        if heading in OPEN:
-            return f"<section><h2>{heading}</h2>{content}</section>"
-        return f"<details><summary><h2>{heading}</h2></summary>{content}</details>"
-
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
-    body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
-    picture = r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>'
-    together = r" (?=%|to [\u2212+])|(?<=to) (?=[\u2212+])"
-    body = re.sub(picture, drawing, re.sub(together, "\u00a0", body), flags=re.DOTALL)
-    body = re.sub(r"<h2>(.*?)</h2>(.*?)(?=<h2>|\Z)", section, body, flags=re.DOTALL)
-    title = re.search(r"<h1>(.*?)</h1>", body)
-    page = resources.files("qvbench.report").joinpath("page.html").read_text(encoding="utf-8")
-    return page.replace("{title}", title[1] if title else "").replace("{body}", body)
