@@ -218,6 +218,7 @@ def test_shakespeare_is_the_published_text(
     assert fetched[0][2] == sha256
 
 
+@pytest.mark.slow
 def test_pythons_library_is_code_without_tests() -> None:
     """Catches files that are not UTF-8, and packages that somebody installed."""
     corpus = PythonLibrary()
