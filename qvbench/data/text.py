@@ -186,9 +186,12 @@ class Vocabulary:
         """SHA-256 of tokens and merges, however a version of ``tokenizers`` lays out its JSON."""
         content = json.loads(self.to_json())
         model = content["model"]
-        merges = [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
+        # Without merges, or with a list of tokens and scores, where the tokenizer is a given one.
+        merges = [m if isinstance(m, list) else m.split(" ") for m in model.get("merges", [])]
+        vocab = model["vocab"]
+        entries = sorted(vocab.items()) if isinstance(vocab, dict) else vocab
         added = sorted((token["id"], token["content"]) for token in content["added_tokens"])
-        canonical = json.dumps([sorted(model["vocab"].items()), merges, added])
+        canonical = json.dumps([entries, merges, added])
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

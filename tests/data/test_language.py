@@ -90,6 +90,11 @@ def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
         assert "tokens that do not give it back" in made.describe()
         folders.append(made.folder)
     assert folders[0] != folders[1]
+    scores = [("[?]", 0.0), ("d", -1.0), ("og", -2.0)]
+    own = Tokenizer(models.Unigram(scores, unk_id=0, byte_fallback=False))
+    own.save(str(path))
+    found = {made.vocabulary.fingerprint(), module(tokenizer=str(path)).vocabulary.fingerprint()}
+    assert len(found) == 2
     for settings, message in (
         ({"tokenizer": "charcters"}, "tokenizer=charcters: no such file; give the path"),
         ({"context": 99}, "max_tokens=80 is smaller than a window of context=99"),
