@@ -31,6 +31,7 @@ def layer(mechanism: str = "qkv", scheme: str = "agf", dropout: float = 0.0) -> 
 
 
 @needs_triton
+@pytest.mark.slow
 def test_a_layer_takes_the_kernel_and_gives_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -119,6 +119,7 @@ class MyTask(TranslationTask):
 '''
 
 
+@pytest.mark.slow
 def test_a_task_of_a_module_of_ones_own(tiny: Path, here: Path, qvbench: Command) -> None:
     """Catches a task that has to be registered in the package, or is not resumed as itself."""
     (here / "my_module.py").write_text(MY_TASK)

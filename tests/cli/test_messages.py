@@ -159,6 +159,7 @@ def test_every_range_is_checked(tiny: Path, qvbench: Command) -> None:
         assert_one_line(answer, f"command line: {key}: ", f"from {lowest}")
 
 
+@pytest.mark.slow
 def test_every_mechanism_is_tried_before_its_data(tiny: Path, qvbench: Command) -> None:
     """Catches a mechanism that cannot be built without memory, whose faults would show late."""
     for cls in ATTENTION.values():

@@ -50,6 +50,7 @@ def test_length_of_a_run(settings: dict[str, Any], total: int | None) -> None:
     assert total_steps(trainer(**settings)) == total
 
 
+@pytest.mark.slow
 def test_plain_lines_do_not_flood_a_log(
     tiny: Path, qvbench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_bar_on_a_terminal(tiny: Path, qvbench: Command, monkeypatch: pytest.M
     assert all(bar.bar is None for bar in bars)
 
 
+@pytest.mark.slow
 def test_no_progress_where_none_is_wanted(tiny: Path, qvbench: Command) -> None:
     words = ["--trainer.enable_progress_bar", "false"]
     answer = qvbench("fit", "--config", "tiny.yaml", *words)

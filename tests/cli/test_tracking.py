@@ -44,6 +44,7 @@ def with_loggers(config: Path, *loggers: dict[str, Any]) -> None:
     config.write_text(yaml.safe_dump(content))
 
 
+@pytest.mark.slow
 def test_tensorboard_writes_into_the_runs_folder(tiny: Path, here: Path, qvbench: Command) -> None:
     """Catches lightning_logs/ in the current folder, and curves.csv replaced by another logger."""
     arguments = {"save_dir": "."}

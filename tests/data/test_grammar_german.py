@@ -73,6 +73,7 @@ def children(side: Side, head: int) -> list[int]:
     return [index for index, one in enumerate(side.heads) if one == head]
 
 
+@pytest.mark.slow
 def test_articles_agree_with_their_nouns(german: list[Side]) -> None:
     """Catches wrong gender, number or case between an article and its noun, adjectives between."""
     seen = set()

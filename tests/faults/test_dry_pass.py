@@ -164,6 +164,7 @@ def test_another_error_is_not_taken_for_memory(
         trainer(callbacks=[DryPass(DEVICES["always"])]).fit(make_task(), datamodule=data())
 
 
+@pytest.mark.slow
 def test_the_record_has_the_peak(tiny: Path, here: Path, qvbench: Callable[..., Answer]) -> None:
     """Catches an option that nobody reads, and a record that loses it when the run goes on."""
     answer = qvbench("fit", "--config", "tiny.yaml", "--dry_pass", "always")

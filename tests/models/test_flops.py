@@ -144,6 +144,7 @@ def test_every_mechanism_is_counted() -> None:
     assert {parameters.values[0][0] for parameters in built()} == set(ATTENTION)
 
 
+@pytest.mark.slow
 def test_position_schemes_cost_no_products() -> None:
     """Catches a scheme whose lookup is written as a matrix product."""
     costs = {name: count(build(("qkv", {}), (name, {})), ODD) for name in POSITIONS}
@@ -160,6 +161,7 @@ def test_edges(size: Size) -> None:
         assert counted == run(network, size)[0]
 
 
+@pytest.mark.slow
 def test_counting_leaves_the_network_as_it_was() -> None:
     """Catches gradients, a mode or a precomputed weight that counting leaves behind."""
     network = build(("keyless", {}), ("agf", {})).train()
@@ -194,6 +196,7 @@ def test_attention_is_counted_as_its_products() -> None:
     assert backward.get_total_flops() == 4 * product
 
 
+@pytest.mark.slow
 def test_decoding_attends_to_a_growing_past() -> None:
     """Catches the mean over the steps taken as the last step, or as the first."""
     network = build(("qv", {}), ("none", {}))
@@ -202,6 +205,7 @@ def test_decoding_attends_to_a_growing_past() -> None:
     assert {b - a for a, b in pairwise(steps)} == {2 * 2 * 2 * D_MODEL}
 
 
+@pytest.mark.slow
 def test_a_record_has_what_profile_counts() -> None:
     """Catches FLOPs of a batch for those of a token, or of another length than profile's."""
     network = build(("qvka", {}), ("agf", {}))

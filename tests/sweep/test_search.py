@@ -81,6 +81,7 @@ def place(tmp_path: Path) -> Path:
     return write_suite(tmp_path, **changes)
 
 
+@pytest.mark.slow
 def test_the_seeds_follow_the_search_of_their_variant(place: Path) -> None:
     """Catches seeds trained at another rate than the one found, or scored where it was found; a
     variant that waits for another's search; a diverged search run that is tried for ever."""

@@ -40,6 +40,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
     return {HASH.sub("", run): json.loads(file.read_text()) for run, file in found.items()}
 
 
+@pytest.mark.slow
 def test_a_second_call_runs_nothing(
     here: Path, sweep: Callable[..., tuple[int, str]], pretend: Pretend
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_second_call_runs_nothing(
     assert {f: f.stat().st_mtime_ns for f in here.rglob("*") if f.is_file()} == before
 
 
+@pytest.mark.slow
 def test_an_edited_variant_runs_again_and_a_failing_one_stops_nobody(
     here: Path, sweep: Callable[..., tuple[int, str]], pretend: Pretend
 ) -> None:

@@ -72,6 +72,7 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches a metric of pairs taken for granted, tokens scored that do not count or left out,
     bits per byte of something else, and a network that learns nothing."""
@@ -97,6 +98,7 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
     assert "counts encoder-decoders alone" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
     """Catches windows, dropout or moments that a resume does not take up; with a dry pass first."""
     dropout = ("--model.network.dropout", "0.1")
@@ -141,6 +143,7 @@ def test_weight_decay_is_for_matrices_alone() -> None:
         assert len(tables) == 1 + (position == "learned")
 
 
+@pytest.mark.slow
 def test_every_mechanism_is_chosen_by_config() -> None:
     """Catches a mechanism or scheme that a config of language models cannot name."""
     for mechanism in ATTENTION:

@@ -173,6 +173,7 @@ CONFIG = {
 }
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_trains_and_validates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

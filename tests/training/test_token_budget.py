@@ -94,6 +94,7 @@ def test_the_count_is_read_seldom_and_never_late(
     assert len(reads) < 15
 
 
+@pytest.mark.slow
 def test_a_schedule_ends_with_the_training(tiny: Path, qvbench: Qvbench) -> None:
     """Catches a resolved config without the number of steps after which the rate is zero, and a
     run that goes on for longer at a rate of zero."""
