@@ -17,6 +17,8 @@ from tests.pairs import D_MODEL, MECHANISMS, Part, label
 from tests.pairs import build as one_layer
 from tests.profile.conftest import VOCABULARY, build
 
+pytestmark = pytest.mark.slow  # every one builds networks, and all run in `make test`
+
 ODD = Size(batch=3, source=7, target=3)
 PAPER = Size(batch=2, source=30, target=40)
 
@@ -126,7 +128,6 @@ def built() -> list[Any]:
     return pairs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("mechanism", "scheme"), built())
 def test_shapes_alone_cost_what_real_tensors_do(mechanism: Part, scheme: Part) -> None:
     """Catches another path on the meta device, a decoding whose steps do not grow evenly, and a
@@ -144,14 +145,12 @@ def test_every_mechanism_is_counted() -> None:
     assert {parameters.values[0][0] for parameters in built()} == set(ATTENTION)
 
 
-@pytest.mark.slow
 def test_position_schemes_cost_no_products() -> None:
     """Catches a scheme whose lookup is written as a matrix product."""
     costs = {name: count(build(("qkv", {}), (name, {})), ODD) for name in POSITIONS}
     assert all(cost == costs["none"] for cost in costs.values()), costs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [Size(1, 1, 1), Size(2, 1, 4), Size(1, 9, 1)])
 def test_edges(size: Size) -> None:
     """Catches kernels that take another path for a single sentence, query or key."""
@@ -161,7 +160,6 @@ def test_edges(size: Size) -> None:
         assert counted == run(network, size)[0]
 
 
-@pytest.mark.slow
 def test_counting_leaves_the_network_as_it_was() -> None:
     """Catches gradients, a mode or a precomputed weight that counting leaves behind."""
     network = build(("keyless", {}), ("agf", {})).train()
@@ -196,7 +194,6 @@ def test_attention_is_counted_as_its_products() -> None:
     assert backward.get_total_flops() == 4 * product
 
 
-@pytest.mark.slow
 def test_decoding_attends_to_a_growing_past() -> None:
     """Catches the mean over the steps taken as the last step, or as the first."""
     network = build(("qv", {}), ("none", {}))
@@ -205,7 +202,6 @@ def test_decoding_attends_to_a_growing_past() -> None:
     assert {b - a for a, b in pairwise(steps)} == {2 * 2 * 2 * D_MODEL}
 
 
-@pytest.mark.slow
 def test_a_record_has_what_profile_counts() -> None:
     """Catches FLOPs of a batch for those of a token, or of another length than profile's."""
     network = build(("qvka", {}), ("agf", {}))

@@ -19,6 +19,8 @@ from qvbench.profile.measure import peak_memory, precision_of
 from qvbench.profile.render import as_latex, as_table, escape
 from tests.cli.conftest import Answer
 
+pytestmark = pytest.mark.slow  # every one builds networks, and all run in `make test`
+
 Command = Callable[..., Answer]
 
 QUICK = ("--vocab_size", "64", "--repeats", "0", "--source_length", "5", "--target_length", "3")
@@ -36,7 +38,6 @@ def documents(qvbench: Command, *words: str) -> Any:
     return json.loads(out)
 
 
-@pytest.mark.slow
 def test_json_is_one_document_with_the_promised_keys(qvbench: Command, config: str) -> None:
     """Catches a word on standard output beside the document; a key renamed; a config lost; an
     override that only the last config sees, or none."""
@@ -62,7 +63,6 @@ PAPER = {
 }
 
 
-@pytest.mark.slow
 def test_cache_at_the_papers_size(qvbench: Command) -> None:
     """Catches another cache than the paper claims, at its own width: 16-mixed, 2 bytes."""
     words = [word for name in PAPER for word in ("--config", f"paper/{name}.yaml")]
@@ -74,7 +74,6 @@ def test_cache_at_the_papers_size(qvbench: Command) -> None:
         assert kept["bytes"] == 4 * numbers
 
 
-@pytest.mark.slow
 def test_counts_are_of_a_target_token_over_all_layers(qvbench: Command, config: str) -> None:
     """Catches FLOPs of a batch printed as those of a token: more sentences would cost more; bytes
     of one layer, or of another precision than the config's."""
@@ -90,7 +89,6 @@ def test_counts_are_of_a_target_token_over_all_layers(qvbench: Command, config: 
         assert record["precision"] == precision
 
 
-@pytest.mark.slow
 def test_vocabulary_is_the_prepared_corpus_else_the_default(
     qvbench: Command, config: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +107,6 @@ def test_vocabulary_is_the_prepared_corpus_else_the_default(
     assert fewer == saved * (16 + 1)  # embeddings and the output's bias
 
 
-@pytest.mark.slow
 def test_a_missing_corpus_is_no_fault(qvbench: Command) -> None:
     """Catches a profile that asks for data."""
     words = ("-c", "paper/qv_agf.yaml", "--source_length", "2", "--target_length", "2")
