@@ -92,16 +92,16 @@ def test_a_run_outlives_its_sweep_and_keeps_its_lock(
     runs: list[PlannedRun], tmp_path: Path
 ) -> None:
     """Catches a second sweep that starts a run which the orphan of a killed one still trains."""
-    gate = tmp_path / "gate"
+    gate, started = tmp_path / "gate", tmp_path / "started"
     training = (
-        f"import time,pathlib\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(.02)"
+        f"import time,pathlib\npathlib.Path({str(started)!r}).touch()\n"
+        f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(.02)"
     )
     with start_sweep(runs, training) as sweeping:
         while not runs_elsewhere(runs[0]):
             time.sleep(0.02)
-        while not runs[0].beside(".log").exists():
+        while not started.exists():
             time.sleep(0.02)
-        time.sleep(0.3)  # the log is opened just before the process starts
         sweeping.send_signal(signal.SIGKILL)
         sweeping.wait()
         assert runs_elsewhere(runs[0])
