@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
@@ -119,13 +119,18 @@ def search_figure(comparison: Comparison) -> Figure | None:
         ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
         axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
-    axes.minorticks_off()
     axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
+    _finish(figure, axes, {value: f"{value:g}" for value in ticks})
+    return figure
+
+
+def _finish(figure: Figure, axes: Any, ticks: Mapping[float, str]) -> None:
+    """A logarithmic axis with these ticks alone, a grid, and the legend above."""
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    return figure
 
 
 def by_budget(comparison: Comparison) -> dict[float, Comparison]:
@@ -181,12 +186,8 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         axes.vlines(list(known), *ends, color=own.color, linewidth=0.6)
         for amount, interval in known.items():
             told(axes, amount, interval.mean, f"{variant.label}: {size_of(interval)}")
-    axes.set_xscale("log")
-    axes.set_xticks(list(found), [f"{amount:,}" for amount in found])
-    axes.minorticks_off()
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     base, metric = comparison.baseline.label, comparison.metric.label
     axes.set_ylabel(f"{metric} minus\nthat of {base} ({comparison.unit})")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    _finish(figure, axes, {amount: f"{amount:,}" for amount in found})
     return figure

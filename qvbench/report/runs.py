@@ -358,7 +358,7 @@ class _Experiments:
     def __init__(self, places: Sequence[Path]) -> None:
         self.places = places
         self.found: dict[tuple[str, int], Run] = {}
-        self.read: set[Path] = set()
+        self.looked: set[str] = set()
         for place in places:  # results folders are read whole
             if (place / RECORDS).is_file() or (place / RECORD).is_file():
                 self.add(load([place]))
@@ -370,11 +370,12 @@ class _Experiments:
                 raise UserError(f"{run.id} and {other.id}: one run twice; give it once")
 
     def run(self, planned: PlannedRun) -> Run | None:
-        pattern = f"*-{planned.identity[:IDENTITY_DIGITS]}/*/{RECORD}"
-        for runs in (runs for place in self.places for runs in (place / RUNS, place)):
-            folders = {file.parent for file in runs.glob(pattern)} - self.read
-            self.add(map(_run_in, sorted(folders)))
-            self.read |= folders
+        digits = planned.identity[:IDENTITY_DIGITS]
+        if digits not in self.looked:  # all seeds of a variant lie together
+            self.looked.add(digits)
+            for runs in (runs for place in self.places for runs in (place / RUNS, place)):
+                records = sorted(runs.glob(f"*-{digits}/*/{RECORD}"))
+                self.add(_run_in(file.parent) for file in records)
         return self.found.get((planned.identity, planned.seed))
 
     def record(self, planned: PlannedRun) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from qvbench.errors import UserError
 from qvbench.report.runs import Point, Run
 from qvbench.report.statistics import ALPHA, Estimate, Interval, Sentences, estimate, over_sentences
 from qvbench.runs.identity import counted, difference
-from qvbench.runs.record import Metric
+from qvbench.runs.record import Metric, score
 
 COUNTED = "val/accuracy"  # the metric that a run's counts by sentence add up to
 EARLY = 0.25  # share of the steps, after the warm-up
@@ -193,8 +193,7 @@ def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
 
 def has_value(run: Run) -> bool:
     """Whether it came to its end with a value of its metric."""
-    value = run.record["metrics"].get(run.record["primary_metric"]["name"])
-    return run.record["status"] == "finished" and value is not None and math.isfinite(value)
+    return math.isfinite(score(run.record))
 
 
 def has_failed(run: Run) -> bool:
