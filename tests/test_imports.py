@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "qvbench"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("profile", "sweep", "report"),
+    ("profile", "sweep", "report", "inside"),
     ("tasks",),
     ("training", "decoding", "metrics", "models", "data"),
     ("attention",),

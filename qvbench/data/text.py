@@ -154,6 +154,13 @@ class Vocabulary:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each id of :meth:`encode` the first character of the text that it stands for, and one
+        past the last."""
+        spans: list[tuple[int, int]]
+        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return spans
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, in parallel."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
