@@ -29,8 +29,8 @@ RESERVED = ("config", "c", "seed_everything", "name", "ckpt_path", "trainer.defa
 
 
 def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
-    """A command line without the options of ``fit`` for all runs (those with a dot in their name,
-    and ``--dry_pass``), and these with their values."""
+    """A command line without the options of ``fit`` for all runs, which have a dot in their name,
+    and these with their values."""
     own: list[str] = []
     overrides: list[tuple[str, str]] = []
     rest = iter(args)
@@ -39,7 +39,7 @@ def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str
         key = name.lstrip("-")
         if arg.startswith("-") and key in RESERVED:
             raise UserError(f"{name}: the sweep's to set, by --suite, --seeds and --output")
-        if not arg.startswith("--") or ("." not in key and key != "dry_pass"):
+        if not arg.startswith("--") or "." not in key:
             own.append(arg)
             continue
         found = value if equals else next(rest, "--")

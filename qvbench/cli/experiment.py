@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
@@ -27,7 +27,6 @@ from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.runs.identity import DEFAULTS, EXCLUDED
 from qvbench.tasks import TASKS
 from qvbench.training.checkpoints import read_checkpoint
-from qvbench.training.guards import DEVICES
 from qvbench.training.schedules import end_with_training
 
 # Arguments of Lightning's callbacks have members of enums by default, which YAML does not know.
@@ -97,7 +96,7 @@ class Experiment:
     def resolved(self) -> dict[str, Any]:
         """The whole config as plain data: fragments read in, defaults filled in, no checkpoint."""
         settings = self.settings.clone()
-        for key in ("config", "name", "dry_pass", *self.method_arguments):
+        for key in ("config", "name", *self.method_arguments):
             settings.pop(key, None)
         text = self.parser.dump(settings, skip_unset=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
@@ -141,8 +140,6 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
     add("--task", type=str, default=TASKS.name_of(task), help=tasks)
     add("--seed_everything", type=int, default=0, help="seed of weights, dropout and data order")
     add("--name", type=str | None, help="of the run's folder under runs/; else that of the config")
-    largest = "try the largest batches before training, to see if memory is enough (auto: on CUDA)"
-    add("--dry_pass", type=Literal[tuple(DEVICES)], default="auto", help=largest)
     parser.add_lightning_class_args(Trainer, "trainer")
     # The data module cuts its batches up itself, and the record says in a line what matters here.
     off = ("trainer.use_distributed_sampler", "trainer.enable_model_summary")

@@ -24,7 +24,6 @@ from qvbench.runs import folder as run_folder
 from qvbench.runs.slurm import slurm_job, was_requeued
 from qvbench.training import checkpoints, machine, trackers
 from qvbench.training.callbacks import folder_callbacks, terminal_callbacks
-from qvbench.training.guards import DEVICES, DryPass
 from qvbench.training.record import CurvesLogger, RunRecord
 from qvbench.training.resume import StoppedBySignal
 
@@ -100,7 +99,6 @@ class Run:
             callbacks += [
                 RunRecord(self.folder, self.experiment.name, self.resolved, seed, args),
                 *folder_callbacks(self.command, arguments, self.folder),
-                DryPass(DEVICES[self.settings.dry_pass]),
             ]
             arguments["default_root_dir"] = str(self.folder)
             opened = trackers.open_runs(arguments["logger"], self.resolved)
@@ -125,7 +123,7 @@ class Run:
                 if isinstance(record, RunRecord) and record.record.get("status") == "running":
                     # Another callback's on_exception failed, or the trainer's end itself.
                     record.on_exception(self.trainer, self.model, error)
-            fault = machine.explain(error)
+            fault = machine.explain(error, self.model.batch_shapes)
             if "loading state_dict" in str(error):  # of a config that the checkpoint does not hold
                 what = f"{self.settings.ckpt_path}: the checkpoint is of another model"
                 fault = UserError(f"--ckpt_path {what}: {str(error).splitlines()[1].strip()}")

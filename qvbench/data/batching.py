@@ -34,13 +34,6 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # (B,), line number in the corpus's split, from 0
 
 
-class Shape(NamedTuple):
-    """Of a batch: its rows (pairs), and tokens of the longest (side with the end token)."""
-
-    rows: int
-    length: int
-
-
 class Lengths(NamedTuple):
     """What a pair costs. Both (N,), subwords and the end token counted, as the model sees them."""
 
@@ -105,14 +98,6 @@ class _TokenSampler:
     def share(self, epoch: int) -> list[Int64]:
         """This rank's batches of an epoch."""
         return self.batches(epoch)[self.rank :: self.world_size][: len(self)]
-
-    def largest_shapes(self) -> list[Shape]:
-        """Of every epoch: the batch with the most padded tokens, and that with the longest side."""
-        ends = np.asarray(self._cuts)
-        counts = np.diff(ends, prepend=0)
-        longest = np.sort(self.lengths.longer)[ends - 1]
-        picked = (int(np.argmax(counts * longest)), len(ends) - 1)
-        return [Shape(int(counts[n]), int(longest[n])) for n in dict.fromkeys(picked)]
 
 
 class TrainSampler(_TokenSampler):

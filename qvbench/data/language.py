@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from qvbench.data.batching import EvaluationWindows, Int64, Shape, TrainWindows
+from qvbench.data.batching import EvaluationWindows, Int64, TrainWindows
 from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
@@ -119,12 +119,6 @@ class StoredText:
         index = torch.from_numpy(first // self.context)
         # What is read after the end of a text is hidden from what is before it.
         return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index)
-
-    @staticmethod
-    def batch_of(shape: Shape) -> Windows:
-        """Windows of a shape, all of whose tokens are counted."""
-        ids = torch.zeros(shape, dtype=torch.int64)
-        return Windows(ids, ids.clone(), torch.arange(shape.rows))
 
     def __reduce__(self) -> tuple[type[StoredText], tuple[Any, ...]]:
         """Worker processes map the file themselves: a pickled map would be a copy of it all."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from qvbench.data.batching import EvaluationSampler, Int64, Shape, TrainSampler
+from qvbench.data.batching import EvaluationSampler, Int64, TrainSampler
 from qvbench.errors import UserError
 
 _VERSION = 1
@@ -28,9 +28,6 @@ class Dataset(Protocol):
 
     def __getitem__(self, rows: Int64) -> Any:
         """The batch of chosen rows."""
-
-    def batch_of(self, shape: Shape) -> Any:
-        """A batch of a shape, whose tokens mean nothing."""
 
 
 class DataPosition(NamedTuple):
@@ -107,14 +104,6 @@ class BatchLoader:
     def batch_at(self, epoch: int, number: int) -> Any:
         """This process's batch of a number in an epoch, both from 0, as it was handed out."""
         return self._dataset[self._batches.share(epoch)[number]]
-
-    def largest_shapes(self) -> list[Shape]:
-        """Of every epoch: the batch with the most padded tokens, and that with the longest side."""
-        return self._batches.largest_shapes()
-
-    def batch_of(self, shape: Shape) -> Any:
-        """A batch of a shape, whose tokens mean nothing."""
-        return self._dataset.batch_of(shape)
 
     def __iter__(self) -> Iterator[Any]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it

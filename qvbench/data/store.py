@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qvbench.data.batching import Batch, Int64, Lengths, Shape
+from qvbench.data.batching import Batch, Int64, Lengths
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
@@ -122,13 +122,6 @@ class StoredSplit:
     def __getitem__(self, pairs: Int64) -> Batch:
         index = torch.from_numpy(np.asarray(self.lines[pairs]))
         return Batch(self.source.rows(pairs, False), self.target.rows(pairs, True), index)
-
-    @staticmethod
-    def batch_of(shape: Shape) -> Batch:
-        """A batch of a shape without padding, both sides equally long; which tokens it has makes no
-        difference."""
-        target = torch.full((shape.rows, shape.length + 1), Vocabulary.unk)
-        return Batch(target[:, 1:].contiguous(), target, torch.arange(shape.rows))
 
     @property
     def lengths(self) -> Lengths:

@@ -100,6 +100,7 @@ class Task(LightningModule):
         self.gradient_step = GradientStep()
         self.step_log = StepLog()
         self.token_means = TokenMeans()
+        self.batch_shapes: list[tuple[int, ...]] = []  # of the token ids being trained on
         self._line: dict[str, float] = {}  # logged, not yet shown
 
     # What a task defines
@@ -180,6 +181,7 @@ class Task(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """A batch's share of the step's loss; see :class:`GradientStep`."""
+        self.batch_shapes = [tuple(ids.shape) for ids in self.token_ids(batch)]
         totals = self.score(self(batch), training_totals)
         self.step_log.add(totals, self.token_ids(batch), self.network.padding_id)
         return self.gradient_step.loss(totals)
@@ -209,6 +211,7 @@ class Task(LightningModule):
         return self.target_tokens_seen + self.step_log.pending_target_tokens()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.batch_shapes = []
         self.log_steps()
         if self._line:
             shown = ("train/loss", "train/accuracy", "train/tokens_per_second")

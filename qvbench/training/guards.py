@@ -1,31 +1,21 @@
-"""What is watched in a training: that its numbers are finite, and that its batches fit."""
+"""A training whose numbers are no longer finite ends, and says where."""
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from qvbench.data.batching import Shape
 from qvbench.data.loader import BatchLoader, DataPosition
-from qvbench.models.loss import LOSS_UNIT, training_totals
 from qvbench.training.checkpoints import newest_first
-from qvbench.training.machine import LESS_MEMORY, RunFault, explain, loss_scaler
-from qvbench.training.record import note
+from qvbench.training.machine import RunFault, loss_scaler
 
 SMALLEST_SCALE = 2.0**-14
 """Loss scale that ends a training: fp16's smallest normal number. Below it even gradients of 1 are
 subnormal, and a healthy training never comes near (31 skipped steps in a row from its 2^16)."""
-
-DEVICES = {"auto": ("cuda",), "always": ("cuda", "cpu", "mps"), "never": ()}
-"""On which kinds of device each value of ``--dry_pass`` tries the largest batches."""
 
 
 class FiniteCheck:
@@ -128,72 +118,3 @@ class StepGuard(Callback):
         what = f"{what} ({named}); training stopped; {resumed}; {remedy}"
         facts |= {"step": step, "batches": batches, "checkpoint": checkpoint}
         return RunFault(what, status="diverged", **facts)
-
-
-# Memory
-
-
-class DryPass(Callback):
-    """Finds out before the first step whether memory is enough for the largest batches.
-
-    The batch with the most padded tokens, and the one with the longest sentences, with both sides
-    as long as the longer: no batch of any epoch takes more. Gradients are made and thrown away; on
-    a GPU, room is held for two moments per parameter while the optimizer has none. Weights,
-    gradients, counters and random numbers stay as they were. The record of the run gets the
-    shapes and the peak of memory: what tensors took on a GPU, what the process took on a CPU.
-
-    Args:
-        devices: kinds of device on which to do it, such as ``cuda``.
-    """
-
-    def __init__(self, devices: Sequence[str] = DEVICES["auto"]) -> None:
-        self.devices = devices
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        loader, device = trainer.train_dataloader, pl_module.device
-        if device.type not in self.devices or not isinstance(loader, BatchLoader):
-            return
-        shapes = loader.largest_shapes()
-        gpus = [device] if device.type == "cuda" else []
-        moments = []
-        if gpus:
-            torch.cuda.reset_peak_memory_stats(device)
-            fresh = not trainer.optimizers[0].state
-            parameters = list(pl_module.parameters()) * (2 * fresh)
-            moments = [torch.empty_like(p) for p in parameters]
-        with torch.random.fork_rng(devices=gpus):
-            for shape in shapes:
-                _try(trainer, pl_module, loader.batch_of(shape), shape)
-        del moments
-        gib = round(peak_memory(device) / 2**30, 3)
-        note(trainer, dry_pass={"largest_batches": [list(s) for s in shapes], "peak_gib": gib})
-
-
-def _try(trainer: Trainer, module: Any, batch: Any, shape: Shape) -> None:
-    """A batch of a shape, forward and backward; a :class:`RunFault` if memory is not enough."""
-    try:
-        with trainer.precision_plugin.forward_context():
-            predictions = module(move_data_to_device(batch, module.device))
-            totals = module.score(predictions, training_totals)
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        # not backward(): that would add to .grad, and tell other processes that a step has begun
-        torch.autograd.grad(totals.smoothed / LOSS_UNIT, parameters, allow_unused=True)
-    except RuntimeError as error:
-        fault = explain(error)
-        if not isinstance(fault, RunFault) or fault.facts["kind"] != "memory":
-            raise
-        raise RunFault(
-            f"out of memory on the largest batch, {shape.rows} rows of {shape.length} tokens per "
-            f"side, tried before training (data.max_tokens is {module.data.max_tokens}): "
-            f"{LESS_MEMORY}",
-            kind="memory",
-            batch=list(shape),
-        ) from error
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes so far: of tensors on a GPU, else of the whole process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

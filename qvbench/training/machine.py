@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,6 @@ from qvbench.errors import UserError
 
 ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
 """The override that runs on any machine: fp16 does not work on a CPU, bfloat16 does."""
-
-LESS_MEMORY = (
-    "lower --data.max_tokens (with as much more --trainer.accumulate_grad_batches a step stays the "
-    "same), or take --trainer.precision 16-mixed or bf16-mixed"
-)
 
 _PROCESSES = 8  # that any CPU may be asked to run one training in
 _WORKER = re.compile(r"DataLoader worker .*?(?:killed by signal: ([\w ]+)|exited unexpectedly)")
@@ -41,12 +37,21 @@ class RunFault(UserError):
         self.facts = facts
 
 
-def explain(error: BaseException) -> UserError | None:
-    """An exception as one line for the user; None where it is a bug of the suite."""
+def explain(error: BaseException, batch_shapes: Sequence[tuple[int, ...]] = ()) -> UserError | None:
+    """An exception as one line for the user; None where it is a bug of the suite.
+
+    ``batch_shapes`` are of the token ids that the training was at, (B, L) each.
+    """
     if isinstance(error, UserError):
         return error
     if isinstance(error, torch.cuda.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
-        return RunFault(f"out of memory: {LESS_MEMORY}", kind="memory")
+        sides = " and ".join(f"{rows} x {length}" for rows, length in batch_shapes)
+        return RunFault(
+            f"out of memory{f' on a batch of {sides} tokens' if sides else ''}: lower "
+            "--data.max_tokens (with as much more --trainer.accumulate_grad_batches a step stays "
+            "the same), or take --trainer.precision 16-mixed or bf16-mixed",
+            kind="memory",
+        )
     worker = _WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if worker:
         how = f"was killed (signal: {worker[1]})" if worker[1] else "ended without a word"

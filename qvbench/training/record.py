@@ -119,14 +119,12 @@ class RunRecord(Callback):
         # In one write: a record that says "finished" is not looked at again.
         self._save(trainer, pl_module, "finished", tokens=pl_module.tokens_seen_now())
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Keep how the run ended: the message to the user, or the kind of the internal error."""
         if trainer.state.fn != "fit" or not self.record:
             return
         status = "interrupted" if isinstance(exception, _ENDS) else "failed"
-        fault = explain(exception)
+        fault = explain(exception, pl_module.batch_shapes)
         if status == "failed":
             message = str(fault) if fault else type(exception).__name__
             self.record["fault"] = {"message": message, **getattr(fault, "facts", {})}

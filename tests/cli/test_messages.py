@@ -47,7 +47,6 @@ ON_THE_COMMAND_LINE = {
     ),
     "--trainer.callbacks Nope": ("command line: trainer.callbacks: Nope: no class",),
     "--data.seed 4": ('Linked "data.seed" must be given via "seed_everything"',),
-    "--dry_pass maybe": ("command line: dry_pass: maybe", "'always'"),
     "--task nope": ("unknown task 'nope'", "translation"),
     "--task no_such_module.MyTask": ("task: no_such_module.MyTask: cannot be imported",),
     "--task torch.nn.Linear": ("task: torch.nn.Linear: not a task",),

@@ -292,11 +292,10 @@ def test_a_faulty_command_is_one_line(
 
 def test_options_of_fit_are_told_from_the_sweeps() -> None:
     """Catches the value of an option taken for another argument."""
-    args = ["--trainer.max_steps", "5", "--suite", "x", "--data.merges=9", "--dry_pass", "never"]
+    args = ["--trainer.max_steps", "5", "--suite", "x", "--data.merges=9"]
     own, overrides = part_overrides([*args, "--model.a.b", "-1", "--seeds", "1"])
     assert own == ["--suite", "x", "--seeds", "1"]
-    assert overrides[:2] == (("trainer.max_steps", "5"), ("data.merges", "9"))
-    assert overrides[2:] == (("dry_pass", "never"), ("model.a.b", "-1"))
+    assert overrides == (("trainer.max_steps", "5"), ("data.merges", "9"), ("model.a.b", "-1"))
 
 
 def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> None:

@@ -100,13 +100,13 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
-    """Catches windows, dropout or moments that a resume does not take up; with a dry pass first."""
+    """Catches windows, dropout or moments that a resume does not take up."""
     dropout = ("--model.network.dropout", "0.1")
     checkpoints = here / "checkpoints.yaml"
     saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 5}}
     saver["init_args"] |= {"save_top_k": -1, "filename": "{step}"}  # type: ignore[operator]
     checkpoints.write_text(yaml.safe_dump({"trainer": {"callbacks": [saver]}}))
-    more = ("--config", "checkpoints.yaml", *dropout, "--dry_pass", "always")
+    more = ("--config", "checkpoints.yaml", *dropout)
     assert run("fit", "--name", "whole", *more) == 0
     (middle,) = here.glob("runs/whole/seed-0/**/step=15.ckpt")
     whole = torch.load(here / "runs/whole/seed-0/checkpoints/last.ckpt", weights_only=True)
