@@ -25,7 +25,7 @@ from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
 from qvbench.data.store import TOKENIZER, Store, id_type, new_store
-from qvbench.data.stored import StoredDataModule, check_least
+from qvbench.data.stored import StoredDataModule, check_least, check_set
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
@@ -35,7 +35,7 @@ NO_TOKEN = -1
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
-_SPLITS = ("train", "val")
+_SPLITS = ("train", "val", "selection")  # that are stored, where a corpus has them
 
 
 class Windows(NamedTuple):
@@ -145,6 +145,8 @@ class LanguageDataModule(StoredDataModule):
             ``PythonLibrary``; of a corpus of pairs, such as ``Grammar``, the source side.
         tokenizer: ``characters``, ``bytes``, ``bpe`` (byte-pair encoding of bytes, learned from
             ``train``), or the path of a ``tokenizer.json``.
+        val_split: set for validation; default ``val``. ``selection``, where a corpus has it, is to
+            choose settings on, so that ``val`` has not been seen by the choice.
         vocab_size: entries that ``bpe`` learns.
         context: tokens of a window.
         max_tokens: of a training batch: windows times context.
@@ -168,9 +170,12 @@ class LanguageDataModule(StoredDataModule):
         num_workers: int = 0,
         seed: int = 0,
         cache_dir: str | None = None,
+        val_split: str | None = None,
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_least(1, context=context)
+        check_set("val_split", val_split, self._splits[1:])
+        self.val_split = val_split or "val"
         check_least(256, vocab_size=vocab_size)  # the bytes
         for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
             if budget < context:
@@ -213,12 +218,13 @@ class LanguageDataModule(StoredDataModule):
             manifest |= {"settings": self.settings, "vocabulary": len(vocabulary)}
             manifest["splits"] = {
                 name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
-                for name in _SPLITS
+                for name in self._splits
             }
 
     def _make_vocabulary(self) -> TextVocabulary:
         if self.tokenizer == "characters":
-            return TextVocabulary.of_characters(p for name in _SPLITS for p in self._pieces(name))
+            texts = (self._pieces(name) for name in self._splits)
+            return TextVocabulary.of_characters(piece for text in texts for piece in text)
         if self.tokenizer == "bytes":
             return TextVocabulary.of_bytes()
         if self.tokenizer == "bpe":
@@ -226,6 +232,10 @@ class LanguageDataModule(StoredDataModule):
         given = TextVocabulary.load(Path(self.tokenizer).expanduser())
         assert isinstance(given, TextVocabulary)
         return given
+
+    @property
+    def _splits(self) -> list[str]:
+        return [name for name in _SPLITS if name in self.corpus.splits()]
 
     def _pieces(self, split: str) -> Iterator[str]:
         return pieces(track(self.corpus.text(split), f"reading {split}"))

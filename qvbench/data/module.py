@@ -11,9 +11,8 @@ from qvbench.data.batching import EvaluationSampler, TrainSampler
 from qvbench.data.corpora import Corpus
 from qvbench.data.preprocessing import PreprocessingConfig, write_store
 from qvbench.data.store import StoredSplit
-from qvbench.data.stored import StoredDataModule, check_least
+from qvbench.data.stored import StoredDataModule, check_least, check_set
 from qvbench.data.text import TextProcessor, frequent_characters
-from qvbench.errors import UserError
 
 # Raised whenever the same text and settings give other ids than before.
 _IDS_VERSION = 2
@@ -62,12 +61,8 @@ class TranslationDataModule(StoredDataModule):
         check_least(1, max_length=max_length, max_ratio=1 if max_ratio is None else max_ratio)
         check_least(0, merges=merges)
         frequent_characters({}, merges, max_vocabulary)  # raises where no character fits
-        for name, given, sets in (
-            ("test_split", test_split, corpus.splits()[2:]),
-            ("val_split", val_split, corpus.splits()[1:]),
-        ):
-            if given is not None and given not in sets:
-                raise UserError(f"{name}={given}: no such set; known are {', '.join(sets)}")
+        check_set("test_split", test_split, corpus.splits()[2:])
+        check_set("val_split", val_split, corpus.splits()[1:])
         self.preprocessing = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
         self.lowercase = lowercase
         self.test_split = test_split or corpus.splits()[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -207,3 +208,9 @@ def check_least(least: int, **settings: float) -> None:
     for name, value in settings.items():
         if value < least:
             raise UserError(f"{name} must be at least {least}, got {value}")
+
+
+def check_set(name: str, given: str | None, sets: Sequence[str]) -> None:
+    """UserError for the name of a split that a corpus does not have."""
+    if given is not None and given not in sets:
+        raise UserError(f"{name}={given}: no such set; known are {', '.join(sets)}")

@@ -183,6 +183,24 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert Files([f"{tmp_path}/a/**/*.py"], 0.3).fingerprint() != made[1].fingerprint()
 
 
+def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_file: Path) -> None:
+    """Catches a selection that overlaps with what is trained on or reported, one that moves
+    ``val``, and a store of one cut that is taken for another's."""
+    plain = Files([str(text_file)], 0.2)
+    corpus = Files([str(text_file)], 0.2, selection_fraction=0.1)
+    parts = ["".join(corpus.text(split)) for split in ("train", "selection", "val")]
+    assert "".join(parts) == TEXT
+    assert parts[2] == "".join(plain.text("val"))
+    assert len(parts[1]) == pytest.approx(len(TEXT) / 10, abs=1)
+    assert corpus.fingerprint() != plain.fingerprint()
+    data = module(corpus=corpus, val_split="selection")
+    assert data.vocabulary.decode(data.split("selection").ids.tolist()) == parts[1]
+    asked = sum((batch.targets != NO_TOKEN).sum() for batch in data.val_dataloader())
+    assert asked == len(parts[1]) - 1
+    with pytest.raises(UserError, match="val_split=selection: no such set; known are val"):
+        module(corpus=plain, val_split="selection")
+
+
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     """Catches a traceback for a pattern without files, bytes that are no text, or no text."""
     (tmp_path / "bad.txt").write_bytes(b"fine\nna\xefve\n")
@@ -191,7 +209,7 @@ def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     for paths, message in (([f"{tmp_path}/*.md"], "no pattern that names some"), ([], "empty")):
         with pytest.raises(UserError, match=message):
             Files(paths).fingerprint()
-    with pytest.raises(UserError, match="val_fraction must be between 0 and 1, got 1"):
+    with pytest.raises(UserError, match=r"val_fraction must be between 0 and 1, .*, got 1"):
         Files(["a"], 1)
     (tmp_path / "short.txt").write_text("ab")
     module = LanguageDataModule(Files([str(tmp_path / "short.txt")]), cache_dir=str(tmp_path))

@@ -28,13 +28,22 @@ class Files(MonolingualCorpus):
     Args:
         paths: files, or patterns such as ``src/**/*.py``.
         val_fraction: of all characters, for ``val``.
+        selection_fraction: of all characters, those before ``val`` are no longer part of ``train``
+            but the split ``selection``, to choose settings on. None for no such split.
     """
 
-    def __init__(self, paths: list[str], val_fraction: float = 0.1) -> None:
-        if not 0 < val_fraction < 1:
-            raise UserError(f"Files: val_fraction must be between 0 and 1, got {val_fraction}")
+    def __init__(
+        self, paths: list[str], val_fraction: float = 0.1, selection_fraction: float | None = None
+    ) -> None:
+        held_out = {"val_fraction": val_fraction, "selection_fraction": selection_fraction}
+        self._held_out = {name: f for name, f in held_out.items() if f is not None}
+        for name, fraction in self._held_out.items():
+            if not 0 < fraction < 1 or sum(self._held_out.values()) >= 1:
+                raise UserError(
+                    f"{type(self).__name__}: {name} must be between 0 and 1, and leave text to "
+                    f"train on, got {fraction}"
+                )
         self.paths = paths
-        self.val_fraction = val_fraction
 
     def files(self) -> list[Path]:
         """What the paths name.
@@ -57,11 +66,13 @@ class Files(MonolingualCorpus):
         """Nothing: the fingerprint has found every file."""
 
     def splits(self) -> tuple[str, ...]:
-        return "train", "val"
+        return ("train", "val", *(["selection"] if "selection_fraction" in self._held_out else []))
 
     def text(self, split: str) -> Iterator[str]:
-        cut = int(self._characters * (1 - self.val_fraction))
-        start, stop = (0, cut) if split == "train" else (cut, self._characters)
+        val = int(self._characters * (1 - self._held_out["val_fraction"]))
+        selection = int(self._characters * (1 - sum(self._held_out.values())))
+        bounds = {"train": (0, selection), "selection": (selection, val)}
+        start, stop = bounds.get(split, (val, self._characters))
         place = 0
         for _, path in self._by_content:
             text = read_text(path)
@@ -71,7 +82,7 @@ class Files(MonolingualCorpus):
 
     def fingerprint(self) -> dict[str, object]:
         sha256 = [found for found, _ in self._by_content]
-        return {"corpus": "files", "sha256": sha256, "val_fraction": self.val_fraction}
+        return {"corpus": "files", "sha256": sha256, **self._held_out}
 
     @cached_property
     def _by_content(self) -> list[tuple[str, Path]]:
@@ -89,10 +100,11 @@ class Shakespeare(Files):
     Args:
         root: folder with a local copy, ``input.txt`` or ``input.txt.gz``; where none is given the
             file is downloaded into the cache.
+        selection_fraction: see :class:`Files`.
     """
 
-    def __init__(self, root: str | None = None) -> None:
-        super().__init__([])
+    def __init__(self, root: str | None = None, selection_fraction: float | None = None) -> None:
+        super().__init__([], selection_fraction=selection_fraction)
         self.root = root
 
     def files(self) -> list[Path]:
@@ -113,7 +125,8 @@ class Shakespeare(Files):
 
     def fingerprint(self) -> dict[str, object]:
         # The text is the published one wherever it lies: prepare() verifies it.
-        return {"corpus": "shakespeare", "sha256": _SHAKESPEARE_SHA256}
+        split = {k: v for k, v in self._held_out.items() if k != "val_fraction"}
+        return {"corpus": "shakespeare", "sha256": _SHAKESPEARE_SHA256, **split}
 
 
 class PythonLibrary(Files):
@@ -122,10 +135,11 @@ class PythonLibrary(Files):
 
     Args:
         val_fraction: of all characters, for ``val``.
+        selection_fraction: see :class:`Files`.
     """
 
-    def __init__(self, val_fraction: float = 0.1) -> None:
-        super().__init__([], val_fraction)
+    def __init__(self, val_fraction: float = 0.1, selection_fraction: float | None = None) -> None:
+        super().__init__([], val_fraction, selection_fraction)
 
     def files(self) -> list[Path]:
         library = Path(sysconfig.get_path("stdlib"))
