@@ -1,0 +1,59 @@
+"""Shares over sentences: a sum of parts over a sum of wholes, with an interval over sentences.
+
+Shape letters: S sentences; what follows is the measure's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qvbench.report.statistics import ALPHA, Interval, Sentences, over_sentences, quantile
+
+Floats = npt.NDArray[np.float64]
+
+
+class Share(NamedTuple):
+    """What each sentence adds to a ratio: of words that are right, of attention that goes there."""
+
+    part: Floats  # (S, ...)
+    whole: Floats  # (S, ...), of the same shape or broadcast
+
+    @property
+    def value(self) -> Floats:
+        """(...); NaN where there is nothing to share."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value: Floats = self.part.sum(0) / self.whole.sum(0)
+        return value
+
+    def interval(self, alpha: float = ALPHA) -> Floats:
+        """Value, lower and upper bound over other sentences, (3, ...).
+
+        By a ratio's linear form; NaN of one sentence. They are of one model: another seed's value
+        may lie outside.
+        """
+        value, count = self.value, len(self.part)
+        if count < 2:
+            return np.stack([value, value * math.nan, value * math.nan])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            added = count * (self.part - value * self.whole) / self.whole.sum(0)
+        half = quantile(count - 1, alpha / 2) * added.std(0, ddof=1) / math.sqrt(count)
+        return np.stack([value, value - half, value + half])
+
+
+def chosen_and_held_out(sentences: int) -> tuple[slice, slice]:
+    """Two halves of as many sentences: to choose or fit on, and to report. Every other one, so that
+    both have all of a text's parts."""
+    return slice(0, sentences, 2), slice(1, sentences, 2)
+
+
+def over_seeds(shares: Sequence[Share], alpha: float = ALPHA) -> Interval:
+    """A share over other seeds and sentences: one of each seed, (S,), all of the same sentences and
+    with the same wholes. Seeds and sentences are crossed, as for the accuracy of a page."""
+    parts = np.stack([share.part for share in shares])
+    found = over_sentences([(1, Sentences(parts / 100, shares[0].whole))], alpha)
+    return Interval(*found)
