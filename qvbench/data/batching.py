@@ -13,6 +13,7 @@ takes about a second; an epoch's order is kept as 8 bytes per pair.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,18 @@ class Lengths(NamedTuple):
         return np.maximum(self.source, self.target)
 
 
+class DataPosition(NamedTuple):
+    """How far a run has consumed its data.
+
+    The epoch whose order is used and the trainer's number of it may differ: resumed from a
+    checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
+    """
+
+    epoch: int
+    batches: int  # of the epoch, handed out
+    trainer_epoch: int
+
+
 def cut_by_tokens(ascending: Int64, max_tokens: int) -> list[int]:
     """The ends of the batches of pairs sorted by cost (N,), as late as the budget allows."""
     cuts: list[int] = []
@@ -70,7 +83,8 @@ def _by_cost(lengths: Lengths, noise: npt.NDArray[np.float64] | float) -> Int64:
 class _TokenSampler:
     """The cut by ``max_tokens``, pairs times the longest side of a batch, padding included.
 
-    Of R ranks (processes, ``world_size``), rank r takes the batches r, r + R, … of one order.
+    Of R ranks (processes, ``world_size``), rank r takes the batches r, r + R, … of one order. An
+    iterator gives them from :attr:`position` on, which the loader moves.
     """
 
     setting = "max_tokens"
@@ -79,6 +93,8 @@ class _TokenSampler:
         self.lengths = lengths
         self.rank = rank
         self.world_size = world_size
+        self.trainer_epoch = 0
+        self.position = DataPosition(0, 0, 0)
         longest = int(lengths.longer.max())
         if longest > max_tokens:
             raise UserError(
@@ -94,6 +110,13 @@ class _TokenSampler:
     def __len__(self) -> int:
         """Number of this rank's batches, the same in every epoch."""
         return len(self._cuts) // self.world_size
+
+    def __iter__(self) -> Iterator[Int64]:
+        return iter(self.share(self.position.epoch)[self.position.batches :])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self.trainer_epoch = epoch
 
     def share(self, epoch: int) -> list[Int64]:
         """This rank's batches of an epoch."""

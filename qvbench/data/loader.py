@@ -12,12 +12,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader
 
-from qvbench.data.batching import EvaluationSampler, Int64, TrainSampler
+from qvbench.data.batching import DataPosition, EvaluationSampler, Int64, TrainSampler
 from qvbench.errors import UserError
 
 _VERSION = 1
@@ -28,37 +28,6 @@ class Dataset(Protocol):
 
     def __getitem__(self, rows: Int64) -> Any:
         """The batch of chosen rows."""
-
-
-class DataPosition(NamedTuple):
-    """How far a run has consumed its data.
-
-    The epoch whose order is used and the trainer's number of it may differ: resumed from a
-    checkpoint that was written as an epoch ended, Lightning 2.6 skips a number.
-    """
-
-    epoch: int
-    batches: int  # of the epoch, handed out
-    trainer_epoch: int
-
-
-class _Order:
-    """The batches that the inner loader is to cut out now: the sampler's, from a position on."""
-
-    def __init__(self, sampler: TrainSampler | EvaluationSampler) -> None:
-        self._sampler = sampler
-        self.trainer_epoch = 0
-        self.position = DataPosition(0, 0, 0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
-        self.trainer_epoch = epoch
-
-    def __iter__(self) -> Iterator[Int64]:
-        return iter(self._sampler.share(self.position.epoch)[self.position.batches :])
-
-    def __len__(self) -> int:
-        return len(self._sampler)
 
 
 class BatchLoader:
@@ -80,15 +49,14 @@ class BatchLoader:
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
     ) -> None:
-        self.sampler = _Order(sampler)
+        self.sampler = sampler
         self._dataset = dataset
-        self._batches = sampler
         self._identity = {**(identity or {}), "world_size": sampler.world_size}
         self._resumed = False
         self._skew = 0  # by how much the trainer's epoch is ahead of ours
         self._loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
-            sampler=self.sampler,
+            sampler=sampler,
             batch_size=None,  # a sampler's item is a batch's rows, a dataset's item is a batch
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -103,7 +71,7 @@ class BatchLoader:
 
     def batch_at(self, epoch: int, number: int) -> Any:
         """This process's batch of a number in an epoch, both from 0, as it was handed out."""
-        return self._dataset[self._batches.share(epoch)[number]]
+        return self._dataset[self.sampler.share(epoch)[number]]
 
     def __iter__(self) -> Iterator[Any]:
         # All of this runs at the first batch, not at iter(): Lightning calls iter() before it

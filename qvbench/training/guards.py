@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from qvbench.data.loader import BatchLoader, DataPosition
+from qvbench.data.batching import DataPosition
+from qvbench.data.loader import BatchLoader
 from qvbench.training.checkpoints import newest_first
 from qvbench.training.machine import RunFault, loss_scaler
 
