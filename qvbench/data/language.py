@@ -24,7 +24,7 @@ from qvbench.data.batching import EvaluationWindows, Int64, TrainWindows
 from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
-from qvbench.data.store import TOKENIZER, Store, id_type, new_store
+from qvbench.data.store import TOKENIZER, id_type, new_store
 from qvbench.data.stored import StoredDataModule, check_least, check_set
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
@@ -125,16 +125,6 @@ class StoredText:
         return StoredText, self._settings
 
 
-class TextStore(Store):
-    """A finished folder of a text's token ids."""
-
-    vocabulary_class = TextVocabulary
-
-    def text(self, split: str, context: int) -> StoredText:
-        """The windows of a split."""
-        return StoredText(self.folder / f"{split}.bin", id_type(len(self.vocabulary)), context)
-
-
 class LanguageDataModule(StoredDataModule):
     """A text as windows of token ids, of which each predicts the next.
 
@@ -157,7 +147,7 @@ class LanguageDataModule(StoredDataModule):
             ``~/.cache/qvbench``.
     """
 
-    store_class = TextStore
+    vocabulary_class = TextVocabulary
 
     def __init__(
         self,
@@ -254,8 +244,8 @@ class LanguageDataModule(StoredDataModule):
 
     def split(self, name: str) -> StoredText:
         """The windows of a split."""
-        text: StoredText = self.store.text(name, self.context)
-        return text
+        ids = id_type(len(self.vocabulary))
+        return StoredText(self.folder / f"{name}.bin", ids, self.context)
 
     def order(self) -> dict[str, Any]:
         return {**super().order(), "context": self.context}

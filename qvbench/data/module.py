@@ -10,7 +10,7 @@ from typing import Literal
 from qvbench.data.batching import EvaluationSampler, TrainSampler
 from qvbench.data.corpora import Corpus
 from qvbench.data.preprocessing import PreprocessingConfig, write_store
-from qvbench.data.store import StoredSplit
+from qvbench.data.store import StoredSplit, id_type
 from qvbench.data.stored import StoredDataModule, check_least, check_set
 from qvbench.data.text import TextProcessor, frequent_characters
 
@@ -86,9 +86,14 @@ class TranslationDataModule(StoredDataModule):
     def write(self) -> None:
         write_store(self.folder, self.corpus, self.processor, self.preprocessing, self.settings)
 
+    def split(self, name: str) -> StoredSplit:
+        """The stored pairs of a split."""
+        return StoredSplit(self.folder, name, id_type(len(self.vocabulary)))
+
     def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
         """The lines of a validation or test set as the corpus has them."""
-        return self.store.lines(split, side)
+        text = (self.folder / f"{split}.{side}.txt").read_bytes().decode("utf-8")
+        return text.removesuffix("\n").split("\n")
 
     def steps(self) -> list[str]:
         steps = ["normalize and tokenize its lines"] if not self.corpus.tokenized else []

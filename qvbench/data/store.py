@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,10 +136,7 @@ class StoredSplit:
 class Store:
     """A finished folder of token ids; :class:`UserError` where it is damaged."""
 
-    vocabulary_class: ClassVar[type[Vocabulary]] = Vocabulary
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, vocabulary_class: type[Vocabulary] = Vocabulary) -> None:
         path = folder / MANIFEST
         try:
             self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -151,13 +148,4 @@ class Store:
             raise UserError(
                 f"{path}: damaged ({error}); remove the folder {folder}, it will be written anew"
             ) from None
-        self.vocabulary = self.vocabulary_class.load(folder / TOKENIZER)
-
-    def split(self, name: str) -> Any:
-        """The pairs of a split: :class:`StoredSplit`."""
-        return StoredSplit(self.folder, name, id_type(len(self.vocabulary)))
-
-    def lines(self, split: str, side: Literal["source", "target"]) -> list[str]:
-        """The lines of a validation or test set as the corpus has them."""
-        text = (self.folder / f"{split}.{side}.txt").read_bytes().decode("utf-8")
-        return text.removesuffix("\n").split("\n")
+        self.vocabulary = vocabulary_class.load(folder / TOKENIZER)

@@ -18,6 +18,7 @@ from qvbench.data.corpora import CORPORA, MonolingualCorpus
 from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.store import FORMAT, MANIFEST, Store
+from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class StoredDataModule(LightningDataModule):
         UserError: a number is out of its range.
     """
 
-    store_class: ClassVar[type[Store]] = Store
+    vocabulary_class: ClassVar[type[Vocabulary]] = Vocabulary
     test_split: str | None = None
     val_split: str = "val"
 
@@ -77,6 +78,10 @@ class StoredDataModule(LightningDataModule):
 
     def counts(self) -> list[str]:
         """Lines on what is stored, for :meth:`describe`."""
+        raise NotImplementedError
+
+    def split(self, name: str) -> Any:
+        """The stored token ids of a split."""
         raise NotImplementedError
 
     def train_sampler(self, split: Any, rank: int, world_size: int) -> TrainSampler:
@@ -133,18 +138,14 @@ class StoredDataModule(LightningDataModule):
         self.store  # noqa: B018 - opened here, so that damage shows before training starts
 
     @cached_property
-    def store(self) -> Any:
-        """The stored token ids; see :attr:`Store.manifest` for counts."""
-        return self.store_class(self.folder)
+    def store(self) -> Store:
+        """The folder of token ids; see :attr:`Store.manifest` for counts."""
+        return Store(self.folder, self.vocabulary_class)
 
     @property
     def vocabulary(self) -> Any:
         """Of the stored token ids."""
         return self.store.vocabulary
-
-    def split(self, name: str) -> Any:
-        """The stored token ids of a split."""
-        return self.store.split(name)
 
     def plan(self) -> str:
         """What preparing would do, one line per step. Nothing is fetched, written or learned."""
