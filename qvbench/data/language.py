@@ -58,17 +58,12 @@ class TextVocabulary(Vocabulary):
     def of_characters(cls, pieces: Iterable[str]) -> TextVocabulary:
         """An id for each character that occurs, in the order of their code points."""
         alphabet = sorted(set().union(*map(set, pieces)))
-        return cls(_of_symbols(alphabet, None, decoders.Fuse()))
+        tokenizer = Tokenizer(models.BPE({sign: n for n, sign in enumerate(alphabet)}, []))
+        tokenizer.decoder = decoders.Fuse()
+        return cls(tokenizer)
 
     @classmethod
-    def of_bytes(cls) -> TextVocabulary:
-        """An id for each of the 256 bytes of UTF-8."""
-        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        return cls(_of_symbols(alphabet, pieces, decoders.ByteLevel()))
-
-    @classmethod
-    def of_merges(cls, pieces: Iterable[str], vocab_size: int) -> TextVocabulary:
+    def of_merges(cls, pieces: Iterable[str] = (), vocab_size: int = 256) -> TextVocabulary:
         """Byte-pair encoding of bytes, GPT-2's: the 256 bytes and what is merged most often, within
         words and the spaces before them. It has no special token."""
         tokenizer = Tokenizer(models.BPE())
@@ -89,15 +84,6 @@ class TextVocabulary(Vocabulary):
     def decode(self, ids: Any) -> str:
         """The text of ids as it stood."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
-
-
-def _of_symbols(alphabet: list[str], pieces: Any, decoder: Any) -> Tokenizer:
-    """A tokenizer to single symbols, byte-pair encoding without merges."""
-    tokenizer = Tokenizer(models.BPE({symbol: n for n, symbol in enumerate(alphabet)}, []))
-    if pieces is not None:
-        tokenizer.pre_tokenizer = pieces
-    tokenizer.decoder = decoder
-    return tokenizer
 
 
 class StoredText:
@@ -171,7 +157,8 @@ class LanguageDataModule(StoredDataModule):
             if budget < context:
                 raise UserError(f"{name}={budget} is smaller than a window of context={context}")
         known = ("characters", "bytes", "bpe")
-        if tokenizer not in known and not Path(tokenizer).expanduser().is_file():
+        self._given = None if tokenizer in known else Path(tokenizer).expanduser()
+        if self._given and not self._given.is_file():
             raise UserError(
                 f"tokenizer={tokenizer}: no such file; give the path of a tokenizer.json, or one "
                 f"of {', '.join(known)}"
@@ -183,23 +170,13 @@ class LanguageDataModule(StoredDataModule):
     @cached_property
     def settings(self) -> dict[str, object]:
         """All that determines the token ids, as JSON values."""
-        tokenizer: dict[str, object] = {"tokenizer": self.tokenizer}
-        if self.tokenizer == "bpe":
-            tokenizer["vocab_size"] = self.vocab_size
-        if self._given:
-            tokenizer = {"tokenizer": file_sha256(self._given)}
         return {
             "language_format": _IDS_VERSION,
             "corpus": self.corpus.fingerprint(),
-            **tokenizer,
+            "tokenizer": file_sha256(self._given) if self._given else self.tokenizer,
+            **({"vocab_size": self.vocab_size} if self.tokenizer == "bpe" else {}),
             "versions": {"tokenizers": version("tokenizers")},
         }
-
-    @property
-    def _given(self) -> Path | None:
-        """The tokenizer.json, where the tokenizer is one."""
-        named = self.tokenizer in ("characters", "bytes", "bpe")
-        return None if named else Path(self.tokenizer).expanduser()
 
     def write(self) -> None:
         with new_store(self.folder) as (work, manifest):
@@ -211,17 +188,15 @@ class LanguageDataModule(StoredDataModule):
                 for name in self._splits
             }
 
-    def _make_vocabulary(self) -> TextVocabulary:
+    def _make_vocabulary(self) -> Vocabulary:
+        if self._given:
+            return TextVocabulary.load(self._given)
         if self.tokenizer == "characters":
             texts = (self._pieces(name) for name in self._splits)
             return TextVocabulary.of_characters(piece for text in texts for piece in text)
-        if self.tokenizer == "bytes":
-            return TextVocabulary.of_bytes()
         if self.tokenizer == "bpe":
             return TextVocabulary.of_merges(self._pieces("train"), self.vocab_size)
-        given = TextVocabulary.load(Path(self.tokenizer).expanduser())
-        assert isinstance(given, TextVocabulary)
-        return given
+        return TextVocabulary.of_merges()
 
     @property
     def _splits(self) -> list[str]:
@@ -279,9 +254,7 @@ def pieces(text: Iterable[str]) -> Iterator[str]:
         yield left
 
 
-def encode_split(
-    file: Path, text: Iterator[str], vocabulary: TextVocabulary
-) -> dict[str, int | None]:
+def encode_split(file: Path, text: Iterator[str], vocabulary: Vocabulary) -> dict[str, int | None]:
     """Write the ids of a split.
 
     Returns:

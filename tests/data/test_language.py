@@ -204,7 +204,7 @@ def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     """Catches a traceback for a pattern without files, bytes that are no text, or no text."""
     (tmp_path / "bad.txt").write_bytes(b"fine\nna\xefve\n")
-    with pytest.raises(UserError, match=r"bad\.txt:2: not UTF-8 \(byte 0xef\)"):
+    with pytest.raises(UserError, match=r"bad\.txt:2: not UTF-8 \(byte 0xef, 3 in its line\)"):
         whole(Files([str(tmp_path / "bad.txt")]))
     for paths, message in (([f"{tmp_path}/*.md"], "no pattern that names some"), ([], "empty")):
         with pytest.raises(UserError, match=message):

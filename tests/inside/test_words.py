@@ -19,7 +19,7 @@ def vocabularies():
     return (
         Vocabulary.train(LINES, 25, set("".join(LINES))),
         TextVocabulary.of_characters(LINES),
-        TextVocabulary.of_bytes(),
+        TextVocabulary.of_merges(),
         TextVocabulary.of_merges(LINES, 290),
     )
 

@@ -68,13 +68,7 @@ def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
     """
     with _opened(path) as file:
         for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not UTF-8 (byte 0x{raw[error.start]:02x}, {error.start + 1} "
-                    "in its line); convert the file, for example with iconv -t utf-8"
-                ) from None
+            line = _decoded(raw, path, number).strip()
             if not line and not allow_empty:
                 raise UserError(
                     f"{path}:{number}: empty line; remove this line from both files of the pair"
@@ -89,14 +83,19 @@ def read_text(path: Path) -> str:
         UserError: the file is missing or damaged, or not UTF-8.
     """
     with _opened(path) as file:
-        raw = file.read()
+        return _decoded(file.read(), path, 1)
+
+
+def _decoded(raw: bytes, path: Path, line: int) -> str:
+    """The text of UTF-8 bytes that begin on this line of a file."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line += raw.count(b"\n", 0, error.start)
+        column = error.start - raw.rfind(b"\n", 0, error.start)
         raise UserError(
-            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}); convert the file, for "
-            "example with iconv -t utf-8, or leave it out"
+            f"{path}:{line}: not UTF-8 (byte 0x{raw[error.start]:02x}, {column} in its line); "
+            "convert the file, for example with iconv -t utf-8, or leave it out"
         ) from None
 
 
