@@ -1,4 +1,4 @@
-"""From a corpus's lines to a store of token ids, in memory that does not grow with the corpus.
+"""From a corpus's lines to a store of token ids, with 24 bytes per pair of the corpus in memory.
 
 Three passes, since text is read faster from the disk than it is tokenized::
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -21,13 +22,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from qvbench.data.cache import track
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.store import TOKENIZER, id_type, new_store
+from qvbench.data.store import TOKENIZER, StoredSplit, id_type, new_store
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -155,11 +156,8 @@ def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabular
     for word, count in counts.items():
         for character in word:
             characters[character] += count
-    words_of_count = Counter(counts.values())
-    threshold, learned = 1, len(counts)
-    while learned > _LEARNED_WORDS:
-        learned -= words_of_count[threshold]
-        threshold += 1
+    too_rare = sorted(counts.values(), reverse=True)[_LEARNED_WORDS:]
+    threshold = 1 + max(too_rare, default=0)
     rare = {word for word, count in counts.items() if count < threshold}
     words = {"different": len(counts), "learned_from_count": threshold}
     del counts
@@ -187,25 +185,6 @@ def word_encoder(vocabulary: Vocabulary) -> Callable[[str], bytes]:
     return encode
 
 
-class _SideWriter:
-    """Writes the sentences of one side of a split, given as the bytes of their ids."""
-
-    def __init__(self, ids: BinaryIO, offsets: BinaryIO, dtype: np.dtype[Any]) -> None:
-        self._ids, self._offsets, self._dtype = ids, offsets, dtype
-        self.counts = {"subwords": 0, "unknown": 0, "longest": 0}
-        offsets.write(np.zeros(1, dtype=np.int64).tobytes())
-
-    def append(self, sentences: list[bytes]) -> None:
-        ids = np.frombuffer(b"".join(sentences), self._dtype)
-        lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-        lengths //= self._dtype.itemsize
-        self._ids.write(ids.tobytes())
-        self._offsets.write((self.counts["subwords"] + np.cumsum(lengths)).tobytes())
-        self.counts["subwords"] += len(ids)
-        self.counts["unknown"] += int(np.count_nonzero(ids == Vocabulary.unk))
-        self.counts["longest"] = max(self.counts["longest"], int(lengths.max(initial=0)))
-
-
 def encode_split(
     work: Path, split: str, vocabulary: Vocabulary, config: PreprocessingConfig
 ) -> dict[str, Any]:
@@ -216,39 +195,41 @@ def encode_split(
     """
     encode, dtype = word_encoder(vocabulary), id_type(len(vocabulary))
     dropped: Counter[str] = Counter()
+    kept, lengths = array("q"), array("q")  # lines; subwords of source and target in turn
     read = 0
     with ExitStack() as files:
-
-        def opened(part: str) -> BinaryIO:
-            return files.enter_context((work / f"{split}.{part}.bin").open("wb"))
-
-        sides = [_SideWriter(opened(s), opened(f"{s}.offsets"), dtype) for s in _SIDES]
-        lines = opened("lines")
+        sides = [files.enter_context((work / f"{split}.{side}.bin").open("wb")) for side in _SIDES]
         words = _words(work, split)
-        pairs = track(zip(words, words, strict=True), f"encoding {split}")
-        for chunk in _chunks(pairs, _PAIRS_AT_ONCE):
-            ids = [[b"".join(map(encode, line.split(" "))) for line in pair] for pair in chunk]
-            kept: Sequence[int] = range(len(ids))
-            if split == "train":
-                lengths = [[len(side) // dtype.itemsize for side in pair] for pair in ids]
-                reasons = [config.drop_reason(*pair) for pair in lengths]
-                dropped.update(reason for reason in reasons if reason)
-                kept = [row for row, reason in enumerate(reasons) if not reason]
-            for number, writer in enumerate(sides):
-                writer.append([ids[row][number] for row in kept])
-            lines.write((np.array(kept, dtype=np.int64) + read).tobytes())
-            read += len(chunk)
-    pairs_kept = read - dropped.total()
-    if not pairs_kept:
+        for pair in track(zip(words, words, strict=True), f"encoding {split}"):
+            ids = [b"".join(map(encode, line.split(" "))) for line in pair]
+            subwords = [len(sentence) // dtype.itemsize for sentence in ids]
+            reason = config.drop_reason(*subwords) if split == "train" else None
+            if reason:
+                dropped[reason] += 1
+            else:
+                for file, sentence in zip(sides, ids, strict=True):
+                    file.write(sentence)
+                kept.append(read)
+                lengths.extend(subwords)
+            read += 1
+    if not kept:
         raise UserError(
             f"{split}: no pair is left of {read:,}; raise max_length={config.max_length}"
         )
-    return {
-        "read": read,
-        "pairs": pairs_kept,
-        "dropped": dict(dropped),
-        **{side: writer.counts for side, writer in zip(_SIDES, sides, strict=True)},
+    (work / f"{split}.lines.bin").write_bytes(kept.tobytes())
+    for number, side in enumerate(_SIDES):
+        offsets = np.append(0, np.cumsum(lengths[number::2], dtype=np.int64))
+        (work / f"{split}.{side}.offsets.bin").write_bytes(offsets.tobytes())
+    stored = StoredSplit(work, split, dtype)
+    counts = {
+        name: {
+            "subwords": len(side.ids),
+            "unknown": int(np.count_nonzero(side.ids == Vocabulary.unk)),
+            "longest": int(side.lengths.max()),
+        }
+        for name, side in zip(_SIDES, (stored.source, stored.target), strict=True)
     }
+    return {"read": read, "pairs": len(kept), "dropped": dict(dropped), **counts}
 
 
 def _words_file(work: Path, split: str) -> Path:
