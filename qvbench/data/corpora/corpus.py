@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from qvbench.data.corpora.files import file_sha256, read_pairs
@@ -15,9 +14,9 @@ from qvbench.errors import UserError
 class MonolingualCorpus(ABC):
     """Text in splits. A corpus yields text; ids and batches are made elsewhere."""
 
-    @abstractmethod
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to fetch
         """Fetch, verify or generate whatever :meth:`text` needs; doing it twice costs nothing.
+        Nothing to do where :meth:`fingerprint` finds it all.
 
         Raises:
             UserError: a file is missing, damaged, or cannot be fetched.
@@ -25,7 +24,8 @@ class MonolingualCorpus(ABC):
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits: ``train``, ``val``, and test sets where it has some."""
+        """Names of the splits: ``train``, ``val``, and test sets where it has some, the default
+        first. A corpus of pairs has one at least."""
 
     @abstractmethod
     def text(self, split: str) -> Iterator[str]:
@@ -58,10 +58,6 @@ class Corpus(MonolingualCorpus):
     tokenized: bool = True
     source_language: str = "en"  # two-letter codes, for the tokenizer
     target_language: str = "de"
-
-    @abstractmethod
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits: ``train``, ``val`` and one test set at least, the default first."""
 
     @abstractmethod
     def pairs(self, split: str) -> Iterator[tuple[str, str]]:
@@ -119,9 +115,6 @@ class Text(Corpus):
             for split, (source, target) in {"train": train, "val": val, **test}.items()
         }
 
-    def prepare(self) -> None:
-        """Nothing: the fingerprint has found every file."""
-
     def splits(self) -> tuple[str, ...]:
         return tuple(self.files)
 
@@ -133,10 +126,6 @@ class Text(Corpus):
             "corpus": "text",
             "tokenised": self.tokenized,  # the key of stored fingerprints
             "languages": [self.source_language, self.target_language],
-            "sha256": self._sha256,
+            # Of the files as they lie on the disk; without paths: a moved file is the same.
+            "sha256": {name: [*map(file_sha256, pair)] for name, pair in self.files.items()},
         }
-
-    @cached_property
-    def _sha256(self) -> dict[str, list[str]]:
-        """Of the files as they lie on the disk; paths are left out, so a moved file is the same."""
-        return {split: [file_sha256(path) for path in pair] for split, pair in self.files.items()}

@@ -62,9 +62,6 @@ class Files(MonolingualCorpus):
             raise UserError("Files: paths is empty; name at least one file")
         return sorted(found)
 
-    def prepare(self) -> None:
-        """Nothing: the fingerprint has found every file."""
-
     def splits(self) -> tuple[str, ...]:
         return ("train", "val", *(["selection"] if "selection_fraction" in self._held_out else []))
 

@@ -76,9 +76,6 @@ class Grammar(Corpus):
                 )
         self.seed = seed
 
-    def prepare(self) -> None:
-        """Nothing to fetch: sentences are made when they are asked for."""
-
     def splits(self) -> tuple[str, ...]:
         return tuple(self.sizes)
 
