@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import NoReturn
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 from qvbench.errors import UserError
+
+CHUNK = 2048  # lines read and answered together: enough that batches of one length fill up
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -47,3 +52,23 @@ def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str
             raise UserError(f"{name}: needs a value")
         overrides.append((key, found))
     return own, tuple(overrides)
+
+
+def opened(option: str, file: Path, mode: str) -> AbstractContextManager[BinaryIO]:
+    """The file of an option, or the standard stream for ``-``; UserError if it cannot be opened."""
+    if str(file) == "-":
+        return nullcontext((sys.stdin if mode == "rb" else sys.stdout).buffer)
+    try:
+        return file.open(mode)  # type: ignore[return-value]
+    except OSError as error:
+        raise UserError(f"{option} {file}: {error.strerror}") from error
+
+
+def decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
+    """Lines of ``--input`` as text, without their ends; UserError, with its place, for no UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            where = f"--input {file}, line {number}"
+            raise UserError(f"{where}: byte {error.start + 1} is not UTF-8 (try iconv)") from None

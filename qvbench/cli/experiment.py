@@ -21,11 +21,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import qvbench.training.callbacks  # noqa: F401 - so that configs name it without its module
 from qvbench.cli.inputs import DEFAULT_TASK, Inputs, explain, objection
+from qvbench.data.language import TextVocabulary
 from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.errors import UserError
+from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.runs.identity import DEFAULTS, EXCLUDED
 from qvbench.tasks import TASKS
+from qvbench.tasks.base import Task
+from qvbench.tasks.language_modeling import LanguageModelingTask
+from qvbench.tasks.translation import TranslationTask
 from qvbench.training.checkpoints import read_checkpoint
 from qvbench.training.schedules import end_with_training
 
@@ -178,15 +183,29 @@ def find_task(name: str) -> Any:
 
 def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextProcessor]:
     """From a checkpoint alone: its network with the weights, its vocabulary and text processing."""
+    task, stored = _load_task(path, TranslationTask, "a model that translates")
+    return task.network, task.vocabulary, TextProcessor.from_state(stored["text"])
+
+
+def load_language_model(path: Path) -> tuple[DecoderOnly, TextVocabulary]:
+    """From a checkpoint alone: its network with the weights, and its vocabulary."""
+    task, _ = _load_task(path, LanguageModelingTask, "a language model")
+    return task.network, task.vocabulary
+
+
+def _load_task(path: Path, kind: type[Task], words: str) -> tuple[Any, dict[str, Any]]:
+    """The task of a checkpoint, its network in evaluation mode, and what else was stored."""
     checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
-    if not {"config", "vocabulary", "text"} <= stored.keys():
-        raise UserError(f"{path}: a checkpoint, but not of a model that translates")
-    vocabulary = Vocabulary.from_json(stored["vocabulary"])
-    task = task_from_config(stored["config"], stored.get("task") or DEFAULT_TASK)
-    task.build(vocabulary)
+    named = stored.get("task") or DEFAULT_TASK
+    if not {"config", "vocabulary"} <= stored.keys() or not issubclass(find_task(named), kind):
+        raise UserError(f"{path}: a checkpoint, but not of {words}")
+    task = task_from_config(stored["config"], named)
+    vocabulary = task.data_module.store_class.vocabulary_class
+    task.build(vocabulary.from_json(stored["vocabulary"]))
     task.load_state_dict(checkpoint["state_dict"])
-    return task.network.eval(), vocabulary, TextProcessor.from_state(stored["text"])
+    task.network.eval()
+    return task, stored
 
 
 def task_from_config(text: str, name: str = DEFAULT_TASK) -> Any:

@@ -20,6 +20,7 @@ COMMANDS = {
     "list": "what a config can name: mechanisms, positions, configs and their fragments",
     "prepare": "fetch, verify, tokenize and store a corpus",
     "translate": "translate a file or standard input",
+    "generate": "go on with prompts as a language model has it",
     "profile": "what configs cost, side by side",
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",

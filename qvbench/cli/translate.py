@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from qvbench.cli import ArgumentParser
+from qvbench.cli import CHUNK, ArgumentParser, decoded, opened
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.data.text import TextProcessor
     from qvbench.decoding.translator import Translator
-
-CHUNK = 2048  # lines translated together: enough that batches of one length fill up
 
 
 def main(args: list[str]) -> int:
@@ -28,11 +25,11 @@ def main(args: list[str]) -> int:
     source, target = options.input, options.output
     if source.is_file() and target.is_file() and source.samefile(target):
         raise UserError(f"--output {target}: is the input as well; give another file")
-    with _opened("--input", source, "rb") as lines:
+    with opened("--input", source, "rb") as lines:
         parts = _load(options)  # an old output is only emptied once there is a model
-        with _opened("--output", target, "wb") as written:
+        with opened("--output", target, "wb") as written:
             chunk = 1 if lines.isatty() else CHUNK  # somebody who types waits for each line
-            translations = _translate(_decoded(lines, source), *parts, chunk)
+            translations = _translate(decoded(lines, source), *parts, chunk)
             for translation in _with_progress(translations, source):
                 written.write(f"{translation}\n".encode())
                 if chunk == 1:
@@ -59,15 +56,6 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _opened(option: str, file: Path, mode: str) -> AbstractContextManager[BinaryIO]:
-    if str(file) == "-":
-        return nullcontext((sys.stdin if mode == "rb" else sys.stdout).buffer)
-    try:
-        return file.open(mode)  # type: ignore[return-value]
-    except OSError as error:
-        raise UserError(f"{option} {file}: {error.strerror}") from error
-
-
 def _load(options: argparse.Namespace) -> tuple[Translator, TextProcessor]:
     """The translator of a checkpoint, on a GPU if there is one, and its text processor."""
     import torch
@@ -89,15 +77,6 @@ def _translate(
         found = translator.translate_lines([processor.source(line) for line in together])
         # A tokenized corpus has tokenized lines on both sides; so has what we write.
         yield from found if processor.tokenized else map(processor.detokenize, found)
-
-
-def _decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            where = f"--input {file}, line {number}"
-            raise UserError(f"{where}: byte {error.start + 1} is not UTF-8 (try iconv)") from None
 
 
 def _with_progress(translations: Iterator[str], file: Path) -> Iterable[str]:

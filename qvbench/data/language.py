@@ -85,6 +85,11 @@ class TextVocabulary(Vocabulary):
         """The text of ids as it stood."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def left_out(self, text: str) -> str:
+        """The characters of a text that its ids leave out, as those of characters do if unknown."""
+        kept = self.decode(self.encode(text))
+        return "".join(c for c in dict.fromkeys(text) if c not in kept and not self.encode(c))
+
 
 class StoredText:
     """The ids of a split, memory-mapped; an item is the windows that begin at chosen places."""

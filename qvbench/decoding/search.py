@@ -9,11 +9,14 @@ sentence adjacent, V entries of the vocabulary, W tokens asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from qvbench.attention.interface import HasModules, precomputed
 
 
 class Hypothesis(NamedTuple):
@@ -33,8 +36,34 @@ class State(Protocol):
 
 S = TypeVar("S", bound=State)
 
+
+class Network(HasModules, Protocol):
+    """Of ids (B, S), padded with ``vocabulary.pad``, a state; of newest tokens (N,) and the state,
+    which advances, logits (N, V) of the next."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def start(self, source: Tensor) -> Any: ...
+
+    def step(self, tokens: Tensor, state: Any) -> Tensor: ...
+
+
 # (tokens (N,) int64, state) -> logits (N, V); the search overwrites them, so they must be fresh.
 Step = Callable[[Tensor, S], Tensor]
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """Dropout off and no autograd; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.inference_mode(), precomputed(network):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @torch.no_grad()

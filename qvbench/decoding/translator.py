@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from qvbench.attention.interface import HasModules, precomputed
 from qvbench.decoding.beam import beam_search
-from qvbench.decoding.search import greedy
-
-
-class Network(HasModules, Protocol):
-    """Of ids (B, S), padded with ``vocabulary.pad``, a state; of newest tokens (N,) and the state,
-    which advances, logits (N, V) of the next."""
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-
-    def start(self, source: Tensor) -> Any: ...
-
-    def step(self, tokens: Tensor, state: Any) -> Tensor: ...
+from qvbench.decoding.search import Network, evaluating, greedy
 
 
 class Vocabulary(Protocol):
@@ -95,7 +82,7 @@ class Translator:
         lengths = (source != self.vocabulary.pad).sum(1)
         limits = (lengths * self.max_length_ratio).long() + self.max_length_offset
         special = (self.vocabulary.bos, self.vocabulary.eos, self.vocabulary.pad)
-        with _evaluating(self.network):
+        with evaluating(self.network):
             state = self.network.start(source)
             start = self.network.step, state, len(source)
             if self.beam_size == 1:
@@ -116,17 +103,3 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         batch.append(index)
     if batch:
         yield batch
-
-
-@contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    """Dropout off and no autograd; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        with torch.inference_mode(), precomputed(network):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -140,6 +140,11 @@ class DecoderOnly(nn.Module):
         return embedded if embedded.absolute else self.attention.position
 
     @property
+    def max_length(self) -> int | None:
+        """Tokens that its position scheme has positions for; None for any number."""
+        return self.position.max_length
+
+    @property
     def cache_per_token(self) -> dict[str, int]:
         """Elements that a layer caches per token."""
         return {"self": self.attention.cache_size, "cross": 0}

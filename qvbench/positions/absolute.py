@@ -43,6 +43,7 @@ class Learned(Position):
     """
 
     label = "learned"
+    max_length: int
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Position(nn.Module):
 
     shared: bool = False  # one module serves all layers of a stack; otherwise one per layer
     symmetric: bool = False  # acts in attention, but alike to the left and right of a query
+    max_length: int | None = None  # positions there are, where that is limited
     value_scaling: bool = False  # the coefficient multiplies the values too (PCM-V)
 
     def __init_subclass__(cls, **settings: Any) -> None:

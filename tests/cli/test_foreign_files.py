@@ -64,6 +64,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 # Commands that read a file; a checkpoint and a config are asked for in every way that there is.
 COMMANDS = {
     "--checkpoint": ("translate", "--checkpoint", "{}", "--input", "in.txt"),
+    "--checkpoint of generate": ("generate", "--checkpoint", "{}", "--prompt", "a"),
     "--ckpt_path of fit": ("fit", "--config", "tiny.yaml", "--ckpt_path", "{}"),
     "--ckpt_path of test": ("test", "--ckpt_path", "{}", "--config", "tiny.yaml"),
     "--ckpt_path alone": ("test", "--ckpt_path", "{}"),
