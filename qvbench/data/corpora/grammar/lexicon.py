@@ -13,11 +13,12 @@ from collections import Counter
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
 NOM, ACC, DAT, GEN = range(4)
 MASCULINE, FEMININE, NEUTER, PLURAL = range(4)
 CASES, GENDERS = "nadg", "mfn"
+# By frame: English and German preposition and case of what a verb takes, if its entry does not say.
+GOVERNED = {"D": ("-", "", "d"), "L": ("in", "in", "d")}
 Table = tuple[tuple[str, ...], ...]
 
 
@@ -33,51 +34,6 @@ def _read() -> dict[str, Table]:
 
 
 ENTRIES = _read()
-
-
-class Noun(NamedTuple):
-    """A noun or a name: forms by number, in German ``[case][number]``; the first class rules."""
-
-    english: tuple[str, str]
-    german: Table
-    gender: int
-    classes: str
-    countable: bool
-
-
-class Adjective(NamedTuple):
-    """An adjective, its comparative and superlative; ``stem`` and superlative take endings."""
-
-    english: tuple[str, ...]
-    german: tuple[str, ...]
-    stem: str
-    classes: str
-    graded: bool
-
-
-class Verb(NamedTuple):
-    """A verb of both languages: forms ``[past][agreement]``, and what it takes.
-
-    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
-    German separable prefix, ``sein`` the auxiliary of its perfect, ``prepositions`` the English and
-    the German one that it governs, ``case`` that of its German object.
-    """
-
-    base: str
-    particle: tuple[str, ...]
-    english: Table
-    participle: str
-    prefix: str
-    infinitive: str
-    german: Table
-    german_participle: str
-    sein: bool
-    reflexive: bool
-    frame: str
-    subjects: str = ""
-    objects: str = ""
-    prepositions: tuple[str, str] = ("", "")
-    case: int = ACC
 
 
 # Inflection: what is irregular stands in the lexicon
@@ -106,68 +62,78 @@ def _conjugate(infinitive: str, forms: list[str]) -> tuple[tuple[str, ...], tupl
     return present, (past, past + e + "st", past, past + n), participle
 
 
-def _read_noun(entry: str) -> Noun:
-    """Decline a noun; masculine ones with a genitive in -n are weak ("den Studenten")."""
-    english, german, gender, genitive, plural, classes = entry.split()
-    singular, _, irregular = english.partition("/")
-    genitive, plural = genitive.replace("=", german), plural.strip("-")
-    oblique = genitive if gender == "m" and genitive.endswith("n") else german
-    dative = plural if plural[-1:] in "ns" else plural + "n"
-    return Noun(
-        (singular, irregular or _english_s(singular)),
-        ((german, plural), (oblique, plural), (oblique, dative), (genitive, plural)),
-        GENDERS.index(gender),
-        classes,
-        bool(plural),
-    )
+# What the entries say
 
 
-def _read_adjective(english: str, german: str, classes: str) -> Adjective:
-    plain, *degrees = english.split()
-    forms = german.split()
-    degrees, graded = degrees or [f"more {plain}", f"most {plain}"], degrees != ["-"]
-    return Adjective((plain, *degrees), tuple(forms), (forms * 4)[3], classes, graded)
+class Noun:
+    """A noun or a name: forms by number, in German ``[case][number]``; the first class rules.
+
+    Masculine ones with a genitive in -n are weak ("den Studenten").
+    """
+
+    def __init__(self, entry: str) -> None:
+        english, german, gender, genitive, plural, self.classes = entry.split()
+        singular, _, irregular = english.partition("/")
+        genitive, plural = genitive.replace("=", german), plural.strip("-")
+        oblique = genitive if gender == "m" and genitive.endswith("n") else german
+        dative = plural if plural[-1:] in "ns" else plural + "n"
+        self.english = singular, irregular or _english_s(singular)
+        self.german = (german, plural), (oblique, plural), (oblique, dative), (genitive, plural)
+        self.gender = GENDERS.index(gender)
+        self.countable = bool(plural)
 
 
-def _read_verb(english: str, german: str, frame: str) -> Verb:
-    first, *irregular = english.split()
-    base, *particle = first.split("+")
-    past = irregular or [re.sub(r"(?<![aeiou])y$", "i", base).removesuffix("e") + "ed"]
-    forms = german.split()
-    verb, *parts = (form for form in forms if form not in ("sich", "ist"))
-    prefix, _, infinitive = verb.rpartition("+")
-    present, preterite, participle = _conjugate(infinitive, parts)
-    kind, subjects, *objects = frame.split()
-    governs = objects[1:] or ("-", "", "d" if kind == "D" else "a")
-    return Verb(
-        base,
-        tuple(particle),
-        ((base, base, _english_s(base), base), (past[0],) * 4),
-        past[-1],
-        prefix,
-        infinitive,
-        (present, preterite),
-        prefix + participle,
-        "ist" in forms,
-        "sich" in forms,
-        kind,
-        subjects,
-        objects[0] if objects else "",
-        (governs[0].strip("-"), governs[1]),
-        CASES.index(governs[2]),
-    )
+class Adjective:
+    """An adjective, its comparative and superlative; ``stem`` and superlative take endings."""
+
+    def __init__(self, english: str, german: str, classes: str) -> None:
+        plain, *degrees = english.split()
+        self.english = plain, *(degrees or (f"more {plain}", f"most {plain}"))
+        self.german = tuple(german.split())
+        self.stem = (self.german * 4)[3]
+        self.classes = classes
+        self.graded = degrees != ["-"]
+
+
+class Verb:
+    """A verb of both languages: forms ``[past][agreement]``, and what it takes.
+
+    ``base``, ``particle``: English infinitive and the words of its particle. ``prefix`` is the
+    German separable prefix, ``sein`` the auxiliary of its perfect, ``prepositions`` the English and
+    the German one that it governs, ``case`` that of its German object.
+    """
+
+    def __init__(self, english: str, german: str, frame: str) -> None:
+        first, *irregular = english.split()
+        base, *self.particle = first.split("+")
+        past = irregular or [re.sub(r"(?<![aeiou])y$", "i", base).removesuffix("e") + "ed"]
+        self.base, self.participle = base, past[-1]
+        self.english: Table = ((base, base, _english_s(base), base), (past[0],) * 4)
+        forms = german.split()
+        self.sein, self.reflexive = "ist" in forms, "sich" in forms
+        verb, *parts = (form for form in forms if form not in ("sich", "ist"))
+        self.prefix, _, self.infinitive = verb.rpartition("+")
+        present, preterite, participle = _conjugate(self.infinitive, parts)
+        self.german: Table = present, preterite
+        self.german_participle = self.prefix + participle
+        self.frame, *takes = frame.split()
+        self.subjects, self.objects = (*takes, "", "")[:2]
+        preposition, governed, case = takes[2:] or GOVERNED.get(self.frame, ("-", "", "a"))
+        self.prepositions = preposition.strip("-"), governed
+        self.case = CASES.index(case)
 
 
 PARADIGMS = {
     name: tuple(tuple(cell.strip(".") for cell in row.split()) for row in rows.split("/"))
     for name, rows in ENTRIES["paradigms"]
 }
-NOUNS = tuple(_read_noun(entry) for (entry,) in ENTRIES["nouns"])
-NAMES = tuple(_read_noun(entry) for (entry,) in ENTRIES["names"])
-ADJECTIVES = tuple(_read_adjective(*entry) for entry in ENTRIES["adjectives"])
-VERBS = tuple(_read_verb(*entry) for entry in ENTRIES["verbs"])
-_be, _sein = PARADIGMS["be"], PARADIGMS["sein"]
-COPULA = Verb("be", (), _be, "been", "", "sein", _sein, "gewesen", True, False, "K")
+NOUNS = tuple(Noun(entry) for (entry,) in ENTRIES["nouns"])
+NAMES = tuple(Noun(entry) for (entry,) in ENTRIES["names"])
+ADJECTIVES = tuple(Adjective(*entry) for entry in ENTRIES["adjectives"])
+VERBS = tuple(Verb(*entry) for entry in ENTRIES["verbs"])
+COPULA = Verb("be was been", "sein ist", "K")
+COPULA.english, COPULA.german = PARADIGMS["be"], PARADIGMS["sein"]
+COPULA.german_participle = "gewesen"
 # Name -> English and German finite verb by agreement; one form may stand for all four.
 TENSES = {
     name: tuple((forms.split() * 4)[:4] for forms in both) for name, *both in ENTRIES["tenses"]

@@ -202,9 +202,7 @@ class Draw(Random):
     def _verb_taking(self, frame: str, noun: Noun) -> Verb | None:
         """A verb with this noun as its object, if there is any; a place is what one lives in."""
         if frame == "P" and "B" in noun.classes:
-            return self.pick(lex.verbs_of("L", "H"))._replace(
-                prepositions=("in", "in"), case=lex.DAT
-            )
+            return self.pick(lex.verbs_of("L", "H"))
         verbs = lex.verbs_of(frame, "", noun.classes[0])
         fitting = [verb for verb in verbs if frame != "P" or verb.prepositions[0]]
         return self.skewed(fitting) if fitting else None
