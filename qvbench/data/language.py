@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from qvbench.data.batching import EvaluationWindows, Int64, TrainWindows
 from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
+from qvbench.data.module import StoredDataModule, check_least, check_set
 from qvbench.data.store import TOKENIZER, id_type, new_store
-from qvbench.data.stored import StoredDataModule, check_least, check_set
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
@@ -91,7 +92,7 @@ class TextVocabulary(Vocabulary):
         return "".join(c for c in dict.fromkeys(text) if c not in kept and not self.encode(c))
 
 
-class StoredText:
+class StoredText(Dataset[Windows]):
     """The ids of a split, memory-mapped; an item is the windows that begin at chosen places."""
 
     def __init__(self, file: Path, ids: np.dtype[Any], context: int) -> None:

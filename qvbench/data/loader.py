@@ -12,29 +12,22 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from qvbench.data.batching import DataPosition, EvaluationSampler, Int64, TrainSampler
+from qvbench.data.batching import DataPosition, EvaluationSampler, TrainSampler
 from qvbench.errors import UserError
 
 _VERSION = 1
-
-
-class Dataset(Protocol):
-    """The rows of a split, stored; pickled, it opens its files anew."""
-
-    def __getitem__(self, rows: Int64) -> Any:
-        """The batch of chosen rows."""
 
 
 class BatchLoader:
     """Hands out batches and knows how many it has.
 
     Args:
-        dataset: rows of a split.
+        dataset: gives the batch of chosen rows of a split; pickled, it opens its files anew.
         sampler: which rows make the batches of an epoch.
         num_workers: processes that cut batches out; 0 does it in this one.
         identity: what a saved state must agree on to be resumed from, by name.
@@ -44,7 +37,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset[Any],
         sampler: TrainSampler | EvaluationSampler,
         num_workers: int = 0,
         identity: dict[str, Any] | None = None,
@@ -55,7 +48,7 @@ class BatchLoader:
         self._resumed = False
         self._skew = 0  # by how much the trainer's epoch is ahead of ours
         self._loader: DataLoader[Any] = DataLoader(
-            dataset,  # type: ignore[arg-type]
+            dataset,
             sampler=sampler,
             batch_size=None,  # a sampler's item is a batch's rows, a dataset's item is a batch
             num_workers=num_workers,

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset
 
 from qvbench.data.batching import Batch, Int64, Lengths
 from qvbench.data.text import Vocabulary
@@ -98,7 +99,7 @@ def id_type(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
 
 
-class StoredSplit:
+class StoredSplit(Dataset[Batch]):
     """The stored pairs of one split, memory-mapped; an item is a :class:`Batch` of chosen pairs.
 
     ``lines`` holds every pair's line number in the corpus's split, from 0.
