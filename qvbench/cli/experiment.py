@@ -183,17 +183,19 @@ def find_task(name: str) -> Any:
 
 def load_translator_parts(path: Path) -> tuple[EncoderDecoder, Vocabulary, TextProcessor]:
     """From a checkpoint alone: its network with the weights, its vocabulary and text processing."""
-    task, stored = _load_task(path, TranslationTask, "a model that translates")
+    task, stored = load_task(path, TranslationTask, "a model that translates")
     return task.network, task.vocabulary, TextProcessor.from_state(stored["text"])
 
 
 def load_language_model(path: Path) -> tuple[DecoderOnly, TextVocabulary]:
     """From a checkpoint alone: its network with the weights, and its vocabulary."""
-    task, _ = _load_task(path, LanguageModelingTask, "a language model")
+    task, _ = load_task(path, LanguageModelingTask, "a language model")
     return task.network, task.vocabulary
 
 
-def _load_task(path: Path, kind: type[Task], words: str) -> tuple[Any, dict[str, Any]]:
+def load_task(
+    path: Path, kind: type[Task] | tuple[type[Task], ...], words: str
+) -> tuple[Any, dict[str, Any]]:
     """The task of a checkpoint, its network in evaluation mode, and what else was stored."""
     checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
@@ -201,7 +203,7 @@ def _load_task(path: Path, kind: type[Task], words: str) -> tuple[Any, dict[str,
     if not {"config", "vocabulary"} <= stored.keys() or not issubclass(find_task(named), kind):
         raise UserError(f"{path}: a checkpoint, but not of {words}")
     task = task_from_config(stored["config"], named)
-    vocabulary = task.data_module.store_class.vocabulary_class
+    vocabulary = task.data_module.vocabulary_class
     task.build(vocabulary.from_json(stored["vocabulary"]))
     task.load_state_dict(checkpoint["state_dict"])
     task.network.eval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,10 +27,12 @@ class Reading:
     """The attentions of one sentence (a batch of one), with its words.
 
     Attributes:
+        sentence: as it was given.
         sides: of each kind of attention the pieces of its queries and those of its keys. A
             decoder's are its inputs: at ``<s>`` it looks for the first word.
     """
 
+    sentence: Sentence
     maps: list[LayerMap]
     sides: dict[Kind, tuple[Pieces, Pieces]]
 
@@ -40,8 +42,14 @@ class Reading:
 
 
 class Reader(Protocol):
+    @property
+    def network(self) -> Any: ...
+
     def sentence(self, line: str) -> Sentence:
-        """Words of a line of plain text."""
+        """The words of a line of plain text."""
+
+    def target(self, line: str) -> Sentence:
+        """The same of the other side of translation; UserError if there is none."""
 
     def read(self, sentence: Sentence, target: Sentence | None = None) -> Reading:
         """The network's attentions of a sentence; UserError if it cannot be read."""
@@ -76,7 +84,9 @@ class TranslationReader:
         _check_length(self.network, output.ids)
         maps = capture(self.network, torch.tensor([source.ids]), torch.tensor([output.ids]))
         sides: dict[Kind, tuple[Pieces, Pieces]] = {"encoder": (source, source)}
-        return Reading(maps, sides | {"decoder": (output, output), "cross": (output, source)})
+        return Reading(
+            sentence, maps, sides | {"decoder": (output, output), "cross": (output, source)}
+        )
 
     def _as_trained(self, sentence: Sentence) -> Sentence:
         """With spaces between the words, and in lower case where all of the training was."""
@@ -97,16 +107,18 @@ class LanguageReader:
         text = line.strip()
         return Sentence(tuple(re.findall(r"\w+(?:['\u2019]\w+)*|[^\w\s]", text)), text=text)
 
+    def target(self, line: str) -> Sentence:
+        raise UserError("a language model has no target; leave it out")
+
     def read(self, sentence: Sentence, target: Sentence | None = None) -> Reading:
-        if target is not None:
-            raise UserError("a language model has no target")
         text = pieces(sentence, self.vocabulary)
         _check_length(self.network, text.ids)
-        return Reading(capture(self.network, torch.tensor([text.ids])), {"causal": (text, text)})
+        maps = capture(self.network, torch.tensor([text.ids]))
+        return Reading(sentence, maps, {"causal": (text, text)})
 
 
 def _check_length(network: EncoderDecoder | DecoderOnly, ids: Sequence[int]) -> None:
     """UserError for more tokens than the network has positions."""
-    most = getattr(network.position, "max_length", len(ids))
-    if len(ids) > most:
+    most = network.position.max_length
+    if most is not None and len(ids) > most:
         raise UserError(f"{len(ids)} tokens, but the model has {most} positions; give fewer words")
