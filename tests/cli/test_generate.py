@@ -50,7 +50,7 @@ def checkpoints(here: Path) -> Path:
     """The current folder with ``characters.ckpt``, ``bytes.ckpt`` and ``translation.ckpt``."""
     for name, vocabulary in (
         ("characters", TextVocabulary.of_characters([TEXT])),
-        ("bytes", TextVocabulary.of_bytes()),
+        ("bytes", TextVocabulary.of_merges()),
     ):
         write_checkpoint(here / f"{name}.ckpt", vocabulary, "language_modeling", MODEL)
     pairs = Vocabulary.train([TEXT], merges=2, alphabet=set(TEXT))
@@ -138,7 +138,7 @@ def test_characters_of_several_bytes_come_whole(
     """Catches replacement characters for half a character that is completed, and bytes that are
     none of any character lost, or what follows them held back."""
     known = "ΩÀ👍é“”\nabq"
-    for vocabulary in (TextVocabulary.of_bytes(), TextVocabulary.of_merges([TEXT] * 3, 260)):
+    for vocabulary in (TextVocabulary.of_merges(), TextVocabulary.of_merges([TEXT] * 3, 260)):
         ids = dict(zip(known.encode(), vocabulary.encode(known), strict=True))
         terminal = Terminal()
         monkeypatch.setattr(sys, "stdout", terminal)
