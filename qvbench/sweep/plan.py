@@ -14,8 +14,7 @@ from qvbench.errors import UserError
 from qvbench.runs.folder import CHECKPOINTS, RECORD, RUNS
 from qvbench.runs.identity import identity
 from qvbench.runs.record import read_json, score
-from qvbench.sweep.search import Search
-from qvbench.sweep.suite import Settings, Suite, Variant
+from qvbench.sweep.suite import Search, Settings, Suite, Variant
 
 IDENTITY_DIGITS = 8
 """Of an identity in the name of a folder."""
@@ -160,7 +159,10 @@ def plan(
     numbers = list(dict.fromkeys(suite.seeds if seeds is None else seeds))
 
     def first_seed(variant: Variant, **facts: Any) -> PlannedRun:
-        config = resolve_variant(suite, variant, overrides, resolve)
+        try:
+            config = resolve(variant.args(overrides))
+        except UserError as error:
+            raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
         group = _group(variant, config, output / RUNS)
         return PlannedRun(suite, variant, 0, overrides, output, config, group, **facts)
 
@@ -201,20 +203,6 @@ def _search(
             if all(record.get("status") in ENDED for record in records):
                 scores[value] = fmean(map(score, records))
     return [run for value in sorted(runs) for run in runs[value]], search.choice(scores)
-
-
-def resolve_variant(
-    suite: Suite, variant: Variant, overrides: Settings, resolve: Resolve
-) -> dict[str, Any]:
-    """The resolved config of a suite's variant.
-
-    Raises:
-        UserError: what it asks for is no config; the message names suite and variant.
-    """
-    try:
-        return resolve(variant.args(overrides))
-    except UserError as error:
-        raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
 
 
 def _group(variant: Variant, config: dict[str, Any], runs: Path) -> str:

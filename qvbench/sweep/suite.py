@@ -15,7 +15,6 @@ from typing import Any
 
 from qvbench import config_files
 from qvbench.errors import UserError, did_you_mean
-from qvbench.sweep.search import Search
 
 Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
@@ -27,6 +26,7 @@ KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mappi
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
 BUDGETS = {"steps": "a whole number", "target_tokens": "a whole number", "minutes": "a number"}
 TOKEN_BUDGET = "qvbench.training.schedules.TokenBudget"
+EXTENSIONS = 3  # values at most that a search adds beyond each edge of its grid
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,59 @@ class Variant:
     def with_settings(self, settings: Settings) -> Variant:
         """The variant with further settings, after its own."""
         return replace(self, settings=(*self.settings, *settings))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Chooses one setting for each variant, such as its learning rate, before its seeds are run.
+
+    Each value of a grid is trained with a few seeds of its own and scored on a split that reports
+    nothing. Where the best value lies on the grid's edge, the grid is extended beyond it.
+
+    Args:
+        key: config key that is searched.
+        values: the grid, ascending, two or more.
+        seeds: of each value; other ones than those that report.
+        settings: of the search's runs, after a variant's own: budget and validation split.
+    """
+
+    key: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+
+    def setting(self, value: float) -> Settings:
+        """A value as the setting of a variant."""
+        return ((self.key, str(value)),)
+
+    def grid(self, scores: Mapping[float, float]) -> list[float]:
+        """The values to train, ascending: beyond an edge where the best so far lies on it.
+
+        Args:
+            scores: of the values whose seeds have all been trained, more is better; ``-inf`` for
+                a value at which a run diverged.
+        """
+        # New values have three digits, so that a folder's config reads well.
+        first, last = self.values[0] / self.values[1], self.values[-1] / self.values[-2]
+        grid = list(self.values)
+        while all(value in scores for value in grid):
+            best = self.best(scores, grid)
+            if best == grid[0] and grid.index(self.values[0]) < EXTENSIONS:
+                grid.insert(0, float(f"{grid[0] * first:.3g}"))
+            elif best == grid[-1] and grid[::-1].index(self.values[-1]) < EXTENSIONS:
+                grid.append(float(f"{grid[-1] * last:.3g}"))
+            else:
+                break
+        return grid
+
+    def best(self, scores: Mapping[float, float], grid: list[float]) -> float:
+        """The value with the best score, the lowest such if there are several."""
+        return max(grid, key=lambda value: scores[value])
+
+    def choice(self, scores: Mapping[float, float]) -> float | None:
+        """The value that the search has come to; None while runs of it are missing."""
+        grid = self.grid(scores)
+        return self.best(scores, grid) if all(value in scores for value in grid) else None
 
 
 @dataclass(frozen=True)
@@ -183,12 +236,10 @@ def _budgets(budget: dict[str, Any] | None) -> dict[float | None, Settings]:
     if len(budget) != 1 or unit not in BUDGETS:
         raise UserError(f"budget takes one of {', '.join(BUDGETS)}, got {budget}")
     amounts = budget[unit] if isinstance(budget[unit], list) else [budget[unit]]
-    for amount in amounts:
-        whole = type(amount) in ((int, float) if unit == "minutes" else (int,))
-        if not whole or not amount > 0:
+    kinds = (int, float) if unit == "minutes" else (int,)
+    for amount in amounts or [None]:
+        if type(amount) not in kinds or not amount > 0:
             raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
-    if not amounts:
-        raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got none")
     return {amount: _arguments(Path(), _budget(unit, amount)) for amount in amounts}
 
 

@@ -12,8 +12,7 @@ import pytest
 from qvbench.cli.experiment import resolve
 from qvbench.errors import UserError
 from qvbench.sweep.plan import PlannedRun, plan
-from qvbench.sweep.search import Search
-from qvbench.sweep.suite import read_suite
+from qvbench.sweep.suite import Search, read_suite
 from tests.sweep.conftest import write_suite
 
 KEY = "model.schedule.init_args.peak"
