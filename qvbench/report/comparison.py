@@ -161,14 +161,8 @@ def compare(
 ) -> Comparison:
     """Gather runs by variant; where a suite has several budgets, those of the largest.
 
-    Args:
-        runs: in any order.
-        folder: of the results; its name is the title that neither the user nor a suite gave.
-        options: instead of what the suite says.
-        bleu_tests: p-values that were kept; changed to those that are used.
-
-    Raises:
-        UserError: no run is finished, or they are not seeds of comparable experiments.
+    ``folder`` is that of the results, whose name is the title if neither the user nor a suite gave
+    one. UserError if no run is finished, or they are not seeds of comparable experiments.
     """
     searched: list[Run] = []
     by_budget: dict[float, list[Run]] = {}

@@ -10,12 +10,7 @@ from qvbench.report.page import OPEN
 
 
 def html_page(markdown_text: str, folder: Path) -> str:
-    """A page as one HTML file that needs no network.
-
-    Args:
-        markdown_text: pictures are named as PNG files beside it.
-        folder: where each picture lies as SVG too.
-    """
+    """A page as one HTML file that needs no network; ``folder`` has each of its pictures as SVG."""
     from markdown_it import MarkdownIt
 
     def drawing(found: re.Match[str]) -> str:

@@ -86,17 +86,13 @@ def _answer(comparison: Comparison) -> list[str]:
         parts.append("\n".join(_sizes(comparison)))
     lines = []
     for word in JUDGMENTS:
-        found = [
-            pair
-            for pair in comparison.claims
-            if judgment(pair[0]["expect"], pair[1].verdict) == word
-        ]
-        sizes = (
+        sizes = [
             f"{claim['text']} ({claim['claim']}), {size_of(shown.interval)}"
-            for claim, shown in found
-        )
+            for claim, shown in comparison.claims
+            if judgment(claim["expect"], shown.verdict) == word
+        ]
         listed = f": {'; '.join(sizes)}" if word != "undecided" else ""
-        lines += [f"- **{len(found)} {word}**{listed}"] if found else []
+        lines += [f"- **{len(sizes)} {word}**{listed}"] if sizes else []
     return [*parts, *([TEXT["answer_claims"], "\n".join(lines)] if lines else [])]
 
 

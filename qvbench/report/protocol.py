@@ -21,15 +21,10 @@ TEXT = data("page.yaml")
 
 
 class Searched(NamedTuple):
-    """The search of one variant.
+    """The search of one variant."""
 
-    Args:
-        scores: of the seeds of each value, ascending by value; ``-inf`` for one that diverged.
-        chosen: the value that the variant's own runs have.
-    """
-
-    scores: Mapping[float, list[float]]
-    chosen: float
+    scores: Mapping[float, list[float]]  # of each value's seeds, ascending; -inf if one diverged
+    chosen: float  # the value that the variant's own runs have
 
     def mean(self, value: float) -> float:
         """Over the seeds of a value, in the metric's own direction; ``-inf`` if one diverged."""

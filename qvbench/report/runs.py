@@ -30,6 +30,8 @@ KEPT = ("val/", "train/loss", "train/tokens_per_second")
 OF_THE_RUN = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
 OF_THE_RUN |= {"seed_everything", "data.seed"}
 """Config keys that say where something lay, which nobody else can use, or which of the seeds."""
+BY_SENTENCE = ("tokens", "last_right")
+"""Arrays by sentence of the last validation."""
 # What a results folder keeps of all its runs, beside their configs and curves.
 RECORDS, COUNTS, LINES = f"{RUNS}/records.jsonl", f"{RUNS}/sentences.npz", f"{RUNS}/test.json.xz"
 
@@ -86,13 +88,9 @@ class Run:
 
 
 def load(places: Iterable[Path]) -> list[Run]:
-    """All runs of some folders, ordered by id.
+    """All runs of run folders, folders of one variant's runs, or results folders, ordered by id.
 
-    Args:
-        places: run folders, folders of one variant's runs, or results folders.
-
-    Raises:
-        UserError: a folder holds none, a file is damaged, or two runs have one id.
+    UserError where a folder holds none, a file is damaged, or two runs have one id.
     """
     runs: dict[str, Run] = {}
     for place in places:
@@ -193,7 +191,7 @@ def _read_counts(file: Path) -> dict[str, Array]:
     if not file.is_file():
         return {}
     with readable(file, "counts by sentence"), np.load(file) as stored:
-        return {name: stored[name] for name in ("tokens", "last_right")}
+        return {name: stored[name] for name in BY_SENTENCE}
 
 
 def _read_gathered_counts(file: Path) -> dict[str, dict[str, Array]]:
@@ -231,39 +229,17 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
     had before.
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    old = {folder / COUNTS, folder / LINES}
-    old |= {*(folder / RUNS).glob("*.yaml")} if (folder / RECORDS).is_file() else set()
+    if (folder / RECORDS).is_file():  # of an earlier report, perhaps on other runs
+        for old in (folder / COUNTS, folder / LINES, *(folder / RUNS).glob("*.yaml")):
+            old.unlink(missing_ok=True)
     records = [json.dumps(run.record, ensure_ascii=False) + "\n" for run in runs]
     (folder / RECORDS).write_text("".join(records), encoding="utf-8")
     for run in runs:
         if run.config:
             text = yaml.dump(run.config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
             (folder / run.config_file).write_text(text, encoding="utf-8")
-            old.discard(folder / run.config_file)
-    sets: dict[bytes, int] = {}  # of sentences, by their lengths: runs of one corpus share one
-    arrays: dict[str, Any] = {}
-    for run in runs:
-        if run.counts:
-            tokens = np.asarray(run.counts["tokens"], np.uint16)
-            number = sets.setdefault(tokens.tobytes(), len(sets))
-            arrays[f"tokens/{number}"] = tokens
-            right = np.asarray(run.counts["last_right"], np.uint16)
-            arrays[f"last_right/{number}/{run.id}"] = right
-    if arrays:
-        np.savez_compressed(folder / COUNTS, **arrays)
-        old.discard(folder / COUNTS)
-    references: dict[tuple[str, ...], int] = {}
-    tested = {
-        run.id: (references.setdefault(tuple(run.references), len(references)), run.translations)
-        for run in runs
-        if run.translations
-    }
-    if tested:
-        text = json.dumps({"references": list(references), "runs": tested}, ensure_ascii=False)
-        (folder / LINES).write_bytes(lzma.compress(text.encode(), preset=9))
-        old.discard(folder / LINES)
-    for left in old:
-        left.unlink(missing_ok=True)
+    _write_counts([run for run in runs if run.counts], folder / COUNTS)
+    _write_lines([run for run in runs if run.translations], folder / LINES)
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", "step", "target_tokens", "seconds", "metric", "value"))
@@ -272,12 +248,30 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
                 writer.writerows([run.id, *axes, metric, value] for *axes, value in points)
 
 
-def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
-    """Runs whose records have no FLOPs with those that ``qvbench profile --format json`` printed.
+def _write_counts(runs: Sequence[Run], file: Path) -> None:
+    sets: dict[bytes, int] = {}  # of sentences, by their lengths: runs of one corpus share one
+    arrays: dict[str, Any] = {}
+    for run in runs:
+        tokens, right = (np.asarray(run.counts[name], np.uint16) for name in BY_SENTENCE)
+        number = sets.setdefault(tokens.tobytes(), len(sets))
+        arrays |= {f"tokens/{number}": tokens, f"last_right/{number}/{run.id}": right}
+    if arrays:
+        np.savez_compressed(file, **arrays)
 
-    Raises:
-        UserError: the file is no such document.
-    """
+
+def _write_lines(runs: Sequence[Run], file: Path) -> None:
+    references: dict[tuple[str, ...], int] = {}
+    tested = {
+        run.id: (references.setdefault(tuple(run.references), len(references)), run.translations)
+        for run in runs
+    }
+    if tested:
+        text = json.dumps({"references": list(references), "runs": tested}, ensure_ascii=False)
+        file.write_bytes(lzma.compress(text.encode(), preset=9))
+
+
+def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
+    """Runs with the FLOPs that their records lack, as ``qvbench profile --format json`` printed."""
 
     def key(record: dict[str, Any]) -> tuple[Any, ...]:
         return record["mechanism"], record["position"], record.get("parameters", {}).get("total")
@@ -299,17 +293,10 @@ def runs_of_suite(
     overrides: Settings = (),
     seeds: Sequence[int] = (),
 ) -> list[Run]:
-    """The runs that a suite compares, labelled as its own, ordered by id.
+    """The runs that a suite compares, labelled as its own, ordered by id; UserError without any.
 
-    Args:
-        suite: that tells what is compared.
-        places: folders that hold ``runs/``, ``runs/`` itself, or results folders.
-        resolve: makes a resolved config.
-        overrides: with which the suite was swept.
-        seeds: instead of the suite's.
-
-    Raises:
-        UserError: there is none of its runs, or a file of one is damaged.
+    ``places`` hold ``runs/``, are ``runs/`` itself, or results folders; ``overrides`` are those of
+    the suite's sweep, and ``seeds`` stand for the suite's.
     """
     known = _Experiments(places)
     rows, seeds = list(suite.variants), tuple(seeds) or suite.seeds

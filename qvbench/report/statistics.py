@@ -134,13 +134,8 @@ def finding(
 
 
 def power(seeds: int, spreads: Spreads, gap: float) -> float:
-    """How often a true gap is found by one row alone: Student's noncentral distribution.
-
-    Args:
-        seeds: of each of two variants.
-        spreads: of each over its seeds.
-        gap: between the true means.
-    """
+    """How often a true gap is found by one row alone, with so many seeds of each of its variants:
+    Student's noncentral distribution."""
     error, freedom = _expected(seeds, spreads)
     bound, shift = quantile(freedom, ALPHA / 2), gap / error
     if shift > 30:  # beyond what the distribution is computed for, and certain

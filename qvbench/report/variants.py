@@ -159,14 +159,9 @@ class Contrast(NamedTuple):
 
 
 def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
-    """The variants that some runs are seeds of, in the order of their suite.
+    """The variants that some runs, with a value or failed, are seeds of, in their suite's order.
 
-    Args:
-        runs: with a value of the metric, failed or diverged, in any order.
-        one_suite: whether one suite made them all, so that its names tell them apart.
-
-    Raises:
-        UserError: they are measured by different metrics, or are not seeds of one experiment.
+    UserError if they are measured by different metrics, or are not seeds of one experiment.
     """
     metrics = {Metric(**run.record["primary_metric"]) for run in runs}
     if len(metrics) > 1:

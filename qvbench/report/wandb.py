@@ -25,14 +25,7 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
     """Log runs that W&B does not have, label all for this comparison, and save its report.
 
     Labels stand under config keys and a tag of this comparison's own, so that reports share runs.
-
-    Args:
-        target: ``PROJECT`` or ``ENTITY/PROJECT``.
-        comparison: of the runs.
-        folder: the results folder, written.
-
-    Raises:
-        UserError: the target is none, a package is missing, or W&B refuses.
+    UserError if the target is no ``PROJECT`` or ``ENTITY/PROJECT``, or W&B refuses.
     """
     entity, slash, project = target.rpartition("/")
     if not project or "/" in entity or bool(slash) != bool(entity):
@@ -106,10 +99,6 @@ def _log(run: Run, project: str, entity: str) -> None:
     """Send a run's curves, and nothing of the machine that sends them."""
     import wandb
 
-    nothing = (
-        "silent disable_code disable_git x_disable_machine_info x_disable_meta x_disable_stats"
-    )
-    settings: dict[str, Any] = dict.fromkeys(nothing.split(), True)
     tracked = wandb.init(
         project=project,
         entity=entity,
@@ -119,7 +108,15 @@ def _log(run: Run, project: str, entity: str) -> None:
         job_type="train",
         resume="allow",
         reinit="finish_previous",
-        settings=wandb.Settings(console="off", **settings),
+        settings=wandb.Settings(
+            console="off",
+            silent=True,
+            disable_code=True,
+            disable_git=True,
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+        ),
     )
     tracked.define_metric("*", step_metric="target_tokens")
     history: dict[int, dict[str, float]] = {}
