@@ -140,7 +140,9 @@ class Run:
         if given == "last":
             return str(checkpoints.last_checkpoint(*where))
         if given is not None:
-            check_checkpoint(Path(given))  # before hours of preparing data
+            checkpoints.read_checkpoint(
+                Path(given), tensors=False
+            )  # before hours of preparing data
             return given
         if self.command != "fit":
             raise UserError(f"{self.command} needs a checkpoint: --ckpt_path PATH (or last)")
@@ -181,12 +183,6 @@ def check_network(task: Any) -> None:
         return
 
 
-def check_checkpoint(path: Path) -> None:
-    """Refuse what is no checkpoint of a run."""
-    if "pytorch-lightning_version" not in checkpoints.read_checkpoint(path, tensors=False):
-        raise UserError(f"--ckpt_path {path}: not a checkpoint of a run")
-
-
 def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     """A checkpoint without a config brings the one that its run left beside it."""
     split = [part for arg in args for part in (arg.split("=", 1) if arg[:2] == "--" else [arg])]
@@ -197,7 +193,8 @@ def _with_config_of_checkpoint(args: list[str]) -> list[str]:
     folder = run_folder.folder_of(checkpoint) if checkpoint.is_file() else None
     if folder is not None:
         return ["--config", str(folder / run_folder.CONFIG), *args]
-    check_checkpoint(checkpoint)  # what is wrong with it matters more than the missing config
+    # What is wrong with it matters more than the missing config.
+    checkpoints.read_checkpoint(checkpoint, tensors=False)
     return args
 
 

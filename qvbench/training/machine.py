@@ -86,11 +86,8 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
-    """Refuse what the trainer's settings ask for and this machine lacks, before Lightning starts.
-
-    Raises:
-        UserError: one line that says what is missing and which override works here.
-    """
+    """Refuse what the trainer's settings ask for and this machine lacks, before Lightning starts:
+    a UserError that says which override works here."""
     cuda = torch.cuda.is_available()
     any_gpu = cuda or torch.backends.mps.is_available()
     there = {"cpu": False, "cuda": cuda, "gpu": any_gpu, "auto": any_gpu}

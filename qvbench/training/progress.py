@@ -24,15 +24,6 @@ _SHOWN = (
 )
 
 
-def total_steps(trainer: Trainer) -> int | None:
-    """Optimizer steps to go in all, None if the run ends otherwise (by time, by patience)."""
-    bounds = [trainer.max_steps] if trainer.max_steps != -1 else []
-    batches = trainer.num_training_batches
-    if trainer.max_epochs not in (None, -1) and math.isfinite(batches):
-        bounds.append(math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs)
-    return int(min(bounds)) if bounds else None
-
-
 def on_a_terminal() -> bool:
     return sys.stderr.isatty()
 
@@ -63,13 +54,15 @@ class RunProgress(ProgressBar):
         elif self._enabled:
             print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
 
-    def _start(self, name: str, total: float | None, done: int = 0) -> None:
+    def _start(self, name: str, total: float, done: int = 0) -> None:
         if self._enabled and on_a_terminal():
             columns = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
             shown = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[m]}")
             self.bar = Progress(*columns, *shown, console=Console(stderr=True))
-            total = None if total == math.inf else total
-            self.bar.add_task(name, total=total, completed=done, m="")
+            known = (
+                total if 0 <= total < math.inf else None
+            )  # not where time or patience ends a run
+            self.bar.add_task(name, total=known, completed=done, m="")
             self.bar.start()
 
     def _stop(self, *_: Any, **__: Any) -> None:
@@ -78,7 +71,7 @@ class RunProgress(ProgressBar):
             self.bar = None
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        self._start("training", total_steps(trainer), trainer.global_step)
+        self._start("training", trainer.estimated_stepping_batches, trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         due = time.monotonic() > self._last_line + LINE_SECONDS
@@ -86,13 +79,14 @@ class RunProgress(ProgressBar):
             self._show(trainer)
 
     def _show(self, trainer: Trainer) -> None:
-        known, step, total = trainer.callback_metrics, trainer.global_step, total_steps(trainer)
+        known, step = trainer.callback_metrics, trainer.global_step
         measures = ", ".join(t.format(float(known[name])) for name, t in _SHOWN if name in known)
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, m=measures)
         else:
             self._last_line = time.monotonic()
-            self.print(f"step {step:,}{f'/{total:,}' if total else ''}: {measures}")
+            total = trainer.estimated_stepping_batches
+            self.print(f"step {step:,}{f'/{total:,}' if 0 <= total < math.inf else ''}: {measures}")
 
     def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
         if trainer.state.fn == "validate":

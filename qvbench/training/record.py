@@ -21,6 +21,7 @@ from qvbench.runs.curves import CurvesFile
 from qvbench.runs.folder import CONFIG, CURVES, RECORD, write_text
 from qvbench.runs.identity import identity
 from qvbench.runs.record import git_revision, now, read_json, sweep_labels, versions, write_record
+from qvbench.runs.slurm import slurm_job
 from qvbench.training import trackers
 from qvbench.training.machine import describe_hardware, explain
 
@@ -68,14 +69,8 @@ class RunRecord(Callback):
     """Keeps the record of a run in its folder, so that a crashed run leaves one too.
 
     The record is written when training starts, after every validation and when the run ends;
-    ``test`` adds its scores to the record of the run whose checkpoint it tests.
-
-    Args:
-        folder: of the run; it exists.
-        config_name: of the config, as ``qvbench list`` shows it.
-        resolved: the whole config, all defaults filled in.
-        seed: of the run.
-        args: of the command ``qvbench``.
+    ``test`` adds its scores to the record of the run whose checkpoint it tests. ``folder`` exists,
+    ``resolved`` is the whole config, ``args`` are those of the command ``qvbench``.
     """
 
     def __init__(
@@ -101,6 +96,8 @@ class RunRecord(Callback):
         self.record |= {"identity": identity(self.resolved), "command": self.command}
         for of_the_part_before in ("fault", "ended"):
             self.record.pop(of_the_part_before, None)
+        if job := slurm_job():
+            self.record["slurm_job"] = job
         seconds_before = self.record["wall_seconds"]
         self.record |= trackers.describe(trainer.loggers, self.record, seconds_before)
         self._save(trainer, pl_module, status="running")
@@ -197,14 +194,6 @@ class RunRecord(Callback):
         if status != "running":
             self.record["ended"] = now()
         self.write(trainer)
-
-
-def note(trainer: Trainer, **facts: Any) -> None:
-    """Add facts to the record of the run, if it keeps one."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, RunRecord):
-            callback.record.update(facts)
-            callback.write(trainer)
 
 
 def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from qvbench.runs.curves import CurvesFile
 from qvbench.runs.folder import CHECKPOINTS, LAST
 from qvbench.runs.slurm import requeue, slurm_job
-from qvbench.training.record import CurvesLogger, note
+from qvbench.training.record import CurvesLogger
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +131,6 @@ class LastCheckpoint(Checkpoint):
             trainer.should_stop = True
         trainer.callback_metrics.update(self._resumed.get("metrics", {}))
         self._resumed, self._due = {}, False
-        if job := slurm_job():
-            note(trainer, slurm_job=job)
         self._signals.install()
         if trainer.received_sigterm:  # before this
             self._signals.received = 15

@@ -153,11 +153,8 @@ def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
 def describe(
     loggers: Iterable[Logger], record: Mapping[str, Any], seconds_before: float
 ) -> dict[str, str]:
-    """Label the trackers' runs by the record when training starts, and log ``seconds`` from here.
-
-    Returns:
-        ``wandb_id`` for the record, if W&B has the run.
-    """
+    """Label the trackers' runs by the record when training starts, and log ``seconds`` from here;
+    gives ``wandb_id`` for the record, if W&B has the run."""
     found = {}
     for logger in loggers:
         if isinstance(logger, AsyncLogger):

@@ -7,47 +7,18 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from qvbench.training import progress
-from qvbench.training.progress import RunProgress, total_steps
+from qvbench.training.progress import RunProgress
 from tests.cli.conftest import Answer
 
 Command = Callable[..., Answer]
 
 SHOWN = re.compile(r"loss \d+\.\d{3}, accuracy \d+\.\d %, [\d,]+ tokens/s")
-
-
-def trainer(**settings: Any) -> Any:
-    """What the bars read of a trainer."""
-    known = {
-        "max_steps": -1,
-        "max_epochs": None,
-        "num_training_batches": 10,
-        "accumulate_grad_batches": 1,
-        "callback_metrics": {},
-    }
-    return SimpleNamespace(**(known | settings))
-
-
-@pytest.mark.parametrize(
-    ("settings", "total"),
-    [
-        ({"max_steps": 100}, 100),
-        ({"max_steps": 100, "max_epochs": 3}, 30),
-        ({"max_steps": 20, "max_epochs": 3}, 20),
-        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 9),  # the last group of an epoch counts
-        ({"max_epochs": -1}, None),
-        ({"max_epochs": 3, "num_training_batches": float("inf")}, None),
-    ],
-)
-def test_length_of_a_run(settings: dict[str, Any], total: int | None) -> None:
-    """Catches a bar that ends early under accumulation, or counts to a bound that does not bind."""
-    assert total_steps(trainer(**settings)) == total
 
 
 @pytest.mark.slow
