@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -23,19 +23,12 @@ from qvbench.models.loss import training_totals
 
 
 class Model(NamedTuple):
-    """A config's model.
+    """A config's model, with initial weights."""
 
-    Attributes:
-        config: its name.
-        task: what trains the network, which it has, with initial weights.
-        precision: ``trainer.precision``, ``32-true`` where the config leaves it out.
-        vocabulary_source: where the size of the vocabulary is from.
-    """
-
-    config: str
-    task: Any
-    precision: str
-    vocabulary_source: str
+    config: str  # its name
+    task: Any  # what trains the network, which it has
+    precision: str  # ``32-true`` where the config leaves ``trainer.precision`` out
+    vocabulary_source: str  # where its size is from
 
 
 def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
@@ -50,12 +43,7 @@ def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
 
 
 def count(model: Model, size: Size) -> dict[str, Any]:
-    """Parameters, FLOPs and cache of a config's model, as ``--format json`` prints them.
-
-    Args:
-        model: from the config.
-        size: of the batch that is counted.
-    """
+    """Parameters, FLOPs and cache of a config's model, as ``--format json`` prints them."""
     network = model.task.network
     flops, layers = count_flops(network, size), len(network.decoder)
     own, cross = network.cache_per_token["self"], network.cache_per_token["cross"]
@@ -89,12 +77,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     """Time steps of a batch of random tokens; the network is left on the device.
 
     The optimizer works with a rate of zero: all its work, and weights that stay as they are.
-
-    Args:
-        model: from a config.
-        size: of the batch.
-        repeats: training steps that are timed, after one that is not.
-        device: to run on.
+    ``repeats`` training steps are timed, after one that is not.
 
     Returns:
         ``device`` and the ``precision`` that it ran in: the config's, or 32-true where the device
@@ -107,9 +90,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     if device.type == "cpu" and precision_of(name)[1] == torch.float16:
         name = "32-true"
     weights, compute = precision_of(name)
-    mixed: Callable[[], AbstractContextManager[object]] = nullcontext
-    if weights != compute:
-        mixed = partial(torch.autocast, device.type, compute)
+    mixed = partial(torch.autocast, device.type, compute, enabled=weights != compute)
     task, network = model.task, model.task.network.to(device, weights)
     optimizer = task.optimizer(network.parameters())
     for group in optimizer.param_groups:

@@ -6,48 +6,32 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from qvbench.attention import AttentionFactory
 from qvbench.data.language import NO_TOKEN, LanguageDataModule, Windows
 from qvbench.models.decoder_only import DecoderOnlyFactory
-from qvbench.positions import Position, PositionFactory
+from qvbench.positions import Position
 from qvbench.runs.record import Metric
 from qvbench.tasks.base import Predictions, Task
-from qvbench.training.schedules import Schedule
 
 
 class LanguageModelingTask(Task):
     """Trains and validates a decoder-only network on text.
 
     Beside loss, perplexity and accuracy of the next token it logs ``val/bits_per_byte``, which
-    does not depend on the tokenizer.
+    does not depend on the tokenizer. The optimizer's weight decay is for matrices alone.
 
     Args:
-        attention: mechanism of every attention layer.
-        position: position scheme.
-        network: the decoder-only network around them.
-        optimizer: built on the network's parameters; its rate is multiplied by the schedule's. Its
-            weight decay is for matrices alone.
-        schedule: learning rate per step; the optimizer's own rate should be 1.
-        label_smoothing: probability mass spread evenly over the vocabulary in training.
+        network: the decoder-only network around mechanism and position scheme.
+        settings: those of :class:`Task`.
     """
 
     data_module = LanguageDataModule
     primary_metric = Metric("val/loss", "validation loss", "nats", False)
     padding_id = NO_TOKEN
 
-    def __init__(
-        self,
-        attention: AttentionFactory,
-        position: PositionFactory,
-        network: DecoderOnlyFactory,
-        optimizer: OptimizerCallable,
-        schedule: Schedule | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(attention, position, network, optimizer, schedule, label_smoothing)
+    def __init__(self, network: DecoderOnlyFactory, **settings: Any) -> None:
+        super().__init__(network=network, **settings)
 
     def forward(self, batch: Windows) -> Predictions:
         """Predictions of every token of a window but the first, from those before it."""

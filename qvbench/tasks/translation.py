@@ -8,36 +8,29 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from qvbench.attention import AttentionFactory
 from qvbench.data.batching import Batch
 from qvbench.data.module import TranslationDataModule
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics import corpus_scores
 from qvbench.models.encoder_decoder import NetworkFactory
-from qvbench.positions import PositionFactory
 from qvbench.tasks.base import Predictions, Task
-from qvbench.training.checkpoints import gather
-from qvbench.training.schedules import Schedule
+from qvbench.training.checkpoints import gather_lines
 
 
 class TranslationTask(Task):
     """Trains, validates and tests an encoder-decoder on pairs of sentences.
 
     Args:
-        attention: mechanism of every attention layer.
-        position: position scheme.
-        network: the encoder-decoder around them.
-        optimizer: built on the network's parameters; its rate is multiplied by the schedule's.
-        schedule: learning rate per step; the optimizer's own rate should be 1.
+        network: the encoder-decoder around mechanism and position scheme.
         label_smoothing: probability mass spread evenly over the vocabulary in training.
         beam_size: hypotheses per sentence in ``test`` and ``predict``; 1 is greedy search.
         length_penalty: exponent of the length by which a hypothesis's score is divided.
         patience: a search ends once ``patience * beam_size`` hypotheses have; infinite for all
             that the beam could find.
+        settings: the others of :class:`Task`.
 
     Attributes:
         bleu_signatures: sacreBLEU's, by the metric's name; empty before a test.
@@ -48,17 +41,14 @@ class TranslationTask(Task):
 
     def __init__(
         self,
-        attention: AttentionFactory,
-        position: PositionFactory,
         network: NetworkFactory,
-        optimizer: OptimizerCallable,
-        schedule: Schedule | None = None,
         label_smoothing: float = 0.1,
         beam_size: int = 5,
         length_penalty: float = 1.0,
         patience: float = 1.0,
+        **settings: Any,
     ) -> None:
-        super().__init__(attention, position, network, optimizer, schedule, label_smoothing)
+        super().__init__(network=network, label_smoothing=label_smoothing, **settings)
         if beam_size < 1:
             raise UserError(f"model.beam_size must be at least 1, got {beam_size}")
         if not patience > 0:
@@ -106,7 +96,9 @@ class TranslationTask(Task):
         """Score the whole test set: BLEU and chrF of plain and of tokenized text, in per cent."""
         processor = self.data.processor
         references = self.data.lines(self.data.test_split, "target")
-        words = self._gathered_translations()
+        translations = gather_lines(self._translations, self.trainer.world_size)
+        self._translations = {}
+        words = [self.vocabulary.decode(ids) for ids in translations]
         tokens = [processor.target(line) for line in references]
         plain = [processor.detokenize(line) for line in words]
         references = [processor.plain_reference(line) for line in references]
@@ -119,14 +111,6 @@ class TranslationTask(Task):
             self.bleu_signatures[f"test/chrf{suffix}"] = scores.chrf_signature
             self.log_whole(f"test/bleu{suffix}", scores.bleu)
             self.log_whole(f"test/chrf{suffix}", scores.chrf)
-
-    def _gathered_translations(self) -> list[str]:
-        """Translations of all devices, in the order of the test set's lines."""
-        merged: dict[int, list[int]] = {}
-        for part in gather(self._translations, self.trainer.world_size):
-            merged.update(part)
-        self._translations = {}
-        return [self.vocabulary.decode(merged[line]) for line in sorted(merged)]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, str]:
         """Line numbers of a batch to their translations in plain text."""

@@ -23,7 +23,7 @@ from qvbench.runs.folder import (
     replacing,
     write_text,
 )
-from qvbench.training.checkpoints import gather
+from qvbench.training.checkpoints import gather, gather_lines
 from qvbench.training.guards import StepGuard
 from qvbench.training.progress import RunProgress
 from qvbench.training.resume import LastCheckpoint, is_of_training
@@ -109,12 +109,11 @@ class TestFiles(Callback):
         self._lines.update(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = gather(self._lines, trainer.world_size)
+        lines = gather_lines(self._lines, trainer.world_size)
         if trainer.is_global_zero:
-            lines = {number: text for part in parts for number, text in part.items()}
             data: Any = getattr(trainer, "datamodule", None)
             file = self.folder / predictions(data.test_split)
-            write_text(file, "".join(f"{lines[number]}\n" for number in sorted(lines)))
+            write_text(file, "".join(f"{line}\n" for line in lines))
             print(f"{len(lines):,} translations of {data.test_split}: {file}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,13 +6,14 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from jsonargparse import dict_to_namespace
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from qvbench.errors import UserError
@@ -183,11 +184,7 @@ def _keep_previous(file: Path, step: int) -> None:
 
 
 def last_checkpoint(base: Path, group: str, seed: int) -> Path:
-    """The newest whole checkpoint of the newest run of a config and seed.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The newest whole checkpoint of the newest run of a config and seed; UserError without one."""
     folders = sorted(_folders(base, group, seed), key=_last_active)
     found = newest_whole(_checkpoints(folders[-1])) if folders else None
     if found is None:
@@ -233,18 +230,14 @@ TRAINING = (*NETWORK, "optimizer", "schedule", "label_smoothing")  # and a resum
 
 
 def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
-    """Refuse a checkpoint of another mechanism, network or training setup.
+    """Refuse a checkpoint of another mechanism, network or, to resume a ``fit``, training setup.
 
-    Settings that only one side knows are accepted: another version may have added them.
-
-    Args:
-        stored: the ``model`` section (YAML) of the run that wrote the checkpoint; may be empty.
-        own: the same of this run.
-        where: which checkpoint, for the message.
-        fit: whether training is to be resumed from it.
+    ``stored`` and ``own`` are the ``model`` sections (YAML) of its run and of this one. Settings
+    that only one side knows are accepted: another version may have added them.
     """
-    then, now = (dict(_settings(yaml.safe_load(text) or {})) for text in (stored, own))
-    for key in [key for key in then if key in now]:
+    sections = (dict_to_namespace(yaml.safe_load(text) or {}) for text in (stored, own))
+    then, now = (dict(section.items()) for section in sections)  # by dotted key
+    for key in sorted(then.keys() & now.keys()):  # a class comes before its arguments
         if key.split(".")[0] in (TRAINING if fit else NETWORK) and then[key] != now[key]:
             name = key.replace(".init_args", "").removesuffix(".class_path")
             values = (then[key], now[key])
@@ -255,15 +248,6 @@ def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
             )
 
 
-def _settings(section: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; classes come before their arguments."""
-    if not isinstance(section, dict):
-        yield key, section
-        return
-    for name in sorted(section, key=lambda name: (name != "class_path", name)):
-        yield from _settings(section[name], f"{key}.{name}" if key else str(name))
-
-
 def gather(own: Any, world_size: int) -> list[Any]:
     """What every process gives, by rank; a collective operation."""
     if world_size == 1:
@@ -271,3 +255,11 @@ def gather(own: Any, world_size: int) -> list[Any]:
     parts: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(parts, own)
     return parts
+
+
+def gather_lines(own: dict[int, Any], world_size: int) -> list[Any]:
+    """What all processes have by number of line, in the order of the lines."""
+    lines: dict[int, Any] = {}
+    for part in gather(own, world_size):
+        lines |= part
+    return [lines[number] for number in sorted(lines)]

@@ -31,7 +31,11 @@ _ENDS = (KeyboardInterrupt, SystemExit)  # by hand, or by a signal that had a ch
 
 
 class CurvesLogger(Logger):
-    """Appends every metric to the curves of a run as it comes."""
+    """Appends every metric to the curves of a run as it comes.
+
+    Attributes:
+        started: as of :class:`AsyncLogger`.
+    """
 
     name = version = ""
 
@@ -39,15 +43,11 @@ class CurvesLogger(Logger):
         super().__init__()
         self.file = CurvesFile(folder / CURVES)
         self._folder = folder
-        self._start: float | None = None
+        self.started: float | None = None
 
     @property
     def save_dir(self) -> str:
         return str(self._folder)
-
-    def start(self, seconds_before: float) -> None:
-        """Count ``seconds`` from here, on top of those before a restart."""
-        self._start = time.monotonic() - seconds_before
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -55,10 +55,10 @@ class CurvesLogger(Logger):
         values = dict(metrics)
         epoch, tokens = values.pop("epoch", None), values.pop("target_tokens", None)
         place: list[object] = ["", "", "" if tokens is None else int(tokens), ""]
-        if self._start is not None:
+        if self.started is not None:
             place[0] = "" if step is None else step
             place[1] = "" if epoch is None else int(epoch)
-            place[3] = f"{time.monotonic() - self._start:.2f}"
+            place[3] = f"{time.monotonic() - self.started:.2f}"
         self.file.append(place, values)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -98,12 +98,11 @@ class RunRecord(Callback):
             self.record.pop(of_the_part_before, None)
         if job := slurm_job():
             self.record["slurm_job"] = job
-        seconds_before = self.record["wall_seconds"]
-        self.record |= trackers.describe(trainer.loggers, self.record, seconds_before)
+        self.record |= trackers.describe(trainer.loggers, self.record)
         self._save(trainer, pl_module, status="running")
         for logger in trainer.loggers:
-            if isinstance(logger, CurvesLogger):
-                logger.start(seconds_before)
+            if isinstance(logger, CurvesLogger | trackers.AsyncLogger):
+                logger.started = self._started
         what = "{mechanism}, {position}: {parameters[total]:,} parameters, "
         what += "{parameters[attention]:,} of them in attention; this run is %s"
         log.info(what.format_map(self.record), self.folder)

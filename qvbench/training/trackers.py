@@ -150,18 +150,13 @@ def open_runs(configured: Any, resolved: dict[str, Any]) -> list[Logger]:
     return list(loggers)
 
 
-def describe(
-    loggers: Iterable[Logger], record: Mapping[str, Any], seconds_before: float
-) -> dict[str, str]:
-    """Label the trackers' runs by the record when training starts, and log ``seconds`` from here;
-    gives ``wandb_id`` for the record, if W&B has the run."""
+def describe(loggers: Iterable[Logger], record: Mapping[str, Any]) -> dict[str, str]:
+    """Label W&B's run by the record when training starts; gives its ``wandb_id`` for the record."""
     found = {}
-    for logger in loggers:
-        if isinstance(logger, AsyncLogger):
-            logger.started = time.monotonic() - seconds_before
-            if isinstance(logger.logger, WandbLogger) and is_first_process():
-                logger.call(_label_wandb, logger.logger, {**record, **sweep_labels()})
-                found["wandb_id"] = str(logger.version)
+    for logger in loggers if is_first_process() else []:
+        if isinstance(logger, AsyncLogger) and isinstance(logger.logger, WandbLogger):
+            logger.call(_label_wandb, logger.logger, {**record, **sweep_labels()})
+            found["wandb_id"] = str(logger.version)
     return found
 
 
