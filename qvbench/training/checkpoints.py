@@ -133,7 +133,8 @@ def _read(file: Path, mmap: bool) -> Any:
 
 
 def _is_ours(checkpoint: Any) -> bool:
-    return isinstance(checkpoint, dict) and isinstance(checkpoint.get("qvbench"), dict)
+    of_lightning = isinstance(checkpoint, dict) and "pytorch-lightning_version" in checkpoint
+    return of_lightning and isinstance(checkpoint.get("qvbench"), dict)
 
 
 def resumable(checkpoint: Any) -> bool:

@@ -169,7 +169,9 @@ def test_every_mechanism_is_tried_before_its_data(tiny: Path, qvbench: Command) 
 
 def test_no_config_at_all(qvbench: Command, here: Path) -> None:
     """Catches a list of missing keys without the way to give them."""
-    assert_one_line(qvbench("fit"), "the config leaves out model.network, model.attention, ", "--config")
+    assert_one_line(
+        qvbench("fit"), "the config leaves out model.network, model.attention, ", "--config"
+    )
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

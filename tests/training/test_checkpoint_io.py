@@ -23,6 +23,7 @@ def content(step: int, **more: Any) -> dict[str, Any]:
         "state_dict": {"w": weights},
         "optimizer_states": [],
         "qvbench": {},
+        "pytorch-lightning_version": "2.6",
         **more,
     }
 
@@ -116,7 +117,8 @@ def test_a_file_that_was_cut_off(folder: Path, share: float) -> None:
 def test_the_newest_whole_one_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "qvbench")
     damage(folder / "last.ckpt")
-    torch.save({"qvbench": {}, "global_step": 900}, folder / "averaged.ckpt")  # weights alone
+    weights_alone = {"qvbench": {}, "pytorch-lightning_version": "2.6", "global_step": 900}
+    torch.save(weights_alone, folder / "averaged.ckpt")
     assert newest_whole(folder.glob("*.ckpt")) == folder / "previous.ckpt"
     assert "last.ckpt: not a checkpoint, or damaged" in caplog.text
 

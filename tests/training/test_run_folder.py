@@ -23,6 +23,7 @@ def run(base: Path, name: str, *steps: int, at: int = 0, **record: Any) -> Path:
     io = SafeCheckpointIO()
     for step in steps:
         content = {"global_step": step, "optimizer_states": [], "qvbench": {}}
+        content["pytorch-lightning_version"] = "2.6"
         io.save_checkpoint(content, folder / "checkpoints" / LAST)
     for file in [folder / "config.yaml", *folder.glob("checkpoints/*")]:
         os.utime(file, (at, at + (file.name == LAST)))
