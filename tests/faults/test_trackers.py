@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import json
 import logging
 import os
 import socket
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +24,7 @@ from lightning.pytorch.loggers import Logger
 
 from qvbench.training import trackers
 from qvbench.training.trackers import AsyncLogger
-from tests.cli.conftest import Answer
+from tests.cli.conftest import MECHANISM, TINY_CONFIG, Answer
 
 Command = Callable[..., Answer]
 ROOT = Path(__file__).parents[2]
@@ -191,64 +193,92 @@ def test_a_run_is_complete_without_wandb(
         assert "to upload: wandb sync" in complaints[0]
 
 
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
+REAL_FITS = """
+import gc, json, os, signal, sys
+from pathlib import Path
+import wandb
+from qvbench.cli import fit  # what takes longest, once for all
+from qvbench.cli.main import main
+
+gc.freeze()  # else a process copies all of this memory when it ends
+folders = {}
+for folder, environment in json.loads(sys.argv[1]).items():
+    child = os.fork()
+    if child == 0:
+        signal.alarm(100)
+        os.chdir(folder)
+        os.environ.update(environment)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+        sys.exit(main(["fit", "--config", "tiny.yaml"]))
+    folders[child] = Path(folder)
+for _ in folders.copy():
+    child, status = os.wait()
+    (folders[child] / "status").write_text(str(os.waitstatus_to_exitcode(status)))
+"""
+
+
+@pytest.fixture(scope="module")
+def real_fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of runs with W&B as it is installed, in processes that leave Python as any does, side
+    by side after one import: one whose server takes connections and never says a word, one that
+    kills W&B's own process. 100 seconds end a run."""
+    logger = {"class_path": "WandbLogger", "init_args": {"save_dir": "."}}
+    kill = {"class_path": "tests.faults.injected.KillService"}
+    runs = {name: tmp_path_factory.mktemp(name) for name in ("silent", "killed")}
+    for name, folder in runs.items():
+        config = copy.deepcopy(TINY_CONFIG)
+        config["model"]["attention"] = MECHANISM
+        config["trainer"]["logger"] = logger
+        if name == "killed":
+            config["trainer"]["max_steps"] = 30
+            config["trainer"]["callbacks"].append(kill)
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def real_fit(here: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with W&B as it is installed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    command = [sys.executable, "-m", "qvbench", "fit", "--config", "tiny.yaml", *words]
-    return subprocess.run(
-        command,
-        cwd=here,
-        env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(here), "WANDB_SILENT": "true"}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+        silent = {
+            "WANDB_BASE_URL": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_INIT_TIMEOUT": "3",
+            "WANDB_FINISH_TIMEOUT": "3",
+        }
+        environments = {str(runs["silent"]): silent, str(runs["killed"]): {"WANDB_MODE": "offline"}}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        home = str(tmp_path_factory.mktemp("home"))
+        subprocess.run(
+            [sys.executable, "-c", REAL_FITS, json.dumps(environments)],
+            env={
+                **kept,
+                **{"PYTHONPATH": str(ROOT), "HOME": home, "QVBENCH_CACHE": home},
+                **{"QVBENCH_RUN_FOLDER": "", "WANDB_SILENT": "true"},
+            },
+            check=True,
+        )
+    return runs
 
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_server_that_never_answers(tiny: Path, here: Path, silent_server: str) -> None:
+def test_a_server_that_never_answers(real_fits: dict[str, Path]) -> None:
     """Catches a wait without end, by W&B itself, in opening a run and in leaving Python."""
-    with_wandb(tiny)
-    start = time.monotonic()
-    done = real_fit(
-        here,
-        WANDB_BASE_URL=silent_server,
-        WANDB_API_KEY="0" * 40,
-        WANDB_INIT_TIMEOUT="3",
-        WANDB_FINISH_TIMEOUT="3",
-    )
-    assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 100
-    assert done.stderr.count("this run is kept offline") == 1
-    assert "wandb sync " in done.stdout
-    assert (here / "runs" / "tiny" / "seed-3" / "curves.csv").is_file()
+    folder = real_fits["silent"]
+    said = (folder / "stderr").read_text()
+    assert (folder / "status").read_text() == "0", said
+    assert said.count("this run is kept offline") == 1
+    assert "wandb sync " in (folder / "stdout").read_text()
+    assert (folder / "runs" / "tiny" / "seed-3" / "curves.csv").is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_service_that_is_killed(tiny: Path, here: Path) -> None:
+def test_a_service_that_is_killed(real_fits: dict[str, Path]) -> None:
     """Catches a training that W&B's own process takes with it."""
-    with_wandb(tiny)
-    content = yaml.safe_load(tiny.read_text())
-    content["trainer"]["callbacks"].append({"class_path": "tests.faults.injected.KillService"})
-    tiny.write_text(yaml.safe_dump(content))
-    done = real_fit(here, "--trainer.max_steps", "30", WANDB_MODE="offline")
-    assert done.returncode == 0, done.stderr
-    folder = here / "runs" / "tiny" / "seed-3"
-    steps = [line.split(",")[0] for line in (folder / "curves.csv").read_text().splitlines()]
-    assert steps[-1] == "30"
-    assert "killed W&B's service" in done.stdout
-    assert "Traceback" not in done.stderr.split("the run continues")[0], done.stderr
+    folder = real_fits["killed"]
+    said = (folder / "stderr").read_text()
+    assert (folder / "status").read_text() == "0", said
+    curves = (folder / "runs" / "tiny" / "seed-3" / "curves.csv").read_text()
+    assert curves.splitlines()[-1].split(",")[0] == "30"
+    assert "killed W&B's service" in (folder / "stdout").read_text()
+    assert "Traceback" not in said.split("the run continues")[0], said
 
 
 def test_waiting_has_an_end() -> None:
