@@ -24,6 +24,9 @@ from qvbench.errors import UserError
 
 Int64 = npt.NDArray[np.int64]
 
+NO_TOKEN = -1
+"""Target where nothing is to be predicted, as after the end of a text; no id of any tokenizer."""
+
 _NOISE = 3.0  # in subwords of length difference
 
 
@@ -33,6 +36,14 @@ class Batch(NamedTuple):
     source: Tensor  # (B, S), rows "tokens </s>"
     target: Tensor  # (B, T), rows "<s> tokens </s>"
     index: Tensor  # type: ignore[assignment]  # (B,), line number in the corpus's split, from 0
+
+
+class Windows(NamedTuple):
+    """Sequences of equal length as int64: windows of a text, or examples that were drawn."""
+
+    inputs: Tensor  # (B, L)
+    targets: Tensor  # (B, L), the token after each, or NO_TOKEN
+    index: Tensor  # type: ignore[assignment]  # (B,), number of the sequence in its split, from 0
 
 
 class Lengths(NamedTuple):

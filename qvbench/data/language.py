@@ -13,15 +13,14 @@ from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from qvbench.data.batching import EvaluationWindows, Int64, TrainWindows
+from qvbench.data.batching import NO_TOKEN, EvaluationWindows, Int64, TrainWindows, Windows
 from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
@@ -30,21 +29,10 @@ from qvbench.data.store import TOKENIZER, id_type, new_store
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
-NO_TOKEN = -1
-"""Target where a text has ended; no id of any tokenizer."""
-
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
 _SPLITS = ("train", "val", "selection")  # that are stored, where a corpus has them
-
-
-class Windows(NamedTuple):
-    """Windows of a text, int64."""
-
-    inputs: Tensor  # (B, L)
-    targets: Tensor  # (B, L), the token after each; NO_TOKEN after the end of the text
-    index: Tensor  # type: ignore[assignment]  # (B,), number of the window in the text, from 0
 
 
 class TextVocabulary(Vocabulary):

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 
 from qvbench.data.batching import EvaluationSampler, TrainSampler
 from qvbench.data.cache import cache_root, locked
-from qvbench.data.corpora import CORPORA, Corpus, MonolingualCorpus
+from qvbench.data.corpora import CORPORA, Corpus, MonolingualCorpus, SyntheticCorpus
 from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.loader import BatchLoader
 from qvbench.data.preprocessing import PreprocessingConfig, write_store
@@ -46,7 +46,7 @@ class StoredDataModule(LightningDataModule):
 
     def __init__(
         self,
-        corpus: MonolingualCorpus,
+        corpus: MonolingualCorpus | SyntheticCorpus,
         max_tokens: int,
         eval_max_tokens: int,
         num_workers: int,

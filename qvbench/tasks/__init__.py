@@ -10,8 +10,10 @@ from lightning.pytorch import LightningModule
 
 from qvbench.registry import Registry
 from qvbench.tasks.language_modeling import LanguageModelingTask
+from qvbench.tasks.recall import RecallTask
 from qvbench.tasks.translation import TranslationTask
 
 TASKS: Registry[LightningModule] = Registry("task")
 TASKS.register("translation", TranslationTask)
 TASKS.register("language_modeling", LanguageModelingTask)
+TASKS.register("recall", RecallTask)

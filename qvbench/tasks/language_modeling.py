@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from qvbench.data.language import NO_TOKEN, LanguageDataModule, Windows
+from qvbench.data.batching import NO_TOKEN, Windows
+from qvbench.data.language import LanguageDataModule
+from qvbench.data.module import StoredDataModule
 from qvbench.models.decoder_only import DecoderOnlyFactory
 from qvbench.positions import Position
 from qvbench.runs.record import Metric
@@ -26,7 +28,7 @@ class LanguageModelingTask(Task):
         settings: those of :class:`Task`.
     """
 
-    data_module = LanguageDataModule
+    data_module: ClassVar[type[StoredDataModule]] = LanguageDataModule
     primary_metric = Metric("val/loss", "validation loss", "nats", False)
     padding_id = NO_TOKEN
 

@@ -1,0 +1,66 @@
+"""Multi-query associative recall, MQAR (Arora et al. 2023, "Zoology", arXiv:2312.04927)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qvbench.data.corpora.synthetic import (
+    Examples,
+    SyntheticCorpus,
+    distinct,
+    integers,
+    nothing_asked,
+)
+
+
+class AssociativeRecall(SyntheticCorpus):
+    """Pairs of key and value, then the keys again, one by one: which value was it?
+
+    With a vocabulary of 12, two pairs and 16 tokens, ``.`` for filler and for nothing asked::
+
+        inputs   4 9 2 7  .  .  2  .  4  .  .  .  .  .  .  .
+        targets  . . . .  .  .  7  .  9  .  .  .  .  .  .  .
+
+    As published: keys are from the lower half of the vocabulary, without 0, values from the upper;
+    neither occurs twice among the pairs. Queries stand at even places after the pairs, the nearest
+    the likeliest: gap g = 1, 2, … in proportion to ``g ** (power - 1)``, no gap twice. All other
+    tokens are filler, drawn from the whole vocabulary, so that a key may stand where it asks
+    nothing.
+
+    Args:
+        pairs: of key and value in a sequence.
+        power: of the power law of gaps; 1 makes all gaps equally likely.
+
+    Raises:
+        UserError: pairs and queries do not fit into the sequence, or keys into the vocabulary.
+    """
+
+    def __init__(self, pairs: int = 8, power: float = 0.01, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.pairs = pairs
+        self.power = power
+        self.check(pairs >= 1, f"pairs must be at least 1, got {pairs}")
+        self.check(self.length % 2 == 0, f"length must be even, got {self.length}")
+        needed = f"{pairs} pairs and a query of each take {4 * pairs} tokens"
+        self.check(4 * pairs <= self.length, f"{needed}; length is {self.length}")
+        keys = self.vocab_size // 2 - 1
+        few = f"vocab_size={self.vocab_size} has {max(keys, 0)} keys for {pairs} pairs"
+        self.check(pairs <= keys, f"{few}; give {2 * pairs + 2} at least")
+
+    def draw(self, rng: np.random.Generator, count: int) -> Examples:
+        half, start = self.vocab_size // 2, 2 * self.pairs
+        keys = 1 + distinct(rng, half - 1, count, self.pairs)
+        values = half + distinct(rng, self.vocab_size - half, count, self.pairs)
+        # Gaps, one after the other among those that are left, are in the order in which clocks ring
+        # whose waiting times are exponential, at rates that are the law.
+        law = np.arange(1.0, (self.length - start) // 2 + 1) ** (self.power - 1)
+        rings = -np.log1p(-rng.random((count, len(law)))) / law
+        places = start + 2 * np.argsort(rings, axis=1, kind="stable")[:, : self.pairs]
+        inputs = integers(rng, self.vocab_size, count, self.length)
+        inputs[:, 0:start:2], inputs[:, 1:start:2] = keys, values
+        targets = nothing_asked(count, self.length)
+        np.put_along_axis(inputs, places, keys, axis=1)
+        np.put_along_axis(targets, places, values, axis=1)
+        return Examples(inputs, targets)

@@ -1,0 +1,129 @@
+"""The data module of recall: sequences that ask for a token here and there, as batches.
+
+A store holds a split as one array, ``<split>.bin``, int32 (N, 2, L): the inputs and targets of N
+sequences of L tokens; see :mod:`qvbench.data.store`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils.data import Dataset
+
+from qvbench.data.batching import (
+    NO_TOKEN,
+    EvaluationSampler,
+    Int64,
+    Lengths,
+    TrainSampler,
+    Windows,
+)
+from qvbench.data.corpora.synthetic import SyntheticCorpus
+from qvbench.data.language import TextVocabulary
+from qvbench.data.module import StoredDataModule, check_set
+from qvbench.data.store import TOKENIZER, new_store
+
+
+class StoredExamples(Dataset[Windows]):
+    """The sequences of a split, memory-mapped; an item is a batch of chosen ones."""
+
+    def __init__(self, file: Path, length: int) -> None:
+        self._settings = (file, length)
+        self.tokens = np.memmap(file, np.int32, "r").reshape(-1, 2, length)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> Lengths:
+        """Tokens of every sequence, all equally many."""
+        lengths = np.full(len(self), self.tokens.shape[2])
+        return Lengths(lengths, lengths)
+
+    def __getitem__(self, rows: Int64) -> Windows:
+        inputs, targets = torch.from_numpy(self.tokens[rows].astype(np.int64)).unbind(1)
+        return Windows(inputs.contiguous(), targets.contiguous(), torch.from_numpy(rows))
+
+    def __reduce__(self) -> tuple[type[StoredExamples], tuple[Any, ...]]:
+        """Worker processes map the file themselves: a pickled map would be a copy of it all."""
+        return StoredExamples, self._settings
+
+
+class SyntheticDataModule(StoredDataModule):
+    """Sequences drawn at random, of whose tokens those count that are asked for.
+
+    Args:
+        corpus: what draws them: ``AssociativeRecall``, ``Copying`` or ``Induction``.
+        max_tokens: of a training batch: sequences times their length.
+        eval_max_tokens: of a validation batch, like max_tokens.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the order of training sequences; what is drawn depends on the corpus's seed.
+        cache_dir: folder for stored sequences; default ``$QVBENCH_CACHE``, else
+            ``~/.cache/qvbench``.
+        val_split: set for validation; ``selection`` is to choose settings on.
+    """
+
+    vocabulary_class = TextVocabulary
+
+    def __init__(
+        self,
+        corpus: SyntheticCorpus,
+        max_tokens: int = 4096,
+        eval_max_tokens: int = 16384,
+        num_workers: int = 0,
+        seed: int = 0,
+        cache_dir: str | None = None,
+        val_split: str = "val",
+    ) -> None:
+        super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
+        check_set("val_split", val_split, corpus.splits()[1:])
+        self.val_split = val_split
+
+    @cached_property
+    def settings(self) -> dict[str, object]:
+        return {"corpus": self.corpus.fingerprint()}
+
+    def write(self) -> None:
+        size = self.corpus.vocab_size
+        tokenizer = Tokenizer(models.WordLevel({str(number): number for number in range(size)}))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        with new_store(self.folder) as (work, manifest):
+            vocabulary = TextVocabulary(tokenizer).to_json()
+            (work / TOKENIZER).write_text(vocabulary, encoding="utf-8")
+            manifest |= {"settings": self.settings, "splits": {}}
+            for name in self.corpus.splits():
+                examples = asked = 0
+                with (work / f"{name}.bin").open("wb") as file:
+                    for inputs, targets in self.corpus.examples(name):
+                        file.write(np.stack((inputs, targets), 1).astype(np.int32).tobytes())
+                        examples += len(inputs)
+                        asked += int((targets != NO_TOKEN).sum())
+                manifest["splits"][name] = {"examples": examples, "asked": asked}
+
+    def steps(self) -> list[str]:
+        return [f"draw {self.corpus.train_examples:,} sequences, and some to validate on"]
+
+    def counts(self) -> list[str]:
+        """Per split sequences, and how many tokens they ask for."""
+        return [
+            f"{name}: {split['examples']:,} sequences of {self.corpus.length} tokens, which ask "
+            f"for {split['asked']:,}"
+            for name, split in self.store.manifest["splits"].items()
+        ]
+
+    def split(self, name: str) -> StoredExamples:
+        """The sequences of a split."""
+        return StoredExamples(self.folder / f"{name}.bin", self.corpus.length)
+
+    def train_sampler(self, split: StoredExamples, rank: int, world_size: int) -> TrainSampler:
+        return TrainSampler(split.lengths, self.max_tokens, self.seed, rank, world_size)
+
+    def evaluation_sampler(
+        self, split: StoredExamples, rank: int, world_size: int
+    ) -> EvaluationSampler:
+        return EvaluationSampler(split.lengths, self.eval_max_tokens, rank, world_size)
