@@ -76,15 +76,14 @@ def test_gaps_follow_the_power_law(power: float) -> None:
         assert spread.sum() < 40, counts  # 11 degrees of freedom: one in 30,000 is beyond
 
 
-def test_what_is_not_asked_is_random() -> None:
-    """Catches filler of zeros, filler of one half of the vocabulary, and keys that are likelier
-    than others."""
+def test_keys_and_values_are_all_equally_likely() -> None:
+    """Catches draws without repetition that favor some numbers, and filler that is drawn."""
     drawn = np.array([inputs for inputs, _ in rows(AssociativeRecall(4, **SIZES))])
-    filler = np.bincount(drawn[:, 9::2].ravel(), minlength=40)
-    keys = np.bincount(drawn[:, 0:8:2].ravel(), minlength=40)[1:20]
-    for counts in (filler, keys):
+    for start, first, last in ((0, 1, 20), (1, 20, 40)):
+        counts = np.bincount(drawn[:, start:8:2].ravel(), minlength=40)[first:last]
         expected = counts.sum() / len(counts)
         assert (((counts - expected) ** 2) / expected).sum() < len(counts) + 5 * len(counts) ** 0.5
+    assert ((drawn[:, 8:] != 0).sum(1) == 4).all()
 
 
 def test_copying_asks_for_the_string() -> None:

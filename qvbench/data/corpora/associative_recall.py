@@ -6,28 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from qvbench.data.corpora.synthetic import (
-    Examples,
-    SyntheticCorpus,
-    distinct,
-    integers,
-    nothing_asked,
-)
+from qvbench.data.corpora.synthetic import Examples, SyntheticCorpus, distinct, nothing_asked
 
 
 class AssociativeRecall(SyntheticCorpus):
     """Pairs of key and value, then the keys again, one by one: which value was it?
 
-    With a vocabulary of 12, two pairs and 16 tokens, ``.`` for filler and for nothing asked::
+    With a vocabulary of 12, two pairs and 16 tokens::
 
-        inputs   4 9 2 7  .  .  2  .  4  .  .  .  .  .  .  .
-        targets  . . . .  .  .  7  .  9  .  .  .  .  .  .  .
+        inputs   4 9 2 7 0 0 2 0 4 0 0 0 0 0 0 0
+        targets  . . . . . . 7 . 9 . . . . . . .
 
     As published: keys are from the lower half of the vocabulary, without 0, values from the upper;
     neither occurs twice among the pairs. Queries stand at even places after the pairs, the nearest
     the likeliest: gap g = 1, 2, … in proportion to ``g ** (power - 1)``, no gap twice. All other
-    tokens are filler, drawn from the whole vocabulary, so that a key may stand where it asks
-    nothing.
+    tokens are 0, as in the published figures.
 
     Args:
         pairs: of key and value in a sequence.
@@ -58,9 +51,9 @@ class AssociativeRecall(SyntheticCorpus):
         law = np.arange(1.0, (self.length - start) // 2 + 1) ** (self.power - 1)
         rings = -np.log1p(-rng.random((count, len(law)))) / law
         places = start + 2 * np.argsort(rings, axis=1, kind="stable")[:, : self.pairs]
-        inputs = integers(rng, self.vocab_size, count, self.length)
-        inputs[:, 0:start:2], inputs[:, 1:start:2] = keys, values
         targets = nothing_asked(count, self.length)
+        inputs = np.zeros_like(targets)
+        inputs[:, 0:start:2], inputs[:, 1:start:2] = keys, values
         np.put_along_axis(inputs, places, keys, axis=1)
         np.put_along_axis(targets, places, values, axis=1)
         return Examples(inputs, targets)
