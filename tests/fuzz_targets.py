@@ -22,7 +22,7 @@ from qvbench.cli.experiment import Experiment
 from qvbench.cli.fit import Run
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import Text
-from qvbench.data.corpora.files import count_lines, file_sha256, read_pairs
+from qvbench.data.corpora.files import file_sha256, read_pairs, read_text
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.training import trackers
@@ -100,7 +100,7 @@ def check_text(pair: tuple[tuple[str, bytes], tuple[str, bytes]]) -> bool:
         paths = [Path(name, f"{side}{end}") for side, (end, _) in zip("st", pair, strict=True)]
         for path, (_, content) in zip(paths, pair, strict=True):
             path.write_bytes(content)
-        for read in (count_lines, lambda path: file_sha256(path, decompress=True)):
+        for read in (read_text, lambda path: file_sha256(path, decompress=True)):
             for path in paths:
                 _accepted(functools.partial(read, path))
         _accepted(lambda: _consistent(list(read_pairs(*paths, allow_empty=True)), paths, pair))

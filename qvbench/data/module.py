@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningDataModule
 
+from qvbench.data import preprocessing
 from qvbench.data.batching import EvaluationSampler, TrainSampler
 from qvbench.data.cache import cache_root, locked
 from qvbench.data.corpora import CORPORA, Corpus, MonolingualCorpus, SyntheticCorpus
 from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.loader import BatchLoader
-from qvbench.data.preprocessing import PreprocessingConfig, write_store
-from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit, id_type
+from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit, id_type, new_store
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -268,7 +268,9 @@ class TranslationDataModule(StoredDataModule):
         frequent_characters({}, merges, max_vocabulary)  # raises where no character fits
         check_set("test_split", test_split, corpus.splits()[2:])
         check_set("val_split", val_split, corpus.splits()[1:])
-        self.preprocessing = PreprocessingConfig(merges, max_length, max_ratio, max_vocabulary)
+        self.preprocessing = preprocessing.PreprocessingConfig(
+            merges, max_length, max_ratio, max_vocabulary
+        )
         self.lowercase = lowercase
         self.test_split = test_split or corpus.splits()[2]
         self.val_split = val_split or "val"
@@ -289,7 +291,15 @@ class TranslationDataModule(StoredDataModule):
         }
 
     def write(self) -> None:
-        write_store(self.folder, self.corpus, self.processor, self.preprocessing, self.settings)
+        config = self.preprocessing
+        with new_store(self.folder) as (work, manifest):
+            preprocessing.read_lines(work, self.corpus, self.processor)
+            vocabulary, words = preprocessing.learn_vocabulary(work, config)
+            manifest |= {"settings": self.settings, "vocabulary": len(vocabulary), "words": words}
+            manifest["splits"] = {
+                name: preprocessing.encode_split(work, name, vocabulary, config)
+                for name in self.corpus.splits()
+            }
 
     def split(self, name: str) -> StoredSplit:
         """The stored pairs of a split."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from qvbench.data.cache import track
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.store import TOKENIZER, StoredSplit, id_type, new_store
+from qvbench.data.store import TOKENIZER, StoredSplit, id_type
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -61,35 +61,6 @@ class PreprocessingConfig:
         if self.max_ratio and max(source, target) > self.max_ratio * min(source, target):
             return f"over a length ratio of {self.max_ratio:g}"
         return None
-
-
-def write_store(
-    folder: Path,
-    corpus: Corpus,
-    processor: TextProcessor,
-    config: PreprocessingConfig,
-    settings: dict[str, object],
-) -> None:
-    """Process a prepared corpus, learn its vocabulary, and write its token ids to ``folder``.
-
-    The settings are what the store's fingerprint was made from, for the manifest.
-
-    Raises:
-        UserError: a file of the corpus is damaged, or nothing is left of a split.
-        OSError: the cache cannot be written.
-    """
-    with new_store(folder) as (work, manifest):
-        read_lines(work, corpus, processor)
-        vocabulary, words = learn_vocabulary(work, config)
-        splits = {name: encode_split(work, name, vocabulary, config) for name in corpus.splits()}
-        for name in splits:
-            _words_file(work, name).unlink()
-        manifest |= {
-            "settings": settings,
-            "vocabulary": len(vocabulary),
-            "words": words,
-            "splits": splits,
-        }
 
 
 def read_lines(work: Path, corpus: Corpus, processor: TextProcessor) -> None:
@@ -220,6 +191,7 @@ def encode_split(
     for number, side in enumerate(_SIDES):
         offsets = np.append(0, np.cumsum(lengths[number::2], dtype=np.int64))
         (work / f"{split}.{side}.offsets.bin").write_bytes(offsets.tobytes())
+    _words_file(work, split).unlink()
     stored = StoredSplit(work, split, dtype)
     counts = {
         name: {

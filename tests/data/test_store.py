@@ -78,7 +78,7 @@ def test_a_store_is_written_once(data_module: Make, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> None:
         raise AssertionError("stored already")
 
-    monkeypatch.setattr("qvbench.data.module.write_store", refuse)
+    monkeypatch.setattr(TranslationDataModule, "write", refuse)
     data_module()
     with pytest.raises(AssertionError, match="stored already"):
         data_module(merges=40)

@@ -108,17 +108,12 @@ def read_pairs(source: Path, target: Path, allow_empty: bool = False) -> Iterato
     """
     for one, other in zip_longest(read_lines(source, allow_empty), read_lines(target, allow_empty)):
         if one is None or other is None:
+            lines = [sum(1 for _ in read_lines(path, True)) for path in (source, target)]
             raise UserError(
-                f"{source} has {count_lines(source):,} lines but {target} has "
-                f"{count_lines(target):,}; line n of one must translate line n of the other"
+                f"{source} has {lines[0]:,} lines but {target} has {lines[1]:,}; line n of one "
+                "must translate line n of the other"
             )
         yield one, other
-
-
-def count_lines(path: Path) -> int:
-    """Number of lines, a last one without a newline included."""
-    with _opened(path) as file:
-        return sum(1 for _ in file)
 
 
 def file_sha256(path: Path, decompress: bool = False) -> str:
