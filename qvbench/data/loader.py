@@ -1,10 +1,8 @@
 """A loader of batches that a killed run resumes in mid-epoch, exactly.
 
-The order is a function of seed and epoch, so where a run stands is two numbers: the epoch, and how
-many batches of it were handed out. ``torchdata``'s ``StatefulDataLoader`` would keep the state of
-every worker and replay it; here there is nothing else to keep, and this works alike for any
-number of workers. It is no ``DataLoader`` itself so that Lightning takes it as it is: it never
-swaps the sampler for another.
+The order is a function of seed and epoch, so where a run stands is two numbers, with any number of
+workers: the epoch, and how many batches of it were handed out. It is no ``DataLoader`` itself so
+that Lightning takes it as it is: it never swaps the sampler for another.
 """
 
 from __future__ import annotations

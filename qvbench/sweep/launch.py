@@ -162,7 +162,7 @@ def locked(run: PlannedRun) -> Iterator[int | None]:
 
     The kernel releases the lock when the last process that has the descriptor dies, however it
     dies. The run inherits it, so that one whose sweep was killed is not started a second time
-    while it still trains; a lock of a library (filelock) would end with the sweep.
+    while it still trains.
 
     Raises:
         UserError: the lock's file cannot be written.

@@ -28,28 +28,18 @@ Resolve = Callable[[list[str]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One variant with one seed. What names it is what is run: all suites share it.
-
-    Args:
-        overrides: settings of this sweep's command line.
-        output: folder under which ``runs/`` and ``sweeps/`` are.
-        resolved: config of variant and overrides.
-        group: name of the folder that holds the variant's seeds.
-        budget: amount that ends it; None for the search's, and where the suite names none.
-        value: of the suite's search that it has; None where there is no search.
-        of_search: whether it is to choose that value, and reports nothing.
-    """
+    """One variant with one seed. What names it is what is run: all suites share it."""
 
     suite: Suite
     variant: Variant
     seed: int
-    overrides: Settings
-    output: Path
-    resolved: dict[str, Any]
-    group: str
-    budget: float | None = None
-    value: float | None = None
-    of_search: bool = False
+    overrides: Settings  # of this sweep's command line
+    output: Path  # folder under which runs/ and sweeps/ are
+    resolved: dict[str, Any]  # config of variant and overrides
+    group: str  # name of the folder that holds the variant's seeds
+    budget: float | None = None  # that ends it; None for the search's, and if the suite has none
+    value: float | None = None  # of the suite's search that it has; None where there is no search
+    of_search: bool = False  # whether it is to choose that value, and reports nothing
 
     @cached_property
     def identity(self) -> str:
@@ -138,16 +128,7 @@ def plan(
 
     Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others; budget
     by budget. Where the suite has a search, a variant has the search's runs, and its own from when
-    they are finished.
-
-    Args:
-        suite: that tells what is run.
-        output: folder under which the runs are.
-        resolve: makes a resolved config.
-        only: variants.
-        seeds: instead of the suite's.
-        overrides: settings for all runs.
-        record: reads the record of a search's run, empty if there is none.
+    they are finished: ``record`` reads the record of one, empty if there is none.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.

@@ -31,17 +31,11 @@ EXTENSIONS = 3  # values at most that a search adds beyond each edge of its grid
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of a comparison.
-
-    Args:
-        name: of the variant.
-        config: file that it starts from.
-        settings: what it changes of that, the suite's common settings first.
-    """
+    """One row of a comparison."""
 
     name: str
-    config: Path
-    settings: Settings
+    config: Path  # that it starts from
+    settings: Settings  # what it changes of that, the suite's common settings first
 
     def args(self, overrides: Settings = ()) -> list[str]:
         """The command line of ``fit`` that trains it, without the seed; overrides come last."""
@@ -59,18 +53,12 @@ class Search:
 
     Each value of a grid is trained with a few seeds of its own and scored on a split that reports
     nothing. Where the best value lies on the grid's edge, the grid is extended beyond it.
-
-    Args:
-        key: config key that is searched.
-        values: the grid, ascending, two or more.
-        seeds: of each value; other ones than those that report.
-        settings: of the search's runs, after a variant's own: budget and validation split.
     """
 
-    key: str
-    values: tuple[float, ...]
-    seeds: tuple[int, ...]
-    settings: Settings
+    key: str  # of the config
+    values: tuple[float, ...]  # the grid, ascending, two or more
+    seeds: tuple[int, ...]  # of each value; other ones than those that report
+    settings: Settings  # of its runs, after a variant's own: budget and validation split
 
     def setting(self, value: float) -> Settings:
         """A value as the setting of a variant."""
@@ -110,28 +98,18 @@ class Search:
 class Suite:
     """A suite file, read and checked.
 
-    Args:
-        name: of its file.
-        file: that was read.
-        title: of its report.
-        baseline: variant that the others are compared with.
-        seeds: of every variant.
-        variants: by name, without what ends their runs.
-        budgets: what ends the runs, by amount: each variant is trained under each of them.
-        unit: of the budgets' amounts: ``steps``, ``target_tokens`` or ``minutes``.
-        margin: within which two variants count as equivalent.
-        search: chooses a setting for each variant before its seeds are run.
+    ``budgets`` say what ends the runs, by amount: each variant is trained under each of them.
     """
 
-    name: str
+    name: str  # of its file
     file: Path
-    title: str
-    baseline: str
+    title: str  # of its report
+    baseline: str  # variant that the others are compared with
     seeds: tuple[int, ...]
-    variants: Mapping[str, Variant]
+    variants: Mapping[str, Variant]  # by name, without what ends their runs
     budgets: Mapping[float | None, Settings] = field(default_factory=lambda: {None: ()})
-    unit: str = ""
-    margin: float | None = None
+    unit: str = ""  # of the budgets' amounts: steps, target_tokens or minutes
+    margin: float | None = None  # within which two variants count as equivalent
     search: Search | None = None
 
 

@@ -47,9 +47,7 @@ class MonolingualCorpus(ABC):
 
 
 class Corpus(MonolingualCorpus):
-    """Pairs of sentences that translate each other, in splits.
-
-    A corpus yields text, one sentence per line; subwords, ids and batches are made elsewhere.
+    """Pairs of sentences that translate each other, one per line, in splits.
 
     Where it is not ``tokenized`` (whitespace-separated tokens, as Moses writes them), the text is
     raw, and is normalized, tokenized and detokenized around the model.

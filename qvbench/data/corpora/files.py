@@ -1,8 +1,4 @@
-"""Line-aligned files: read with errors named by file and line, checksummed, fetched and verified.
-
-Downloads are resumed where they were cut: WMT17's training text is two files of a gigabyte on a
-plain HTTP server. Hub clients resume from their hub alone; ``torch.hub`` starts anew.
-"""
+"""Line-aligned files: read with errors named by file and line, checksummed, fetched, verified."""
 
 from __future__ import annotations
 
@@ -59,9 +55,8 @@ def _opened(path: Path, decompress: bool = True) -> Iterator[BinaryIO]:
 def read_lines(path: Path, allow_empty: bool = False) -> Iterator[str]:
     """The lines of a UTF-8 file, without line ends or space around them.
 
-    Only a newline ends a line: text may hold U+2028 and its like.
-
-    Lines may be empty in crawled text alone: whoever stores such a pair drops and counts it.
+    Only a newline ends a line: text may hold U+2028 and its like. Lines may be empty in crawled
+    text alone.
 
     Raises:
         UserError: the file is missing or damaged, a line is not UTF-8 or empty where none may be.

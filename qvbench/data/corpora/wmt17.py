@@ -89,11 +89,7 @@ class Wmt17(Corpus):
         return cache_root() / "downloads" / f"wmt17{suffix}"
 
     def _path(self, name: str) -> Path:
-        """Where a file lies, such as ``corpus.tc.en``.
-
-        Raises:
-            UserError: it is not among the local copies.
-        """
+        """Where a file lies, such as ``corpus.tc.en``."""
         if self.root is None:  # the training text stays compressed, the others are unpacked
             return self._folder / (f"{name}.gz" if name in _TRAIN else name)
         return local_copy(self.root, name, f"{name}.gz", f"dev/{name}", f"dev/{name}.gz")

@@ -99,11 +99,9 @@ class Phrase:
 
     def attach(self, heads: Heads) -> Phrase:
         """Make the phrase a dependent of these tokens, and return it."""
-        english, german = self.heads
-        if english is not None:
-            english.head = heads[0]
-        if german is not None:
-            german.head = heads[1]
+        for token, head in zip(self.heads, heads, strict=True):
+            if token is not None:
+                token.head = head
         return self
 
     def append(self, modifier: Phrase) -> Phrase:
