@@ -33,7 +33,6 @@ FOLDER_VARIABLE = "QVBENCH_RUN_FOLDER"  # tells the processes of a run's other d
 
 
 def run_config(command: str, args: list[str]) -> int:
-    """Run a command with the arguments after its name."""
     machine.set_up_logging()
     machine.keep_freed_memory()
     machine.cache_few_kernels()

@@ -20,7 +20,6 @@ D_MODEL, NUM_HEADS = 1024, 16
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``list``."""
     parser = ArgumentParser(
         prog="qvbench list",
         description="List mechanisms, position schemes, corpora, configs, fragments, and suites.",

@@ -66,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(command: str, args: list[str]) -> int:
-    """Run a command with the arguments after its name; its exit status."""
     if command in ("-h", "--help", "help", "-V", "--version"):
         print(f"qvbench {__version__}" if command in ("-V", "--version") else OVERVIEW)
         return 0

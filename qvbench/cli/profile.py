@@ -18,7 +18,6 @@ DEFAULT_VOCABULARY = 32_000  # where the corpus is not prepared; a multiple of 8
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``profile``."""
     options, overrides = _parser().parse_known_args(args)
     # PyTorch's profiler, which reads off memory, else says on standard error that it starts.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")

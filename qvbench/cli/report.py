@@ -32,7 +32,6 @@ BLEU_TESTS = "bleu_tests.json"
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``report``."""
     own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
     runs = _runs(arguments, overrides)

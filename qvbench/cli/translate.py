@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
 
 
 def main(args: list[str]) -> int:
-    """Run the command with the arguments after ``translate``."""
     options = _parser().parse_args(args)
     source, target = options.input, options.output
     if source.is_file() and target.is_file() and source.samefile(target):

@@ -19,7 +19,7 @@ from qvbench.report.variants import (
     Question,
     Variant,
     gather_variants,
-    has_failed,
+    has_ended,
     has_value,
 )
 from qvbench.runs.record import Metric
@@ -189,7 +189,7 @@ def _compare(
     if not sound:
         names = ", ".join(sorted({run.record["primary_metric"]["name"] for run in runs}))
         raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
-    ended = [run for run in runs if has_value(run) or has_failed(run)]
+    ended = [run for run in runs if has_ended(run)]
     one_suite = len({run.record.get("suite") for run in ended}) == 1
     suite: dict[str, Any] = sound[0].record.get("sweep", {}) if one_suite else {}
     variants = gather_variants(ended, one_suite)
@@ -202,7 +202,7 @@ def _compare(
         options.title or suite.get("title") or folder.rpartition("/")[2],
         tuple(variants),
         baseline,
-        tuple(run for run in runs if not has_value(run) and not has_failed(run)),
+        tuple(run for run in runs if not has_ended(run)),
         suite,
         suite.get("margin", MARGIN) if options.margin is None else options.margin,
         options,

@@ -48,7 +48,6 @@ class Look(NamedTuple):
 
 
 def looks(variants: Sequence[Variant]) -> dict[str, Look]:
-    """The look of each variant, by its name."""
     found: dict[str, Look] = {}
     of_mechanism: Counter[str] = Counter()
     for variant in variants:

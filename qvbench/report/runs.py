@@ -195,7 +195,6 @@ def _read_counts(file: Path) -> dict[str, Array]:
 
 
 def _read_gathered_counts(file: Path) -> dict[str, dict[str, Array]]:
-    """Counts by run."""
     if not file.is_file():
         return {}
     counts = {}

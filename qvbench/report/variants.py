@@ -191,9 +191,9 @@ def has_value(run: Run) -> bool:
     return math.isfinite(score(run.record))
 
 
-def has_failed(run: Run) -> bool:
-    """Whether it ended without a value; not where it only was not run to its end."""
-    return not has_value(run) and run.record["status"] not in ("running", "interrupted")
+def has_ended(run: Run) -> bool:
+    """Whether it has a value or failed, as one has not that only was not run to its end."""
+    return has_value(run) or run.record["status"] not in ("running", "interrupted")
 
 
 def _check(name: str, group: list[Run]) -> None:

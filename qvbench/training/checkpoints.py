@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import dict_to_namespace
-from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import CHECKPOINTS, CONFIG, LAST, PREVIOUS, RECORD, replacing, sync
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _REFUSED = re.compile(r"(?:GLOBAL|global|class) ([\w.]+)")
 
 
-class SafeCheckpointIO(CheckpointIO):
+class SafeCheckpointIO(TorchCheckpointIO):
     """Reads and writes every checkpoint of a run.
 
     ``last.ckpt`` is replaced in one step, and what it was is kept as ``previous.ckpt`` if training
@@ -67,9 +67,6 @@ class SafeCheckpointIO(CheckpointIO):
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         return read_checkpoint(Path(path))  # as plain data, whatever is asked for
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
 
 
 def with_safe_checkpoints(plugins: Any) -> list[Any]:
