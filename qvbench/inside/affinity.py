@@ -168,15 +168,9 @@ def largest(attention: Floats) -> Floats:
 # Alignment
 
 
-class Links(NamedTuple):
-    """Gold word alignment of a pair: (target, source) word pairs, both (Wt, Ws)."""
-
-    sure: Floats  # 1 where two words translate each other for certain
-    possible: Floats  # 1 where they may; at least where sure
-
-
-def alignment_error(maps: Sequence[Floats], links: Sequence[Links]) -> Share:
-    """Alignment error rate of cross-attention (H, Wt, Ws): (S, H + 1), the last the diagonal's.
+def alignment_error(maps: Sequence[Floats], links: Sequence[tuple[Floats, Floats]]) -> Share:
+    """Alignment error rate of cross-attention (H, Wt, Ws) to gold links, (S, H + 1), the last the
+    diagonal's; links are sure ones and possible ones, at least the sure, 1 in (Wt, Ws) each.
 
     ``1 - (|A & S| + |A & P|) / (|A| + |S|)`` (Och and Ney, "A systematic comparison of various
     statistical alignment models", 2003); A links every target word to the source word of the

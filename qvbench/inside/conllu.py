@@ -2,8 +2,8 @@
 
 The format of Universal Dependencies (https://universaldependencies.org/format.html): a line per
 word, ten columns with tabs between them, an empty line after each sentence, ``#`` before comments,
-one of which is the text as it is written.
-Multiword tokens (``1-2``) and empty nodes (``1.1``) are no words of the tree and are skipped.
+one of which is the text as it is written. Multiword tokens (``1-2``) and empty nodes (``1.1``) are
+no words of the tree and are skipped.
 """
 
 from __future__ import annotations
@@ -12,24 +12,15 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
 from qvbench.errors import UserError
 from qvbench.inside.words import Sentence
 
 _COLUMNS = 10
 _SKIPPED = re.compile(r"[1-9]\d*-[1-9]\d*|\d+\.[1-9]\d*")
-
-
-class _Row(NamedTuple):
-    """A word and the number of its line."""
-
-    line: int
-    word: str
-    tag: str
-    head: int
-    relation: str
+_TEXT = re.compile(r"#\s*text\s*=\s*(.*)")
 
 
 def read(path: Path) -> Iterator[Sentence]:
@@ -39,55 +30,45 @@ def read(path: Path) -> Iterator[Sentence]:
         UserError: the file cannot be read, or a line is malformed: columns missing, words out of
             order, a head that is no word of the sentence.
     """
-    rows: list[_Row] = []
-    number, written = 0, ""
+    rows: list[tuple[int, list[str]]] = []
+    text = ""
+    for number, line in enumerate(chain(_lines(path), [""]), 1):
+        if line.startswith("#"):
+            found = _TEXT.fullmatch(line)
+            text = found[1] if found else text
+        elif line:
+            columns = line.split("\t")
+            if not _SKIPPED.fullmatch(columns[0]):
+                rows.append((number, columns))
+        elif rows:
+            for word, (place, columns) in enumerate(rows, 1):
+                if fault := _fault(columns, word, len(rows)):
+                    raise UserError(f"{path}, line {place}: {fault}")
+            _, words, _, tags, _, _, heads, relations = zip(*(c[:8] for _, c in rows), strict=True)
+            yield Sentence(words, tags, tuple(map(int, heads)), relations, text)
+            rows, text = [], ""
+
+
+def _lines(path: Path) -> Iterator[str]:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                text = line.rstrip("\r\n")
-                if text.startswith("#"):
-                    comment, _, value = text[1:].partition("=")
-                    written = value.strip() if comment.strip() == "text" else written
-                elif text:
-                    rows += _word(path, number, text, len(rows) + 1)
-                elif rows:
-                    yield _sentence(path, rows, written)
-                    rows, written = [], ""
-    except UnicodeDecodeError:
-        _malformed(path, number + 1, "no UTF-8 text")
+            yield from (line.rstrip("\n") for line in lines)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: no UTF-8 text ({error.reason}); convert it") from None
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}") from None
-    if rows:
-        yield _sentence(path, rows, written)
 
 
-def _word(path: Path, line: int, text: str, expected: int) -> list[_Row]:
-    """The word of a line, if it has one."""
-    columns = text.split("\t")
+def _fault(columns: list[str], word: int, words: int) -> str | None:
+    """What is wrong with the line of a word."""
     if len(columns) != _COLUMNS:
-        found = f"{len(columns)} columns with tabs between them"
-        _malformed(path, line, f"{found}; CoNLL-U has {_COLUMNS}")
-    identifier, word, _, tag, _, _, head, relation = columns[:8]
-    if _SKIPPED.fullmatch(identifier):
-        return []
-    if identifier != str(expected):
-        _malformed(path, line, f"word {identifier!r} where word {expected} should stand")
-    if not word:
-        _malformed(path, line, "a word without a form")
-    if not re.fullmatch(r"\d+", head, re.ASCII):
-        _malformed(path, line, f"the head is {head!r}; give the number of a word, 0 for the root")
-    return [_Row(line, word, tag, int(head), relation)]
-
-
-def _sentence(path: Path, rows: list[_Row], text: str) -> Sentence:
-    for number, row in enumerate(rows, 1):
-        if row.head > len(rows) or row.head == number:
-            wrong = f"the head of word {number} is {row.head}"
-            _malformed(path, row.line, f"{wrong}; the sentence has {len(rows)} words")
-    _, words, tags, heads, relations = zip(*rows, strict=True)
-    return Sentence(words, tags, heads, relations, text)
-
-
-def _malformed(path: Path, line: int, what: str) -> NoReturn:
-    raise UserError(f"{path}, line {line}: {what}")
+        return f"{len(columns)} columns with tabs between them; CoNLL-U has {_COLUMNS}"
+    identifier, form, head = columns[0], columns[1], columns[6]
+    if identifier != str(word):
+        return f"word {identifier!r} where word {word} should stand"
+    if not form:
+        return "a word without a form"
+    if not re.fullmatch(r"\d{1,9}", head, re.ASCII) or int(head) > words or int(head) == word:
+        return f"the head is {head!r}; give the number of another of {words} words, 0 for the root"
+    return None

@@ -77,17 +77,18 @@ def by_reach(attention: Floats, longest: int, left: bool) -> Floats:
 
 
 class Fit(NamedTuple):
-    """A family fitted to attention by distance."""
+    """A family fitted to attention by distance, scored on held-out sentences."""
 
     family: str
     parameters: dict[str, Interval]
-    log_likelihood: Floats  # (S,) of each held-out sentence
-    weight: float  # attention of the held-out sentences, in words
+    over_uniform: Floats  # (S,), log-likelihood of each less that of equal shares
+    weight: float  # attention of these sentences, in words
 
     @property
-    def per_word(self) -> float:
-        """Held-out log-likelihood per unit of attention, in nats."""
-        return float(self.log_likelihood.sum()) / self.weight
+    def gain(self) -> float:
+        """Nats per unit of attention over equal shares. A free table's is what distance explains at
+        all, a family's share of it what the family does."""
+        return float(self.over_uniform.sum()) / self.weight
 
 
 def log_likelihood(log_decay: Floats, weights: Floats) -> Floats:
@@ -106,83 +107,69 @@ def fit_family(name: str, weights: Floats) -> Fit:
     sentence's attention is no sample of independent draws.
     """
     decay, names, start = FAMILIES[name]
-    chosen, held_out = (weights[half] for half in chosen_and_held_out(len(weights)))
-    pooled, total = chosen.sum(0, keepdims=True), chosen.sum()
+    chosen = weights[chosen_and_held_out(len(weights))[0]]
+    pooled = chosen.sum(0, keepdims=True) / chosen.sum()
     distance = np.arange(1.0, weights.shape[-1] + 1)
 
     def loss(parameters: Floats) -> float:
-        return -float(log_likelihood(decay(distance, parameters), pooled)[0]) / total
+        return -float(log_likelihood(decay(distance, parameters), pooled)[0])
 
     best = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-12}).x
-    step = 1e-4
+    steps = 1e-4 * np.eye(len(start))
 
     def scores(parameters: Floats) -> Floats:  # (P, S), gradients of each sentence
-        around = [(parameters + step * e, parameters - step * e) for e in np.eye(len(start))]
-        values = [[log_likelihood(decay(distance, p), chosen) for p in pair] for pair in around]
-        return np.array([(above - below) / (2 * step) for above, below in values])
+        at = [parameters + steps, parameters - steps]
+        above, below = ([log_likelihood(decay(distance, p), chosen) for p in side] for side in at)
+        return (np.array(above) - np.array(below)) / 2e-4
 
     each = scores(best)
-    curvature = np.array(
-        [(scores(best + step * e) - scores(best - step * e)).sum(1) for e in np.eye(len(start))]
-    ) / (2 * step)
+    curvature = [(scores(best + s) - scores(best - s)).sum(1) / 2e-4 for s in steps]
     inverse = np.linalg.pinv(curvature)
     error = np.sqrt(np.diag(inverse @ (each @ each.T) @ inverse))
     half = quantile(len(chosen) - 1, ALPHA / 2) * error
-    bounds = {
-        n: Interval(float(p), float(p - h), float(p + h))
-        for n, p, h in zip(names, best, half, strict=True)
-    }
-    scored = log_likelihood(decay(distance, best), held_out)
-    return Fit(name, bounds, scored, float(held_out.sum()))
+    bounds = np.stack([best, best - half, best + half], 1).tolist()
+    parameters = {name: Interval(*found) for name, found in zip(names, bounds, strict=True)}
+    return _scored(name, parameters, decay(distance, best), weights)
 
 
 def fit_table(weights: Floats, rounds: int = 500) -> Fit:
     """A free value per distance, fitted and scored on the same halves: the most that any function
     of distance could reach. By Hunter's algorithm ("MM algorithms for generalized Bradley-Terry
     models", 2004), which is that of choices from sets of different sizes."""
-    chosen, held_out = (weights[half] for half in chosen_and_held_out(len(weights)))
-    pooled = chosen.sum(0)
+    pooled = weights[chosen_and_held_out(len(weights))[0]].sum(0)
     at_distance, at_reach = pooled.sum(0), pooled.sum(1)
     table = np.ones(weights.shape[-1])
     for _ in range(rounds):
         share = (at_reach / np.cumsum(table))[::-1].cumsum()[::-1]  # of all reaches that see it
         table = np.maximum(at_distance, 1e-12) / np.maximum(share, 1e-12)
         table /= table.max()
-    scored = log_likelihood(np.log(table), held_out)
-    return Fit("free table", {}, scored, float(held_out.sum()))
+    return _scored("free table", {}, np.log(table), weights)
 
 
-class Comparison(NamedTuple):
-    """Vuong's test of two families that are not nested, on held-out sentences."""
+def _scored(name: str, parameters: dict[str, Interval], log_decay: Floats, weights: Floats) -> Fit:
+    held_out = weights[chosen_and_held_out(len(weights))[1]]
+    uniform = log_likelihood(np.zeros_like(log_decay), held_out)
+    over = log_likelihood(log_decay, held_out) - uniform
+    return Fit(name, parameters, over, float(held_out.sum()))
 
-    z: float  # above zero where the first is nearer to the data
-    p: float  # two-sided, of both being equally near
 
-
-def compare(first: Fit, second: Fit) -> Comparison:
-    """The log-likelihood ratio over sentences, divided by its standard error (Vuong 1989)."""
-    ratio = first.log_likelihood - second.log_likelihood
+def compare(first: Fit, second: Fit) -> tuple[float, float]:
+    """Vuong's test (1989) of two families on held-out sentences: z, the sum of likelihood ratios
+    (log) over its standard error, above zero where the first is nearer; and the two-sided p of both
+    being equally near."""
+    ratio = first.over_uniform - second.over_uniform
     error = float(ratio.std(ddof=1)) * math.sqrt(len(ratio))
     z = float(ratio.sum()) / error if error > 0 else 0.0
-    return Comparison(z, float(2 * ndtr(-abs(z))))
+    return z, float(2 * ndtr(-abs(z)))
 
 
 def chosen_family(fits: Sequence[Fit]) -> Fit:
     """The family with the fewest parameters that is not significantly farther from the held-out
     sentences than the nearest one is; the nearer of two. A stretched exponential comes as near to a
     power law, or to an exponential, as one likes: being nearest is not enough."""
-    nearest = max(fits, key=lambda fit: fit.log_likelihood.sum())
-    left = [fit for fit in fits if fit is nearest or compare(nearest, fit).p >= ALPHA]
-    return min(left, key=lambda fit: (len(fit.parameters), -fit.log_likelihood.sum()))
-
-
-def explained(fit: Fit, table: Fit, weights: Floats) -> float:
-    """Share of what a free table explains of held-out attention (S, R, L) that a family does: 0 as
-    good as uniform; NaN where distance explains nothing."""
-    held_out = weights[chosen_and_held_out(len(weights))[1]]
-    uniform = float(log_likelihood(np.zeros(weights.shape[-1]), held_out).sum())
-    gained, most = (float(f.log_likelihood.sum()) - uniform for f in (fit, table))
-    return gained / most if most > 0 else math.nan
+    nearest = max(fits, key=lambda fit: fit.gain)
+    left = [fit for fit in fits if fit is nearest or compare(nearest, fit)[1] >= ALPHA]
+    return min(left, key=lambda fit: (len(fit.parameters), -fit.gain))
 
 
 def rope_exponent(theta: float, length: int) -> float:

@@ -18,7 +18,6 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from qvbench.inside.shares import Floats, Share, chosen_and_held_out
 
@@ -83,7 +82,8 @@ def fit(x: Floats, labels: Ints, count: int, decay: float = WEIGHT_DECAY) -> Flo
     def loss(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(-1, count)
         logits = x @ weights
-        log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+        logits -= logits.max(1, keepdims=True)
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         gradient = x.T @ (np.exp(log_p) - target) / len(x) + decay * penalized * weights
         penalty = decay / 2 * float((penalized * weights**2).sum())
         return penalty - float((target * log_p).sum()) / len(x), gradient.ravel()

@@ -6,13 +6,12 @@ Shape letters: S sentences; what follows is the measure's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from qvbench.report.statistics import ALPHA, Interval, Sentences, over_sentences, quantile
+from qvbench.report.statistics import ALPHA, quantile
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,11 +48,3 @@ def chosen_and_held_out(sentences: int) -> tuple[slice, slice]:
     """Two halves of as many sentences: to choose or fit on, and to report. Every other one, so that
     both have all of a text's parts."""
     return slice(0, sentences, 2), slice(1, sentences, 2)
-
-
-def over_seeds(shares: Sequence[Share], alpha: float = ALPHA) -> Interval:
-    """A share over other seeds and sentences: one of each seed, (S,), all of the same sentences and
-    with the same wholes. Seeds and sentences are crossed, as for the accuracy of a page."""
-    parts = np.stack([share.part for share in shares])
-    found = over_sentences([(1, Sentences(parts / 100, shares[0].whole))], alpha)
-    return Interval(*found)

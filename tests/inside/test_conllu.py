@@ -60,10 +60,10 @@ def test_words_of_the_tree_are_read(tmp_path: Path) -> None:
         ("1\tYes", "2 columns"),
         (row(2, "Yes", "INTJ", 0, "root"), "where word 1"),
         (row("1-", "Yes", "INTJ", 0, "root"), "'1-'"),
-        (row(1, "Yes", "INTJ", "_", "root"), "head is '_'"),
+        (row(1, "Yes", "INTJ", "_", "root"), "the head is '_'"),
         (row(1, "Yes", "INTJ", "²", "root"), "head is '²'"),
-        (row(1, "Yes", "INTJ", 7, "root"), "has 1 words"),
-        (row(1, "Yes", "INTJ", 1, "root"), "head of word 1 is 1"),
+        (row(1, "Yes", "INTJ", 7, "root"), "the head is '7'"),
+        (row(1, "Yes", "INTJ", 1, "root"), "the head is '1'"),
         (row(1, "", "INTJ", 0, "root"), "without a form"),
     ],
 )

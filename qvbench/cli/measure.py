@@ -1,0 +1,69 @@
+"""``qvbench measure``: attention of trained networks against gold words, tags and trees."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse.typing import PositiveInt
+
+from qvbench.cli import ArgumentParser
+from qvbench.errors import UserError
+
+if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
+    from qvbench.inside.analysis import Gold
+
+
+def main(args: list[str]) -> int:
+    """Run the command with the arguments after ``measure``."""
+    options = _parser().parse_args(args)
+    text = "grammar" if options.conllu is None else str(options.conllu)
+    sentences = list(islice(_sentences(options), options.sentences))
+    for checkpoint in options.checkpoint:
+        from qvbench.cli.inspect import load_reader
+        from qvbench.inside.analysis import measures
+
+        print(f"reading {len(sentences)} sentences with {checkpoint}", file=sys.stderr)
+        reader = load_reader(checkpoint)
+        try:
+            found = {"text": text, **measures(reader, sentences)}
+        except UserError as error:
+            raise UserError(f"{checkpoint}: {text}: {error}") from error
+        folder = checkpoint.parent
+        file = (folder.parent if folder.name == "checkpoints" else folder) / options.output
+        try:
+            file.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+        print(f"wrote {file}")
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="qvbench measure",
+        description="Attention of trained models against gold words, tags, trees and alignments: "
+        "affinity, attachment, diffusion, probes and decay with distance, as JSON in the folder of "
+        "each run (docs/inside.md).",
+    )
+    add = parser.add_argument
+    checkpoint = "of training runs"
+    add("--checkpoint", type=Path, nargs="+", required=True, metavar="PATH", help=checkpoint)
+    treebank = "words, tags and trees in CoNLL-U; the grammar corpus's val if not given"
+    add("--conllu", type=Path, metavar="FILE", help=treebank)
+    add("--sentences", type=PositiveInt, default=400, help="to read, from the first")
+    add("--output", default="inside.json", metavar="NAME", help="of the file to write")
+    return parser
+
+
+def _sentences(options: Namespace) -> Iterator[Gold]:
+    from qvbench.inside import analysis, conllu
+
+    if options.conllu is None:
+        return analysis.grammar(options.sentences)
+    return (analysis.Gold(sentence) for sentence in conllu.read(options.conllu))

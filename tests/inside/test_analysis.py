@@ -1,0 +1,121 @@
+"""All measures of a model that has learned nothing, and of one whose attention is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from qvbench.attention import ATTENTION
+from qvbench.data.language import TextVocabulary
+from qvbench.data.text import TextProcessor, Vocabulary
+from qvbench.errors import UserError
+from qvbench.inside.analysis import Gold, grammar, learned, measures
+from qvbench.inside.reading import LanguageReader, TranslationReader
+from qvbench.inside.words import Sentence
+from qvbench.models.decoder_only import DecoderOnly
+from qvbench.models.encoder_decoder import EncoderDecoder
+from qvbench.positions import POSITIONS
+
+GOLD = list(grammar(16))
+LINES = [" ".join(side.words) for gold in GOLD for side in (gold.source, gold.target) if side]
+SIZES = {"d_model": 8, "num_heads": 2, "ffn_dim": 8}
+
+
+def translator(position: str = "agf") -> TranslationReader:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.train(LINES, 50, set("".join(LINES)))
+    parts = ATTENTION["gqa"], POSITIONS[position]
+    sizes = {**SIZES, "encoder_layers": 2, "decoder_layers": 1}
+    network = EncoderDecoder(len(vocabulary), 0, *parts, **sizes).eval()
+    return TranslationReader(network, vocabulary, TextProcessor("en", "de", True, False))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return measures(translator(), GOLD)
+
+
+def test_gold_of_the_grammar():
+    """Catches heads counted from 0, and a relation of the wrong end."""
+    gold = GOLD[0]
+    assert len(gold.source.words) == len(gold.source.tags) == len(gold.source.heads)
+    (root,) = [i for i, head in enumerate(gold.source.heads) if not head]
+    assert gold.source.relations[root].endswith("of root")
+    word = (root + 1) % len(gold.source.words)
+    head = gold.source.tags[gold.source.heads[word] - 1]
+    assert gold.source.relations[word] == f"{gold.source.tags[word]} of {head}"
+    assert max(target for _, target in gold.alignment) < len(gold.target.words)
+
+
+def test_every_attention_is_measured(found):
+    """Catches a map that is left out, numbers that JSON does not have, a cross-attention with a
+    tree."""
+    kinds = {name: entry["kind"] for name, entry in found["attentions"].items()}
+    assert list(kinds.values()) == ["encoder", "encoder", "decoder", "cross"]
+    assert set(found["dependencies"]) == {"encoder", "decoder"}
+    for name, entry in found["attentions"].items():
+        cross = kinds[name] == "cross"
+        own = {"alignment error"} if cross else {"affinity", "probe", "distance"}
+        assert set(entry) == {"kind", "layer", "diffusion", *own}
+    encoder = found["attentions"]["encoder.1.attention"]
+    assert len(encoder["distance"]["right"]) == 2
+    assert "right" not in found["attentions"]["decoder.0.attention"]["distance"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    law = encoder["distance"]["left"][0]["families"]["power law"]
+    assert set(law["exponent"]) == {"mean", "low", "high"}
+    assert len(found["dependencies"]["encoder"][0]["gain"]) == 3
+
+
+def test_untrained_attention_knows_nothing(found):
+    """Catches a baseline or a row that is another one's: near-uniform attention finds no tree, is
+    flat in distance, and aligns nothing."""
+    error = found["attentions"]["decoder.0.cross_attention"]["alignment error"]
+    for reading in error.values():
+        value, low, _high = np.array(reading)
+        assert (value[:-1] > value[-1]).all(), "the diagonal knows more"
+        assert low.shape == (3,)
+    affinity = found["attentions"]["encoder.0.attention"]["affinity"]
+    np.testing.assert_allclose(np.sum(affinity["attention"][0], -1), 1, atol=1e-4)
+
+
+def test_a_language_model_is_read_too():
+    """Catches what only translation has: a target, an alignment, attention to the right."""
+    torch.manual_seed(0)
+    vocabulary = TextVocabulary.of_characters(LINES)
+    parts = ATTENTION["qv"], POSITIONS["rope"]
+    network = DecoderOnly(len(vocabulary), -1, *parts, **SIZES, layers=1).eval()
+    sentences = [Gold(gold.source) for gold in GOLD[:6]]
+    found = measures(LanguageReader(network, vocabulary), sentences)
+    assert (found["sentences"], found["left out"], found["learned"]) == (6, 0, {})
+    assert list(found["dependencies"]) == ["causal"]
+    (entry,) = found["attentions"].values()
+    mean = np.array(entry["distance"]["mean by offset"], float)
+    assert (np.nan_to_num(mean[:, mean.shape[1] // 2 + 1 :]) == 0).all(), "nothing to the right"
+    assert entry["diffusion"]["width"] == 4
+
+
+def test_sentences_that_the_model_cannot_read_are_counted():
+    """Catches one unknown character that ends an analysis of a treebank, and one of none."""
+    unknown = Gold(Sentence(("ξ",), ("NOUN",), (0,), ("root",)), GOLD[0].target)
+    found = measures(translator(), [unknown, *GOLD[:5], unknown])
+    assert (found["sentences"], found["left out"]) == (5, 2)
+    with pytest.raises(UserError, match=r"0 sentences .* \(the model does not know 'ξ'.*; give 4"):
+        measures(translator(), [unknown])
+
+
+def test_learned_coefficients_are_read():
+    """Catches directions exchanged, and raw parameters for the ones that act."""
+    network = translator().network
+    position = network.encoder[0].attention.position
+    with torch.no_grad():
+        position.kernel.raw_exponent[1] += 5  # keys after the query
+    entry = learned(network)["encoder.0.attention"]
+    table, middle = entry["coefficient by offset"], 32
+    assert (table[:, middle] == 1).all()
+    np.testing.assert_allclose(table[:, middle - 1], 2**-2.0, atol=1e-5)
+    assert (table[:, middle + 1] < 0.02).all()
+    assert entry["exponent"].shape == (2, 2)
+    np.testing.assert_allclose(entry["exponent"][0], 2, atol=1e-5)
