@@ -32,7 +32,6 @@ from qvbench.errors import UserError
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
-_SPLITS = ("train", "val", "selection")  # that are stored, where a corpus has them
 
 
 class TextVocabulary(Vocabulary):
@@ -144,7 +143,8 @@ class LanguageDataModule(StoredDataModule):
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_least(1, context=context)
-        check_set("val_split", val_split, self._splits[1:])
+        self._stored = [name for name in ("train", "val", "selection") if name in corpus.splits()]
+        check_set("val_split", val_split, self._stored[1:])
         self.val_split = val_split or "val"
         check_least(256, vocab_size=vocab_size)  # the bytes
         for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
@@ -179,22 +179,18 @@ class LanguageDataModule(StoredDataModule):
             manifest |= {"settings": self.settings, "vocabulary": len(vocabulary)}
             manifest["splits"] = {
                 name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
-                for name in self._splits
+                for name in self._stored
             }
 
     def _make_vocabulary(self) -> Vocabulary:
         if self._given:
             return TextVocabulary.load(self._given)
         if self.tokenizer == "characters":
-            texts = (self._pieces(name) for name in self._splits)
+            texts = (self._pieces(name) for name in self._stored)
             return TextVocabulary.of_characters(piece for text in texts for piece in text)
         if self.tokenizer == "bpe":
             return TextVocabulary.of_merges(self._pieces("train"), self.vocab_size)
         return TextVocabulary.of_merges()
-
-    @property
-    def _splits(self) -> list[str]:
-        return [name for name in _SPLITS if name in self.corpus.splits()]
 
     def _pieces(self, split: str) -> Iterator[str]:
         return pieces(track(self.corpus.text(split), f"reading {split}"))

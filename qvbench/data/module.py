@@ -183,10 +183,8 @@ class StoredDataModule(LightningDataModule):
         split = self.split("train")
         sampler = self.train_sampler(split, *self._rank())
         logger.info(
-            "train: %s batches per epoch for each of %d processes, %d left out",
-            f"{len(sampler):,}",
-            sampler.world_size,
-            sampler.left_out,
+            f"train: {len(sampler):,} batches per epoch for each of {sampler.world_size} "
+            f"processes, {sampler.left_out} left out"
         )
         return BatchLoader(split, sampler, self.num_workers, self.order())
 

@@ -151,8 +151,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without ``<s>`` and ``</s>``."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """For each id of :meth:`encode` the first character of the text that it stands for, and one

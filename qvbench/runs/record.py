@@ -68,8 +68,7 @@ def without_folders(text: str) -> str:
 
 def sweep_labels() -> dict[str, str]:
     """``suite`` and ``variant`` of the sweep that started this process; empty if none did."""
-    labels: dict[str, str] = json.loads(os.environ.get(SWEEP_VARIABLE) or "{}")
-    return labels
+    return dict(json.loads(os.environ.get(SWEEP_VARIABLE) or "{}"))
 
 
 def now() -> str:

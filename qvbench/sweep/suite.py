@@ -136,38 +136,31 @@ def read_suite(file: Path) -> Suite:
     """
     content = config_files.read_yaml(file)
     try:
-        _check(content)
+        _check_keys("suite", content, REQUIRED, OPTIONAL)
         common = {"config": content["base"], **_flat(content.get("settings") or {})}
-        variants = [
-            _variant(file.parent, str(name), changes, common)
+        variants = {
+            str(name): _variant(file.parent, str(name), changes, common)
             for name, changes in content["variants"].items()
-        ]
+        }
+        baseline, margin = content["baseline"], content.get("margin")
+        if baseline not in variants:
+            raise UserError(f"baseline {baseline!r} is no variant; known: {', '.join(variants)}")
+        if margin is not None and not margin > 0:
+            raise UserError(f"margin must be above 0 points, got {margin}")
         return Suite(
             name=file.stem,
             file=file,
             title=content.get("title") or file.stem,
-            baseline=content["baseline"],
+            baseline=baseline,
             seeds=tuple(content["seeds"]),
-            variants={variant.name: variant for variant in variants},
+            variants=variants,
             budgets=_budgets(content.get("budget")),
             unit=next(iter(content.get("budget") or ()), ""),
-            margin=content.get("margin"),
+            margin=margin,
             search=_search(file.parent, content.get("search")),
         )
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-
-
-def _check(content: Any) -> None:
-    """Refuse a suite with a key that is unknown, missing or wrong."""
-    _check_keys("suite", content, REQUIRED, OPTIONAL)
-    variants, baseline = content["variants"], content["baseline"]
-    if baseline not in map(str, variants):
-        known = ", ".join(map(str, variants))
-        raise UserError(f"baseline {baseline!r} is no variant; known: {known}")
-    margin = content.get("margin")
-    if margin is not None and not margin > 0:
-        raise UserError(f"margin must be above 0 points, got {margin}")
 
 
 def _check_keys(

@@ -62,11 +62,8 @@ class Multi30k(Corpus):
         self.tokenized = form == "tok"
         self.source_language, self.target_language = source, target
         published = _SHA256.get(form, {})
-        self._splits = {
-            split: (f"{split}.{source}", f"{split}.{target}")
-            for split in _SPLITS
-            if {f"{split}.{source}", f"{split}.{target}"} <= set(published)
-        }
+        files = {split: (f"{split}.{source}", f"{split}.{target}") for split in _SPLITS}
+        self._splits = {split: pair for split, pair in files.items() if {*pair} <= {*published}}
         if source == target or not self._splits:
             raise UserError(
                 f"Multi30k: there is no {source} to {target} in the form {form}; choose two of en, "

@@ -56,9 +56,8 @@ class Wmt17(Corpus):
     def prepare(self) -> None:
         if self.root is not None:
             return  # the fingerprint has found every file
-        for name in (*_TRAIN, _ARCHIVE):
-            path = self._folder / name if name == _ARCHIVE else self._path(name)
-            fetch(self.url + path.name, path)
+        for name in (*(f"{text}.gz" for text in _TRAIN), _ARCHIVE):
+            fetch(self.url + name, self._folder / name)
         if not all(self._path(name).is_file() for name in _DEV):
             _unpack(self._folder / _ARCHIVE)
         for name in _DEV:

@@ -103,11 +103,9 @@ class Draw(Random):
             form = english.split()[-1 if plural else 0]
             parts = [word(form, german, "NUM" if kind == "number" else "DET").attach(head.heads)]
         parts += self._adjective(noun.classes, PARADIGMS[adjectives][case][gender], head, kind)
-        phrase = sequence(*parts, head, head=head, gender=gender, classes=noun.classes)
-        phrase.agreement = 3 if plural else 2
-        if kind == "the":
-            phrase.article = phrase.german[0]
-        return phrase
+        traits = {"agreement": 3 if plural else 2, "gender": gender, "classes": noun.classes}
+        article = parts[0].german[0] if kind == "the" else None
+        return sequence(*parts, head, head=head, article=article, **traits)
 
     def _adjective(self, classes: str, ending: str, head: Phrase, kind: str) -> list[Phrase]:
         """No adjective, or one: plain, with "very" before it, or in the superlative."""
