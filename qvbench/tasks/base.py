@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -24,7 +25,7 @@ from qvbench.models.loss import training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.record import Metric
 from qvbench.tasks.steps import GradientStep, StepLog, loss_scale
-from qvbench.training.checkpoints import check_same_model, gather, resumable
+from qvbench.training.checkpoints import check_same_model, gather, read_checkpoint, resumable
 from qvbench.training.schedules import Noam, Schedule
 
 Scores = TypeVar("Scores")
@@ -60,6 +61,8 @@ class Task(LightningModule):
         optimizer: built on the network's parameters; its rate is multiplied by the schedule's.
         schedule: learning rate per step; the optimizer's own rate should be 1.
         label_smoothing: probability mass spread evenly over the vocabulary in training.
+        init_from: a checkpoint with whose weights a training starts, such as one that
+            ``qvbench convert`` wrote.
 
     Attributes:
         task_name: as a config names the task; a checkpoint keeps it.
@@ -81,6 +84,7 @@ class Task(LightningModule):
         optimizer: OptimizerCallable,
         schedule: Schedule | None = None,
         label_smoothing: float = 0.0,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -91,6 +95,7 @@ class Task(LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule or Noam()
         self.label_smoothing = label_smoothing
+        self.init_from = init_from
         self.network: Any = None
         self.vocabulary: Any = None
         self.task_name = ""
@@ -117,6 +122,21 @@ class Task(LightningModule):
     def configure_model(self) -> None:
         if self.network is None:
             self.build(self.data.vocabulary)
+            if self.init_from is not None and self.trainer.state.fn == "fit":
+                self.start_from(Path(self.init_from))
+
+    def start_from(self, file: Path) -> None:
+        """Take the weights of a checkpoint of the same network and vocabulary; UserError if not."""
+        checkpoint = read_checkpoint(file)
+        self._check_fits(checkpoint["qvbench"], f"model.init_from {file}", fit=False)
+        self.load_state_dict(checkpoint["state_dict"])
+
+    def _check_fits(self, stored: dict[str, Any], where: str, fit: bool) -> None:
+        """Refuse a checkpoint of another network or vocabulary, or to resume another training."""
+        check_same_model(stored["config"], self.config_yaml, where, fit)
+        if self.vocabulary is not None:
+            expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
+            check_vocabulary(expected, self.vocabulary.fingerprint(), where)
 
     def build(self, vocabulary: Any) -> None:
         self.vocabulary = vocabulary
@@ -306,15 +326,12 @@ class Task(LightningModule):
         stored = checkpoint["qvbench"]
         where = f"--ckpt_path {self.trainer.ckpt_path}"
         fit = self.trainer.state.fn == "fit"
-        check_same_model(stored["config"], self.config_yaml, where, fit)
+        self._check_fits(stored, where, fit)
         if fit and not resumable(checkpoint):
             raise UserError(
                 f"{where}: holds weights alone, or was written within an optimizer step: training "
                 "cannot be resumed from it; take last.ckpt"
             )
-        if self.vocabulary is not None:
-            expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
-            check_vocabulary(expected, self.vocabulary.fingerprint(), where)
         self.resumed = stored
         self.target_tokens_seen = stored["target_tokens_seen"]
 
