@@ -87,8 +87,7 @@ def _by_cost(lengths: Lengths, noise: npt.NDArray[np.float64] | float) -> Int64:
     if int(longer.max(initial=0)) < 1 << 15:  # NumPy sorts 16 bits by radix, 20 times faster
         longer = longer.astype(np.int16)
     by_difference = np.argsort(lengths.target - lengths.source + noise, kind="stable")
-    order: Int64 = by_difference[np.argsort(longer[by_difference], kind="stable")]
-    return order
+    return by_difference[np.argsort(longer[by_difference], kind="stable")]
 
 
 class _TokenSampler:

@@ -203,9 +203,7 @@ class StoredDataModule(LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         """Number of this process, and how many there are."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 def check_least(least: int, **settings: float) -> None:

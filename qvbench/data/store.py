@@ -10,10 +10,8 @@ A store is one folder::
     <split>.source.txt, <split>.target.txt    the corpus's lines, of all splits but train
     manifest.json                     settings, counts, what was dropped and why, sizes of the files
 
-Arrays are raw, in the byte order of the machine. A folder that has its name is whole: all is
-written into a working folder, which takes the name as the last step, so that an interrupted
-preparation starts anew the next time. Opening one compares the sizes of its files with the
-manifest, so that what a disk lost afterwards shows here.
+Arrays are raw, in the byte order of the machine. A folder that has its name is whole; opening it
+compares the sizes of its files with the manifest, so that what a disk lost afterwards shows here.
 """
 
 from __future__ import annotations
@@ -100,10 +98,7 @@ def id_type(vocabulary_size: int) -> np.dtype[Any]:
 
 
 class StoredSplit(Dataset[Batch]):
-    """The stored pairs of one split, memory-mapped; an item is a :class:`Batch` of chosen pairs.
-
-    ``lines`` holds every pair's line number in the corpus's split, from 0.
-    """
+    """The stored pairs of one split, memory-mapped; an item is a :class:`Batch` of chosen pairs."""
 
     def __init__(self, folder: Path, name: str, ids: np.dtype[Any]) -> None:
         self._settings = (folder, name, ids)
@@ -115,7 +110,7 @@ class StoredSplit(Dataset[Batch]):
 
         self.source = Side(mapped("source", ids), mapped("source.offsets"))
         self.target = Side(mapped("target", ids), mapped("target.offsets"))
-        self.lines: Int64 = mapped("lines")
+        self.lines: Int64 = mapped("lines")  # number of every pair in the corpus's split, from 0
 
     def __len__(self) -> int:
         return len(self.lines)
