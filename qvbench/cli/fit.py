@@ -87,7 +87,7 @@ class Run:
         command, step = self.command, f"{self.command}_step"
         if command in ("test", "predict") and not is_overridden(step, self.model):
             raise UserError(f"{command}: not for the task {self.resolved['task']}; it has validate")
-        check_network(self.model)
+        check_network(self.model, self.data)
         given = arguments["callbacks"] or []
         callbacks = arguments["callbacks"] = given if isinstance(given, list) else [given]
         arguments["plugins"] = checkpoints.with_safe_checkpoints(arguments["plugins"])
@@ -167,15 +167,22 @@ class Run:
         return folder
 
 
-def check_network(task: Any) -> None:
+def check_network(task: Any, data: Any) -> None:
     """Build the network without memory, and its optimizer, before hours of preparing data: what
     does not go together shows only there. What cannot be built on the meta device is built later.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            parameters = task.build_network(8).parameters()
+            network = task.build_network(8)
+        context, most = getattr(data, "context", 0), getattr(network, "max_length", None)
+        if most is not None and context > most:
+            scheme = type(network.position).__name__
+            raise UserError(
+                f"data.context={context} is longer than the {most} positions of {scheme}; lower "
+                "it, or train with a larger model.position.max_length"
+            )
         try:
-            task.optimizer(parameters)
+            task.optimizer(network.parameters())
         except (ValueError, TypeError, IndexError) as error:
             raise UserError(f"model.optimizer: {error}") from error
     except RuntimeError:

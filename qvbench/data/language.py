@@ -32,6 +32,7 @@ from qvbench.errors import UserError
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
+_SPLITS = ("train", "val", "selection")  # what else a corpus has are test sets
 
 
 class TextVocabulary(Vocabulary):
@@ -111,7 +112,8 @@ class LanguageDataModule(StoredDataModule):
 
     Args:
         corpus: where the text comes from, for example ``Shakespeare``, ``Files`` or
-            ``PythonLibrary``; of a corpus of pairs, such as ``Grammar``, the source side.
+            ``PythonLibrary``; of a corpus of pairs, such as ``Grammar``, the source side. Its first
+            test set, if it has one, is what ``test`` scores.
         tokenizer: ``characters``, ``bytes``, ``bpe`` (byte-pair encoding of bytes, learned from
             ``train``), or the path of a ``tokenizer.json``.
         val_split: set for validation; default ``val``. ``selection``, where a corpus has it, is to
@@ -143,9 +145,12 @@ class LanguageDataModule(StoredDataModule):
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_least(1, context=context)
-        self._stored = [name for name in ("train", "val", "selection") if name in corpus.splits()]
+        self._stored = [name for name in _SPLITS if name in corpus.splits()]
         check_set("val_split", val_split, self._stored[1:])
         self.val_split = val_split or "val"
+        tests = [name for name in corpus.splits() if name not in _SPLITS][:1]
+        self.test_split = tests[0] if tests else None
+        self._stored += tests
         check_least(256, vocab_size=vocab_size)  # the bytes
         for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
             if budget < context:
@@ -169,6 +174,7 @@ class LanguageDataModule(StoredDataModule):
             "corpus": self.corpus.fingerprint(),
             "tokenizer": file_sha256(self._given) if self._given else self.tokenizer,
             **({"vocab_size": self.vocab_size} if self.tokenizer == "bpe" else {}),
+            **({"test": self.test_split} if self.test_split else {}),
             "versions": {"tokenizers": version("tokenizers")},
         }
 

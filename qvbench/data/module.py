@@ -192,7 +192,9 @@ class StoredDataModule(LightningDataModule):
         return self._evaluation_loader(self.val_split)
 
     def test_dataloader(self) -> BatchLoader:
-        assert self.test_split is not None
+        if self.test_split is None:
+            corpus = type(self.corpus).__name__
+            raise UserError(f"test: {corpus} has no test set; `qvbench validate` scores its val")
         return self._evaluation_loader(self.test_split)
 
     predict_dataloader = test_dataloader

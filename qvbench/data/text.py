@@ -229,7 +229,7 @@ def check_vocabulary(expected: str, actual: str, where: str) -> None:
     if expected != actual:
         raise UserError(
             f"{where}: was trained with another vocabulary (fingerprint {expected[:12]}…, the "
-            f"data has {actual[:12]}…); use the corpus, merges and lowercase of its training"
+            f"data has {actual[:12]}…); use the corpus and vocabulary of its training"
         )
 
 

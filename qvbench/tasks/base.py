@@ -278,9 +278,7 @@ class Task(LightningModule):
 
         Loggers are called directly: Lightning would file them one step too early.
         """
-        means = {name: float(value) for name, value in self.token_means.compute().items()}
-        values = {f"val/{name}": value for name, value in self.measures(means).items()}
-        self.token_means.reset()
+        values = {f"val/{name}": value for name, value in self.whole_set().items()}
         for name, value in values.items():
             self.log_whole(name, value, prog_bar=name == self.primary_metric.name, logger=False)
         if self.trainer.state.fn == "validate":
@@ -292,8 +290,14 @@ class Task(LightningModule):
             for logger in self.loggers:
                 logger.log_metrics(values, self.trainer.global_step)
 
+    def whole_set(self) -> dict[str, float]:
+        """The measures of all that was counted since the last call."""
+        means = {name: float(value) for name, value in self.token_means.compute().items()}
+        self.token_means.reset()
+        return self.measures(means)
+
     def measures(self, means: dict[str, float]) -> dict[str, float]:
-        """What a validation logs, from the means over its tokens."""
+        """What a validation or a test logs, from the means over its tokens."""
         return means
 
     def log_whole(self, name: str, value: float, **options: Any) -> None:

@@ -18,7 +18,7 @@ from qvbench.tasks.base import Predictions, Task
 
 
 class LanguageModelingTask(Task):
-    """Trains and validates a decoder-only network on text.
+    """Trains, validates and tests a decoder-only network on text.
 
     Beside loss, perplexity and accuracy of the next token it logs ``val/bits_per_byte``, which
     does not depend on the tokenizer. The optimizer's weight decay is for matrices alone.
@@ -52,8 +52,19 @@ class LanguageModelingTask(Task):
         rest = [p for p in self.network.parameters() if p in spared]
         return [*groups, {"params": rest, "weight_decay": 0.0}] if rest else groups
 
+    def test_step(self, batch: Windows, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log of the test set what a validation logs of its own."""
+        for name, value in self.whole_set().items():
+            self.log_whole(f"test/{name}", value)
+
     def measures(self, means: dict[str, float]) -> dict[str, float]:
-        per_token = self.data.bytes_per_token(self.data.val_split)
+        data = self.data
+        per_token = data.bytes_per_token(
+            data.test_split if self.trainer.testing else data.val_split
+        )
         if per_token is None:
             return means
         return {**means, "bits_per_byte": means["loss"] / per_token / math.log(2)}

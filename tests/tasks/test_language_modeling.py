@@ -91,11 +91,63 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert run("validate", "--ckpt_path", "last") == 0
     assert f"{values['val/loss']:.6g}" in capsys.readouterr().out
-    for command in ("test", "predict"):
-        assert run(command, "--ckpt_path", "last") == 2
-        assert "not for the task language_modeling" in capsys.readouterr().err
+    assert run("test", "--ckpt_path", "last") == 0
+    tested = record(here / "runs/lm/seed-0")["metrics"]
+    assert {name for name in tested if name.startswith("test/")} == {
+        name.replace("val", "test") for name in tested if name.startswith("val/")
+    }
+    assert 0 < abs(tested["test/loss"] - values["val/loss"]) < 0.5
+    Path("other.txt").write_text("".join(Grammar(60, 10).text("test")))
+    Path("train.txt").write_text("abc" * 99)
+    test = '{"class_path": "Files", "init_args": {"paths": ["train.txt"], "test": ["other.txt"]}}'
+    assert run("test", "--ckpt_path", "last", "--data.corpus", test) == 0
+    again = record(here / "runs/lm/seed-0")["metrics"]
+    assert again["test/loss"] == tested["test/loss"]
+    capsys.readouterr()
+    without = ("--data.corpus", test.replace(', "test": ["other.txt"]', ""))
+    for command, more, message in (
+        ("predict", (), "not for the task language_modeling"),
+        ("test", without, "test: Files has no test set; `qvbench validate` scores its val"),
+        ("validate", ("--data.tokenizer", "characters"), "was trained with another vocabulary"),
+    ):
+        assert run(command, "--ckpt_path", "last", *more) == 2
+        assert_one_line(capsys, message)
     assert main(["profile", "--config", "lm.yaml"]) == 2
     assert "counts encoder-decoders alone" in capsys.readouterr().err
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    (line,) = (ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("qvbench: error"))
+    assert message in line
+
+
+FAULTS = {
+    "empty.txt": (b"", "train: a text of 0 tokens; give it more text"),
+    "short.txt": (b"ab" * 30, "a training text of 54 tokens is shorter than two windows of contex"),
+    "binary.bin": (bytes(range(256)) * 9, "binary.bin:2: not UTF-8 (byte 0x80, 118"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_text_that_cannot_be_trained_on_is_one_line(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a traceback, or half a store left, for files without text or with too little."""
+    content, message = FAULTS[name]
+    Path(name).write_bytes(content)
+    corpus = f'{{"class_path": "Files", "init_args": {{"paths": ["{name}"]}}}}'
+    assert run("fit", "--data.corpus", corpus) == 2
+    assert_one_line(capsys, message)
+
+
+def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a table of positions that ends within the first batch, after hours of encoding."""
+    position = '{"class_path": "Learned", "init_args": {"max_length": 31}}'
+    assert run("fit", "--model.position", position) == 2
+    assert_one_line(capsys, "data.context=32 is longer than the 31 positions of Learned; lower it")
+    assert not (here / "cache").exists()
 
 
 @pytest.mark.slow

@@ -30,10 +30,15 @@ class Files(MonolingualCorpus):
         val_fraction: of all characters, for ``val``.
         selection_fraction: of all characters, those before ``val`` are no longer part of ``train``
             but the split ``selection``, to choose settings on. None for no such split.
+        test: files, or patterns, of the split ``test``. None for no such split.
     """
 
     def __init__(
-        self, paths: list[str], val_fraction: float = 0.1, selection_fraction: float | None = None
+        self,
+        paths: list[str],
+        val_fraction: float = 0.1,
+        selection_fraction: float | None = None,
+        test: list[str] | None = None,
     ) -> None:
         held_out = {"val_fraction": val_fraction, "selection_fraction": selection_fraction}
         self._held_out = {name: f for name, f in held_out.items() if f is not None}
@@ -44,6 +49,7 @@ class Files(MonolingualCorpus):
                     f"train on, got {fraction}"
                 )
         self.paths = paths
+        self.test = test
 
     def files(self) -> list[Path]:
         """What the paths name.
@@ -51,21 +57,16 @@ class Files(MonolingualCorpus):
         Raises:
             UserError: one of them names no file.
         """
-        found: set[Path] = set()
-        for pattern in self.paths:
-            names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
-            files = {Path(name) for name in names if Path(name).is_file()}
-            if not files:
-                raise UserError(f"{pattern}: no such file, and no pattern that names some")
-            found |= files
-        if not found:
-            raise UserError("Files: paths is empty; name at least one file")
-        return sorted(found)
+        return named_files(self.paths)
 
     def splits(self) -> tuple[str, ...]:
-        return ("train", "val", *(["selection"] if "selection_fraction" in self._held_out else []))
+        more = {"selection": "selection_fraction" in self._held_out, "test": self.test is not None}
+        return ("train", "val", *(name for name, given in more.items() if given))
 
     def text(self, split: str) -> Iterator[str]:
+        if split == "test":
+            yield from (read_text(path) for _, path in self._test_by_content)
+            return
         val = int(self._characters * (1 - self._held_out["val_fraction"]))
         selection = int(self._characters * (1 - sum(self._held_out.values())))
         bounds = {"train": (0, selection), "selection": (selection, val)}
@@ -79,15 +80,40 @@ class Files(MonolingualCorpus):
 
     def fingerprint(self) -> dict[str, object]:
         sha256 = [found for found, _ in self._by_content]
-        return {"corpus": "files", "sha256": sha256, **self._held_out}
+        test = [found for found, _ in self._test_by_content]
+        held_out = {**self._held_out, **({"test": test} if test else {})}
+        return {"corpus": "files", "sha256": sha256, **held_out}
 
     @cached_property
     def _by_content(self) -> list[tuple[str, Path]]:
-        return sorted((file_sha256(path, decompress=True), path) for path in self.files())
+        return by_content(self.files())
+
+    @cached_property
+    def _test_by_content(self) -> list[tuple[str, Path]]:
+        return [] if self.test is None else by_content(named_files(self.test))
 
     @cached_property
     def _characters(self) -> int:
         return sum(len(read_text(path)) for _, path in self._by_content)
+
+
+def named_files(patterns: list[str]) -> list[Path]:
+    """Files that paths or patterns name; UserError if one of them names none, or there is none."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+        files = {Path(name) for name in names if Path(name).is_file()}
+        if not files:
+            raise UserError(f"{pattern}: no such file, and no pattern that names some")
+        found |= files
+    if not found:
+        raise UserError("Files: the list of paths is empty; name at least one file")
+    return sorted(found)
+
+
+def by_content(files: list[Path]) -> list[tuple[str, Path]]:
+    """SHA-256 of each file's text, and the file, in the order of the former."""
+    return sorted((file_sha256(path, decompress=True), path) for path in files)
 
 
 class Shakespeare(Files):
