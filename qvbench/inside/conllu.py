@@ -70,5 +70,6 @@ def _fault(columns: list[str], word: int, words: int) -> str | None:
     if not form:
         return "a word without a form"
     if not re.fullmatch(r"\d{1,9}", head, re.ASCII) or int(head) > words or int(head) == word:
-        return f"the head is {head!r}; give the number of another of {words} words, 0 for the root"
+        wrong = f"the head of word {word} is {head}"
+        return f"{wrong}; give the number of another of {words} words, 0 for the root"
     return None

@@ -16,6 +16,7 @@ from qvbench.cli.main import main
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.tasks.test_language_modeling import CONFIG as TEXT_CONFIG
 
+FEW = ("--sentences", "6")
 Inspect = Callable[..., Answer]
 TREE = "1\tthe\t_\tDET\t_\t_\t2\tdet\t_\t_\n2\tgirl\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n"
 
@@ -94,6 +95,35 @@ def test_a_treebank(inspect: Inspect, here: Path) -> None:
             "heads": [2, 0],
             "relations": ["det", "root"],
         }
+
+
+def test_measures_are_written_into_the_folder_of_the_run(trained, qvbench, here: Path) -> None:
+    """Catches a checkpoint measured in another's folder, a target given to a language model, and
+    sentences of a treebank for which translation has no gold target."""
+    (here / "four.conllu").write_text(TREE * 4)
+    for name, checkpoint in trained.items():
+        run = checkpoint.parent.parent
+        for given in (("--sentences", "6"), ("--conllu", "four.conllu")):
+            answer = qvbench("measure", "--checkpoint", str(checkpoint), *given)
+            assert (answer.status, answer.out) == (0, f"wrote {run / 'inside.json'}\n")
+        found = json.loads((run / "inside.json").read_text())
+        assert (found["text"], found["sentences"]) == ("four.conllu", 4)
+        assert set(found["dependencies"]) == {"encoder" if name == "translation" else "causal"}
+
+
+def test_what_cannot_be_measured_is_one_line(trained, qvbench, here: Path) -> None:
+    """Catches a traceback, and a treebank too small to choose on one half of it."""
+    write_faults(here)
+    (here / "two.conllu").write_text(TREE * 2)
+    for words, message in {
+        "--conllu two.conllu": "two.conllu: 2 sentences that the model can read; give 4",
+        "--conllu bad.conllu": "bad.conllu, line 2: the head of word 2 is 7",
+        "--conllu none.conllu": "none.conllu: cannot be read: No such file",
+        "--output no/where.json": "no/where.json: cannot be written",
+    }.items():
+        answer = qvbench("measure", "--checkpoint", str(trained["text"]), *words.split(), *FEW)
+        assert answer.status == 2
+        assert message in answer.err.splitlines()[-1]
 
 
 def write_faults(here: Path) -> None:
