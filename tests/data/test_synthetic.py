@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from qvbench.data.batching import NO_TOKEN
-from qvbench.data.corpora import AssociativeRecall, Copying, Induction, SyntheticCorpus
+from qvbench.data.corpora import (
+    AssociativeRecall,
+    Copying,
+    Induction,
+    Modifiers,
+    SyntheticCorpus,
+)
 from qvbench.data.synthetic import SyntheticDataModule
 from qvbench.errors import UserError
 
@@ -74,6 +80,29 @@ def test_gaps_follow_the_power_law(power: float) -> None:
         counts = (targets != NO_TOKEN).sum(0)[first::2]
         spread = (counts - 20_000 * expected) ** 2 / (20_000 * expected)
         assert spread.sum() < 40, counts  # 11 degrees of freedom: one in 30,000 is beyond
+
+
+def test_every_relation_is_asked_for_once() -> None:
+    """Catches a modifier of another head or direction as the answer, and ids that overlap."""
+    corpus = Modifiers(directions=3, contents=5, train_examples=200, val_examples=2)
+    assert (corpus.length, corpus.vocab_size) == (21, 27)
+    orders = set()
+    for inputs, targets in rows(corpus):
+        held = {}
+        for place in range(0, 12, 4):
+            head, *modifiers = inputs[place : place + 4]
+            held |= {((word - 3) // 5, head): word for word in modifiers}
+        assert len(held) == 9
+        assert all(0 <= direction < 3 > head >= 0 for direction, head in held)
+        assert targets[:12] == [NO_TOKEN] * 12
+        asked = [divmod(word - 18, 3) for word in inputs[12:]]
+        assert sorted(asked) == sorted(held)
+        assert targets[12:] == [held[relation] for relation in asked]
+        orders.add((*inputs[::4][:3], *asked[:3]))
+    assert len(orders) > 150
+    assert [rows(corpus)[0]] != [rows(corpus, "val")[0]]
+    with pytest.raises(UserError, match="contents must be at least 2"):
+        Modifiers(contents=1)
 
 
 def test_keys_and_values_are_all_equally_likely() -> None:

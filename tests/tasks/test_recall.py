@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_one_line(here: Path, capsys: pytest.CaptureFixture
         ("data.corpus.pairs", "3", "3 pairs and a query of each take 12 tokens; length is 8"),
         ("data.corpus.vocab_size", "5", "vocab_size=5 has 1 keys for 2 pairs; give 6 at least"),
         ("data.val_split", "test", "val_split=test: no such set; known are val, selection"),
-        ("data.corpus", "Grammar", "known are: AssociativeRecall, Copying, Induction"),
+        ("data.corpus", "Grammar", "known are: AssociativeRecall, Copying, Induction, Modifiers"),
     ):
         assert run("prepare", f"--{key}", value) == 2
         error = capsys.readouterr().err

@@ -7,6 +7,7 @@ from qvbench.data.corpora.copying import Copying
 from qvbench.data.corpora.corpus import Corpus, MonolingualCorpus, Text
 from qvbench.data.corpora.grammar import Grammar
 from qvbench.data.corpora.induction import Induction
+from qvbench.data.corpora.modifiers import Modifiers
 from qvbench.data.corpora.monolingual import Files, PythonLibrary, Shakespeare
 from qvbench.data.corpora.multi30k import Multi30k
 from qvbench.data.corpora.synthetic import SyntheticCorpus
@@ -25,6 +26,7 @@ CORPORA.register("python", PythonLibrary)
 CORPORA.register("associative_recall", AssociativeRecall)
 CORPORA.register("copying", Copying)
 CORPORA.register("induction", Induction)
+CORPORA.register("modifiers", Modifiers)
 
 __all__ = [
     "CORPORA",
@@ -34,6 +36,7 @@ __all__ = [
     "Files",
     "Grammar",
     "Induction",
+    "Modifiers",
     "MonolingualCorpus",
     "Multi30k",
     "PythonLibrary",
