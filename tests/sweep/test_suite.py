@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from qvbench.cli import part_overrides
-from qvbench.cli.experiment import resolve, task_from_config
+from qvbench.cli.experiment import DEFAULT_TASK, resolve, task_from_config
 from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
@@ -44,9 +44,9 @@ def planned(suite: str) -> list[PlannedRun]:
 
 
 @cache
-def build(model: str) -> None:
+def build(model: str, name: str = DEFAULT_TASK) -> None:
     """Build task, network and optimizer of a resolved config's model, without memory."""
-    task = task_from_config(model)
+    task = task_from_config(model, name)
     with torch.device("meta"):
         task.optimizer(task.build_network(36_000).parameters())
 
@@ -62,7 +62,7 @@ def test_every_shipped_suite_plans_and_builds() -> None:
         of_each = len(search.values) * len(search.seeds) if search else len(read.budgets)
         assert len({run.id for run in runs}) == rows * of_each == len(runs), suite
         for run in runs:
-            build(yaml.safe_dump(run.resolved["model"]))
+            build(yaml.safe_dump(run.resolved["model"]), run.resolved.get("task") or DEFAULT_TASK)
             for key, value in run.variant.settings:
                 if key in ("model.attention", "model.position") and value.endswith(".yaml"):
                     assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
