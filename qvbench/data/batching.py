@@ -20,12 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from qvbench.data.corpora.synthetic import Int64
 from qvbench.errors import UserError
-
-Int64 = npt.NDArray[np.int64]
-
-NO_TOKEN = -1
-"""Target where nothing is to be predicted, as after the end of a text; no id of any tokenizer."""
 
 _NOISE = 3.0  # in subwords of length difference
 

@@ -20,10 +20,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.utils.data import Dataset
 
-from qvbench.data.batching import NO_TOKEN, EvaluationWindows, Int64, TrainWindows, Windows
+from qvbench.data.batching import EvaluationWindows, TrainWindows, Windows
 from qvbench.data.cache import track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
+from qvbench.data.corpora.synthetic import NO_TOKEN, Int64
 from qvbench.data.module import StoredDataModule, check_least, check_set
 from qvbench.data.store import TOKENIZER, id_type, new_store
 from qvbench.data.text import Vocabulary

@@ -30,7 +30,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from qvbench.data.batching import Batch, Int64, Lengths
+from qvbench.data.batching import Batch, Lengths
+from qvbench.data.corpora.synthetic import Int64
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 

@@ -16,14 +16,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import Dataset
 
 from qvbench.data.batching import (
-    NO_TOKEN,
     EvaluationSampler,
-    Int64,
     Lengths,
     TrainSampler,
     Windows,
 )
-from qvbench.data.corpora.synthetic import SyntheticCorpus
+from qvbench.data.corpora.synthetic import NO_TOKEN, Int64, SyntheticCorpus
 from qvbench.data.language import TextVocabulary
 from qvbench.data.module import StoredDataModule, check_set
 from qvbench.data.store import TOKENIZER, new_store

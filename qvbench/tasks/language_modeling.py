@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from qvbench.data.batching import NO_TOKEN, Windows
+from qvbench.data.batching import Windows
+from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.language import LanguageDataModule
 from qvbench.data.module import StoredDataModule
 from qvbench.models.decoder_only import DecoderOnlyFactory

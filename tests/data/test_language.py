@@ -13,9 +13,10 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qvbench.data import language
-from qvbench.data.batching import NO_TOKEN, EvaluationWindows, TrainWindows
+from qvbench.data.batching import EvaluationWindows, TrainWindows
 from qvbench.data.corpora import Files, Grammar, MonolingualCorpus, PythonLibrary, Shakespeare
 from qvbench.data.corpora import monolingual as corpora
+from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.language import LanguageDataModule, StoredText, pieces
 from qvbench.errors import UserError
 from tests.data.conftest import sentences

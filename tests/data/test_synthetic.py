@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from qvbench.data.batching import NO_TOKEN
 from qvbench.data.corpora import (
     AssociativeRecall,
     Copying,
@@ -18,6 +17,7 @@ from qvbench.data.corpora import (
     Modifiers,
     SyntheticCorpus,
 )
+from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.synthetic import SyntheticDataModule
 from qvbench.errors import UserError
 

@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from qvbench.data.batching import NO_TOKEN
-from qvbench.data.corpora.synthetic import Examples, SyntheticCorpus, integers, nothing_asked
+from qvbench.data.corpora.synthetic import (
+    NO_TOKEN,
+    Examples,
+    SyntheticCorpus,
+    integers,
+    nothing_asked,
+)
 
 
 class Induction(SyntheticCorpus):

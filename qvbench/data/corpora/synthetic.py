@@ -9,9 +9,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from qvbench.data.batching import NO_TOKEN, Int64
 from qvbench.errors import UserError
+
+Int64 = npt.NDArray[np.int64]
+
+NO_TOKEN = -1
+"""Target where nothing is to be predicted, as after the end of a text; no id of any tokenizer."""
 
 # Raised whenever the same seed and settings give other sequences than before.
 _VERSION = 1
