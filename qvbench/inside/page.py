@@ -108,13 +108,15 @@ def _mean(x: Tensor, chosen: Tensor) -> Tensor:
 
 def draw(reading: Reading, folder: Path, prefix: str) -> None:
     """A figure of each attention, a panel a head, as PNG, SVG and PDF named by its path."""
+    from matplotlib.colors import PowerNorm
+
     plt = pyplot()
     for found in reading.maps:
         queries, keys = (side.words for side in reading.sides[found.kind])
         maps = reading.words(found).numpy()
-        columns = min(len(maps), 4)
-        rows = -(-len(maps) // columns)
         width, height = (0.6 + 0.115 * max(len(words), 8) for words in (keys, queries))
+        columns = min(len(maps), max(1, int(10 / width)))
+        rows = -(-len(maps) // columns)
         figure, panels = plt.subplots(
             rows,
             columns,
@@ -125,13 +127,15 @@ def draw(reading: Reading, folder: Path, prefix: str) -> None:
             layout="constrained",
         )
         figure.suptitle(f"{found.name}: rows look at columns", fontsize=8)
+        ink = PowerNorm(0.5, 0, 1)  # as on the page: the root of a probability, in all heads
         for head, panel in enumerate(panels.flat):
             if head >= len(maps):
                 panel.axis("off")
                 continue
-            panel.imshow(maps[head], cmap="Blues", vmin=0, interpolation="nearest")
-            panel.set_title(f"head {head + 1}, darkest {maps[head].max():.2f}", fontsize=7)
+            panel.imshow(maps[head], cmap="Blues", norm=ink, interpolation="nearest")
+            panel.set_title(f"head {head + 1}, at most {maps[head].max():.2f}", fontsize=7)
             panel.set_xticks(range(len(keys)), keys, rotation=90)
             panel.set_yticks(range(len(queries)), queries)
             panel.tick_params(length=0, labelsize=6)
+        figure.draw_without_rendering()  # once more than to save: labels move the panels
         save(figure, folder, f"{prefix}{found.name}")
