@@ -42,7 +42,8 @@ def write_checkpoint(file: Path, vocabulary: Vocabulary, task: str, model: Any) 
     stored = {"task": task, "config": yaml.safe_dump(model), "vocabulary": vocabulary.to_json()}
     text = {"source_language": "en", "target_language": "de", "tokenised": True, "lowercase": False}
     stored |= {"text": text} if task == "translation" else {}
-    torch.save({"qvbench": stored, "state_dict": built.state_dict()}, file)
+    content = {"pytorch-lightning_version": "2", "qvbench": stored}
+    torch.save({**content, "state_dict": built.state_dict()}, file)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_logger_fills_the_columns(tmp_path: Path) -> None:
     """Catches a file that is written anew, or misaligned, when a metric appears late."""
     logger = CurvesLogger(tmp_path)
     logger.log_metrics({"test/bleu": 3.0, "epoch": 0}, step=0)
-    logger.start(100.0)
+    logger.started = time.monotonic() - 100
     logger.log_metrics({"train/loss": 2.5, "target_tokens": 40.0, "epoch": 1}, step=2)
     logger.log_metrics({"val/accuracy": 50.0, "train/loss": 2.0}, step=4)
     lines = (tmp_path / "curves.csv").read_text().splitlines()
