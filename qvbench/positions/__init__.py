@@ -8,6 +8,7 @@ from qvbench.positions.absolute import Learned, Sinusoidal
 from qvbench.positions.agf import AGF
 from qvbench.positions.alibi import ALiBi
 from qvbench.positions.interface import NoPosition, Position, PositionFactory
+from qvbench.positions.kerple import Kerple
 from qvbench.positions.rope import RoPE
 from qvbench.positions.t5 import T5
 from qvbench.registry import Registry
@@ -19,6 +20,7 @@ POSITIONS.register("learned", Learned)
 POSITIONS.register("rope", RoPE)
 POSITIONS.register("alibi", ALiBi)
 POSITIONS.register("t5", T5)
+POSITIONS.register("kerple", Kerple)
 POSITIONS.register("agf", AGF)
 
 
