@@ -20,7 +20,7 @@ from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
 from qvbench.sweep.plan import PlannedRun, plan
-from qvbench.sweep.suite import find_suite, read_suite
+from qvbench.sweep.suite import Suite, find_suite, read_suite
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.sweep.conftest import SUITE, write_suite
 
@@ -35,12 +35,12 @@ def resolved(args: tuple[str, ...]) -> dict[str, Any]:
 
 @cache
 def planned(suite: str) -> list[PlannedRun]:
-    """The runs of a shipped suite with its first seed."""
-    read = read_suite(find_suite(suite))
-    if read.search:  # values differ in nothing else
-        fewer = replace(read.search, values=read.search.values[:2], seeds=read.search.seeds[:1])
-        read = replace(read, search=fewer)
-    return plan(read, Path("none"), lambda args: resolved(tuple(args)), seeds=read.seeds[:1])
+    """The runs of a shipped suite with its first seed, searched values left out."""
+    return plan_of(replace(read_suite(find_suite(suite)), search=None))
+
+
+def plan_of(suite: Suite) -> list[PlannedRun]:
+    return plan(suite, Path("none"), lambda args: resolved(tuple(args)), seeds=suite.seeds[:1])
 
 
 @cache
@@ -54,13 +54,16 @@ def build(model: str, name: str = DEFAULT_TASK) -> None:
 @pytest.mark.slow
 def test_every_shipped_suite_plans_and_builds() -> None:
     """Catches a variant that fails after the hours of those before it, one that is not what it
-    says, two rows that are one and the same run, a budget without a validation at its end."""
+    says, two rows that are one and the same run, a budget without a validation at its end, and
+    a key to search that changes nothing."""
     for suite in shipped_suites():
-        runs = planned(suite)
-        read = runs[0].suite
-        search, rows = read.search, len(read.variants)
-        of_each = len(search.values) * len(search.seeds) if search else len(read.budgets)
-        assert len({run.id for run in runs}) == rows * of_each == len(runs), suite
+        read, runs = read_suite(find_suite(suite)), planned(suite)
+        assert len({run.id for run in runs}) == len(read.variants) * len(read.budgets), suite
+        if read.search:
+            alone = {read.baseline: read.variants[read.baseline]}
+            searched = plan_of(replace(read, variants=alone))
+            values, seeds = len(read.search.values), len(read.search.seeds)
+            assert len({run.id for run in searched}) == values * seeds, suite
         for run in runs:
             build(yaml.safe_dump(run.resolved["model"]), run.resolved.get("task") or DEFAULT_TASK)
             for key, value in run.variant.settings:
@@ -71,7 +74,8 @@ def test_every_shipped_suite_plans_and_builds() -> None:
                 batches = trainer["max_steps"] * trainer["accumulate_grad_batches"]
                 assert batches % trainer["val_check_interval"] == 0, f"{suite}: {run.id}"
         assert len(read.seeds) >= 5, suite
-        assert len({run.resolved["trainer"]["max_steps"] for run in runs}) == 1, suite
+        steps = {run.resolved["trainer"]["max_steps"] for run in runs}
+        assert len(steps) == len(read.budgets), suite
 
 
 TABLES = ("table2", "table3", "table4", "figure7", "sharing")
