@@ -60,6 +60,13 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.sampler)
 
+    def end_workers(self) -> None:
+        """End the processes that prepare batches. The garbage collector would wait five seconds
+        for each: it may close the queues by which they are told before it tells them."""
+        workers: Any = self._loader._iterator  # kept where they persist from epoch to epoch
+        if workers is not None:
+            workers._shutdown_workers()
+
     def batch_at(self, epoch: int, number: int) -> Any:
         """This process's batch of a number in an epoch, both from 0, as it was handed out."""
         return self._dataset[self.sampler.share(epoch)[number]]

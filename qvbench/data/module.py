@@ -62,6 +62,7 @@ class StoredDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.cache_dir = cache_dir
+        self._loaders: list[BatchLoader] = []
 
     # What a data module defines
 
@@ -186,7 +187,7 @@ class StoredDataModule(LightningDataModule):
             f"train: {len(sampler):,} batches per epoch for each of {sampler.world_size} "
             f"processes, {sampler.left_out} left out"
         )
-        return BatchLoader(split, sampler, self.num_workers, self.order())
+        return self._loader(split, sampler, self.order())
 
     def val_dataloader(self) -> BatchLoader:
         return self._evaluation_loader(self.val_split)
@@ -201,7 +202,17 @@ class StoredDataModule(LightningDataModule):
 
     def _evaluation_loader(self, name: str) -> BatchLoader:
         split = self.split(name)
-        return BatchLoader(split, self.evaluation_sampler(split, *self._rank()), self.num_workers)
+        return self._loader(split, self.evaluation_sampler(split, *self._rank()))
+
+    def _loader(
+        self, split: Any, sampler: Any, identity: dict[str, Any] | None = None
+    ) -> BatchLoader:
+        self._loaders.append(BatchLoader(split, sampler, self.num_workers, identity))
+        return self._loaders[-1]
+
+    def teardown(self, stage: str) -> None:
+        while self._loaders:
+            self._loaders.pop().end_workers()
 
     def _rank(self) -> tuple[int, int]:
         """Number of this process, and how many there are."""

@@ -240,6 +240,7 @@ def real_fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "WANDB_API_KEY": "0" * 40,
             "WANDB_INIT_TIMEOUT": "3",
             "WANDB_FINISH_TIMEOUT": "3",
+            "WANDB_ERROR_REPORTING": "false",  # to its makers, whom not every machine reaches
         }
         environments = {str(runs["silent"]): silent, str(runs["killed"]): {"WANDB_MODE": "offline"}}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,15 @@ def test_a_store_that_is_removed_serves_the_runs_that_opened_it(
     monkeypatch: pytest.MonkeyPatch,
     workers: str,
 ) -> None:
-    """Catches a cache that cannot be cleaned while something trains, on systems that map files."""
+    """Catches a cache that cannot be cleaned while something trains, on systems that map files, and
+    processes that outlive the training they prepared batches for."""
     monkeypatch.setenv("QVBENCH_CACHE", str(here / "cache"))
     with_callback(tiny, "RemoveStore")
     answer = qvbench(
         "fit", "--config", "tiny.yaml", "--data.num_workers", workers, "--trainer.max_steps", "9"
     )
     assert answer.status == 0, answer.err
+    assert not multiprocessing.active_children()
     assert not list((here / "cache").glob("grammar-*/*.npy"))
     again = qvbench("fit", "--config", "tiny.yaml")
     assert again.status == 0, again.err  # written anew

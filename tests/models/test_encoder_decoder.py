@@ -112,10 +112,10 @@ def test_parameters_are_the_closed_form(mechanism, position):
     d, head = D_MODEL, D_MODEL // HEADS
     attention = {"qkv": 4 * d * d, "qv": 3 * d * d}
     attention["qvka"] = 3 * d * d + d * head + HEADS * 2 * head * head
-    agf = 4 * HEADS if position == "agf" else 0  # scale and exponent, two directions
+    decay = 4 * HEADS if position in ("agf", "kerple") else 0  # two numbers, two directions
     stacks = {"learned": 2 * 512 * d, "t5": 2 * 32 * HEADS}.get(position, 0)
-    encoder = attention[mechanism] + agf + 2 * d * FFN + 2 * 2 * d
-    decoder = 2 * attention[mechanism] + agf + 2 * d * FFN + 3 * 2 * d
+    encoder = attention[mechanism] + decay + 2 * d * FFN + 2 * 2 * d
+    decoder = 2 * attention[mechanism] + decay + 2 * d * FFN + 3 * 2 * d
     expected = 2 * encoder + 2 * decoder + 2 * 2 * d + VOCABULARY * d + VOCABULARY + stacks
     network = build(mechanism, position)
     assert sum(p.numel() for p in network.parameters()) == expected

@@ -61,11 +61,12 @@ def test_every_shipped_suite_plans_and_builds() -> None:
         assert len({run.id for run in runs}) == len(read.variants) * len(read.budgets), suite
         if read.search:
             alone = {read.baseline: read.variants[read.baseline]}
-            searched = plan_of(replace(read, variants=alone))
-            values, seeds = len(read.search.values), len(read.search.seeds)
-            assert len({run.id for run in searched}) == values * seeds, suite
+            two = replace(read.search, values=read.search.values[:2], seeds=read.search.seeds[:1])
+            searched = plan_of(replace(read, variants=alone, search=two))
+            assert len({run.id for run in searched}) == 2, suite
         for run in runs:
-            build(yaml.safe_dump(run.resolved["model"]), run.resolved.get("task") or DEFAULT_TASK)
+            model = {k: v for k, v in run.resolved["model"].items() if k != "schedule"}
+            build(yaml.safe_dump(model), run.resolved.get("task") or DEFAULT_TASK)
             for key, value in run.variant.settings:
                 if key in ("model.attention", "model.position") and value.endswith(".yaml"):
                     assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
