@@ -16,6 +16,8 @@ from qvbench.cli.main import main
 from tests.cli.conftest import TINY_CONFIG, Answer
 from tests.tasks.test_language_modeling import CONFIG as TEXT_CONFIG
 
+pytestmark = pytest.mark.slow  # all use networks that are trained for them
+
 FEW = ("--sentences", "6")
 Inspect = Callable[..., Answer]
 TREE = "1\tthe\t_\tDET\t_\t_\t2\tdet\t_\t_\n2\tgirl\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n"

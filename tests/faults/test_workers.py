@@ -54,7 +54,8 @@ def test_a_killed_worker_is_one_line(
     assert again.status == 0, again.err
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_store_that_is_removed_serves_the_runs_that_opened_it(
     tiny: Path,
     here: Path,

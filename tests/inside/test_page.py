@@ -91,6 +91,7 @@ def test_queries_and_values_of_qv_are_told_apart(readings):
     assert {row[-1] for row in page.norms_and_similarities(readings[1].maps[0])} == {1.0}
 
 
+@pytest.mark.slow
 def test_a_figure_of_each_attention(readings, tmp_path: Path):
     """Catches figures that overwrite one another, and words that are left out."""
     page.draw(readings[0], tmp_path, "1-")
