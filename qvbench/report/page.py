@@ -219,9 +219,12 @@ def _notes(comparison: Comparison) -> list[str]:
         f"{name} (seeds {listed})" for name, listed in planned.items() if listed
     ):
         notes.append(f"**Planned and not run:** {missing}.")
+    found = protocol.by_budget(comparison)
+    if rest := [f"{b:,}" for b in comparison.suite.get("budgets", []) if b not in found]:
+        notes.append(f"**Planned and not run:** {', '.join(rest)} {comparison.suite['unit']}.")
     signatures = [run.record.get("bleu_signatures", {}).items() for run in runs]
-    found = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
-    return notes + ([f"Signatures: {'; '.join(found)}."] if found else [])
+    named = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
+    return notes + ([f"Signatures: {'; '.join(named)}."] if named else [])
 
 
 def _checkpoint_rule(runs: list[Run]) -> str:

@@ -333,6 +333,7 @@ def _facts(planned: PlannedRun) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if len(planned.suite.budgets) > 1 and planned.budget is not None:
         facts |= {"budget": planned.budget, "unit": planned.suite.unit}
+        facts |= {"budgets": list(planned.suite.budgets)}
     if planned.value is not None:
         facts |= {"value": planned.value, "of_search": planned.of_search}
     return facts

@@ -12,6 +12,7 @@ import pytest
 from qvbench.cli.experiment import resolve
 from qvbench.errors import UserError
 from qvbench.report.comparison import Options, compare
+from qvbench.report.page import markdown_page
 from qvbench.report.runs import runs_of_suite
 from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import read_suite
@@ -85,6 +86,16 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     before = contents(swept / "out")
     report(Path("out"), "out")
     assert contents(swept / "out") == before
+
+
+@pytest.mark.slow
+def test_budgets_that_were_not_run_are_named(swept: Path, tmp_path: Path) -> None:
+    """Catches a page of the first budgets of a suite that passes for all of them."""
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
+    begun = [run for run in runs if run.record["sweep"].get("budget") != 6]
+    for some, notice in ((runs, False), (begun, True)):
+        page = markdown_page(compare(some, str(tmp_path), Options(), {}))
+        assert ("**Planned and not run:** 6 steps." in page) == notice
 
 
 def test_a_search_alone_reports_nothing(swept: Path) -> None:
