@@ -91,14 +91,6 @@ class StoredDataModule(LightningDataModule):
         """The stored token ids of a split."""
         raise NotImplementedError
 
-    def train_sampler(self, split: Any, rank: int, world_size: int) -> TrainSampler:
-        """Which rows make batches, for one process of several."""
-        raise NotImplementedError
-
-    def evaluation_sampler(self, split: Any, rank: int, world_size: int) -> EvaluationSampler:
-        """The same for a set that is validated or tested on."""
-        raise NotImplementedError
-
     # What all have in common
 
     @cached_property
@@ -179,6 +171,14 @@ class StoredDataModule(LightningDataModule):
             "max_tokens": self.max_tokens,
             "seed": self.seed,
         }
+
+    def train_sampler(self, split: Any, rank: int, world_size: int) -> TrainSampler:
+        """Which rows make batches, for one process of several: by default rows of like length."""
+        return TrainSampler(split.lengths, self.max_tokens, self.seed, rank, world_size)
+
+    def evaluation_sampler(self, split: Any, rank: int, world_size: int) -> EvaluationSampler:
+        """The same for a set that is validated or tested on."""
+        return EvaluationSampler(split.lengths, self.eval_max_tokens, rank, world_size)
 
     def train_dataloader(self) -> BatchLoader:
         split = self.split("train")
@@ -343,11 +343,3 @@ class TranslationDataModule(StoredDataModule):
             f"vocabulary: {len(self.vocabulary):,} entries, learned from words that occur "
             f"{words['learned_from_count']:,} times at least, of {words['different']:,} words",
         ]
-
-    def train_sampler(self, split: StoredSplit, rank: int, world_size: int) -> TrainSampler:
-        return TrainSampler(split.lengths, self.max_tokens, self.seed, rank, world_size)
-
-    def evaluation_sampler(
-        self, split: StoredSplit, rank: int, world_size: int
-    ) -> EvaluationSampler:
-        return EvaluationSampler(split.lengths, self.eval_max_tokens, rank, world_size)

@@ -16,9 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import Dataset
 
 from qvbench.data.batching import (
-    EvaluationSampler,
     Lengths,
-    TrainSampler,
     Windows,
 )
 from qvbench.data.corpora.synthetic import NO_TOKEN, Int64, SyntheticCorpus
@@ -117,11 +115,3 @@ class SyntheticDataModule(StoredDataModule):
     def split(self, name: str) -> StoredExamples:
         """The sequences of a split."""
         return StoredExamples(self.folder / f"{name}.bin", self.corpus.length)
-
-    def train_sampler(self, split: StoredExamples, rank: int, world_size: int) -> TrainSampler:
-        return TrainSampler(split.lengths, self.max_tokens, self.seed, rank, world_size)
-
-    def evaluation_sampler(
-        self, split: StoredExamples, rank: int, world_size: int
-    ) -> EvaluationSampler:
-        return EvaluationSampler(split.lengths, self.eval_max_tokens, rank, world_size)

@@ -69,7 +69,6 @@ class SyntheticCorpus:
     def draw(self, rng: np.random.Generator, count: int) -> Examples:
         """``count`` sequences, each of which asks for a token at least."""
         raise NotImplementedError
-        raise NotImplementedError
 
     def examples(self, split: str) -> Iterator[Examples]:
         """The sequences of a split, some at a time."""
