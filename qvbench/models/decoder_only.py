@@ -113,7 +113,10 @@ class DecoderOnly(nn.Module):
         )
         scheme = build_position()
         absolute = scheme if scheme.absolute else Position(num_heads)
-        self.embeddings = Embeddings(nn.Embedding(vocab_size, d_model), absolute, dropout)
+        # By sqrt(d) where positions are fixed (Vaswani et al. 2017, section 3.4), which would drown
+        # vectors that start with a deviation of 0.02.
+        scale = d_model**0.5 if absolute.fixed else 1.0
+        self.embeddings = Embeddings(nn.Embedding(vocab_size, d_model), absolute, dropout, scale)
         self.layers = nn.ModuleList(
             CausalLayer(own, feed_forward(), residual)
             for own in self_attentions(layers, build_attention, build_position)

@@ -19,6 +19,7 @@ class Sinusoidal(Position):
     """
 
     label = "sinusoidal"
+    fixed = True
 
     def embed(self, x: Tensor, start: int = 0) -> Tensor:
         length, width = x.shape[1:]

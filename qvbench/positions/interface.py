@@ -31,6 +31,7 @@ class Position(nn.Module):
     by_table: ClassVar[bool] = False  # and by a function of the signed distance alone
     adds: ClassVar[bool] = False  # to the logits
 
+    fixed: bool = False  # embeds by vectors with entries of about 1, which training cannot shrink
     shared: bool = False  # one module serves all layers of a stack; otherwise one per layer
     symmetric: bool = False  # acts in attention, but alike to the left and right of a query
     max_length: int | None = None  # positions there are, where that is limited

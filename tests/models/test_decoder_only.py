@@ -128,6 +128,18 @@ def test_the_start_is_gpt2s() -> None:
     assert glorot.abs().max().item() == pytest.approx((6 / (256 + 24)) ** 0.5, rel=0.05)
 
 
+def test_fixed_positions_do_not_drown_the_tokens() -> None:
+    """Catches sinusoids of magnitude 1 over vectors of 0.02, from which hardly anything is learned,
+    and pretrained vectors that are scaled though their positions are learned."""
+    for scheme in ("sinusoidal", "learned", "rope"):
+        embeddings = build(scheme=(scheme, {}), d_model=64).embeddings
+        expected = 8.0 if scheme == "sinusoidal" else 1.0
+        added = embeddings(tokens(1, 2)) - embeddings(1 + tokens(1, 2))
+        vectors = embeddings.tokens.weight
+        one = vectors[tokens(1, 2)] - vectors[1 + tokens(1, 2)]
+        torch.testing.assert_close(added, expected * one)
+
+
 @pytest.mark.parametrize(
     ("mechanism", "total", "attention"),
     [

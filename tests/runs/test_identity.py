@@ -16,7 +16,7 @@ from lightning.pytorch import Trainer
 
 from qvbench.cli.experiment import resolve, without_new_defaults
 from qvbench.config_files import shipped_folder
-from qvbench.runs.identity import DEFAULTS, difference, identity
+from qvbench.runs.identity import CODE_VERSIONS, DEFAULTS, difference, identity
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 1,
@@ -112,11 +112,15 @@ def test_another_experiment(key: str, value: Any, named: str) -> None:
     assert difference(CONFIG, other) == difference(other, CONFIG) == named
 
 
-def test_keys_have_no_order_and_code_has_a_version() -> None:
-    """Catches a config that was written in another order, and code that trains otherwise."""
+def test_keys_have_no_order_and_code_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a config that was written in another order, and code that trains a task otherwise."""
     backwards = {key: dict(reversed(v.items())) for key, v in CONFIG.items() if type(v) is dict}
     assert identity(dict(reversed(backwards.items()))) == identity(CONFIG)
-    assert identity(CONFIG, code_version=0) != identity(CONFIG)
+    before, language = identity(CONFIG), {**CONFIG, "task": "language_modeling"}
+    others = identity(language)
+    monkeypatch.setitem(CODE_VERSIONS, "translation", 0)
+    assert identity(CONFIG) != before
+    assert identity(language) == others
 
 
 def test_the_defaults_are_lightnings() -> None:
