@@ -31,7 +31,9 @@ def main(args: list[str]) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = []
     for name in options.config:
-        model = build(name, overrides, options.vocab_size)
+        # What is counted needs shapes alone: a network that no memory holds can be counted too.
+        with device if options.repeats else torch.device("meta"):
+            model = build(name, overrides, options.vocab_size)
         measured = measure(model, size, options.repeats, device) if options.repeats else None
         records.append(count(model, size) | {"measured": measured})
     print(FORMATS[options.format](records))
@@ -40,34 +42,37 @@ def main(args: list[str]) -> int:
 
 def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Model:
     """The model of a config, without its data; ``vocab_size`` is by default that of the corpus if
-    it is prepared, else ``DEFAULT_VOCABULARY``."""
+    it is prepared, else that which is to be learned, else ``DEFAULT_VOCABULARY``."""
     from qvbench.cli.experiment import Experiment
-    from qvbench.models.encoder_decoder import EncoderDecoder
+    from qvbench.models.facts import Network
     from qvbench.profile.measure import Model
 
     experiment = Experiment("profile", ["--config", name, *overrides])
     built, source = experiment.build(), "--vocab_size"
     if vocab_size is None:
-        vocab_size, source = DEFAULT_VOCABULARY, "default"
+        vocab_size, source = built.data.planned_vocabulary or DEFAULT_VOCABULARY, "default"
         with suppress(UserError):  # the corpus's own files are not there
             if (built.data.folder / "manifest.json").is_file():
                 vocab_size, source = len(built.data.vocabulary), "corpus"
     task = built.model
     task.network = task.build_network(vocab_size)
-    if not isinstance(task.network, EncoderDecoder):
+    if not isinstance(task.network, Network):
         kind = type(task.network).__name__
-        raise UserError(
-            f"profile: {name}: counts encoder-decoders alone so far, and this is {kind}"
-        )
-    precision = str(experiment.settings.trainer.precision or "32-true")
-    return Model(experiment.name, task, precision, source)
+        raise UserError(f"profile: {name}: cannot count a network of the user's own ({kind})")
+    trainer = experiment.settings.trainer
+    named = str(trainer.devices)  # ``auto``, or a number that may be text
+    devices = trainer.num_nodes * (int(named) if named.isdecimal() else 1)
+    strategy = getattr(trainer.strategy, "class_path", trainer.strategy)
+    precision = str(trainer.precision or "32-true")
+    return Model(experiment.name, task, precision, source, devices, "fsdp" in str(strategy).lower())
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench profile",
         description="Parameters, FLOPs per target token, elements and bytes that decoding keeps "
-        "per token, and time and memory of a step: of configs side by side, without their data. "
+        "per token, memory that training needs, and time and memory of a step: of configs side by "
+        "side, without their data. "
         "Other options are those of `qvbench fit`, for every config: --model.attention QV.",
     )
     parser.usage = "%(prog)s --config NAME [--config NAME ...] [OPTIONS] [--KEY VALUE ...]"
@@ -75,9 +80,11 @@ def _parser() -> ArgumentParser:
     config = "YAML file, or a name of `qvbench list`"
     add("-c", "--config", action="append", required=True, metavar="NAME", help=config)
     add("--format", choices=("table", "json", "latex"), default="table", help="of the output")
-    add("--source_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")
-    add("--target_length", type=PositiveInt, default=32, metavar="N", help="tokens of a sentence")
-    add("--batch_size", type=PositiveInt, default=2, metavar="N", help="sentences")
+    add(
+        "--source_length", type=PositiveInt, default=32, metavar="N", help="of a sentence or prompt"
+    )
+    add("--target_length", type=PositiveInt, default=32, metavar="N", help="of it, or a text")
+    add("--batch_size", type=PositiveInt, default=2, metavar="N", help="sentences or texts")
     vocab_size = f"entries; else those of the corpus, if it is prepared, else {DEFAULT_VOCABULARY}"
     add("--vocab_size", type=PositiveInt, metavar="N", help=vocab_size)
     add("--repeats", type=NonNegativeInt, default=3, metavar="N", help="training steps to time")

@@ -165,6 +165,7 @@ class LanguageDataModule(StoredDataModule):
             )
         self.tokenizer = tokenizer
         self.vocab_size = vocab_size
+        self.planned_vocabulary = {"bpe": vocab_size, "bytes": 256}.get(tokenizer)
         self.context = context
 
     @cached_property

@@ -75,6 +75,9 @@ class StoredDataModule(LightningDataModule):
         """
         raise NotImplementedError
 
+    planned_vocabulary: int | None = None
+    """Entries that the vocabulary will have, where the settings say so."""
+
     def write(self) -> None:
         """Store the token ids of the corpus, which is prepared, in :attr:`folder`."""
         raise NotImplementedError

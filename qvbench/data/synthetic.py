@@ -79,6 +79,7 @@ class SyntheticDataModule(StoredDataModule):
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_set("val_split", val_split, corpus.splits()[1:])
         self.val_split = val_split
+        self.planned_vocabulary = corpus.vocab_size
 
     @cached_property
     def settings(self) -> dict[str, object]:

@@ -21,8 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qvbench.attention import Attention, precomputed
 from qvbench.attention.triton import FUSED, REFERENCE, SDPA
+from qvbench.errors import UserError
+from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.layers import FeedForward
+
+Network = EncoderDecoder | DecoderOnly
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
@@ -46,7 +50,8 @@ def attention_backend(network: nn.Module) -> dict[str, str] | None:
 
 
 class Size(NamedTuple):
-    """A batch without padding: B sentences of S source and T target tokens."""
+    """A batch without padding: B sentences of S source and T target tokens. A decoder-only network
+    is trained on the T alone, and decodes them after a prompt of S."""
 
     batch: int = 1
     source: int = 32
@@ -60,13 +65,14 @@ class Size(NamedTuple):
 
 def recorded_flops(network: Any) -> dict[str, dict[str, float]]:
     """FLOPs per target token by phase, of a batch of the default size, under the record's key;
-    empty for other networks, and for a user's mechanism that does not run on shapes alone."""
-    if not isinstance(network, EncoderDecoder):
+    empty for other networks, for one with fewer positions, and for a user's mechanism that does not
+    run on shapes alone."""
+    if not isinstance(network, Network):
         return {}
     size = Size()
     try:
         flops = {name: size.per_target_token(n.total) for name, n in count(network, size).items()}
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, UserError):
         return {}
     return {"flops_per_target_token": flops}
 
@@ -78,19 +84,33 @@ class Flops(NamedTuple):
     attention: int
 
 
-def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
+def stacks(network: Network) -> tuple[Any, Any]:
+    """The layers that read a source, or a prompt, and those that write the target."""
+    if isinstance(network, EncoderDecoder):
+        return network.encoder, network.decoder
+    return network.layers, network.layers
+
+
+def hidden_states(network: Any, source: Tensor, target: Tensor) -> Tensor:
+    """Of the target (B, T, d), as training has them."""
+    inputs = (source, target) if isinstance(network, EncoderDecoder) else (target,)
+    hidden: Tensor = network(*inputs)
+    return hidden
+
+
+def count(network: Any, size: Size) -> dict[str, Flops]:
     """FLOPs of a batch by phase.
 
     * ``train``: forward and backward through network and output layer.
-    * ``prefill``: encode the source and fill the caches of cross-attention.
+    * ``prefill``: encode the source and fill the caches of cross-attention, or of the prompt.
     * ``decode``: T steps from caches alone, one hypothesis per sentence. Step t attends to t tokens
       of the target and S of the source: linear in t, so two steps determine them all.
     """
-    network = on_meta(network)
+    network = without_memory(network, "meta")
     ids = torch.empty(size.batch, size.source + size.target, dtype=torch.int64, device="meta")
     source, target = ids.split([size.source, size.target], 1)
     with counter() as train:
-        logits = network.project(network(source, target))
+        logits = network.project(hidden_states(network, source, target))
         F.cross_entropy(logits.flatten(0, 1), target.flatten()).backward()
     steps = []
     with precomputed(network):
@@ -108,12 +128,14 @@ def count(network: EncoderDecoder, size: Size) -> dict[str, Flops]:
         networks = (module for module in layers.modules() if isinstance(module, FeedForward))
         return sum(weight.numel() for each in networks for weight in each.parameters())
 
-    encoder = feed_forward(network.encoder) * size.source
-    decoder = (feed_forward(network.decoder) + network.output_weight.numel()) * size.target
+    reads, writes = stacks(network)
+    reading = feed_forward(reads) * size.source
+    writing = (feed_forward(writes) + network.output_weight.numel()) * size.target
+    trained = writing if reads is writes else reading + writing
     totals = {
-        "train": (train.get_total_flops(), 3 * (encoder + decoder)),
-        "prefill": (prefill.get_total_flops(), encoder),
-        "decode": (decode, decoder),
+        "train": (train.get_total_flops(), 3 * trained),
+        "prefill": (prefill.get_total_flops(), reading),
+        "decode": (decode, writing),
     }
     # What is neither feed-forward nor output layer is attention's.
     return {
@@ -130,11 +152,11 @@ def counter() -> Iterator[FlopCounterMode]:
         yield mode
 
 
-def on_meta(network: EncoderDecoder) -> EncoderDecoder:
-    """A copy in evaluation mode whose tensors take no memory."""
+def without_memory(network: Network, device: str) -> Any:
+    """A copy in evaluation mode of shapes alone: on the meta device, or within a FakeTensorMode."""
     shapes: dict[int, Tensor] = {}
     for tensor in chain(network.parameters(), network.buffers()):
-        shape = tensor.detach().to("meta")
+        shape = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
         trained = isinstance(tensor, nn.Parameter)
         shapes[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if trained else shape
     return copy.deepcopy(network, memo=shapes).eval()

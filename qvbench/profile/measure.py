@@ -11,13 +11,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import timer
 
 from qvbench.attention import precomputed
-from qvbench.data.batching import Batch
+from qvbench.data.batching import Batch, Windows
 from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.facts import Size, count_parameters
+from qvbench.models.facts import (
+    Size,
+    count_parameters,
+    hidden_states,
+    stacks,
+    without_memory,
+)
 from qvbench.models.facts import count as count_flops
 from qvbench.models.loss import training_totals
 
@@ -29,6 +36,10 @@ class Model(NamedTuple):
     task: Any  # what trains the network, which it has
     precision: str  # ``32-true`` where the config leaves ``trainer.precision`` out
     vocabulary_source: str  # where its size is from
+    devices: int = 1  # of a training, among which ...
+    sharded: bool = (
+        False  # ... weights, gradients and optimizer are divided, or of which each has all
+    )
 
 
 def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
@@ -45,7 +56,7 @@ def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
 def count(model: Model, size: Size) -> dict[str, Any]:
     """Parameters, FLOPs and cache of a config's model, as ``--format json`` prints them."""
     network = model.task.network
-    flops, layers = count_flops(network, size), len(network.decoder)
+    flops, layers = count_flops(network, size), len(stacks(network)[1])
     own, cross = network.cache_per_token["self"], network.cache_per_token["cross"]
     element = layers * precision_of(model.precision)[1].itemsize
     return {
@@ -67,9 +78,53 @@ def count(model: Model, size: Size) -> dict[str, Any]:
             "cross_bytes": element * cross,
         },
         "decoder_layers": layers,
+        "memory_per_device": memory_per_device(model, size),
         "precision": model.precision,
         "size": size._asdict(),
         "vocabulary": {"size": len(network.output_weight), "source": model.vocabulary_source},
+    }
+
+
+def memory_per_device(model: Model, size: Size) -> dict[str, int]:
+    """Bytes that a training step on this batch needs on each of its devices, without running it:
+    ``weights``, ``gradients``, ``optimizer``, ``activations``; and how many ``devices`` there are.
+
+    Activations are what the forward pass keeps for its gradients, up to the output layer, whose
+    logits are never all in memory.
+    """
+    weights, compute = precision_of(model.precision)
+    network = model.task.network.to(weights)
+    held: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with FakeTensorMode():
+        shapes = without_memory(network, "cpu").train()
+        source, target = (torch.empty(size.batch, n, dtype=torch.int64) for n in size[1:])
+        mixed = torch.autocast("cpu", compute, enabled=weights != compute)
+        with mixed, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            hidden = hidden_states(shapes, source, target)
+        for parameter in shapes.parameters():
+            held.pop(parameter.untyped_storage()._cdata, None)
+        activations = sum(held.values())
+        del hidden
+    probe = torch.nn.Parameter(torch.zeros(64))
+    probe.grad = torch.zeros_like(probe)
+    optimizer = model.task.optimizer([probe])
+    optimizer.step()
+    states = sum(value.numel() == probe.numel() for value in optimizer.state[probe].values())
+    share = model.devices if model.sharded else 1
+    own = [p.numel() * weights.itemsize for p in network.parameters() if p.requires_grad]
+    whole = sum(p.numel() * weights.itemsize for p in network.parameters())
+    return {
+        "devices": model.devices,
+        "weights": whole // share,
+        "gradients": sum(own) // share,
+        "optimizer": states * sum(own) // share,
+        "activations": activations,
     }
 
 
@@ -92,10 +147,16 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     weights, compute = precision_of(name)
     mixed = partial(torch.autocast, device.type, compute, enabled=weights != compute)
     task, network = model.task, model.task.network.to(device, weights)
-    optimizer = task.optimizer(network.parameters())
+    optimizer = task.optimizer(task.parameters_to_train())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    batch = _random_batch(network, size)
+    source, target = _random_ids(network, size)
+    index = torch.arange(size.batch)
+    batch = (
+        Batch(source, target, index)
+        if isinstance(network, EncoderDecoder)
+        else Windows(target[:, :-1], target[:, 1:], index)
+    )
 
     def step() -> None:
         """A training step as the suite's task does it, on the same tokens each time."""
@@ -115,7 +176,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
         "precision": name,
         "train_step_seconds": statistics.median(train),
         "peak_memory_bytes": peak_memory(step, held, device),
-        "decode_step_seconds": _decode_seconds(network, batch, mixed),
+        "decode_step_seconds": _decode_seconds(network, source, target, mixed),
         "repeats": repeats,
     }
 
@@ -139,27 +200,28 @@ def peak_memory(step: Callable[[], None], held: Iterable[Any], device: torch.dev
     return before + max(accumulate(changes), default=0)
 
 
-def _random_batch(network: EncoderDecoder, size: Size) -> Batch:
+def _random_ids(network: Any, size: Size) -> tuple[Tensor, Tensor]:
     """S source tokens and, after the first, T target tokens, without padding; always the same."""
     weight, generator = network.output_weight, torch.Generator().manual_seed(0)
     shape = (size.batch, size.source + size.target + 1)
     ids = torch.randint(1, len(weight), shape, generator=generator).to(weight.device)
     source, target = ids.split([size.source, size.target + 1], 1)
-    return Batch(source.contiguous(), target.contiguous(), torch.arange(size.batch))
+    return source.contiguous(), target.contiguous()
 
 
 @torch.inference_mode()
 def _decode_seconds(
-    network: EncoderDecoder,
-    batch: Batch,
+    network: Any,
+    source: Tensor,
+    target: Tensor,
     mixed: Callable[[], AbstractContextManager[object]],
 ) -> float:
     """Median over the T steps of one decoding, whose past grows from 1 to T tokens."""
     network.eval()
     with mixed(), precomputed(network):
-        state = network.start(batch.source)
+        state = network.start(source)
         return statistics.median(
-            _seconds(partial(network.step, token, state)) for token in batch.target[:, 1:].unbind(1)
+            _seconds(partial(network.step, token, state)) for token in target[:, 1:].unbind(1)
         )
 
 

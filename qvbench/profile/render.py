@@ -46,7 +46,10 @@ def _tables(records: list[Record]) -> list[list[list[str]]]:
         ("ms", "decode", number("measured", "decode_step_seconds", 1e-3, 2)),
         ("MiB", "peak", number("measured", "peak_memory_bytes", 2**20)),
     ]
-    return [table(names + counted), table(names[:1] + kept)]
+    parts = ("weights", "gradients", "optimizer", "activations")
+    needed = [("MiB", key, number("memory_per_device", key, 2**20)) for key in parts]
+    needed.append(("", "devices", number("memory_per_device", "devices")))
+    return [table(names + counted), table(names[:1] + kept), table(names[:1] + needed)]
 
 
 def as_json(records: list[Record]) -> str:
@@ -55,7 +58,7 @@ def as_json(records: list[Record]) -> str:
 
 
 def as_table(records: list[Record]) -> str:
-    """Two plain tables, and under them what they are counts of."""
+    """Plain tables, and under them what they are counts of."""
     parts = []
     for rows in _tables(records):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -71,7 +74,7 @@ def as_table(records: list[Record]) -> str:
 
 
 def as_latex(records: list[Record]) -> str:
-    """Two ``booktabs`` tables, the notes as comments."""
+    """``booktabs`` tables, the notes as comments."""
     lines = ["% \\usepackage{booktabs}", *(f"% {line}" for line in _notes(records).splitlines())]
     for units, *rows in _tables(records):
         cells = [[*map(escape, row)] for row in (units, *rows)]
@@ -100,7 +103,7 @@ def _notes(records: list[Record]) -> str:
         "Parameters in millions. MFLOPs per target token by PyTorch's flop counter: matrix "
         "products, 2 per multiply-add, attention over all pairs, masked or not. Cache: self of "
         "each target token, cross of each source token; elements per layer, bytes over all decoder "
-        "layers. Time per step."
+        "layers. Time per step. The last table: what training on such a batch needs on a device."
     ]
     for record in records:
         vocabulary, measured = record["vocabulary"], record["measured"]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from qvbench.attention import ATTENTION, build_attention, precomputed
+from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import Size, count, counter, recorded_flops
 from qvbench.positions import POSITIONS, build_position
@@ -98,6 +99,39 @@ def test_paper_sized_networks_cost_what_a_textbook_says(name: str) -> None:
     assert {phase: n.attention for phase, n in counted.items()} == {
         phase: 2 * b * n for phase, n in parts.items()
     }
+
+
+def test_a_decoder_only_network_costs_what_a_textbook_says() -> None:
+    """Catches a prompt that is trained on, or left out of what decoding attends to; and a stack
+    that counts twice, as what reads and as what writes."""
+    layer, d, ffn, vocabulary, layers = paper_layers()["qkv"], 1024, 2048, 1000, 3
+    with torch.device("meta"):
+        network = DecoderOnly(
+            vocabulary,
+            -1,
+            lambda **s: build_attention("qkv", **s),
+            lambda **s: build_position("rope", **s),
+            d_model=d,
+            num_heads=16,
+            ffn_dim=ffn,
+            layers=layers,
+        )
+    b, s, t = PAPER
+    feed_forward, output = 2 * d * ffn, d * vocabulary
+    pairs = t * s + t * (t + 1) // 2
+    attention = {
+        "train": 3 * layers * layer.forward(t, t),
+        "prefill": layers * layer.forward(s, s),
+        "decode": layers * (t * (layer.memory + layer.cached_query) + pairs * layer.cached_pair),
+    }
+    others = {
+        "train": 3 * t * (layers * feed_forward + output),
+        "prefill": s * layers * feed_forward,
+        "decode": t * (layers * feed_forward + output),
+    }
+    for phase, counted in count(network, PAPER).items():
+        assert counted.attention == 2 * b * attention[phase], phase
+        assert counted.total == 2 * b * (attention[phase] + others[phase]), phase
 
 
 def run(network: EncoderDecoder, size: Size) -> tuple[dict[str, int], Any]:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from qvbench.attention import ATTENTION
-from qvbench.cli.profile import DEFAULT_VOCABULARY
+from qvbench.cli.profile import DEFAULT_VOCABULARY, build
 from qvbench.config_files import shipped_configs
+from qvbench.models.facts import count_parameters
 from qvbench.positions import POSITIONS
 from qvbench.profile.measure import peak_memory, precision_of
 from qvbench.profile.render import as_latex, as_table, escape
@@ -142,6 +143,45 @@ def test_peak_memory_is_the_worst_moment() -> None:
     assert peak == 4 * 1_000_000 + 4 * 250_000
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "total", "attention"),
+    [
+        ("QKV", 305_534_976, 83_968_000),
+        ("QV", 284_542_976, 62_976_000),
+        ("Single", 263_550_976, 41_984_000),
+    ],
+)
+def test_parameters_are_the_published_ones(mechanism: str, total: int, attention: int) -> None:
+    """Catches a bias too many and an output layer counted twice: the three models of 300 million
+    parameters of arXiv:2606.04032 (its QKV, Q-K=V and Q=K=V), of 50,304 entries."""
+    with torch.device("meta"):
+        part = f'{{"class_path": "{mechanism}", "init_args": {{"bias": true}}}}'
+        model = build("lm/300m.yaml", ["--model.attention", part], 50_304)
+    assert count_parameters(model.task.network) == {"total": total, "attention": attention}
+
+
+def test_a_language_model_and_what_its_training_needs(qvbench: Command) -> None:
+    """Catches what is sharded counted whole, or activations that are none of the batch's; and
+    sums that no training step comes near."""
+    size = ("--batch_size", "16", "--vocab_size", "65")
+    words = ("-c", "lm/nanogpt_cpu.yaml", *size)
+    (alone,) = documents(qvbench, *words, "--repeats", "1")
+    sharded = ("--trainer.strategy", "fsdp", "--trainer.devices", "4", "--repeats", "0")
+    (shared,) = documents(qvbench, *words, *sharded)
+    own, part = alone["memory_per_device"], shared["memory_per_device"]
+    assert own["weights"] == 4 * alone["parameters"]["total"]
+    assert (own["devices"], own["gradients"], own["optimizer"]) == (
+        *(1, own["weights"]),
+        2 * own["weights"],
+    )
+    for name, bytes_ in own.items():
+        expected = {"devices": 4, "activations": bytes_}.get(name, bytes_ // 4)
+        assert part[name] == expected, name
+    if not torch.cuda.is_available():
+        needed = sum(own.values()) - own["devices"]
+        assert 0.7 < alone["measured"]["peak_memory_bytes"] / needed < 1.4
+
+
 PRECISIONS = {
     "32-true": (torch.float32, torch.float32),
     "32": (torch.float32, torch.float32),
@@ -178,6 +218,13 @@ def wide_record() -> dict[str, Any]:
             "cross_bytes": 12_288,
             "bytes": 36_864,
         },
+        "memory_per_device": {
+            "devices": 8,
+            "weights": 10 << 30,
+            "gradients": 10 << 30,
+            "optimizer": 20 << 30,
+            "activations": 40 << 30,
+        },
         "precision": "32-true",
         "size": {"batch": 2, "source": 32, "target": 32},
         "vocabulary": {"size": 36_000, "source": "--vocab_size"},
@@ -195,7 +242,8 @@ def test_table_fits_and_shows_the_numbers() -> None:
     """Catches a table that wraps in a terminal; a number in another's column."""
     table = as_table([wide_record(), wide_record() | {"measured": None}])
     assert max(map(len, table.splitlines())) <= 100
-    first, _, second, unmeasured = re.findall(r"^ablations.*", table, re.MULTILINE)[:4]
+    first, _, second, unmeasured, needed = re.findall(r"^ablations.*", table, re.MULTILINE)[:5]
+    assert needed.split()[1:] == ["10,240", "10,240", "20,480", "40,960", "8"]
     assert first.split()[3:] == ["120.00", "312.00", "2,828.62", "277.46", "250.18"]
     assert second.split()[1:] == [
         *("2,048", "1,024", "24,576", "12,288", "36,864"),

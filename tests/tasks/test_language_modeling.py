@@ -112,8 +112,6 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
     ):
         assert run(command, "--ckpt_path", "last", *more) == 2
         assert_one_line(capsys, message)
-    assert main(["profile", "--config", "lm.yaml"]) == 2
-    assert "counts encoder-decoders alone" in capsys.readouterr().err
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
