@@ -12,10 +12,13 @@ import torch
 from lightning.pytorch import Trainer
 
 from qvbench.attention import ATTENTION
-from qvbench.data.corpora import Text
+from qvbench.data.corpora import Files, Text
+from qvbench.data.language import LanguageDataModule
 from qvbench.data.module import TranslationDataModule
+from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS
+from qvbench.tasks.language_modeling import LanguageModelingTask
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.schedules import Constant
 
@@ -33,43 +36,53 @@ def write_corpus(folder: Path, pairs: int) -> Text:
     return Text(train=files, val=files, test={"test": files}, tokenized=True)
 
 
-def make_task(dropout: float = 0.0, **settings: Any) -> TranslationTask:
-    """A task whose network starts on the same weights in every process."""
+def parts_of_task(network_class: Any, dropout: float, **sizes: int) -> dict[str, Any]:
+    """What a task is made of, whose network starts on the same weights in every process."""
 
-    def network(**parts: Any) -> EncoderDecoder:
+    def network(**parts: Any) -> Any:
         torch.manual_seed(0)  # here: a strategy of several devices seeds anew before it builds
-        return EncoderDecoder(
-            **parts,
-            d_model=16,
-            num_heads=2,
-            ffn_dim=24,
-            encoder_layers=1,
-            decoder_layers=1,
-            dropout=dropout,
-            attention_dropout=dropout,
-            ffn_dropout=dropout,
-        )
+        names = ("dropout", "attention_dropout", "ffn_dropout")
+        sizes_of_all = {"d_model": 16, "num_heads": 2, "ffn_dim": 24, **sizes}
+        return network_class(**parts, **sizes_of_all, **dict.fromkeys(names, dropout))
 
-    return TranslationTask(
-        attention=functools.partial(ATTENTION["qvka"]),
-        position=functools.partial(POSITIONS["agf"], value_scaling=True),
-        network=network,
-        optimizer=functools.partial(torch.optim.Adam, lr=1.0),
-        schedule=Constant(0.01),
-        **settings,
-    )
+    return {
+        "attention": functools.partial(ATTENTION["qvka"]),
+        "position": functools.partial(POSITIONS["agf"], value_scaling=True),
+        "network": network,
+        "optimizer": functools.partial(torch.optim.Adam, lr=1.0),
+        "schedule": Constant(0.01),
+    }
+
+
+def make_task(dropout: float = 0.0, **settings: Any) -> TranslationTask:
+    parts = parts_of_task(EncoderDecoder, dropout, encoder_layers=1, decoder_layers=1)
+    return TranslationTask(**parts, **settings)
+
+
+def make_language_task(dropout: float = 0.0) -> LanguageModelingTask:
+    return LanguageModelingTask(**parts_of_task(DecoderOnly, dropout, layers=2))
+
+
+def make_data(folder: Path, pairs: int = 24, **settings: Any) -> TranslationDataModule:
+    """The data module of some pairs below a folder."""
+    corpus = write_corpus(folder / f"text{pairs}", pairs)
+    defaults = {"max_tokens": 40, "merges": 20, "cache_dir": str(folder / "cache")}
+    return TranslationDataModule(corpus, **{**defaults, **settings})
+
+
+def make_language_data(folder: Path, pairs: int = 24, **settings: Any) -> LanguageDataModule:
+    """The source side of the same as a text, half of it to validate on."""
+    write_corpus(folder / f"text{pairs}", pairs)
+    file = str(folder / f"text{pairs}" / "en")
+    defaults = {"max_tokens": 40, "context": 8, "cache_dir": str(folder / "cache")}
+    corpus = Files([file], val_fraction=0.5, test=[file])
+    return LanguageDataModule(corpus, "bytes", **{**defaults, **settings})
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Callable[..., TranslationDataModule]:
     """Builds the data module of 24 pairs; keyword arguments as for the module."""
-
-    def build(**settings: Any) -> TranslationDataModule:
-        corpus = write_corpus(tmp_path / "text", 24)
-        defaults = {"max_tokens": 40, "merges": 20, "cache_dir": str(tmp_path / "cache")}
-        return TranslationDataModule(corpus, **{**defaults, **settings})
-
-    return build
+    return functools.partial(make_data, tmp_path)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import socket
@@ -15,10 +16,14 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.training.record import CurvesLogger
-from tests.tasks.conftest import make_task, write_corpus
+from tests.tasks.conftest import (
+    make_data,
+    make_language_data,
+    make_language_task,
+    make_task,
+)
 from tests.tasks.test_log import curves
 
 
@@ -101,7 +106,22 @@ def test_clipping_sees_the_normalised_gradient(data, trainer):
     torch.testing.assert_close(norm, torch.tensor(0.01), rtol=1e-3, atol=0)
 
 
-def train_on_two(rank: int, port: int, folder: Path, share: int) -> None:
+TASKS: dict[str, tuple[Callable[..., Any], Callable[..., Any], set[str]]] = {
+    "translation": (
+        make_data,
+        functools.partial(make_task, beam_size=1),
+        {"train/loss", "val/loss", "test/bleu"},
+    ),
+    "language_modeling": (
+        make_language_data,
+        make_language_task,
+        {"train/loss", "val/bits_per_byte", "test/loss"},
+    ),
+}
+"""By task: its data, a task, and some of what a run logs."""
+
+
+def train_on_two(kind: str, rank: int, port: int, folder: Path, share: int) -> None:
     """One of two processes, as Lightning starts them: what it trains goes to files of its rank."""
     warnings.filterwarnings("error", message=".*sync_dist")
     place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}
@@ -111,11 +131,9 @@ def train_on_two(rank: int, port: int, folder: Path, share: int) -> None:
         **{"enable_progress_bar": False, "enable_model_summary": False},
         "use_distributed_sampler": False,
     }
-    cache = str(folder / "cache")
-    corpus = write_corpus(folder / f"text{rank}", 24)
-    data = TranslationDataModule(
-        corpus, max_tokens=40, eval_max_tokens=80, merges=20, cache_dir=cache
-    )
+    data_of, task_of, _ = TASKS[kind]
+    own, cache = folder / f"rank{rank}", str(folder / "cache")
+    data = data_of(own, eval_max_tokens=80, cache_dir=cache)
     kept = FirstGradient()
     trainer = Trainer(
         max_steps=1,
@@ -128,7 +146,7 @@ def train_on_two(rank: int, port: int, folder: Path, share: int) -> None:
         **devices,
     )
     assert (trainer.global_rank, trainer.world_size) == (rank, 2)
-    task = make_task(beam_size=1)
+    task = task_of()
     trainer.fit(task, datamodule=data)
     torch.save(kept.gradients, folder / f"rank{rank}.pt")
     trainer.test(task, datamodule=data)
@@ -145,29 +163,28 @@ def train_on_two(rank: int, port: int, folder: Path, share: int) -> None:
             accumulate_grad_batches=2,
             **devices,
         )
-        task = make_task(dropout=0.3)
+        task = task_of(dropout=0.3)
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
         state = {"weights": task.network.state_dict(), "tokens": task.tokens_seen_now()}
         state["random"] = torch.get_rng_state()
         torch.save(state, folder / f"{name}{rank}.pt")
 
-    single = write_corpus(folder / f"single{rank}", 1)
-    data = TranslationDataModule(single, merges=20, cache_dir=cache)
+    data = data_of(own, 1, cache_dir=cache)
     trainer = Trainer(max_steps=1, logger=False, enable_checkpointing=False, **devices)
     with pytest.raises(UserError, match="1 evaluation pairs are too few for 2 processes"):
-        trainer.validate(make_task(), datamodule=data)
+        trainer.validate(task_of(), datamodule=data)
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(
-    data: Callable[..., Any], trainer: Callable[..., Any], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", TASKS)
+def test_two_processes_are_one(kind: str, trainer: Callable[..., Any], tmp_path: Path) -> None:
     """Catches an average over devices that hold different numbers of tokens, and a log of what the
     first process alone has seen; a run in which all are resumed on the dropout of one; and a rank
     without validation pairs that goes on while the others wait for it."""
-    pieces = data(max_tokens=40)
+    data_of, task_of, names = TASKS[kind]
+    pieces = data_of(tmp_path)
     share = count_batches(pieces) // 2
-    task, alone = make_task(beam_size=1), tmp_path / "alone"
+    task, alone = task_of(), tmp_path / "alone"
     alone.mkdir()
     gradient = gradient_of_one_step(
         trainer,
@@ -183,7 +200,9 @@ def test_two_processes_are_one(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     fork = multiprocessing.get_context("fork")  # imports take longer than the trainings
-    ranks = [fork.Process(target=train_on_two, args=(n, port, tmp_path, share)) for n in (0, 1)]
+    ranks = [
+        fork.Process(target=train_on_two, args=(kind, n, port, tmp_path, share)) for n in (0, 1)
+    ]
     for rank in ranks:
         rank.start()
     for rank in ranks:
@@ -192,7 +211,7 @@ def test_two_processes_are_one(
     for rank in (0, 1):
         assert_same(gradient, torch.load(tmp_path / f"rank{rank}.pt", weights_only=True))
     logged, expected = curves(tmp_path), curves(alone)
-    assert logged.keys() == expected.keys() >= {"train/loss", "val/loss", "test/bleu"}
+    assert logged.keys() == expected.keys() >= names
     del expected["train/tokens_per_second"]
     for name, values in expected.items():
         assert logged[name] == pytest.approx(values, rel=1e-5), name
