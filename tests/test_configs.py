@@ -10,16 +10,16 @@ import pytest
 import torch
 import yaml
 
-from qvbench.cli.experiment import resolve, task_from_config
+from qvbench.cli.experiment import Experiment
 from qvbench.config_files import shipped_suites
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.sweep.suite import find_suite, read_suite
 from qvbench.tasks.translation import TranslationTask
+from tests.cli.conftest import task_on_meta
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(f for f in CONFIGS.rglob("*.yaml") if f.parent.name != "suites")
 EXPERIMENTS = [f for f in FILES if {"model", "data"} <= set(yaml.safe_load(f.read_text()) or {})]
-VOCABULARY = 36_000
 
 
 def name_of(file: Path) -> str:
@@ -29,11 +29,9 @@ def name_of(file: Path) -> str:
 @cache
 def parse(file: Path) -> tuple[dict[str, Any], Any, Any]:
     """The resolved config of a file, by the name that it ships with; its task and its network."""
-    resolved = resolve(["--config", name_of(file)])
-    task = task_from_config(yaml.safe_dump(resolved["model"]), resolved["task"])
-    with torch.device("meta"):
-        network = task.build_network(VOCABULARY)
-    return resolved, task, network
+    experiment = Experiment("fit", ["--config", name_of(file)])
+    task = task_on_meta(experiment)
+    return experiment.resolved(), task, task.network
 
 
 @pytest.mark.slow

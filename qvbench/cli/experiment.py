@@ -91,7 +91,8 @@ class Experiment:
                 nulls = {k: None for k, value in vars(part.init_args).items() if value is None}
                 with suppress(KeyError):  # what its bases take beyond what can be read off it
                     given = Namespace({key: Namespace(nulls)})
-                    class_parser(part.class_path, key).validate(given, False, skip_required=True)
+                    cls = resolve_name(part.class_path)
+                    class_parser(cls, key).validate(given, False, skip_required=True)
         for key, (lowest, highest) in RANGES.items():
             value = settings.get(key)
             if isinstance(value, int | float) and not lowest <= value <= highest:
@@ -161,10 +162,10 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
 
 
 @cache
-def class_parser(class_path: str, key: str) -> ArgumentParser:
+def class_parser(cls: type, key: str) -> ArgumentParser:
     """Of a class's arguments below a key."""
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(resolve_name(class_path), key, fail_untyped=False)
+    parser.add_class_arguments(cls, key, fail_untyped=False)
     return parser
 
 
@@ -212,6 +213,5 @@ def load_task(
 
 def task_from_config(text: str, name: str = DEFAULT_TASK) -> Any:
     """The task that a resolved ``model`` section (YAML) describes, without a network yet."""
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(find_task(name), "model")
+    parser = class_parser(find_task(name), "model")
     return parser.instantiate(parser.parse_object({"model": yaml.safe_load(text)})).model

@@ -6,13 +6,16 @@ import io
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import yaml
 
+from qvbench.cli.experiment import Experiment
 from qvbench.cli.main import main
+from qvbench.models.facts import recorded_flops
+from qvbench.training import record
 
 TINY_CONFIG = {
     "seed_everything": 3,
@@ -58,6 +61,14 @@ TINY_CONFIG = {
 MECHANISM = {"class_path": "QVKa", "init_args": {"context_dim": 8, "context": "per_head"}}
 
 
+def task_on_meta(experiment: Experiment, entries: int = 36_000) -> Any:
+    """An experiment's task with its network, which takes no memory."""
+    task = experiment.build().model
+    with torch.device("meta"):
+        task.network = task.build_network(entries)
+    return task
+
+
 class Answer(NamedTuple):
     """What a command answered."""
 
@@ -66,11 +77,25 @@ class Answer(NamedTuple):
     err: str
 
 
+FLOPS: dict[str, Any] = {}
+
+
+def flops_once(network: Any) -> Any:
+    """What the record says of a network, counted once for all networks of these shapes: counting
+    takes longer than training one of this size. tests/models/test_flops.py counts every kind."""
+    shapes = [(name, parameter.shape) for name, parameter in network.named_parameters()]
+    key = f"{network} {shapes}"
+    if key not in FLOPS:
+        FLOPS[key] = recorded_flops(network)
+    return FLOPS[key]
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """One thread, a cache of the tests' own, and no run folder left over from another test."""
+    monkeypatch.setattr(record, "recorded_flops", flops_once)
     torch.set_num_threads(1)
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("QVBENCH_CACHE", str(cache))

@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from qvbench.cli import part_overrides
-from qvbench.cli.experiment import DEFAULT_TASK, resolve, task_from_config
+from qvbench.cli.experiment import Experiment, resolve
 from qvbench.config_files import shipped_folder, shipped_suites
 from qvbench.errors import UserError
 from qvbench.runs.identity import identity
 from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import Suite, find_suite, read_suite
-from tests.cli.conftest import TINY_CONFIG, Answer
+from tests.cli.conftest import TINY_CONFIG, Answer, task_on_meta
 from tests.sweep.conftest import SUITE, write_suite
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -29,8 +29,12 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 @cache
 def resolved(args: tuple[str, ...]) -> dict[str, Any]:
-    """What several suites ask for, once."""
-    return resolve(list(args))
+    """What several suites ask for, once; task, network and optimizer are built of it on the way."""
+    experiment = Experiment("fit", list(args))
+    task = task_on_meta(experiment)
+    with torch.device("meta"):
+        task.optimizer(task.network.parameters())
+    return experiment.resolved()
 
 
 @cache
@@ -41,14 +45,6 @@ def planned(suite: str) -> list[PlannedRun]:
 
 def plan_of(suite: Suite) -> list[PlannedRun]:
     return plan(suite, Path("none"), lambda args: resolved(tuple(args)), seeds=suite.seeds[:1])
-
-
-@cache
-def build(model: str, name: str = DEFAULT_TASK) -> None:
-    """Build task, network and optimizer of a resolved config's model, without memory."""
-    task = task_from_config(model, name)
-    with torch.device("meta"):
-        task.optimizer(task.build_network(36_000).parameters())
 
 
 @pytest.mark.slow
@@ -65,8 +61,6 @@ def test_every_shipped_suite_plans_and_builds() -> None:
             searched = plan_of(replace(read, variants=alone, search=two))
             assert len({run.id for run in searched}) == 2, suite
         for run in runs:
-            model = {k: v for k, v in run.resolved["model"].items() if k != "schedule"}
-            build(yaml.safe_dump(model), run.resolved.get("task") or DEFAULT_TASK)
             for key, value in run.variant.settings:
                 if key in ("model.attention", "model.position") and value.endswith(".yaml"):
                     assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
@@ -322,4 +316,5 @@ def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     assert len(runs) == 15
     assert len(plan(read_suite(tmp_path / "searched.yaml"), tmp_path, resolve)) == 3 * 4 * 2
     for run in runs[:3]:
-        build(yaml.safe_dump(run.resolved["model"]))
+        command, *words = run.args
+        task_on_meta(Experiment(command, words))
