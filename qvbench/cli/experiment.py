@@ -68,7 +68,7 @@ class Experiment:
         self.command, self.args = command, args
         inputs = Inputs(args)
         self.name = inputs.name or "command-line"
-        task = find_task(inputs.task)
+        self.task = task = find_task(inputs.task)
         self.parser, self.method_arguments = make_parser(command, task)
         try:
             self.settings: Namespace = self.parser.parse_args(inputs.args)
@@ -81,18 +81,20 @@ class Experiment:
         end_with_training(schedule, steps, command == "fit")
 
     def _check(self) -> None:
-        """Raise TypeError, in the parser's words, for what the parser lets pass."""
+        """Raise TypeError, in the parser's words, for what it lets pass: None, above all."""
         settings = self.settings
         if not isinstance(trainer := settings.trainer, Namespace):
             raise TypeError(f"Parser key 'trainer': Expected a mapping. Got value: {trainer}")
-        self.parser.validate(settings, skip_unset=False)
+        self.parser.validate(nulls(settings), skip_unset=False, skip_required=True)
+        parts = {"trainer": Trainer, "model": self.task, "data": self.task.data_module}
+        arguments = [(key, cls, settings[key]) for key, cls in parts.items()]
         for key, part in settings.items(branches=True):
             if isinstance(part, Namespace) and isinstance(part.get("init_args"), Namespace):
-                nulls = {k: None for k, value in vars(part.init_args).items() if value is None}
-                with suppress(KeyError):  # what its bases take beyond what can be read off it
-                    given = Namespace({key: Namespace(nulls)})
-                    cls = resolve_name(part.class_path)
-                    class_parser(cls, key).validate(given, False, skip_required=True)
+                arguments.append((key, resolve_name(part.class_path), part.init_args))
+        for key, cls, given in arguments:
+            with suppress(KeyError):  # what its bases take beyond what can be read off it
+                found = Namespace({key: nulls(given)})
+                class_parser(cls, key).validate(found, skip_unset=False, skip_required=True)
         for key, (lowest, highest) in RANGES.items():
             value = settings.get(key)
             if isinstance(value, int | float) and not lowest <= value <= highest:
@@ -159,6 +161,11 @@ def make_parser(command: str, task: Any) -> tuple[ArgumentParser, list[str]]:
         return parser, []
     parts = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
     return parser, parser.add_method_arguments(Trainer, command, skip=parts)
+
+
+def nulls(settings: Namespace) -> Namespace:
+    """What is None among settings, without those of their parts."""
+    return Namespace({key: None for key, value in vars(settings).items() if value is None})
 
 
 @cache
