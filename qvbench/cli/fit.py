@@ -174,13 +174,15 @@ def check_network(task: Any, data: Any) -> None:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = task.build_network(8)
-        context, most = getattr(data, "context", 0), getattr(network, "max_length", None)
-        if most is not None and context > most:
-            scheme = type(network.position).__name__
-            raise UserError(
-                f"data.context={context} is longer than the {most} positions of {scheme}; lower "
-                "it, or train with a larger model.position.max_length"
-            )
+        most = getattr(network, "max_length", None)
+        for key in ("context", "eval_context"):
+            context = getattr(data, key, None)
+            if most is not None and context is not None and context > most:
+                scheme = type(network.position).__name__
+                raise UserError(
+                    f"data.{key}={context} is longer than the {most} positions of {scheme}; lower "
+                    "it, or train with a larger model.position.max_length"
+                )
         try:
             task.optimizer(network.parameters())
         except (ValueError, TypeError, IndexError) as error:

@@ -121,6 +121,7 @@ class LanguageDataModule(StoredDataModule):
             choose settings on, so that ``val`` has not been seen by the choice.
         vocab_size: entries that ``bpe`` learns.
         context: tokens of a window.
+        eval_context: of a window that is validated or tested on; None for the same.
         max_tokens: of a training batch: windows times context.
         eval_max_tokens: of a validation batch, like max_tokens.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
@@ -143,9 +144,10 @@ class LanguageDataModule(StoredDataModule):
         seed: int = 0,
         cache_dir: str | None = None,
         val_split: str | None = None,
+        eval_context: int | None = None,
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
-        check_least(1, context=context)
+        check_least(1, context=context, eval_context=eval_context or context)
         self._stored = [name for name in _SPLITS if name in corpus.splits()]
         check_set("val_split", val_split, self._stored[1:])
         self.val_split = val_split or "val"
@@ -153,9 +155,12 @@ class LanguageDataModule(StoredDataModule):
         self.test_split = tests[0] if tests else None
         self._stored += tests
         check_least(256, vocab_size=vocab_size)  # the bytes
-        for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
-            if budget < context:
-                raise UserError(f"{name}={budget} is smaller than a window of context={context}")
+        for name, budget, size in (
+            ("max_tokens", max_tokens, context),
+            ("eval_max_tokens", eval_max_tokens, eval_context or context),
+        ):
+            if budget < size:
+                raise UserError(f"{name}={budget} is smaller than a window of context={size}")
         known = ("characters", "bytes", "bpe")
         self._given = None if tokenizer in known else Path(tokenizer).expanduser()
         if self._given and not self._given.is_file():
@@ -167,6 +172,7 @@ class LanguageDataModule(StoredDataModule):
         self.vocab_size = vocab_size
         self.planned_vocabulary = {"bpe": vocab_size, "bytes": 256}.get(tokenizer)
         self.context = context
+        self.eval_context = eval_context
 
     @cached_property
     def settings(self) -> dict[str, object]:
@@ -218,7 +224,8 @@ class LanguageDataModule(StoredDataModule):
     def split(self, name: str) -> StoredText:
         """The windows of a split."""
         ids = id_type(len(self.vocabulary))
-        return StoredText(self.folder / f"{name}.bin", ids, self.context)
+        context = self.context if name == "train" else self.eval_context or self.context
+        return StoredText(self.folder / f"{name}.bin", ids, context)
 
     def order(self) -> dict[str, Any]:
         return {**super().order(), "context": self.context}
@@ -229,7 +236,7 @@ class LanguageDataModule(StoredDataModule):
     def evaluation_sampler(
         self, split: StoredText, rank: int, world_size: int
     ) -> EvaluationWindows:
-        return EvaluationWindows(len(split), self.context, self.eval_max_tokens, rank, world_size)
+        return EvaluationWindows(len(split), split.context, self.eval_max_tokens, rank, world_size)
 
     def bytes_per_token(self, split: str) -> float | None:
         """Of the split's text in UTF-8; None where its tokens do not give back the text."""

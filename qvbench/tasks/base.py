@@ -21,7 +21,7 @@ from qvbench.attention import ATTENTION, AttentionFactory
 from qvbench.data.text import check_vocabulary
 from qvbench.errors import UserError
 from qvbench.metrics import TokenMeans
-from qvbench.models.loss import training_totals, validation_scores
+from qvbench.models.loss import TokenScores, training_totals, validation_scores
 from qvbench.positions import POSITIONS, PositionFactory
 from qvbench.runs.record import Metric
 from qvbench.tasks.steps import GradientStep, StepLog, loss_scale
@@ -267,11 +267,15 @@ class Task(LightningModule):
         """
         predictions = self(batch)
         scores = self.score(predictions, validation_scores)
-        self.token_means.update(scores.correct, scores.nll, scores.smoothed)
+        self.count_scores(predictions, scores)
         counted = predictions.counted
         correct = torch.zeros(counted.shape, dtype=scores.correct.dtype, device=counted.device)
         correct[counted] = scores.correct
         return {"line": batch.index, "correct": correct.sum(1), "tokens": counted.sum(1)}
+
+    def count_scores(self, predictions: Predictions, scores: TokenScores) -> None:
+        """Add the target tokens of a batch that count to what :meth:`measures` is given."""
+        self.token_means.update(scores.correct, scores.nll, scores.smoothed)
 
     def on_validation_epoch_end(self) -> None:
         """Log the measures of the whole set; ``validate`` prints them instead.

@@ -12,7 +12,9 @@ from qvbench.data.batching import Windows
 from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.language import LanguageDataModule
 from qvbench.data.module import StoredDataModule
+from qvbench.metrics import TokenMeans
 from qvbench.models.decoder_only import DecoderOnlyFactory
+from qvbench.models.loss import TokenScores
 from qvbench.positions import Position
 from qvbench.runs.record import Metric
 from qvbench.tasks.base import Predictions, Task
@@ -22,7 +24,10 @@ class LanguageModelingTask(Task):
     """Trains, validates and tests a decoder-only network on text.
 
     Beside loss, perplexity and accuracy of the next token it logs ``val/bits_per_byte``, which
-    does not depend on the tokenizer. The optimizer's weight decay is for matrices alone.
+    does not depend on the tokenizer. Where windows are longer than those of training
+    (``data.eval_context``), ``val/loss_at_0`` is the loss up to the context of training, and
+    ``val/loss_at_128`` that from 128 up to the next doubling of it. The optimizer's weight decay is
+    for matrices alone.
 
     Args:
         network: the decoder-only network around mechanism and position scheme.
@@ -35,6 +40,7 @@ class LanguageModelingTask(Task):
 
     def __init__(self, network: DecoderOnlyFactory, **settings: Any) -> None:
         super().__init__(network=network, **settings)
+        self._by_position: dict[int, TokenMeans] = {}  # by the first position that it counts
 
     def forward(self, batch: Windows) -> Predictions:
         """Predictions of every token of a window but the first, from those before it."""
@@ -53,6 +59,21 @@ class LanguageModelingTask(Task):
         rest = [p for p in self.network.parameters() if p in spared]
         return [*groups, {"params": rest, "weight_decay": 0.0}] if rest else groups
 
+    def count_scores(self, predictions: Predictions, scores: TokenScores) -> None:
+        super().count_scores(predictions, scores)
+        starts = self.position_starts()
+        position = predictions.counted.nonzero()[:, 1]
+        for start, end in zip(starts, [*starts[1:], math.inf], strict=False):
+            means = self._by_position.setdefault(start, TokenMeans().to(self.device))
+            within = (position >= start) & (position < end)
+            means.update(scores.correct[within], scores.nll[within], scores.smoothed[within])
+
+    def position_starts(self) -> list[int]:
+        """Positions of a window from which on losses are logged apart."""
+        start, longest = self.data.context, self.data.eval_context or 0
+        starts = [start << n for n in range(longest.bit_length()) if start << n < longest]
+        return [0, *starts] if starts else []
+
     def test_step(self, batch: Windows, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
@@ -66,6 +87,9 @@ class LanguageModelingTask(Task):
         per_token = data.bytes_per_token(
             data.test_split if self.trainer.testing else data.val_split
         )
-        if per_token is None:
-            return means
-        return {**means, "bits_per_byte": means["loss"] / per_token / math.log(2)}
+        if per_token is not None:
+            means = {**means, "bits_per_byte": means["loss"] / per_token / math.log(2)}
+        for start in list(self._by_position):
+            found = self._by_position.pop(start).compute()
+            means = {**means, f"loss_at_{start}": float(found["loss"])}
+        return means

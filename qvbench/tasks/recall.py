@@ -22,5 +22,8 @@ class RecallTask(LanguageModelingTask):
     def token_ids(self, batch: Windows) -> tuple[Tensor, ...]:
         return (batch.inputs,)
 
+    def position_starts(self) -> list[int]:
+        return []
+
     def measures(self, means: dict[str, float]) -> dict[str, float]:
         return means

@@ -37,6 +37,7 @@ CONFIG: dict[str, Any] = {
         "corpus": {"class_path": "Grammar", "init_args": {"train_pairs": 60, "val_pairs": 10}},
         "tokenizer": "bytes",
         "context": 32,
+        "eval_context": 128,
         "max_tokens": 256,
     },
     "trainer": {
@@ -75,7 +76,8 @@ def record(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches a metric of pairs taken for granted, tokens scored that do not count or left out,
-    bits per byte of something else, and a network that learns nothing."""
+    bits per byte of something else, positions of a window in two parts or in none, and a network
+    that learns nothing."""
     assert run("fit") == 0, capsys.readouterr().err
     found = record(here / "runs/lm/seed-0")
     assert (found["mechanism"], found["position"], found["corpus"]) == ("qv", "agf", "grammar")
@@ -88,6 +90,12 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
         tokens = int(counts["tokens"].sum())
     text = "".join(Grammar(60, 10).text("val"))
     assert tokens == len(text.encode()) - 1
+    whole, rest = divmod(tokens, 128)
+    parts = {start: values.pop(f"val/loss_at_{start}") for start in (0, 32, 64)}
+    counts = {n: whole * max(n, 32) + min(max(rest - n, 0), max(n, 32)) for n in parts}
+    mean = sum(counts[start] * loss for start, loss in parts.items()) / tokens
+    assert mean == pytest.approx(values["val/loss"], abs=1e-6)
+    assert not any("loss_at" in name for name in values)
     capsys.readouterr()
     assert run("validate", "--ckpt_path", "last") == 0
     assert f"{values['val/loss']:.6g}" in capsys.readouterr().out
@@ -142,9 +150,11 @@ def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a table of positions that ends within the first batch, after hours of encoding."""
-    position = '{"class_path": "Learned", "init_args": {"max_length": 31}}'
-    assert run("fit", "--model.position", position) == 2
-    assert_one_line(capsys, "data.context=32 is longer than the 31 positions of Learned; lower it")
+    for key, value, most in (("context", 32, 31), ("eval_context", 128, 127)):
+        position = f'{{"class_path": "Learned", "init_args": {{"max_length": {most}}}}}'
+        assert run("fit", "--model.position", position) == 2
+        message = f"data.{key}={value} is longer than the {most} positions of Learned; lower it"
+        assert_one_line(capsys, message)
     assert not (here / "cache").exists()
 
 
