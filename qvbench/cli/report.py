@@ -13,7 +13,7 @@ from qvbench.errors import UserError
 from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.html import html_page
 from qvbench.report.page import markdown_page
-from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of, with_profile
+from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import (
     COSTS,
@@ -35,8 +35,6 @@ def main(args: list[str]) -> int:
     own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
     runs = _runs(arguments, overrides)
-    if arguments.profile is not None:
-        runs = with_profile(runs, arguments.profile)
     known: dict[str, list[float]] = {}
     for file in (place / BLEU_TESTS for place in (*arguments.runs, arguments.output)):
         with readable(file, "p-values"):
@@ -72,8 +70,6 @@ def _parser() -> ArgumentParser:
     add("--baseline", metavar="VARIANT", help="instead of the suite's")
     margin = f"within which variants count as equivalent; the suite's, or {MARGIN}"
     add("--margin", type=PositiveFloat, metavar="POINTS", help=margin)
-    profile = "of `qvbench profile --format json`: the FLOPs of runs whose records have none"
-    add("--profile", type=Path, metavar="FILE", help=profile)
     add("--wandb", metavar="PROJECT", help="W&B project or ENTITY/PROJECT for runs and a report")
     return parser
 

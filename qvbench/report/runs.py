@@ -269,19 +269,6 @@ def _write_lines(runs: Sequence[Run], file: Path) -> None:
         file.write_bytes(lzma.compress(text.encode(), preset=9))
 
 
-def with_profile(runs: Sequence[Run], file: Path) -> list[Run]:
-    """Runs with the FLOPs that their records lack, as ``qvbench profile --format json`` printed."""
-
-    def key(record: dict[str, Any]) -> tuple[Any, ...]:
-        return record["mechanism"], record["position"], record.get("parameters", {}).get("total")
-
-    flops = "flops_per_target_token"
-    with readable(file, "what `qvbench profile --format json` prints"):
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        found = {key(e): {flops: {"train": float(e[flops]["train"])}} for e in entries}
-    return [replace(run, record=found.get(key(run.record), {}) | run.record) for run in runs]
-
-
 # A suite's runs
 
 

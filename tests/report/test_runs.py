@@ -12,7 +12,7 @@ import yaml
 from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
 from qvbench.errors import UserError
-from qvbench.report.runs import load, runs_of_suite, with_profile
+from qvbench.report.runs import load, runs_of_suite
 from qvbench.report.variants import Contrast
 from qvbench.sweep.plan import plan
 from qvbench.sweep.suite import read_suite
@@ -22,7 +22,6 @@ from tests.report.helpers import (
     compared,
     contents,
     report,
-    rows_of,
     write_run,
     write_variant,
 )
@@ -142,27 +141,6 @@ def test_other_sentences_are_not_paired(runs: list[Path]) -> None:
     assert Contrast((qv,), ()).over_sentences() is not None
     np.savez_compressed(runs[0] / "sentences.npz", tokens=np.full(8, 9), last_right=np.full(8, 5))
     assert compared(runs).variants[0].sentences is None
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_flops_of_a_profile_reach_the_records(tmp_path: Path) -> None:
-    """Catches FLOPs of another model, and ones that a results folder does not keep."""
-    runs = []
-    for name in ("qkv", "qv"):
-        runs += write_variant(tmp_path, name, [90.0, 90.5], mechanism=name)
-    shape = {"position": "agf", "parameters": {"total": 1234567, "attention": 1}}
-    profile = [
-        {"mechanism": name, "flops_per_target_token": {"train": flops}} | shape
-        for name, flops in (("qkv", 2e6), ("qv", 1e6))
-    ]
-    file = tmp_path / "profile.json"
-    file.write_text(json.dumps(profile))
-    report(tmp_path / "b", *runs, "--profile", file)
-    report(tmp_path / "c", tmp_path / "b")
-    assert rows_of(tmp_path / "c")["qv"]["training FLOPs per target token"] == "1000000"
-    file.write_text('[{"mechanism": "qv"}]')
-    with pytest.raises(UserError, match=r"profile.json: .*what `qvbench profile"):
-        with_profile([], file)
 
 
 # A suite's runs
