@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 
 from qvbench.cli import ArgumentParser
 from qvbench.errors import UserError
+from qvbench.runs.folder import INSIDE
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.inside.analysis import Gold
@@ -22,22 +23,24 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
 def main(args: list[str]) -> int:
     """Run the command with the arguments after ``measure``."""
     options = _parser().parse_args(args)
-    text = "grammar" if options.conllu is None else str(options.conllu)
+    text = "grammar" if options.conllu is None else options.conllu.name
     sentences = list(islice(_sentences(options), options.sentences))
     for checkpoint in options.checkpoint:
         from qvbench.cli.inspect import load_reader
         from qvbench.inside.analysis import measures
+        from qvbench.inside.summary import summary
 
         print(f"reading {len(sentences)} sentences with {checkpoint}", file=sys.stderr)
         reader = load_reader(checkpoint)
         try:
-            found = {"text": text, **measures(reader, sentences)}
+            found = measures(reader, sentences)
         except UserError as error:
             raise UserError(f"{checkpoint}: {text}: {error}") from error
         folder = checkpoint.parent
         file = (folder.parent if folder.name == "checkpoints" else folder) / options.output
         try:
-            file.write_text(json.dumps(found) + "\n", encoding="utf-8")
+            content = {"summary": {"text": text, **summary(found)}, **found}
+            file.write_text(json.dumps(content) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"{file}: cannot be written: {error.strerror}") from error
         print(f"wrote {file}")
@@ -57,7 +60,7 @@ def _parser() -> ArgumentParser:
     treebank = "words, tags and trees in CoNLL-U; the grammar corpus's val if not given"
     add("--conllu", type=Path, metavar="FILE", help=treebank)
     add("--sentences", type=PositiveInt, default=400, help="to read, from the first")
-    add("--output", default="inside.json", metavar="NAME", help="of the file to write")
+    add("--output", default=INSIDE, metavar="NAME", help="of the file to write")
     return parser
 
 

@@ -24,6 +24,7 @@ from qvbench.inside.probe import probe
 from qvbench.inside.reading import Reader, Reading
 from qvbench.inside.shares import Floats, Share
 from qvbench.inside.words import Pieces, Sentence, within, word_vectors
+from qvbench.positions.rope import RoPE
 
 LONGEST = 32
 """Pieces; attention that goes farther is no part of a fit."""
@@ -115,6 +116,9 @@ def measures(reader: Reader, sentences: Iterable[Gold]) -> dict[str, Any]:
     trees = {kind: dependencies(stack) for kind, stack in stacks.items()}
     counted = {"sentences": len(read), "left out": left_out}
     result = {**counted, "attentions": found, "dependencies": trees}
+    if isinstance(reader.network.position, RoPE):
+        longest = max(len(side.ids) for of in read for side, _ in of[1].sides.values())
+        result["rope exponent"] = distance.rope_exponent(reader.network.position.base, longest)
     return dict(as_json(result | {"learned": learned(reader.network)}))
 
 
@@ -242,8 +246,7 @@ def _fits(weights: Floats) -> dict[str, Any]:
     for fit in fits:
         z, p = distance.compare(fits[0], fit)
         families[fit.family] = {**fit.parameters, "gain": fit.gain, "power law's z": z, "p": p}
-    chosen, table = distance.chosen_family(fits), distance.fit_table(weights)
-    return {"chosen": chosen.family, "gain of a free table": table.gain, "families": families}
+    return {"chosen": distance.chosen_family(fits).family, "families": families}
 
 
 def learned(network: nn.Module) -> dict[str, Any]:

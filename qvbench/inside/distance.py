@@ -86,8 +86,7 @@ class Fit(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """Nats per unit of attention over equal shares. A free table's is what distance explains at
-        all, a family's share of it what the family does."""
+        """Nats per unit of attention over equal shares."""
         return float(self.over_uniform.sum()) / self.weight
 
 
@@ -129,27 +128,9 @@ def fit_family(name: str, weights: Floats) -> Fit:
     half = quantile(len(chosen) - 1, ALPHA / 2) * error
     bounds = np.stack([best, best - half, best + half], 1).tolist()
     parameters = {name: Interval(*found) for name, found in zip(names, bounds, strict=True)}
-    return _scored(name, parameters, decay(distance, best), weights)
-
-
-def fit_table(weights: Floats, rounds: int = 500) -> Fit:
-    """A free value per distance, fitted and scored on the same halves: the most that any function
-    of distance could reach. By Hunter's algorithm ("MM algorithms for generalized Bradley-Terry
-    models", 2004), which is that of choices from sets of different sizes."""
-    pooled = weights[chosen_and_held_out(len(weights))[0]].sum(0)
-    at_distance, at_reach = pooled.sum(0), pooled.sum(1)
-    table = np.ones(weights.shape[-1])
-    for _ in range(rounds):
-        share = (at_reach / np.cumsum(table))[::-1].cumsum()[::-1]  # of all reaches that see it
-        table = np.maximum(at_distance, 1e-12) / np.maximum(share, 1e-12)
-        table /= table.max()
-    return _scored("free table", {}, np.log(table), weights)
-
-
-def _scored(name: str, parameters: dict[str, Interval], log_decay: Floats, weights: Floats) -> Fit:
     held_out = weights[chosen_and_held_out(len(weights))[1]]
-    uniform = log_likelihood(np.zeros_like(log_decay), held_out)
-    over = log_likelihood(log_decay, held_out) - uniform
+    uniform = log_likelihood(np.zeros_like(distance), held_out)
+    over = log_likelihood(decay(distance, best), held_out) - uniform
     return Fit(name, parameters, over, float(held_out.sum()))
 
 

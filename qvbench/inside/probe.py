@@ -89,7 +89,7 @@ def fit(x: Floats, labels: Ints, count: int, decay: float = WEIGHT_DECAY) -> Flo
         return penalty - float((target * log_p).sum()) / len(x), gradient.ravel()
 
     start = np.zeros(x.shape[1] * count)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100})
     weights: Floats = found.x.reshape(-1, count)
     return weights
 

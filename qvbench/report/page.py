@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qvbench.report import data, figures, protocol
+from qvbench.report import data, figures, inside, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.paper import PAPER, claims_on_costs, judgment
 from qvbench.report.runs import Run
@@ -331,16 +331,28 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "costs": figures.costs,
     "rates": protocol.search_figure,
     "budgets": protocol.budget_figure,
+    "affinity": inside.affinity_figure,
+    "diffusion": inside.diffusion_figure,
+    "distance": inside.distance_figure,
 }
 OPEN = ("Result", "Figures")
 """What a reader in a hurry sees; the other sections are closed on the HTML page."""
+INSIDE: tuple[Section, ...] = (
+    inside.intro,
+    *(
+        part
+        for name in inside.TEXT["tables"]
+        for part in (partial(inside.table_section, name), partial(_figure, name.lower()))
+    ),
+)
 SECTIONS: dict[str, tuple[Section, ...]] = {
     "Result": (partial(part_of_table, RESULT), _fallen),
     "Figures": tuple(
         partial(_figure, name) for name in ("differences", "budgets", "accuracy", "costs")
     ),
     "What the verdicts mean": (_reading,),
-    "Beside the paper": (_paper,),
+    "Beside the paper": (_paper, inside.claims),
+    "Inside": INSIDE,
     "Against the budget": (protocol.budget_section,),
     "Learning rates": (protocol.search_section, partial(_figure, "rates")),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),

@@ -18,7 +18,16 @@ import yaml
 from qvbench.config_files import config_name
 from qvbench.errors import UserError
 from qvbench.report.statistics import Array
-from qvbench.runs.folder import CONFIG, CURVES, RECORD, REFERENCES, RUNS, SENTENCES, TRANSLATIONS
+from qvbench.runs.folder import (
+    CONFIG,
+    CURVES,
+    INSIDE,
+    RECORD,
+    REFERENCES,
+    RUNS,
+    SENTENCES,
+    TRANSLATIONS,
+)
 from qvbench.runs.record import without_folders
 from qvbench.sweep.plan import IDENTITY_DIGITS, PlannedRun, Resolve, plan
 from qvbench.sweep.suite import Settings, Suite
@@ -34,6 +43,7 @@ BY_SENTENCE = ("tokens", "last_right")
 """Arrays by sentence of the last validation."""
 # What a results folder keeps of all its runs, beside their configs and curves.
 RECORDS, COUNTS, LINES = f"{RUNS}/records.jsonl", f"{RUNS}/sentences.npz", f"{RUNS}/test.json.xz"
+MEASURED = f"{RUNS}/inside.json"
 
 
 class Point(NamedTuple):
@@ -58,6 +68,7 @@ class Run:
     counts: Mapping[str, Array] = field(default_factory=dict)  # tokens, last_right, ...: (S,) each
     translations: Sequence[str] = ()  # of the test set, plain text
     references: Sequence[str] = ()  # one for each translation
+    inside: Mapping[str, Any] = field(default_factory=dict)  # summary of `qvbench measure`
 
     @property
     def id(self) -> str:
@@ -119,7 +130,8 @@ def _run_in(folder: Path) -> Run:
     curves = _read_curves(folder / CURVES).get("", {})
     with readable(folder / RECORD, "a run's record"):
         record = _record((folder / RECORD).read_text(encoding="utf-8"), folder / RECORD)
-    return Run(record, curves, config, counts, translations, references)
+    inside = _read_json(folder / INSIDE).get("summary", {})
+    return Run(record, curves, config, counts, translations, references, inside)
 
 
 def _gathered_runs(place: Path) -> list[Run]:
@@ -133,11 +145,12 @@ def _gathered_runs(place: Path) -> list[Run]:
             key: (translations, kept["references"][number])
             for key, (number, translations) in kept["runs"].items()
         }
-    runs = []
+    runs, measured = [], _read_json(place / MEASURED)
     for record in records:
         key = record["id"]
         own = Run(record, curves.get(key, {}), {}, counts.get(key, {}), *tested.get(key, ((), ())))
-        runs.append(replace(own, config=_read_config(place / own.config_file)))
+        config = _read_config(place / own.config_file)
+        runs.append(replace(own, config=config, inside=measured.get(key, {})))
     return runs
 
 
@@ -206,6 +219,11 @@ def _read_gathered_counts(file: Path) -> dict[str, dict[str, Array]]:
     return counts
 
 
+def _read_json(file: Path) -> dict[str, Any]:
+    with readable(file, "what `qvbench measure` writes"):
+        return dict(json.loads(text_of(file) or "{}"))
+
+
 def _read_config(file: Path) -> dict[str, Any]:
     """A resolved config without :data:`OF_THE_RUN`; empty if there is none."""
 
@@ -229,7 +247,12 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     if (folder / RECORDS).is_file():  # of an earlier report, perhaps on other runs
-        for old in (folder / COUNTS, folder / LINES, *(folder / RUNS).glob("*.yaml")):
+        for old in (
+            folder / COUNTS,
+            folder / LINES,
+            folder / MEASURED,
+            *(folder / RUNS).glob("*.yaml"),
+        ):
             old.unlink(missing_ok=True)
     records = [json.dumps(run.record, ensure_ascii=False) + "\n" for run in runs]
     (folder / RECORDS).write_text("".join(records), encoding="utf-8")
@@ -239,6 +262,9 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
             (folder / run.config_file).write_text(text, encoding="utf-8")
     _write_counts([run for run in runs if run.counts], folder / COUNTS)
     _write_lines([run for run in runs if run.translations], folder / LINES)
+    if measured := {run.id: run.inside for run in runs if run.inside}:
+        text = ",\n".join(f"{json.dumps(key)}: {json.dumps(of)}" for key, of in measured.items())
+        (folder / MEASURED).write_text(f"{{{text}}}\n", encoding="utf-8")
     with (folder / CURVES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("run", "step", "target_tokens", "seconds", "metric", "value"))

@@ -18,6 +18,7 @@ CURVES = "curves.csv"  # every measurement
 SENTENCES = "sentences.npz"  # what each validation sentence added to the scores
 TRANSLATIONS = "test-translations.txt"  # test set as translated, a line per sentence
 REFERENCES = "test-references.txt"
+INSIDE = "inside.json"  # what `qvbench measure` found
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"  # the newest checkpoint
 PREVIOUS = "previous.ckpt"  # the one before

@@ -14,6 +14,7 @@ from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.errors import UserError
 from qvbench.inside.analysis import Gold, grammar, learned, measures
 from qvbench.inside.reading import LanguageReader, TranslationReader
+from qvbench.inside.summary import summary
 from qvbench.inside.words import Sentence
 from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
@@ -81,6 +82,26 @@ def test_untrained_attention_knows_nothing(found):
     np.testing.assert_allclose(np.sum(affinity["attention"][0], -1), 1, atol=1e-4)
 
 
+def test_a_summary_is_of_the_encoder(found):
+    """Catches a decoder's numbers among the encoder's, one direction for both, a width left out, a
+    dependent's share for a head's."""
+    short, entries = summary(found), [found["attentions"][f"encoder.{n}.attention"] for n in (0, 1)]
+    measures, relations = short["measures"], short["relations"]
+    excess = np.mean([entry["affinity"]["excess over chance"][0] for entry in entries])
+    assert measures["excess over chance"] == pytest.approx(excess, abs=1e-4)
+    assert measures["spread of queries"] == pytest.approx(0.64, abs=0.2), "untrained: Gaussian"
+    assert len(short["exponents"]) == 2 * 2 * 2, "layers, heads, directions"
+    near, far = entries[0]["distance"]["mean by offset"], entries[1]["distance"]["mean by offset"]
+    middle = entries[0]["distance"]["first offset"] * -1
+    at = [row[middle + side] for table in (near, far) for row in table for side in (-1, 1)]
+    assert short["attention by distance"][0] == pytest.approx(np.mean(at), abs=1e-5)
+    assert relations["all"][0] == pytest.approx(measures["head, found"], abs=1e-4)
+    assert len(relations) == 9
+    assert measures["alignment error"] > measures["alignment error of the diagonal"]
+    assert measures["learned exponent"] == pytest.approx(2)
+    assert "rope exponent" not in measures
+
+
 def test_a_language_model_is_read_too():
     """Catches what only translation has: a target, an alignment, attention to the right."""
     torch.manual_seed(0)
@@ -95,6 +116,10 @@ def test_a_language_model_is_read_too():
     mean = np.array(entry["distance"]["mean by offset"], float)
     assert (np.nan_to_num(mean[:, mean.shape[1] // 2 + 1 :]) == 0).all(), "nothing to the right"
     assert entry["diffusion"]["width"] == 4
+    short = summary(found)
+    assert short["measures"]["rope exponent"] == pytest.approx(1, abs=0.02)
+    assert short["attention by distance"][0] > 0
+    assert len(short["exponents"]) == 2
 
 
 def test_sentences_that_the_model_cannot_read_are_counted():

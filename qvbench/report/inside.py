@@ -1,0 +1,206 @@
+"""What networks attend to, where ``qvbench measure`` has read the runs: tables, figures, claim 6.
+
+Standing text, columns and claims are in ``inside.yaml``.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qvbench.report import data
+from qvbench.report.comparison import Comparison
+from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, told
+from qvbench.report.statistics import Interval, estimate
+from qvbench.report.tables import NONE, Table, bounds, markdown, number
+from qvbench.report.variants import Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXT = data("inside.yaml")
+
+
+def over_seeds(variant: Variant, name: str, part: str = "measures") -> Interval:
+    """A measure's mean and 95 % interval; NaN where no run has it."""
+    values = [run.inside[part][name] for run in variant.runs if name in run.inside.get(part, {})]
+    firsts = [value[0] if isinstance(value, list) else value for value in values]
+    return estimate([(1, firsts)]).interval()
+
+
+def measured(comparison: Comparison) -> list[Variant]:
+    """The variants of which some run was measured."""
+    return [v for v in comparison.variants if any(run.inside for run in v.runs)]
+
+
+def _words(interval: Interval, form: str = ".2f") -> str:
+    ends = bounds(interval, form)
+    return number(interval.mean, form) + f" ({ends})" * (ends != NONE)
+
+
+# Tables
+
+
+def table_section(name: str, comparison: Comparison) -> list[str]:
+    """A table of one kind of measure: a row per variant, the columns that some variant fills."""
+    variants = measured(comparison)
+    if not variants:
+        return []
+    shown = TEXT["tables"][name]
+    columns = [["variant", *(variant.label for variant in variants)]]
+    for heading, measure in shown["columns"].items():
+        cells = [_words(over_seeds(variant, measure)) for variant in variants]
+        columns += [[heading, *cells]] if set(cells) != {NONE} else []
+    table: Table = list(zip(*columns, strict=True))
+    return [f"### {name}", shown["text"], markdown(table)] if len(columns) > 1 else []
+
+
+def intro(comparison: Comparison) -> list[str]:
+    runs = [run.inside for run in comparison.runs if run.inside]
+    if not runs:
+        return []
+    texts = " and ".join(sorted({run["text"] for run in runs}))
+    counts = sorted({run["sentences"] for run in runs})
+    sentences = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
+    return [TEXT["intro"].format(sentences=sentences, text=texts, runs=len(runs))]
+
+
+def claims(comparison: Comparison) -> list[str]:
+    """Claim 6 of the paper, sentence by sentence and variant by variant."""
+    lines = []
+    for claim in TEXT["claims"]:
+        judged = []
+        for variant in measured(comparison):
+            of, interval = variant.record, over_seeds(variant, claim["measure"])
+            asked = claim.get("mechanism", of["mechanism"]) == of["mechanism"]
+            if asked and of["position"] != claim.get("without") and not math.isnan(interval.low):
+                word = _judged(interval, claim.get("from", -math.inf), claim.get("to", math.inf))
+                judged.append(f"{variant.label} **{word}**, {_words(interval, '+.2f')}")
+        lines += [f"- Claim 6, {claim['text']}: {'; '.join(judged)}"] if judged else []
+    heading = "### Claim 6, exploratory"
+    return [heading, TEXT["claims_text"], "\n".join(lines)] if lines else []
+
+
+def _judged(interval: Interval, low: float, high: float) -> str:
+    if interval.low > low and interval.high < high:
+        return "supported"
+    return "contradicted" if interval.high < low or interval.low > high else "undecided"
+
+
+# Figures
+
+
+def _row(axes: Any, interval: Interval, place: float, look: Any, words: str, **mark: Any) -> None:
+    axes.hlines(place, interval.low, interval.high, color=look.color, linewidth=0.8)
+    told(axes, interval.mean, place, f"{words}: {_words(interval)}")
+    axes.plot(interval.mean, place, linestyle="", markersize=4, **look.mark | mark)
+
+
+def affinity_figure(comparison: Comparison) -> Figure | None:
+    """Of every relation the words that find their head, beside the best fixed offset."""
+    variants, look = measured(comparison), looks(comparison.variants)
+    relations = {
+        name: None for v in variants for run in v.runs for name in run.inside.get("relations", {})
+    }
+    if not relations:
+        return None
+    height = 0.11 * len(variants) + 0.14
+    size = (WIDTH, 0.8 + 0.13 * len(variants) + height * len(relations))
+    figure, axes = pyplot().subplots(figsize=size, layout="constrained")
+    for place, relation in enumerate(relations):
+        known = [
+            run.inside["relations"].get(relation) for v in variants for run in v.runs if run.inside
+        ]
+        offset = fmean(found[1] for found in known if found)
+        axes.vlines(offset, place - 0.45, place + 0.45, color=GRAY, linewidth=2)
+        told(axes, offset, place, f"{relation}, best offset: {offset:.2f}")
+        for number_, variant in enumerate(variants):
+            shift = 0.8 * ((number_ + 0.5) / len(variants) - 0.5)
+            interval = over_seeds(variant, relation, "relations")
+            label = {"label": variant.label} if not place else {}
+            _row(
+                axes,
+                interval,
+                place + shift,
+                look[variant.name],
+                f"{relation}, {variant.label}",
+                **label,
+            )
+    axes.plot([], [], color=GRAY, linewidth=2, label="best fixed offset")
+    axes.set_yticks(range(len(relations)), list(relations))
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(relations) - 0.5, -0.5))
+    axes.set_xlabel("words whose largest weight is on their head")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def diffusion_figure(comparison: Comparison) -> Figure | None:
+    """What the paper says of queries and values, a row per variant."""
+    panels = {
+        "queries over values\n(participation)": "queries over values",
+        "fact: values over\nqueries (accuracy)": "fact",
+        "expectation: queries\nover values (accuracy)": "expectation",
+    }
+    variants, look = measured(comparison), looks(comparison.variants)
+    if not variants:
+        return None
+    size = {"figsize": (WIDTH, 0.7 + 0.17 * len(variants)), "sharey": True}
+    figure, frames = pyplot().subplots(1, len(panels), layout="constrained", **size)
+    for axes, (words, measure) in zip(frames, panels.items(), strict=True):
+        axes.axvline(0, color="black", linewidth=0.6)
+        for place, variant in enumerate(variants):
+            _row(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
+        axes.set_xlabel(words)
+        axes.grid(axis="x", alpha=0.3)
+    frames[0].set_yticks(range(len(variants)), [variant.label for variant in variants])
+    frames[0].set_ylim(len(variants) - 0.5, -0.5)
+    return figure
+
+
+def distance_figure(comparison: Comparison) -> Figure | None:
+    """Mean attention against distance, and the exponents of all heads."""
+    variants, look = measured(comparison), looks(comparison.variants)
+    if not variants:
+        return None
+    size = (WIDTH, 3.0 + 0.27 * len(variants))
+    heights = {"height_ratios": (2.2, 0.6 + 0.17 * len(variants))}
+    figure, (above, below) = pyplot().subplots(
+        2, figsize=size, layout="constrained", gridspec_kw=heights
+    )
+    below.axvline(2, color="black", linewidth=0.6)
+    highest = 0.0
+    for place, variant in enumerate(variants):
+        own, inside = look[variant.name], [run.inside for run in variant.runs if run.inside]
+        mean = np.mean([run["attention by distance"] for run in inside], 0)
+        line = {"linestyle": own.style, "label": variant.label, "gid": f"told {variant.label}"}
+        above.plot(range(1, len(mean) + 1), mean, **own.mark, markevery=4, **line)
+        highest = max(highest, mean[0])
+        for run in inside:
+            below.plot(
+                run["exponents"], [place] * len(run["exponents"]), "|", color=own.color, alpha=0.35
+            )
+        _row(below, over_seeds(variant, "exponent"), place, own, variant.label)
+        rope = over_seeds(variant, "rope exponent").mean
+        below.plot(rope, place, "x", color="black", markersize=5)
+    for power, style in ((1, ":"), (2, "--")):
+        at = np.array([1.0, 8.0])
+        above.plot(
+            at,
+            highest * at**-power,
+            style,
+            color=GRAY,
+            zorder=1,
+            label=f"power law, exponent {power}",
+        )
+    above.set(xscale="log", yscale="log", xlabel="distance (tokens)", ylabel="mean attention")
+    below.set_yticks(range(len(variants)), [variant.label for variant in variants])
+    below.set(xlim=(-1, 4), ylim=(len(variants) - 0.5, -0.5))
+    below.set_xlabel("exponent of the power law of each head")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
