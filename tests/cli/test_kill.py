@@ -91,9 +91,17 @@ def test_a_killed_run_ends_as_one_that_was_not(long_run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_epochs_that_end_with_their_validation(long_run: Path) -> None:
+def test_a_killed_language_model_in_epochs_that_end_with_their_validation(long_run: Path) -> None:
     """Catches what is different where Lightning saves after the epoch; another number of workers
-    in the killed run, which must not matter."""
+    in the killed run, which must not matter; and windows of a text that come twice or never."""
+    config = yaml.safe_load((long_run / "tiny.yaml").read_text())
+    sizes = {"d_model": 16, "num_heads": 2, "ffn_dim": 16, "layers": 1, "dropout": 0.2}
+    config["task"] = "language_modeling"
+    config["model"]["network"] = {"class_path": "DecoderOnly", "init_args": sizes}
+    del config["model"]["beam_size"], config["data"]["merges"]
+    config["data"] |= {"context": 32, "tokenizer": "bytes", "eval_max_tokens": 128}
+    config["data"]["max_tokens"] = 1024
+    (long_run / "tiny.yaml").write_text(yaml.safe_dump(config))
     check(long_run, [*EPOCHS], seed=5, others=[*EPOCHS, "--data.num_workers", "1"], moments=140)
 
 

@@ -144,6 +144,8 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(
     corpus = f'{{"class_path": "Files", "init_args": {{"paths": ["{name}"]}}}}'
     assert run("fit", "--data.corpus", corpus) == 2
     assert_one_line(capsys, message)
+    stores = (here / "cache").glob("files-*")
+    assert all((store / "manifest.json").is_file() for store in stores)
 
 
 def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
