@@ -24,6 +24,8 @@ from qvbench.models.loss import training_totals
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.machine import cache_few_kernels
 
+pytestmark = pytest.mark.slow  # every test starts programs; `make test` runs them
+
 VOCABULARY = 40
 READY = {"comparable": "same function"}
 SIZES = ["--model.network.init_args.d_model", "16", "--model.network.init_args.ffn_dim", "24"]
@@ -56,7 +58,6 @@ def training_work(folder: Path, config: str) -> tuple[Work, float]:
     return work, translation.write_task(work, task, batches, shape)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("config", ["tiny/qkv.yaml", "tiny/qvka.yaml"])
 def test_a_training_program_starts_at_the_tasks_loss_and_steps_per_batch(
     tmp_path: Path, config: str
@@ -167,7 +168,6 @@ def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
     assert program.settings["cache_bytes"] == cached
 
 
-@pytest.mark.slow
 def test_memory_is_set_up_as_fit_sets_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches settings that differ from those of training, and a layer's program that loads
     Lightning for them: 250 MiB in its peak."""

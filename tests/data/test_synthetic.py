@@ -21,6 +21,8 @@ from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.synthetic import SyntheticDataModule
 from qvbench.errors import UserError
 
+pytestmark = pytest.mark.slow  # every test draws thousands of sequences; `make test` runs them
+
 Make = Callable[..., SyntheticDataModule]
 CORPORA = (AssociativeRecall, Copying, Induction)
 SIZES = {"length": 32, "vocab_size": 40, "train_examples": 1500, "val_examples": 300}

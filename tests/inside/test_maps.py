@@ -16,6 +16,8 @@ from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS
 from tests.pairs import MECHANISMS, SCHEMES, Part, allowed, label
 
+pytestmark = pytest.mark.slow  # every test builds networks; `make test` runs them
+
 SOURCE = torch.tensor([[5, 6, 7, 8, 3, 9, 4], [9, 8, 3, 0, 0, 0, 0]])
 TARGET = torch.tensor([[2, 9, 8, 7, 6], [2, 4, 4, 0, 0]])
 EVERY_SCHEME: list[Part] = [*SCHEMES, ("sinusoidal", {}), ("learned", {})]

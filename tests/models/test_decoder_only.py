@@ -14,6 +14,8 @@ from qvbench.models.decoder_only import DecoderOnly
 from qvbench.positions import POSITIONS
 from tests.pairs import MECHANISMS, SCHEMES, Part, allowed, label
 
+pytestmark = pytest.mark.slow  # every test builds networks; `make test` runs them
+
 VOCABULARY, TOLERANCE = 29, 1e-10
 
 LLAMA = {"norm": "rms", "activation": "swiglu", "tied": False}

@@ -88,7 +88,7 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     assert contents(swept / "out") == before
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 def test_budgets_that_were_not_run_are_named(swept: Path, tmp_path: Path) -> None:
     """Catches a page of the first budgets of a suite that passes for all of them."""
     runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)

@@ -34,7 +34,10 @@ CONFIG: dict[str, Any] = {
         "schedule": {"class_path": "Cosine", "init_args": {"peak": 0.02, "final": 0.002}},
     },
     "data": {
-        "corpus": {"class_path": "Grammar", "init_args": {"train_pairs": 60, "val_pairs": 10}},
+        "corpus": {
+            "class_path": "Grammar",
+            "init_args": {"train_pairs": 60, "val_pairs": 10, "test_pairs": 10},
+        },
         "tokenizer": "bytes",
         "context": 32,
         "eval_context": 128,
@@ -88,7 +91,7 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
     assert values["val/perplexity"] == pytest.approx(math.exp(values["val/loss"]))
     with np.load(here / "runs/lm/seed-0/sentences.npz") as counts:
         tokens = int(counts["tokens"].sum())
-    text = "".join(Grammar(60, 10).text("val"))
+    text = "".join(Grammar(60, 10, 10).text("val"))
     assert tokens == len(text.encode()) - 1
     whole, rest = divmod(tokens, 128)
     parts = {start: values.pop(f"val/loss_at_{start}") for start in (0, 32, 64)}
@@ -105,7 +108,7 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
         name.replace("val", "test") for name in tested if name.startswith("val/")
     }
     assert 0 < abs(tested["test/loss"] - values["val/loss"]) < 0.5
-    Path("other.txt").write_text("".join(Grammar(60, 10).text("test")))
+    Path("other.txt").write_text("".join(Grammar(60, 10, 10).text("test")))
     Path("train.txt").write_text("abc" * 99)
     test = '{"class_path": "Files", "init_args": {"paths": ["train.txt"], "test": ["other.txt"]}}'
     assert run("test", "--ckpt_path", "last", "--data.corpus", test) == 0
