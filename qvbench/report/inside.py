@@ -140,11 +140,7 @@ def affinity_figure(comparison: Comparison) -> Figure | None:
 
 def diffusion_figure(comparison: Comparison) -> Figure | None:
     """What the paper says of queries and values, a row per variant."""
-    panels = {
-        "queries over values\n(participation)": "queries over values",
-        "fact: values over\nqueries (accuracy)": "fact",
-        "expectation: queries\nover values (accuracy)": "expectation",
-    }
+    panels = {"spread": "queries over values", "fact": "fact", "expectation": "expectation"}
     variants, look = measured(comparison), looks(comparison.variants)
     if not variants:
         return None
@@ -155,6 +151,8 @@ def diffusion_figure(comparison: Comparison) -> Figure | None:
         for place, variant in enumerate(variants):
             _row(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
         axes.set_xlabel(words)
+        axes.locator_params(axis="x", nbins=3)
+        axes.margins(x=0.2)
         axes.grid(axis="x", alpha=0.3)
     frames[0].set_yticks(range(len(variants)), [variant.label for variant in variants])
     frames[0].set_ylim(len(variants) - 0.5, -0.5)

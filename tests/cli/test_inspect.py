@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     translation, text = deepcopy(TINY_CONFIG), deepcopy(TEXT_CONFIG)
     translation["model"]["attention"] = "QV"
     text["model"]["position"] = {"class_path": "Learned", "init_args": {"max_length": 40}}
-    text["data"]["tokenizer"] = "characters"
+    text["data"] |= {"tokenizer": "characters", "eval_context": 40}
     text["trainer"]["max_steps"] = 8
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
