@@ -20,7 +20,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from qvbench.runs.record import has_wandb_key, sweep_labels
+from qvbench.runs.folder import RECORD
+from qvbench.runs.record import has_wandb_key, read_json, sweep_labels
 from qvbench.training.machine import is_first_process
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,9 @@ def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> N
             arguments.name = arguments.name or f"{group}/{folder.name}"
             arguments.group = arguments.get("group") or group
             arguments.job_type = arguments.get("job_type") or job_type
-            arguments.version = arguments.version or arguments.get("id") or secrets.token_hex(4)
+            known = read_json(folder / RECORD).get("wandb_id") if job_type == "train" else None
+            own = known or secrets.token_hex(4)  # a resumed run goes on in the W&B run it had
+            arguments.version = arguments.version or arguments.get("id") or own
             if not (arguments.offline or "WANDB_MODE" in os.environ or has_wandb_key()):
                 # W&B would ask for a key on a terminal and wait, and fail elsewhere.
                 arguments.offline, arguments.log_model = True, False

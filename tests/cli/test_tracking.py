@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import wandb
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger, WandbLogger
 from wandb.proto import wandb_internal_pb2
 
@@ -144,6 +145,23 @@ def test_wandb_has_what_runs_are_compared_by(
     logged = [row for row in history if "val/accuracy" in row]
     assert [row["target_tokens"] for row in logged][-1] == kept["target_tokens"]
     assert 0 < logged[0]["seconds"] < logged[-1]["seconds"]
+
+
+def test_a_resumed_run_goes_on_in_its_wandb_run(nobody: None, tmp_path: Path) -> None:
+    """Catches curves in two halves, each a run of its own; and tests that overwrite a training."""
+
+    def chosen(job_type: str) -> str:
+        given = Namespace(save_dir=".", name=None, version=None, offline=True)
+        logger = Namespace(class_path="WandbLogger", init_args=given)
+        settings = Namespace(trainer=Namespace(logger=logger))
+        trackers.configure(settings, tmp_path, "tiny", job_type)
+        return str(given.version)
+
+    first = chosen("train")
+    assert first != chosen("train")
+    (tmp_path / "run.json").write_text(json.dumps({"wandb_id": first}))
+    assert chosen("train") == first
+    assert chosen("test") != first
 
 
 def test_a_key_means_online(nobody: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
