@@ -14,6 +14,7 @@ import numpy as np
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, told
+from qvbench.report.paper import value_heads
 from qvbench.report.statistics import Interval, estimate
 from qvbench.report.tables import NONE, Table, bounds, markdown, number
 from qvbench.report.variants import Variant
@@ -200,5 +201,34 @@ def distance_figure(comparison: Comparison) -> Figure | None:
     below.set_xlabel("exponent of the power law of each head")
     for axes in (above, below):
         axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def values_figure(comparison: Comparison) -> Figure | None:
+    """The minimal model: accuracy against values a layer, beside the line of `docs/inside.md`."""
+    shape = comparison.variants[0].settings
+    if "data.corpus.directions" not in shape:
+        return None
+    heads, look = shape["model.network.num_heads"], looks(comparison.variants)
+    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.8), layout="constrained")
+    counts = range(1, heads + 1)
+    kept = [
+        shape["model.network.layers"] / shape["data.corpus.directions"] ** 2 * g for g in counts
+    ]
+    guessed = 1 / shape["data.corpus.contents"]
+    line = [100 * (min(1, r) + (1 - min(1, r)) * guessed) for r in kept]
+    axes.plot(counts, line, color=GRAY, linewidth=2, label="one relation a value")
+    for place, variant in enumerate(comparison.variants):
+        own, (mean, low, high) = look[variant.name], variant.interval
+        at = (value_heads(variant) or heads) * 1.03 ** (place - len(comparison.variants) / 2)
+        axes.vlines(at, low, high, color=own.color, linewidth=0.6)
+        told(axes, at, mean, f"{variant.label}: {_words(variant.interval)}")
+        axes.plot(at, mean, linestyle="", label=variant.label, **own.mark)
+    axes.set(xscale="log", xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
+    ticks = [2**n for n in range(heads.bit_length())]
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

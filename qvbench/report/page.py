@@ -334,6 +334,7 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "affinity": inside.affinity_figure,
     "diffusion": inside.diffusion_figure,
     "distance": inside.distance_figure,
+    "values": inside.values_figure,
 }
 OPEN = ("Result", "Figures")
 """What a reader in a hurry sees; the other sections are closed on the HTML page."""
@@ -348,7 +349,7 @@ INSIDE: tuple[Section, ...] = (
 SECTIONS: dict[str, tuple[Section, ...]] = {
     "Result": (partial(part_of_table, RESULT), _fallen),
     "Figures": tuple(
-        partial(_figure, name) for name in ("differences", "budgets", "accuracy", "costs")
+        partial(_figure, name) for name in ("differences", "values", "budgets", "accuracy", "costs")
     ),
     "What the verdicts mean": (_reading,),
     "Beside the paper": (_paper, inside.claims),

@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from qvbench.report.inside import affinity_figure, diffusion_figure, distance_figure, over_seeds
+from qvbench.report.inside import (
+    affinity_figure,
+    diffusion_figure,
+    distance_figure,
+    over_seeds,
+    values_figure,
+)
 from tests.report.helpers import compared, contents, report, write_variant
 
 MINUS = "\N{MINUS SIGN}"
@@ -89,3 +96,24 @@ def test_figures_show_what_was_measured(runs: list[Path]) -> None:
     assert len(drawn[1].axes) == 3
     curve = next(line for line in drawn[2].axes[0].lines if line.get_label() == "QV")
     assert curve.get_ydata() == pytest.approx([0.4, 0.2, 0.1])
+
+
+def test_the_line_of_the_minimal_model(tmp_path: Path) -> None:
+    """Catches a line of another count of layers, relations or guesses, shared values drawn at as
+    many as there are heads, and the figure on another corpus's page."""
+    corpus = {"class_path": "Modifiers", "init_args": {"directions": 4, "contents": 16}}
+    network = {"class_path": "DecoderOnly", "init_args": {"num_heads": 8, "layers": 2}}
+    shared = {"class_path": "VShared", "init_args": {"num_value_heads": 2}}
+    folders = []
+    for place, attention in enumerate(({"class_path": "QKV"}, shared)):
+        config = {"model": {"attention": attention, "network": network}, "data": {"corpus": corpus}}
+        for folder in write_variant(tmp_path, attention["class_path"], [90.0, 91.0], place):
+            (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+            folders.append(folder)
+    figure = values_figure(compared(folders))
+    assert figure is not None
+    line, *points = figure.axes[0].lines
+    at = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert [at[1], at[2], at[4], at[8]] == pytest.approx([17.97, 29.69, 53.125, 100], abs=0.01)
+    assert {round(point.get_xdata()[0]) for point in points} == {8, 2}
+    assert values_figure(compared(measured(tmp_path / "other", "qv", [0.1]))) is None
