@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ def main(args: list[str]) -> int:
     """Run the command with the arguments after ``measure``."""
     options = _parser().parse_args(args)
     text = "grammar" if options.conllu is None else options.conllu.name
-    sentences = list(islice(_sentences(options), options.sentences))
+    short = (s for s in _sentences(options) if len(s.source.words) <= (options.words or math.inf))
+    sentences = list(islice(short, options.sentences))
     for checkpoint in options.checkpoint:
         from qvbench.cli.inspect import load_reader
         from qvbench.inside.analysis import measures
@@ -60,6 +62,8 @@ def _parser() -> ArgumentParser:
     treebank = "words, tags and trees in CoNLL-U; the grammar corpus's val if not given"
     add("--conllu", type=Path, metavar="FILE", help=treebank)
     add("--sentences", type=PositiveInt, default=400, help="to read, from the first")
+    words = "of the longest sentence to read, so that no place is read that training never saw"
+    add("--words", type=PositiveInt, metavar="N", help=words)
     add("--output", default=INSIDE, metavar="NAME", help="of the file to write")
     return parser
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from string import ascii_uppercase
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.inside.maps import Kind, LayerMap, capture
-from qvbench.inside.words import Pieces, Sentence, pieces, word_map
+from qvbench.inside.words import Pieces, Sentence, known, pieces, word_map
 from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 
@@ -90,7 +91,8 @@ class TranslationReader:
 
     def _as_trained(self, sentence: Sentence) -> Sentence:
         """With spaces between the words, and in lower case where all of the training was."""
-        lower = self.processor.lowercase
+        capitals = any(known(letter, self.vocabulary) for letter in ascii_uppercase)
+        lower = self.processor.lowercase or not capitals  # a text may come in lower case
         words = tuple(word.lower() if lower else word for word in sentence.words)
         return replace(sentence, words=words, text="")
 

@@ -51,7 +51,13 @@ def summary(found: Mapping[str, Any]) -> dict[str, Any]:
     measured |= {
         "exponent": np.median(exponents),
         "near 2": np.mean([NEWTON[0] <= exponent <= NEWTON[1] for exponent in exponents]),
-        "power law chosen": np.mean([fit["chosen"] == "power law" for fit in fits]),
+        "falls off": np.mean([law["exponent"]["low"] > 0 for law in laws]),
+        "power law": np.mean(
+            [
+                fit["chosen"] == "power law" and law["exponent"]["low"] > 0
+                for fit, law in zip(fits, laws, strict=True)
+            ]
+        ),
         "gain of a power law": np.mean([law["gain"] for law in laws]),
     }
     own = [entry["exponent"] for name, entry in found["learned"].items() if "exponent" in entry]

@@ -91,7 +91,7 @@ def pieces(
     if not sentence.words:
         raise UserError("a sentence without words; give it some")
     text, spans = sentence.located()
-    unknown = [c for c in sorted(set(text)) if not c.isspace() and not _known(c, vocabulary)]
+    unknown = [c for c in sorted(set(text)) if not c.isspace() and not known(c, vocabulary)]
     if unknown:
         names = ", ".join(f"{character!r}" for character in unknown)
         raise UserError(f"the model does not know {names}; write it otherwise")
@@ -114,7 +114,8 @@ def pieces(
     return Pieces(ids, words, shares, slice(len(before), len(before) + len(spans)))
 
 
-def _known(character: str, vocabulary: Vocabulary) -> bool:
+def known(character: str, vocabulary: Vocabulary) -> bool:
+    """Whether it is more to a vocabulary than an unknown one."""
     return bool(vocabulary.decode(vocabulary.encode(character)).strip())
 
 

@@ -68,9 +68,10 @@ def test_without_a_target_it_is_the_models_own_translation():
         reader.read(reader.sentence("the girl"))
 
 
-def test_gold_words_are_lowered_where_the_training_was():
-    """Catches capitals that the model would not know."""
-    reader = translator(lowercase=True)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_gold_words_are_lowered_where_the_training_was(lowercase):
+    """Catches capitals that the model would not know, of a text that came in lower case too."""
+    reader = translator(lowercase=lowercase)
     read = reader.read(Sentence(("The", "Girl"), ("DET", "NOUN")), Sentence(("Das",)))
     assert read.sides["encoder"][0].words == ("the", "girl", "</s>")
 
