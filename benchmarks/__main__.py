@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import checks, layers, page, translation
+from benchmarks import checks, language, layers, page, translation
 from benchmarks.cases import BEFORE, CASES, CHANGES, OURS, Case, before_and_after, find
 from benchmarks.checks import Judge
 from benchmarks.protocol import ROOT, Work
@@ -33,7 +33,7 @@ from qvbench.errors import UserError
 from qvbench.runs.record import git_revision, versions, without_folders
 from qvbench.training.machine import describe_hardware
 
-WORK = {**layers.WORK, **translation.WORK}
+WORK = {**layers.WORK, **translation.WORK, **language.WORK}
 """By kind of work: writes what the programs of a case start from; its module runs ours."""
 OPENNMT = ROOT / ".peers" / "opennmt"
 PEERS = {
@@ -41,6 +41,8 @@ PEERS = {
     "ctranslate2": str(OPENNMT / "bin" / "python"),
     "marian": sys.executable,
     "torch_transformer": sys.executable,
+    "nanogpt": sys.executable,
+    "gpt2": sys.executable,
 }
 """By peer: the interpreter of its virtual environment."""
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}

@@ -15,6 +15,8 @@ UNITS = {
     "attention": "tokens",
     "step": "tokens",
     "start": "starts",
+    "text": "tokens",
+    "generate": "tokens",
     "rates": "",
 }
 """Kinds of work, and the items that they count."""
@@ -177,6 +179,31 @@ def mechanisms() -> Iterable[Case]:
                 yield Case(name, "train", by_mechanism(shapes), shape)
 
 
+def language() -> Iterable[Case]:
+    """Windows of random ids. nanoGPT's optimizer is not fused on a CPU, GPT-2's is."""
+    nano = {"config": "lm/nanogpt_cpu.yaml", "vocabulary": 65, "rows": 12, "length": 64}
+    gpt2 = {"config": "lm/124m.yaml", "vocabulary": 50304, "rows": 2, "length": 256}
+    for name, sizes, batches, precision, goal in (
+        ("nano", nano, 40, "32-true", 1.3),
+        ("nano", nano, 40, "bf16-mixed", 1.8),
+        ("124m", gpt2, 1, "32-true", 1.0),
+        ("124m", gpt2, 1, "bf16-mixed", 2.0),
+    ):
+        programs = (
+            Entry("qvbench"),
+            Entry("nanoGPT's loop", "nanogpt", goal=Goal(goal)),
+            Entry("transformers' GPT-2", "gpt2", goal=Goal(goal)),
+            product(precision),
+        )
+        shape = {**sizes, "batches": batches, "precision": precision, "overrides": []}
+        yield Case(f"language/training, {name}, {precision}", "text", programs, shape)
+    long = ["--model.position.init_args.max_length", "320"]
+    for rows in (1, 16):
+        programs = Entry("qvbench"), Entry("transformers", "gpt2", goal=Goal(1.5))
+        shape = {**nano, "overrides": long, "rows": rows, "length": 16, "new_tokens": 256}
+        yield Case(f"language/generation, nano, batch {rows}", "generate", programs, shape)
+
+
 def attention() -> Iterable[Case]:
     """Causal, 4,096 tokens, or one sequence where that is longer."""
     programs = tuple(
@@ -191,9 +218,12 @@ def attention() -> Iterable[Case]:
 
 
 def decoding() -> Iterable[Case]:
-    programs = by_mechanism({name: {"mechanism": name} for name in MECHANISMS})
     for batch in (1, 16):
         for length in (512, 2048, 8192):
+            programs = by_mechanism({name: {"mechanism": name} for name in MECHANISMS})
+            if length == 8192:  # QV reads half of what QKV reads
+                half = Entry("qv", shape={"mechanism": "qv"}, goal=Goal(0.75, at_most=True))
+                programs = (programs[0], half, *programs[2:])
             # As much as QKV's cache, so that both are at the same distance from the processor.
             room = batch * length * 2 * 512 * 4
             rates = moving("copy", room), moving("read", room)
@@ -224,6 +254,7 @@ GROUPS = {
     "training": ("A step of training", training),
     "positions": ("A step of training: AGF + PCM-V relative to sinusoidal positions", positions),
     "mechanisms": ("A step of training by mechanism", mechanisms),
+    "language": ("Language models: a step of training, and 256 tokens more of a text", language),
     "attention": ("One attention layer alone, by length", attention),
     "decoding": ("One decoding step of one self-attention layer, by batch and context", decoding),
 }

@@ -53,6 +53,16 @@ def values(expected: Sequence[Sequence[float]], tolerance: float) -> Judge:
     return judge
 
 
+def texts(expected: Ids) -> Judge:
+    """The same ids, from the first to the last."""
+
+    def judge(answer: Answer, ready: Answer) -> Verdict:
+        same = sum(list(a) == list(b) for a, b in zip(answer["lines"], expected, strict=True))
+        return Verdict(same == len(expected), {"error": 1 - same / len(expected)})
+
+    return judge
+
+
 def translations(expected: Ids, bleu: Callable[[Ids], float], tolerance: float) -> Judge:
     """Translations that score as the reference's do; the share of equal ones is recorded too."""
 

@@ -24,16 +24,16 @@ from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, real_tokens, serve
 from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.cli.profile import build
-from qvbench.data.batching import Batch
 from qvbench.data.cache import cache_root
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics import corpus_scores
-from qvbench.models.encoder_decoder import EncoderDecoder
-from qvbench.models.facts import Size, count, counter
+from qvbench.models.decoder_only import DecoderOnly
+from qvbench.models.facts import Network, Size, count, counter, hidden_states, stacks
 from qvbench.models.loss import validation_scores
+from qvbench.profile.measure import batch_of
 from qvbench.tasks.translation import TranslationTask
 from qvbench.training.guards import StepGuard
 from qvbench.training.schedules import Constant
@@ -52,21 +52,25 @@ def data_of(config: str) -> TranslationDataModule:
     return module
 
 
-def sizes_of(network: EncoderDecoder) -> dict[str, Any]:
+def sizes_of(network: Network) -> dict[str, Any]:
     """Sizes, dropouts and special ids, as ``shape.json`` names them."""
-    layer: Any = network.encoder[0]
-    return {
-        "encoder_layers": len(network.encoder),
-        "decoder_layers": len(network.decoder),
+    layers = stacks(network)
+    layer = layers[0][0]
+    sizes = {
         "d_model": network.d_model,
         "num_heads": layer.attention.num_heads,
         "d_ff": layer.feed_forward.widen.out_features,
         "vocabulary": network.output_weight.shape[0],
-        "dropout": network.source_embeddings.dropout.p,
+        "dropout": layer.attention_residual.dropout.p,
         "attention_dropout": layer.attention.dropout,
         "ffn_dropout": layer.feed_forward.dropout.p,
-        **{name: getattr(Vocabulary, name) for name in ("pad", "bos", "eos", "unk")},
     }
+    if isinstance(network, DecoderOnly):
+        sizes["bias"] = layer.feed_forward.widen.bias is not None
+        sizes |= {"layers": len(layers[0]), "positions": network.max_length, "pad": -1}
+        return sizes
+    ids = {name: getattr(Vocabulary, name) for name in ("pad", "bos", "eos", "unk")}
+    return {**sizes, "encoder_layers": len(layers[0]), "decoder_layers": len(layers[1]), **ids}
 
 
 # Training as `qvbench fit` does it: Lightning's loop around the suite's task
@@ -91,11 +95,11 @@ def write_task(work: Work, task: TranslationTask, batches: Sequence[Pair], shape
 
 
 @torch.no_grad()
-def reference_loss(network: EncoderDecoder, batch: Pair, smoothing: float) -> float:
+def reference_loss(network: Network, batch: Pair, smoothing: float) -> float:
     """Of a batch, by its definition: no dropout, all logits at once, mean over tokens, float64."""
     exact = copy.deepcopy(network).double().eval()
     source, target = (torch.from_numpy(side) for side in batch)
-    logits = exact.project(exact(source, target[:, :-1])).flatten(0, 1)
+    logits = exact.project(hidden_states(exact, source, target[:, :-1])).flatten(0, 1)
     labels, padding = target[:, 1:].flatten(), exact.padding_id
     return float(F.cross_entropy(logits, labels, ignore_index=padding, label_smoothing=smoothing))
 
@@ -104,14 +108,14 @@ class Feed:
     """A loader that hands its batches out once per request, in an epoch without end: the Trainer
     asks for a batch once it is done with the one before, so a pass ends when it asks for more."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
+    def __init__(self, batches: Sequence[Any]) -> None:
         self._batches = batches
         self.requests, self.passes = threading.Semaphore(0), threading.Semaphore(0)
 
     def __len__(self) -> int:
         return 1 << 60
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         while True:
             self.requests.acquire()
             yield from self._batches
@@ -126,9 +130,7 @@ def train(work: Work) -> Task:
     assert task.network is not None
     load_weights(task.network, work)
     pairs = work.batches()
-    batches = [
-        Batch(torch.from_numpy(s), torch.from_numpy(t), torch.arange(len(s))) for s, t in pairs
-    ]
+    batches = [batch_of(task.network, torch.from_numpy(s), torch.from_numpy(t)) for s, t in pairs]
     tokens = real_tokens(pairs, shape.pad)
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in pairs]  # padding is computed too
     flops = sum(count(task.network, size)["train"].total for size in sizes)

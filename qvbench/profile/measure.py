@@ -19,6 +19,7 @@ from qvbench.attention import precomputed
 from qvbench.data.batching import Batch, Windows
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import (
+    Network,
     Size,
     count_parameters,
     hidden_states,
@@ -151,12 +152,7 @@ def measure(model: Model, size: Size, repeats: int, device: torch.device) -> dic
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     source, target = _random_ids(network, size)
-    index = torch.arange(size.batch)
-    batch = (
-        Batch(source, target, index)
-        if isinstance(network, EncoderDecoder)
-        else Windows(target[:, :-1], target[:, 1:], index)
-    )
+    batch = batch_of(network, source, target)
 
     def step() -> None:
         """A training step as the suite's task does it, on the same tokens each time."""
@@ -198,6 +194,15 @@ def peak_memory(step: Callable[[], None], held: Iterable[Any], device: torch.dev
     events = [e for e in run.profiler.kineto_results.events() if e.name() == "[memory]"]
     changes = (event.nbytes() for event in sorted(events, key=lambda e: e.start_ns()))
     return before + max(accumulate(changes), default=0)
+
+
+def batch_of(network: Network, source: Tensor, target: Tensor) -> Batch | Windows:
+    """What a network's task trains on: source ids (B, S), and a target (B, T + 1) whose first token
+    is not predicted. Of a decoder-only network the source is left out."""
+    index = torch.arange(len(target))
+    if isinstance(network, EncoderDecoder):
+        return Batch(source, target, index)
+    return Windows(target[:, :-1], target[:, 1:].contiguous(), index)
 
 
 def _random_ids(network: Any, size: Size) -> tuple[Tensor, Tensor]:
