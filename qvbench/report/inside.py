@@ -37,7 +37,7 @@ def measured(comparison: Comparison) -> list[Variant]:
     return [v for v in comparison.variants if any(run.inside for run in v.runs)]
 
 
-def _words(interval: Interval, form: str = ".2f") -> str:
+def _words(interval: Interval, form: str = ".3f") -> str:
     ends = bounds(interval, form)
     return number(interval.mean, form) + f" ({ends})" * (ends != NONE)
 
@@ -79,7 +79,7 @@ def claims(comparison: Comparison) -> list[str]:
             asked = claim.get("mechanism", of["mechanism"]) == of["mechanism"]
             if asked and of["position"] != claim.get("without") and not math.isnan(interval.low):
                 word = _judged(interval, claim.get("from", -math.inf), claim.get("to", math.inf))
-                judged.append(f"{variant.label} **{word}**, {_words(interval, '+.2f')}")
+                judged.append(f"{variant.label} **{word}**, {_words(interval, '+.3f')}")
         lines += [f"- Claim 6, {claim['text']}: {'; '.join(judged)}"] if judged else []
     heading = "### Claim 6, exploratory"
     return [heading, TEXT["claims_text"], "\n".join(lines)] if lines else []
@@ -152,7 +152,7 @@ def diffusion_figure(comparison: Comparison) -> Figure | None:
         for place, variant in enumerate(variants):
             _row(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
         axes.set_xlabel(words)
-        axes.locator_params(axis="x", nbins=3)
+        axes.locator_params(axis="x", nbins=2)
         axes.margins(x=0.2)
         axes.grid(axis="x", alpha=0.3)
     frames[0].set_yticks(range(len(variants)), [variant.label for variant in variants])
@@ -223,7 +223,7 @@ def values_figure(comparison: Comparison) -> Figure | None:
         own, (mean, low, high) = look[variant.name], variant.interval
         at = (value_heads(variant) or heads) * 1.03 ** (place - len(comparison.variants) / 2)
         axes.vlines(at, low, high, color=own.color, linewidth=0.6)
-        told(axes, at, mean, f"{variant.label}: {_words(variant.interval)}")
+        told(axes, at, mean, f"{variant.label}: {bounds(variant.interval)}")
         axes.plot(at, mean, linestyle="", label=variant.label, **own.mark)
     axes.set(xscale="log", xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
     ticks = [2**n for n in range(heads.bit_length())]

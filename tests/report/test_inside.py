@@ -53,9 +53,9 @@ def test_the_section_has_means_over_seeds_and_the_claim(runs: list[Path], tmp_pa
     whose interval holds the border and that is called decided all the same."""
     page = report(tmp_path / "out", *runs)
     assert "read 40 sentences of grammar with each of 6 runs" in page
-    assert f"| QKV | 0.20 ({MINUS}0.05 to 0.45) |" in page, "Student's, two degrees of freedom"
-    assert "QV diffuses the query: QV **supported**, +0.20 (+0.20 to +0.20)" in page
-    assert f"QKV diffuses the value: QKV **undecided**, +0.20 ({MINUS}0.05 to +0.45)" in page
+    assert f"| QKV | 0.200 ({MINUS}0.048 to 0.448) |" in page, "Student's, two degrees of freedom"
+    assert "QV diffuses the query: QV **supported**, +0.200 (+0.200 to +0.200)" in page
+    assert f"QKV diffuses the value: QKV **undecided**, +0.200 ({MINUS}0.048 to +0.448)" in page
     assert "near 2" not in page.split("## Inside")[1], "a column that no variant fills"
 
 
