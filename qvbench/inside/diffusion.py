@@ -37,22 +37,12 @@ class Projected(NamedTuple):
     attention: Floats  # (H, Wq, Wk)
 
 
-def participation_ratio(x: Floats) -> Floats:
-    """(..., D) to (...); NaN of a zero vector."""
-    size = np.abs(x)
+def spread(x: Floats) -> tuple[Floats, Floats]:
+    """Participation ratio and entropy (nats) of vectors (..., D), (...) each; NaN of a zero one."""
     with np.errstate(invalid="ignore"):
-        ratio: Floats = size.sum(-1) ** 2 / (size**2).sum(-1)
-    return ratio
-
-
-def entropy(x: Floats) -> Floats:
-    """(..., D) to (...), in nats; NaN of a zero vector."""
-    size = np.abs(x)
-    with np.errstate(invalid="ignore"):
-        p = size / size.sum(-1, keepdims=True)
+        p = np.abs(x) / np.abs(x).sum(-1, keepdims=True)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    result: Floats = -(p * logs).sum(-1)
-    return result
+    return 1 / (p**2).sum(-1), -(p * logs).sum(-1)
 
 
 def diffusion(sentences: Sequence[Projected], seed: int = 0) -> dict[str, Share]:
@@ -65,43 +55,28 @@ def diffusion(sentences: Sequence[Projected], seed: int = 0) -> dict[str, Share]
     """
     rng = np.random.default_rng(seed)
     heads = sentences[0].queries.shape[0]
-    rotations = {
-        width: np.linalg.qr(rng.normal(size=(heads, width, width)))[0]
-        for width in {x.shape[-1] for x in sentences[0][:3]}
-    }
-    collected: dict[str, tuple[list[Floats], list[Floats]]] = {}
+    widths = {x.shape[-1] for x in sentences[0][:3]}
+    turns = {width: np.linalg.qr(rng.normal(size=(heads, width, width)))[0] for width in widths}
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
     for sentence in sentences:
-        vectors = {
-            name: np.repeat(x, heads // x.shape[0], axis=0)  # of the heads that share it
-            for name, x in zip(("queries", "keys", "values"), sentence[:3], strict=True)
-        }
-        rotated = {name: x @ rotations[x.shape[-1]] for name, x in vectors.items()}
-        for suffix, spread in (("", vectors), (", rotated", rotated)):
-            for name, measure, part, whole in _of_sentence(spread, sentence.attention):
-                parts, wholes = collected.setdefault(f"{name}, {measure}{suffix}", ([], []))
-                parts.append(part)
-                wholes.append(whole)
-    return {name: Share(np.stack(p), np.stack(w)) for name, (p, w) in collected.items()}
-
-
-def _of_sentence(
-    vectors: dict[str, Floats], attention: Floats
-) -> list[tuple[str, str, Floats, Floats]]:
-    """What is measured, how, and each head's part and whole, (H,)."""
-    found = []
-    queries = vectors["queries"]
-    items = [(name, x, np.ones(x.shape[:-1])) for name, x in vectors.items()]
-    for name, other in PRODUCTS.items():
-        if vectors[other].shape[-1] == queries.shape[-1]:
-            product = queries[:, :, None] * vectors[other][:, None]  # (H, Wq, Wk, D)
-            items.append((name, product, attention))
-    for name, x, weight in items:
-        for measure, function in zip(MEASURES, (participation_ratio, entropy), strict=True):
-            value = function(x)
-            kept = weight * np.isfinite(value)
-            over = tuple(range(1, value.ndim))
-            found.append((name, measure, (np.nan_to_num(value) * kept).sum(over), kept.sum(over)))
-    return found
+        for suffix in ("", ", rotated"):
+            vectors = {
+                name: np.repeat(x, heads // x.shape[0], axis=0)  # of the heads that share it
+                for name, x in zip(("queries", "keys", "values"), sentence[:3], strict=True)
+            }
+            if suffix:
+                vectors = {name: x @ turns[x.shape[-1]] for name, x in vectors.items()}
+            queries, weights = vectors["queries"], dict.fromkeys(vectors, np.ones(1))
+            for product, other in PRODUCTS.items():
+                if vectors[other].shape[-1] == queries.shape[-1]:  # (H, Wq, Wk, D)
+                    vectors[product] = queries[:, :, None] * vectors[other][:, None]
+                    weights[product] = sentence.attention
+            for name, x in vectors.items():
+                for measure, value in zip(MEASURES, spread(x), strict=True):
+                    kept, over = weights[name] * np.isfinite(value), tuple(range(1, value.ndim))
+                    sums = (np.nan_to_num(value) * kept).sum(over), kept.sum(over)
+                    found.setdefault(f"{name}, {measure}{suffix}", []).append(sums)
+    return {name: Share(*map(np.stack, zip(*of, strict=True))) for name, of in found.items()}
 
 
 def contrast(first: Share, second: Share) -> Share:

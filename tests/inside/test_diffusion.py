@@ -9,27 +9,26 @@ from qvbench.inside.diffusion import (
     Projected,
     contrast,
     diffusion,
-    entropy,
-    participation_ratio,
+    spread,
 )
 
 
 def test_one_feature_and_all_alike() -> None:
     """Catches squares for absolute values, signs that cancel, logarithms to another base."""
     one, alike = np.eye(8)[2] * -3, np.array([2.0, -2] * 4)
-    assert (participation_ratio(one), participation_ratio(alike)) == (1, 8)
-    assert (entropy(one), entropy(alike)) == (0, pytest.approx(np.log(8)))
+    assert spread(one) == (1, 0)
+    assert spread(alike) == pytest.approx((8, np.log(8)))
     half = np.array([1.0, 1, 1, 1, 0, 0, 0, 0])
-    assert (participation_ratio(half), entropy(half)) == (4, pytest.approx(np.log(4)))
-    assert np.isnan(participation_ratio(np.zeros(3)))
+    assert spread(half) == pytest.approx((4, np.log(4)))
+    assert np.isnan(spread(np.zeros(3))[0])
 
 
 def test_gaussian_features_give_the_known_ratio() -> None:
     """Catches the reference values of the page: 2/pi of a vector, 4/pi^2 of a product."""
     rng = np.random.default_rng(0)
     q, k = rng.normal(size=(2, 200, 4096))
-    assert participation_ratio(q).mean() / 4096 == pytest.approx(2 / np.pi, rel=0.01)
-    assert participation_ratio(q * k).mean() / 4096 == pytest.approx(4 / np.pi**2, rel=0.01)
+    assert spread(q)[0].mean() / 4096 == pytest.approx(2 / np.pi, rel=0.01)
+    assert spread(q * k)[0].mean() / 4096 == pytest.approx(4 / np.pi**2, rel=0.01)
 
 
 def test_products_are_weighted_by_attention() -> None:
@@ -56,7 +55,7 @@ def test_a_rotation_keeps_logits_and_forgets_features() -> None:
     np.testing.assert_allclose(found["queries * keys, participation"].value, 1)
     rotated = found["queries * keys, participation, rotated"].value
     # All features of a product have one sign: those of one vector, squared.
-    direction = participation_ratio(np.linalg.qr(rng.normal(size=(500, 16, 16)))[0][:, 3] ** 2)
+    direction = spread(np.linalg.qr(rng.normal(size=(500, 16, 16)))[0][:, 3] ** 2)[0]
     assert direction.min() < rotated.min() <= rotated.max() < direction.max()
     apart = contrast(
         found["queries, participation, rotated"], found["keys, participation, rotated"]
