@@ -24,7 +24,10 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
 def main(args: list[str]) -> int:
     """Run the command with the arguments after ``measure``."""
     options = _parser().parse_args(args)
-    text = "grammar" if options.conllu is None else options.conllu.name
+    file = options.conllu and options.conllu.name  # folders are of this machine
+    words = {"sentences": options.sentences, "words": options.words, "conllu": file}
+    given = " ".join(f"--{name} {value}" for name, value in words.items() if value is not None)
+    origin = {"text": file or "grammar", "options": given}
     short = (s for s in _sentences(options) if len(s.source.words) <= (options.words or math.inf))
     sentences = list(islice(short, options.sentences))
     for checkpoint in options.checkpoint:
@@ -37,11 +40,11 @@ def main(args: list[str]) -> int:
         try:
             found = measures(reader, sentences)
         except UserError as error:
-            raise UserError(f"{checkpoint}: {text}: {error}") from error
+            raise UserError(f"{checkpoint}: {origin['text']}: {error}") from error
         folder = checkpoint.parent
         file = (folder.parent if folder.name == "checkpoints" else folder) / options.output
         try:
-            content = {"summary": {"text": text, **summary(found)}, **found}
+            content = {"summary": {**origin, **summary(found)}, **found}
             file.write_text(json.dumps(content) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"{file}: cannot be written: {error.strerror}") from error

@@ -63,10 +63,11 @@ def intro(comparison: Comparison) -> list[str]:
     runs = [run.inside for run in comparison.runs if run.inside]
     if not runs:
         return []
-    texts = " and ".join(sorted({run["text"] for run in runs}))
+    texts, options = (" and ".join(sorted({r[key] for r in runs})) for key in ("text", "options"))
     counts = sorted({run["sentences"] for run in runs})
     sentences = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
-    return [TEXT["intro"].format(sentences=sentences, text=texts, runs=len(runs))]
+    words = {"sentences": sentences, "text": texts, "options": options, "runs": len(runs)}
+    return [TEXT["intro"].format(**words)]
 
 
 def claims(comparison: Comparison) -> list[str]:

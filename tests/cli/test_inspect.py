@@ -110,6 +110,7 @@ def test_measures_are_written_into_the_folder_of_the_run(trained, qvbench, here:
             assert (answer.status, answer.out) == (0, f"wrote {run / 'inside.json'}\n")
         found = json.loads((run / "inside.json").read_text())
         assert (found["summary"]["text"], found["sentences"]) == ("four.conllu", 4)
+        assert found["summary"]["options"] == "--sentences 400 --conllu four.conllu"
         assert set(found["dependencies"]) == {"encoder" if name == "translation" else "causal"}
 
 

@@ -31,6 +31,7 @@ def measured(root: Path, name: str, gains: Sequence[float], place: int = 0) -> l
         measures = {"queries over values": gain, "head, found": 0.5 + gain, "exponent": 1.0}
         summary: dict[str, Any] = {
             "text": "grammar",
+            "options": "--sentences 40",
             "sentences": 40,
             "measures": measures,
             "relations": {"DET of NOUN": [0.5 + gain, 0.4, 20], "all": [0.3, 0.2, 90]},
@@ -52,6 +53,7 @@ def test_the_section_has_means_over_seeds_and_the_claim(runs: list[Path], tmp_pa
     """Catches an interval of one seed's sentences, a claim on another mechanism's variant, one
     whose interval holds the border and that is called decided all the same."""
     page = report(tmp_path / "out", *runs)
+    assert "`qvbench measure --sentences 40 --checkpoint" in page
     assert "read 40 sentences of grammar with each of 6 runs" in page
     assert f"| QKV | 0.200 ({MINUS}0.048 to 0.448) |" in page, "Student's, two degrees of freedom"
     assert "QV diffuses the query: QV **supported**, +0.200 (+0.200 to +0.200)" in page
