@@ -63,6 +63,21 @@ def test_a_query_asks_for_the_value_of_its_key(pairs: int) -> None:
             assert targets[place] == bound[inputs[place]]
 
 
+def test_short_sequences_are_for_training_alone() -> None:
+    """Catches a query among the zeros after a short sequence, of another key than its own, and
+    other sequences to validate on than without."""
+    plain, short = (AssociativeRecall(4, short_pairs=n, **SIZES) for n in (None, 2))
+    assert rows(short, "val") == rows(plain, "val")
+    found = rows(short, "train")
+    assert found[::4] == rows(plain, "train")[::4]
+    del found[::4]
+    for inputs, targets in found:
+        bound = {inputs[0]: inputs[1], inputs[2]: inputs[3]}
+        assert {inputs[place]: targets[place] for place in (4, 6)} == bound
+        assert not any(inputs[8:])
+        assert sum(target != NO_TOKEN for target in targets) == 2
+
+
 @pytest.mark.parametrize("power", [0.01, 0.5, 1.0])
 def test_gaps_follow_the_power_law(power: float) -> None:
     """Catches weights that fall too fast or not at all, for one query by the law itself, for two

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from qvbench.data.corpora.synthetic import Examples, SyntheticCorpus, distinct, nothing_asked
+from qvbench.data.corpora.synthetic import (
+    NO_TOKEN,
+    Examples,
+    SyntheticCorpus,
+    distinct,
+    nothing_asked,
+)
 
 
 class AssociativeRecall(SyntheticCorpus):
@@ -25,15 +31,27 @@ class AssociativeRecall(SyntheticCorpus):
     Args:
         pairs: of key and value in a sequence.
         power: of the power law of gaps; 1 makes all gaps equally likely.
+        short_pairs: three of four training sequences have so many pairs alone, in 4 tokens for
+            each at its beginning, and nothing after: what is asked is learned much sooner on
+            these. None for no such sequences.
 
     Raises:
         UserError: pairs and queries do not fit into the sequence, or keys into the vocabulary.
     """
 
-    def __init__(self, pairs: int = 8, power: float = 0.01, **settings: Any) -> None:
+    def __init__(
+        self,
+        pairs: int = 8,
+        power: float = 0.01,
+        short_pairs: int | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
         self.pairs = pairs
         self.power = power
+        self.short_pairs = short_pairs
+        fits = short_pairs is None or 1 <= short_pairs <= pairs
+        self.check(fits, f"short_pairs must be from 1 to pairs={pairs}, got {short_pairs}")
         self.check(pairs >= 1, f"pairs must be at least 1, got {pairs}")
         self.check(self.length % 2 == 0, f"length must be even, got {self.length}")
         needed = f"{pairs} pairs and a query of each take {4 * pairs} tokens"
@@ -57,3 +75,15 @@ class AssociativeRecall(SyntheticCorpus):
         np.put_along_axis(inputs, places, keys, axis=1)
         np.put_along_axis(targets, places, values, axis=1)
         return Examples(inputs, targets)
+
+    def draw_training(self, rng: np.random.Generator, count: int) -> Examples:
+        drawn = self.draw(rng, count)
+        if self.short_pairs is None:
+            return drawn
+        sizes = {"length": 4 * self.short_pairs, "vocab_size": self.vocab_size}
+        short = AssociativeRecall(self.short_pairs, self.power, **sizes).draw(rng, count)
+        chosen = np.arange(count) % 4 != 0
+        for whole, part, nothing in zip(drawn, short, (0, NO_TOKEN), strict=True):
+            whole[chosen] = nothing
+            whole[chosen, : sizes["length"]] = part[chosen]
+        return drawn

@@ -70,12 +70,17 @@ class SyntheticCorpus:
         """``count`` sequences, each of which asks for a token at least."""
         raise NotImplementedError
 
+    def draw_training(self, rng: np.random.Generator, count: int) -> Examples:
+        """The same for ``train``, where others than those that are scored teach better."""
+        return self.draw(rng, count)
+
     def examples(self, split: str) -> Iterator[Examples]:
         """The sequences of a split, some at a time."""
         count = self.train_examples if split == "train" else self.val_examples
+        draw = self.draw_training if split == "train" else self.draw
         stream = self.splits().index(split)
         for number, start in enumerate(range(0, count, _AT_ONCE)):
-            drawn = self.draw(np.random.default_rng((self.seed, stream, number)), _AT_ONCE)
+            drawn = draw(np.random.default_rng((self.seed, stream, number)), _AT_ONCE)
             yield Examples(*(part[: count - start] for part in drawn))
 
     def prepare(self) -> None:
@@ -86,7 +91,8 @@ class SyntheticCorpus:
 
     def fingerprint(self) -> dict[str, object]:
         """What determines the sequences: name and settings."""
-        return {"corpus": type(self).__name__, "version": _VERSION, **vars(self)}
+        settings = {name: value for name, value in vars(self).items() if value is not None}
+        return {"corpus": type(self).__name__, "version": _VERSION, **settings}
 
     def check(self, fits: bool, message: str) -> None:
         """UserError that names the corpus, unless its settings fit."""
