@@ -20,9 +20,9 @@ from qvbench.data.corpora.grammar import Grammar, Side
 from qvbench.errors import UserError
 from qvbench.inside import affinity, diffusion, distance
 from qvbench.inside.maps import LayerMap, attentions
-from qvbench.inside.probe import probe
+from qvbench.inside.probe import Probe, probe
 from qvbench.inside.reading import Reader, Reading
-from qvbench.inside.shares import Floats, Share
+from qvbench.inside.shares import Floats, Share, side_by_side
 from qvbench.inside.words import Pieces, Sentence, within, word_vectors
 from qvbench.positions.rope import RoPE
 
@@ -207,7 +207,8 @@ def spread(layer: Layer) -> dict[str, Any]:
 
 
 def probes(layer: Layer) -> dict[str, Any]:
-    """What a word is (its tag), and what it may expect (its head's), from each vector."""
+    """What a word is (its tag), and what it may expect (its head's), from each head's vectors:
+    all heads' queries, or values, are together the layer's input in other coordinates."""
     sentences = [of.sentence for of in layer]
     words, own = [s.words for s in sentences], [s.tags for s in sentences]
     above = [tuple(s.tags[head - 1] if head else "" for head in s.heads) for s in sentences]
@@ -216,10 +217,10 @@ def probes(layer: Layer) -> dict[str, Any]:
         vectors = []
         for of in layer:
             side = of.sides[0]
-            by_word = word_vectors(getattr(of.map, name)[0], side)[:, side.own]
-            vectors.append(array(by_word.transpose(0, 1).flatten(1)))
+            vectors.append(array(word_vectors(getattr(of.map, name)[0], side)[:, side.own]))
         for what, labels in (("tag", own), ("head's tag", above)):
-            result = probe(vectors, words, labels)
+            heads = [probe(of_head, words, labels) for of_head in zip(*vectors, strict=True)]
+            result = Probe(*(side_by_side(shares) for shares in zip(*heads, strict=True)))
             found[f"{name}, {what}"] = {**result._asdict(), "selectivity": result.selectivity}
     return found
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -107,8 +108,13 @@ def _standard(x: Floats) -> tuple[Floats, Floats]:
 
 def _random_label(word: str, frequency: Ints, seed: int) -> int:
     """A word type's label of the control task, the same in every split."""
-    draw = np.random.default_rng([seed, crc32(word.encode())]).random()
-    return int(np.searchsorted(frequency.cumsum() / frequency.sum(), draw, side="right"))
+    share = frequency.cumsum() / frequency.sum()
+    return int(np.searchsorted(share, _draw(word, seed), side="right"))
+
+
+@cache
+def _draw(word: str, seed: int) -> float:
+    return float(np.random.default_rng([seed, crc32(word.encode())]).random())
 
 
 def _by_type(types: Labels, truth: Sequence[Ints], tested: Labels) -> list[Ints]:

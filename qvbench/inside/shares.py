@@ -6,6 +6,7 @@ Shape letters: S sentences; what follows is the measure's own.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,11 @@ class Share(NamedTuple):
             added = count * (self.part - value * self.whole) / self.whole.sum(0)
         half = quantile(count - 1, alpha / 2) * added.std(0, ddof=1) / math.sqrt(count)
         return np.stack([value, value - half, value + half])
+
+
+def side_by_side(shares: Sequence[Share]) -> Share:
+    """Of several heads, (S, H) from (S,) each."""
+    return Share(*(np.stack(of, -1) for of in zip(*shares, strict=True)))
 
 
 def chosen_and_held_out(sentences: int) -> tuple[slice, slice]:
