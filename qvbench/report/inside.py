@@ -154,6 +154,7 @@ def diffusion_figure(comparison: Comparison) -> Figure | None:
             _row(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
         axes.set_xlabel(words)
         axes.locator_params(axis="x", nbins=2)
+        axes.tick_params(axis="x", labelsize=5)
         axes.margins(x=0.2)
         axes.grid(axis="x", alpha=0.3)
     frames[0].set_yticks(range(len(variants)), [variant.label for variant in variants])
