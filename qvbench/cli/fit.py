@@ -187,8 +187,11 @@ def check_network(task: Any, data: Any) -> None:
             task.optimizer(network.parameters())
         except (ValueError, TypeError, IndexError) as error:
             raise UserError(f"model.optimizer: {error}") from error
-    except RuntimeError:
-        return
+    except (RuntimeError, TypeError) as error:
+        if "overflow" in str(error).lower():
+            raise UserError("model: a size is larger than a tensor's can be") from error
+        if isinstance(error, TypeError):
+            raise
 
 
 def _with_config_of_checkpoint(args: list[str]) -> list[str]:

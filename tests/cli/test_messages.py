@@ -69,6 +69,7 @@ ON_THE_COMMAND_LINE = {
     # parts that object, alone or to one another: before any data is prepared
     "--model.network.d_model 15": ("QVKa: d_model 15 is not divisible by num_heads 2",),
     "--model.network.num_heads 0": ("network: num_heads must be at least 1, got 0",),
+    f"--model.network.num_heads {2**63}": ("model: a size is larger than a tensor's can be",),
     "--model.network.dropout 1.5": ("network: dropout probabilities must be in [0, 1)",),
     "--model.attention.num_value_heads 3": ("QVKa: num_value_heads must divide num_heads 2",),
     "--model.attention QKV --model.attention.head_dim_qk 0": (
