@@ -60,8 +60,9 @@ def test_every_shipped_suite_plans_and_builds() -> None:
             two = replace(read.search, values=read.search.values[:2], seeds=read.search.seeds[:1])
             searched = plan_of(replace(read, variants=alone, search=two))
             assert len({run.id for run in searched}) == 2, suite
+        common = set.intersection(*(set(v.settings) for v in read.variants.values()))
         for run in runs:
-            for key, value in run.variant.settings:
+            for key, value in set(run.variant.settings) - common:
                 if key in ("model.attention", "model.position") and value.endswith(".yaml"):
                     assert Path(value).stem in run.variant.name, f"{key} of {run.id} is {value}"
             trainer = run.resolved["trainer"]
@@ -70,7 +71,7 @@ def test_every_shipped_suite_plans_and_builds() -> None:
                 assert batches % trainer["val_check_interval"] == 0, f"{suite}: {run.id}"
         assert len(read.seeds) >= 5, suite
         steps = {run.resolved["trainer"]["max_steps"] for run in runs}
-        assert len(steps) == len(read.budgets), suite
+        assert len(steps) == len(read.budgets) or None in read.budgets, suite
 
 
 TABLES = ("table2", "table3", "table4", "figure7", "sharing")
