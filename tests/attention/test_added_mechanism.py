@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,23 +47,19 @@ def module(tmp_path: Path) -> Path:
 def test_general_tests_take_up_a_mechanism_that_no_file_names(module):
     """Catches a list of mechanisms somewhere that a new one has to be written into: whichever test
     has a case of another mechanism has one of the new."""
-    listing, output = module.with_name("cases"), module.with_name("output")
+    listing = module.with_name("cases")
     with module.open("a") as file:
         file.write(LIST_ALL_CASES.format(listing=str(listing)))
-    child = os.fork()  # imports take longer than these tests
-    if child == 0:
-        status = 99
-        try:
-            sys.stdout = sys.stderr = output.open("w")
-            os.chdir(ROOT)
-            sys.path.insert(0, str(module.parent))
-            for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-                del sys.modules[name]  # whose cases were made before there was a new mechanism
-            status = pytest.main(["-q", "-p", "my_module", *GENERAL, "-k", "linear_key"])
-            sys.stdout.flush()
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, output.read_text()[-3000:]
+    paths = [str(module.parent), os.environ.get("PYTHONPATH", "")]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "my_module", *GENERAL, "-k", "linear_key"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
     cases = re.findall(r"^(\S+::\w+)\[(\S+)\]$", listing.read_text(), re.MULTILINE)
     of_another, of_the_new = (
         {test for test, case in cases if name in case} for name in ("keyless", "linear_key")

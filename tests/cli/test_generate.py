@@ -18,6 +18,8 @@ from qvbench.data.language import TextVocabulary
 from qvbench.data.text import Vocabulary
 from tests.cli.conftest import TINY_CONFIG, Answer
 
+pytestmark = pytest.mark.slow  # nearly every test loads a network; `make test` runs them
+
 Command = Callable[..., Answer]
 
 TEXT = "ein Bär bellt.\n"

@@ -20,6 +20,8 @@ from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS
 
+pytestmark = pytest.mark.slow  # nearly every test reads with networks; `make test` runs them
+
 GOLD = list(grammar(16))
 LINES = [" ".join(side.words) for gold in GOLD for side in (gold.source, gold.target) if side]
 SIZES = {"d_model": 8, "num_heads": 2, "ffn_dim": 8}

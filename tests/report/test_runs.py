@@ -27,6 +27,8 @@ from tests.report.helpers import (
 )
 from tests.sweep.conftest import write_suite
 
+pytestmark = pytest.mark.slow  # nearly every test writes reports; `make test` runs them
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:

@@ -18,6 +18,8 @@ from qvbench.cli.main import main
 from qvbench.data.corpora import Grammar
 from qvbench.positions import POSITIONS
 
+pytestmark = pytest.mark.slow  # nearly every test trains; `make test` runs them
+
 CONFIG: dict[str, Any] = {
     "task": "language_modeling",
     "model": {
@@ -76,7 +78,6 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches a metric of pairs taken for granted, tokens scored that do not count or left out,
     bits per byte of something else, positions of a window in two parts or in none, and a network
@@ -163,7 +164,6 @@ def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
     assert not (here / "cache").exists()
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
     """Catches windows, dropout or moments that a resume does not take up."""
     dropout = ("--model.network.dropout", "0.1")
@@ -208,7 +208,6 @@ def test_weight_decay_is_for_matrices_alone() -> None:
         assert len(tables) == 1 + (position == "learned")
 
 
-@pytest.mark.slow
 def test_every_mechanism_is_chosen_by_config() -> None:
     """Catches a mechanism or scheme that a config of language models cannot name."""
     for mechanism in ATTENTION:
