@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
 def main(args: list[str]) -> int:
     """Run the command with the arguments after ``measure``."""
     options = _parser().parse_args(args)
-    file = options.conllu and options.conllu.name  # folders are of this machine
-    words = {"sentences": options.sentences, "words": options.words, "conllu": file}
+    treebank = options.conllu and options.conllu.name  # folders are of this machine
+    words = {"sentences": options.sentences, "words": options.words, "conllu": treebank}
     given = " ".join(f"--{name} {value}" for name, value in words.items() if value is not None)
-    origin = {"text": file or "grammar", "options": given}
+    origin = {"text": treebank or "grammar", "options": given}
     short = (s for s in _sentences(options) if len(s.source.words) <= (options.words or math.inf))
     sentences = list(islice(short, options.sentences))
     for checkpoint in options.checkpoint:

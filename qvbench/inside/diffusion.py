@@ -59,13 +59,12 @@ def diffusion(sentences: Sequence[Projected], seed: int = 0) -> dict[str, Share]
     turns = {width: np.linalg.qr(rng.normal(size=(heads, width, width)))[0] for width in widths}
     found: dict[str, list[tuple[Floats, Floats]]] = {}
     for sentence in sentences:
-        for suffix in ("", ", rotated"):
-            vectors = {
-                name: np.repeat(x, heads // x.shape[0], axis=0)  # of the heads that share it
-                for name, x in zip(("queries", "keys", "values"), sentence[:3], strict=True)
-            }
-            if suffix:
-                vectors = {name: x @ turns[x.shape[-1]] for name, x in vectors.items()}
+        plain = {
+            name: np.repeat(x, heads // x.shape[0], axis=0)  # of the heads that share it
+            for name, x in zip(("queries", "keys", "values"), sentence[:3], strict=True)
+        }
+        rotated = {name: x @ turns[x.shape[-1]] for name, x in plain.items()}
+        for suffix, vectors in (("", plain), (", rotated", rotated)):
             queries, weights = vectors["queries"], dict.fromkeys(vectors, np.ones(1))
             for product, other in PRODUCTS.items():
                 if vectors[other].shape[-1] == queries.shape[-1]:  # (H, Wq, Wk, D)

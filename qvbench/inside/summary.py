@@ -63,7 +63,8 @@ def summary(found: Mapping[str, Any]) -> dict[str, Any]:
     own = [entry["exponent"] for name, entry in found["learned"].items() if "exponent" in entry]
     if own:
         measured["learned exponent"] = np.mean([np.mean(exponent) for exponent in own])
-    measured |= {name: found[name] for name in ("rope exponent",) if name in found}
+    if "rope exponent" in found:
+        measured["rope exponent"] = found["rope exponent"]
     return {
         "sentences": found["sentences"],
         "measures": {name: round(float(value), 5) for name, value in measured.items()},

@@ -37,10 +37,8 @@ class Model(NamedTuple):
     task: Any  # what trains the network, which it has
     precision: str  # ``32-true`` where the config leaves ``trainer.precision`` out
     vocabulary_source: str  # where its size is from
-    devices: int = 1  # of a training, among which ...
-    sharded: bool = (
-        False  # ... weights, gradients and optimizer are divided, or of which each has all
-    )
+    devices: int = 1  # of a training
+    sharded: bool = False  # weights, gradients and optimizer are divided among them
 
 
 def precision_of(name: str) -> tuple[torch.dtype, torch.dtype]:
