@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from qvbench.errors import UserError
 from qvbench.positions.interface import Position, distances, offsets
 
-KERNELS = {"logarithmic": (2.0, 1.0), "power": (1.0, 1.0)}
-"""Below which r1 and r2 are drawn at the start."""
+KERNELS = {"logarithmic": (2.0, 1.0), "power": (1.0, 2.0)}
+"""Below which r1 and r2 are drawn at the start, as in the source's program: factors below 1,
+exponents below 2."""
 
 _LEAST = 0.01  # that they are drawn from: at zero a head would see no position at all
 
@@ -53,7 +54,7 @@ class Kerple(Position):
         r1, r2 = (torch.empty(sides, num_heads).uniform_(_LEAST, end) for end in KERNELS[kernel])
         self.raw_r1 = nn.Parameter(r1.expm1().log())  # the inverse of softplus
         self.raw_r2 = nn.Parameter(
-            r2.expm1().log() if kernel == "logarithmic" else (r2 / 2).logit()
+            r2.expm1().log() if kernel == "logarithmic" else (r2 / 2).logit(eps=1e-3)
         )
 
     @property

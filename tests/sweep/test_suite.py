@@ -306,6 +306,15 @@ def test_a_dry_run_runs_nothing(here: Path, qvbench: Callable[..., Answer]) -> N
     assert list(here.iterdir()) == []
 
 
+def test_the_documented_numbers_of_seeds_are_those_of_the_suites() -> None:
+    """Catches a table that was not changed with a suite."""
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|.*\| (\d+) \|$", page, re.MULTILINE)
+    told = {name: int(seeds) for names, seeds in rows for name in re.findall(r"`(\w+)`", names)}
+    assert len(told) > 20
+    assert told == {name: len(read_suite(name).seeds) for name in told}
+
+
 @pytest.mark.slow
 def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     """Catches a page that teaches what is refused."""
