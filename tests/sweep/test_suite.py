@@ -312,7 +312,7 @@ def test_the_documented_numbers_of_seeds_are_those_of_the_suites() -> None:
     rows = re.findall(r"^\| (`.*?) \|.*\| (\d+) \|$", page, re.MULTILINE)
     told = {name: int(seeds) for names, seeds in rows for name in re.findall(r"`(\w+)`", names)}
     assert len(told) > 20
-    assert told == {name: len(read_suite(name).seeds) for name in told}
+    assert told == {name: len(read_suite(find_suite(name)).seeds) for name in told}
 
 
 @pytest.mark.slow
