@@ -6,7 +6,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from qvbench.report.page import OPEN
+from qvbench.report.page import OPEN, UNFOLDED
 
 
 def html_page(markdown_text: str, folder: Path) -> str:
@@ -25,7 +25,8 @@ def html_page(markdown_text: str, folder: Path) -> str:
         heading, content = found.groups()
         if heading in OPEN:
             return f"<section><h2>{heading}</h2>{content}</section>"
-        return f"<details><summary><h2>{heading}</h2></summary>{content}</details>"
+        opened = " open" * (heading in UNFOLDED)
+        return f"<details{opened}><summary><h2>{heading}</h2></summary>{content}</details>"
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
     body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)

@@ -6,6 +6,7 @@ Standing text, columns and claims are in ``inside.yaml``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT = data("inside.yaml")
+VERDICTS = ("supported", "contradicted", "undecided")
 
 
 def over_seeds(variant: Variant, name: str, part: str = "measures") -> Interval:
@@ -38,8 +40,10 @@ def measured(comparison: Comparison) -> list[Variant]:
 
 
 def _words(interval: Interval, form: str = ".3f") -> str:
+    """The mean, and its interval where there is one that is wider than the digits shown."""
     ends = bounds(interval, form)
-    return number(interval.mean, form) + f" ({ends})" * (ends != NONE)
+    wider = number(interval.low, form) != number(interval.high, form)
+    return number(interval.mean, form) + f" ({ends})" * (ends != NONE and wider)
 
 
 # Tables
@@ -53,7 +57,7 @@ def table_section(name: str, comparison: Comparison) -> list[str]:
     shown = TEXT["tables"][name]
     columns = [["variant", *(variant.label for variant in variants)]]
     for heading, measure in shown["columns"].items():
-        cells = [_words(over_seeds(variant, measure)) for variant in variants]
+        cells = [_words(over_seeds(variant, measure), shown["form"]) for variant in variants]
         columns += [[heading, *cells]] if set(cells) != {NONE} else []
     table: Table = list(zip(*columns, strict=True))
     return [f"### {name}", shown["text"], markdown(table)] if len(columns) > 1 else []
@@ -71,19 +75,35 @@ def intro(comparison: Comparison) -> list[str]:
 
 
 def claims(comparison: Comparison) -> list[str]:
-    """Claim 6 of the paper, sentence by sentence and variant by variant."""
-    lines = []
+    """Claim 6 of the paper: of each sentence the variants for which it is supported or not."""
+    rows: list[Sequence[str]] = [("what the paper says", "measure", *VERDICTS)]
     for claim in TEXT["claims"]:
-        judged = []
+        judged: dict[str, dict[str, float]] = {verdict: {} for verdict in VERDICTS}
         for variant in measured(comparison):
             of, interval = variant.record, over_seeds(variant, claim["measure"])
             asked = claim.get("mechanism", of["mechanism"]) == of["mechanism"]
             if asked and of["position"] != claim.get("without") and not math.isnan(interval.low):
                 word = _judged(interval, claim.get("from", -math.inf), claim.get("to", math.inf))
-                judged.append(f"{variant.label} **{word}**, {_words(interval, '+.3f')}")
-        lines += [f"- Claim 6, {claim['text']}: {'; '.join(judged)}"] if judged else []
+                judged[word][variant.label] = interval.mean
+        if any(judged.values()):
+            rows.append((claim["text"], _asked(claim), *map(_named, judged.values())))
     heading = "### Claim 6, exploratory"
-    return [heading, TEXT["claims_text"], "\n".join(lines)] if lines else []
+    return [heading, TEXT["claims_text"], markdown(rows)] if len(rows) > 1 else []
+
+
+def _asked(claim: dict[str, Any]) -> str:
+    """The column of a table, and the values that the claim allows."""
+    columns = [item for table in TEXT["tables"].values() for item in table["columns"].items()]
+    (heading,) = (heading for heading, measure in columns if measure == claim["measure"])
+    low, high = claim.get("from"), claim.get("to")
+    if low is not None and high is not None:
+        return f"{heading}: {low} to {high}"
+    return f"{heading}: " + (f"above {low}" if high is None else f"below {high}")
+
+
+def _named(means: dict[str, float]) -> str:
+    """Variants with their means."""
+    return "; ".join(f"{label}: {number(mean, '+.3f')}" for label, mean in means.items()) or NONE
 
 
 def _judged(interval: Interval, low: float, high: float) -> str:

@@ -337,7 +337,9 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "values": inside.values_figure,
 }
 OPEN = ("Result", "Figures")
-"""What a reader in a hurry sees; the other sections are closed on the HTML page."""
+"""What a reader in a hurry sees; the other sections fold on the HTML page."""
+UNFOLDED = ("Inside",)
+"""Sections that fold and begin open: where it stands, it is what the page is about."""
 INSIDE: tuple[Section, ...] = (
     inside.intro,
     *(

@@ -258,6 +258,7 @@ def _sacrebleu_tests(comparison: Comparison, base: Variant) -> dict[str, list[li
 
 WORDS = {"id", "variant", "mechanism", "positions", "verdict", "mode", "paper's within ours"}
 WORDS |= {"significant seeds, bootstrap", "significant seeds, randomization"}
+WORDS |= {"what the paper says", "measure", "supported", "contradicted", "undecided"}
 """Columns that are aligned to the left."""
 
 
