@@ -66,7 +66,7 @@ def test_the_page_says_what_was_found(output: Path) -> None:
         "- **1 worse**: QV, \u22124.03 (\u22126.96 to \u22121.10)\n",
         "- **1 supported**: QV is behind QKV with AGF and PCM-V (1), \u22124.03 (",
         "| QV | 89.10 | \u22124.03 | \u22126.96 to \u22121.10 | worse | 0.022 | 6.20 |",
-        "primary family, of 1 differences: each has its interval at 95.00 %",
+        "primary family (differences: 1): each has its interval at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
         "![The metric over the training, and the difference to the baseline](accuracy.png)",
