@@ -95,6 +95,22 @@ def save(figure: Any, folder: Path, name: str) -> None:
     pyplot().close(figure)
 
 
+def caption(name: str, figure: Figure, comparison: Comparison) -> str:
+    """What a figure shows: the sentences of its caption that hold of what is drawn."""
+    base, below = comparison.baseline, len(figure.axes) > 1
+    drawn = {
+        "caption": True,
+        "seeds": any(len(variant.runs) > 1 for variant in comparison.variants),
+        "below": below,
+        "intervals": below and bool(comparison.findings),
+        "warm_up": below and base is not None and base.warmed_up is not None,
+        "early": below and base is not None and base.early_steps is not None,
+        "grayed": len(comparison.variants) > HIGHLIGHTED,
+    }
+    sentences = [text for part, text in LOOKS["captions"][name].items() if drawn.get(part)]
+    return " ".join(sentences).format(margin=comparison.margin, unit=comparison.unit)
+
+
 def lowest_usual(values: Sequence[float]) -> float:
     """The least of some values that can be shown without pressing the others flat.
 
@@ -222,12 +238,14 @@ def accuracy(comparison: Comparison) -> Figure | None:
 def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     """From the end of the warm-up on, with the early part shaded."""
     last = max((band.tokens[-1] for band in bands), default=1.0)
-    start, end = base.early_steps or (0, 0)
+    start = base.warmed_up or 0
     scale = last / max(max(curve) for curve in base.curves)  # tokens of a step
     points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
     shown = [value for t, value in points if t >= start * scale and not math.isnan(value)]
     axes.axhline(0, color="black", linewidth=0.6)
-    axes.axvspan(start * scale, end * scale, color="black", alpha=0.06, linewidth=0)
+    if base.early_steps is not None:
+        early = [step * scale for step in base.early_steps]
+        axes.axvspan(*early, color="black", alpha=0.06, linewidth=0)
     axes.set(xlim=(start * scale, 1.02 * last), ylim=_padded([0.0, *shown]))
 
 

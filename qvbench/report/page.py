@@ -16,7 +16,7 @@ from typing import Any
 
 from qvbench.report import data, figures, inside, protocol
 from qvbench.report.comparison import VERDICTS, Comparison
-from qvbench.report.paper import PAPER, claims_on_costs, judgment
+from qvbench.report.paper import PAPER, claims_on_costs, judgment, published
 from qvbench.report.runs import Run
 from qvbench.report.statistics import ALPHA
 from qvbench.report.tables import (
@@ -33,6 +33,7 @@ from qvbench.report.tables import (
     seeds_of,
     signs,
     size_of,
+    table_of,
 )
 
 TEXT = data("page.yaml")
@@ -58,11 +59,8 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
             Path(comparison.folder, f"{name}{suffix}").unlink(missing_ok=True)
         return []
     figures.save(figure, Path(comparison.folder), name)
-    many = len(comparison.variants) > figures.HIGHLIGHTED
-    words = {"margin": comparison.margin, "unit": comparison.unit}
-    words["grayed"] = f" {figures.LOOKS['grayed']}" if many else ""
-    shown = figures.LOOKS["captions"][name]
-    return [f"![{shown['alt']}]({name}.png)", shown["caption"].format(**words)]
+    alt = figures.LOOKS["captions"][name]["alt"]
+    return [f"![{alt}]({name}.png)", figures.caption(name, figure, comparison)]
 
 
 def _answer(comparison: Comparison) -> list[str]:
@@ -155,8 +153,9 @@ def _paper(comparison: Comparison) -> list[str]:
         lines.append(f"- Claim {claim['claim']}, {claim['text']}: **{judged}** ({ends})")
     beside = [markdown(table), TEXT["paper"].format(source=PAPER["source"])] if table else []
     windows = {v.early_steps for v in comparison.ours.values() if v.early_steps}
-    steps = " and ".join(f"{start:,} to {end:,}" for start, end in sorted(windows)) or "-"
-    claims = TEXT["claims"].format(steps=steps)
+    steps = " and ".join(f"{start:,} to {end:,}" for start, end in sorted(windows))
+    early = any(claim.get("early") for claim, _ in comparison.claims)
+    claims = TEXT["claims"] + f" {TEXT['claims_early']}".format(steps=steps) * early
     beside += ["### The paper's claims", claims, "\n".join(lines)] if lines else []
     costs = claims_on_costs(comparison.ours)
     heading = "### The paper's claims on costs"
@@ -199,7 +198,9 @@ def changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     runs = comparison.runs
-    notes = [TEXT.get(comparison.metric.name, ""), TEXT["further"], TEXT["counted"]]
+    headings = table_of(comparison)[0]
+    columns = [text for name, text in TEXT["columns"].items() if name in headings]
+    notes = [TEXT.get(comparison.metric.name, ""), " ".join(columns)]
     notes.append(_checkpoint_rule(runs))
     if any(run.record["position"] == "agf" for run in runs):
         notes.append(TEXT["agf"])
@@ -349,7 +350,7 @@ INSIDE: tuple[Section, ...] = (
     ),
 )
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (partial(part_of_table, RESULT), _fallen),
+    "Result": (partial(part_of_table, RESULT), _fallen, lambda c: published(c.variants)),
     "Figures": tuple(
         partial(_figure, name) for name in ("differences", "values", "budgets", "accuracy", "costs")
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from qvbench.report import data
@@ -121,6 +122,20 @@ def claims_on_costs(ours: Mapping[str, Variant]) -> list[str]:
                 words = "all less" if all(less) else "some less" if any(less) else "none less"
                 about = f"Claim {claim['claim']}, {PAPER['rows'][key]['label']}: {claim['text']}"
                 lines.append(f"- {about}: **{words}** ({'; '.join(shown)})".replace("%", " %"))
+    return lines
+
+
+def published(variants: Sequence[Variant]) -> list[str]:
+    """What others report of the training that a variant's config repeats, beside ours."""
+    lines = []
+    for entry in PAPER["published"]:
+        for variant in variants:
+            ours = variant.values(entry["metric"]).values()
+            repeats = variant.record["config"] == entry["config"]
+            if ours and repeats and "variant" not in variant.record:  # which a suite has changed
+                both = f"{entry['value']:.2f} published, {fmean(ours):.2f} ours"
+                text = f"({variant.label}). {entry['source']} {entry['computed']}"
+                lines.append(f"**{entry['name']}: {both}** {text}")
     return lines
 
 

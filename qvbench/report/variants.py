@@ -87,13 +87,22 @@ class Variant:
         found = (run.curves.get(self.metric.name, []) for run in self.runs)
         return [{point.step: point for point in points} for points in found]
 
+    @property
+    def warmed_up(self) -> int | None:
+        """The step at which the warm-up has ended and all curves have begun.
+
+        None without a curve, or without the config, which knows how long the warm-up is.
+        """
+        if not self.runs or not all(self.curves) or not self.settings:
+            return None
+        first = max(min(curve) for curve in self.curves)
+        return max(first, self.settings.get("model.schedule.warmup_steps", 0))
+
     @cached_property
     def early_steps(self) -> tuple[int, int] | None:
         """From the end of the warm-up to a quarter of the steps; None if no curve has them."""
-        if not self.runs or not all(self.curves):
+        if (start := self.warmed_up) is None:
             return None
-        first = max(min(curve) for curve in self.curves)
-        start = max(first, self.settings.get("model.schedule.warmup_steps", 0))
         end = round(EARLY * min(max(curve) for curve in self.curves))
         return (start, end) if start < end else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qvbench.report.paper import PAPER
 from qvbench.report.tables import csv_table, latex_table, p_text, signs
 from tests.report.helpers import (
     add_counts,
@@ -69,7 +70,9 @@ def test_the_page_says_what_was_found(output: Path) -> None:
         "primary family (differences: 1): each has its interval at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",
-        "![The metric over the training, and the difference to the baseline](accuracy.png)",
+        "![The metric over the training](accuracy.png)",
+        "The metric at each validation. Means over the seeds, and bands from the worst seed to",
+        " Below, the difference to the baseline. Its bands are 95 % intervals, at each",
         "within ±0.25 points",
         "`averaged.ckpt` (the mean of the weights",
         "this suite's reading",
@@ -162,6 +165,40 @@ def test_a_run_without_curves_has_a_row_and_no_figure(tmp_path: Path) -> None:
     (run / "curves.csv").unlink()
     assert "accuracy.png" not in report(tmp_path / "out", run)
     assert not (tmp_path / "out" / "accuracy.png").exists()
+
+
+def test_a_page_speaks_of_what_it_shows(tmp_path: Path) -> None:
+    """Catches a panel, a strip, a band or a column that is explained and not there."""
+    run = write_run(tmp_path, "qkv-e", "sinusoidal", [30.0, 50.0])
+    page = report(tmp_path / "out", run)
+    assert "](accuracy.png)\n\nThe metric at each validation.\n" in page
+    notes = page[page.index("## How it was measured") :]
+    assert "Minutes are wall time" in notes
+    assert not re.search("Early in training|Cache is|FLOPs are|interval", notes)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_early_is_unknown_without_the_config(tmp_path: Path) -> None:
+    """Catches a height within the warm-up, taken for one after it where no config was kept."""
+    run = write_run(tmp_path, "qkv-f", "agf", [30.0, 50.0])
+    write_curves(run, 0)
+    assert "early in training" not in report(tmp_path / "out", run)
+    (run / "config.yaml").write_text("model: {schedule: {warmup_steps: 1}}")
+    assert "| early in training |" in report(tmp_path / "known", run)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_published_number_stands_beside_the_run_that_repeats_it(tmp_path: Path) -> None:
+    """Catches a page of the published baseline without what was published."""
+    for entry in PAPER["published"]:
+        assert (Path(__file__).parents[2] / "configs" / entry["config"]).is_file()
+    scores = {"val/accuracy": 60.0, "test/bleu_tokenised": 40.5}
+    same = {"config": "multi30k/tiny_qkv.yaml", "metrics": scores}
+    page = report(tmp_path / "out", write_run(tmp_path, "a", "sinusoidal", [60.0], **same))
+    assert "Wu et al." in page
+    assert "**BLEU, tokenized: 41.02 published, 40.50 ours** (A, sinusoidal)." in page
+    changed = write_run(tmp_path, "b", "sinusoidal", [60.0], variant="b", **same)
+    assert "Wu et al." not in report(tmp_path / "other", changed)
 
 
 def test_a_csv_is_for_programs() -> None:
