@@ -5,6 +5,7 @@ A reader binds a network to the text that it knows: one for translation, one for
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -90,11 +91,17 @@ class TranslationReader:
         )
 
     def _as_trained(self, sentence: Sentence) -> Sentence:
-        """With spaces between the words, and in lower case where all of the training was."""
+        """With spaces between the words, and in lower case and with Moses' escapes (``&apos;``)
+        where all of the training was: a corpus may come so."""
         capitals = any(known(letter, self.vocabulary) for letter in ascii_uppercase)
-        lower = self.processor.lowercase or not capitals  # a text may come in lower case
-        words = tuple(word.lower() if lower else word for word in sentence.words)
-        return replace(sentence, words=words, text="")
+        lower = self.processor.lowercase or not capitals
+        words = [word.lower() if lower else word for word in sentence.words]
+        if known("&", self.vocabulary) and not known("'", self.vocabulary):
+            from sacremoses import MosesTokenizer
+
+            escaped = MosesTokenizer().escape_xml
+            words = [escaped(html.unescape(word)) for word in words]
+        return replace(sentence, words=tuple(words), text="")
 
 
 @dataclass(eq=False)

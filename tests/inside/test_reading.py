@@ -24,8 +24,8 @@ def parts(position: str = "none"):
     return ATTENTION["qv"], POSITIONS[position]
 
 
-def translator(position: str = "none", lowercase: bool = False) -> TranslationReader:
-    vocabulary = Vocabulary.train(LINES, 4, set("".join(LINES)))
+def translator(position="none", lowercase=False, lines=LINES) -> TranslationReader:
+    vocabulary = Vocabulary.train(lines, 4, set("".join(lines)))
     sizes = {**SIZES, "encoder_layers": 1, "decoder_layers": 1}
     network = EncoderDecoder(len(vocabulary), 0, *parts(position), **sizes).eval()
     return TranslationReader(network, vocabulary, TextProcessor("en", "de", True, lowercase))
@@ -74,6 +74,20 @@ def test_gold_words_are_lowered_where_the_training_was(lowercase):
     reader = translator(lowercase=lowercase)
     read = reader.read(Sentence(("The", "Girl"), ("DET", "NOUN")), Sentence(("Das",)))
     assert read.sides["encoder"][0].words == ("the", "girl", "</s>")
+
+
+def test_gold_words_are_escaped_where_the_training_was():
+    """Catches an apostrophe that the model would not know, an escape that is escaped once more, and
+    escapes for a model that knows the character, or neither."""
+    escaping = translator(lines=["&apos;s it &quot;"] * 9)
+    for word in ("'s", "&apos;s"):
+        read = escaping.read(Sentence(("it", word)), Sentence(("it",)))
+        assert read.sides["encoder"][0].words == ("it", "&apos;s", "</s>")
+    knowing = translator(lines=["'s & it"] * 9)
+    read = knowing.read(Sentence(("'s",)), Sentence(("it",)))
+    assert read.sides["encoder"][0].words == ("'s", "</s>")
+    with pytest.raises(UserError, match='does not know "\'"'):
+        translator(lines=["its"] * 9).read(Sentence(("'s",)))
 
 
 def test_words_of_plain_text_for_a_language_model():
