@@ -2,7 +2,8 @@
 
 They are as wide as a column of a paper: so they fit a phone too, and the page makes them larger.
 A mechanism has one color and marker on every page, a position scheme one line style, and variants
-of one mechanism differ in the marker's fill: they are told apart in gray as well.
+of one mechanism differ in the marker's fill, and in the marker where there are more than fills:
+they are told apart in gray as well.
 """
 
 from __future__ import annotations
@@ -50,10 +51,13 @@ class Look(NamedTuple):
 def looks(variants: Sequence[Variant]) -> dict[str, Look]:
     found: dict[str, Look] = {}
     of_mechanism: Counter[str] = Counter()
+    markers = [marker for _, marker in LOOKS["mechanisms"].values()]
     for variant in variants:
         mechanism = variant.record["mechanism"]
-        color, marker = _look("mechanisms", mechanism)
-        fill = LOOKS["fills"][of_mechanism[mechanism] % len(LOOKS["fills"])]
+        color, own = _look("mechanisms", mechanism)
+        round_, place = divmod(of_mechanism[mechanism], len(LOOKS["fills"]))
+        fill = LOOKS["fills"][place]
+        marker = markers[(markers.index(own) + round_) % len(markers)]
         style = _look("styles", variant.record["position"])
         style = tuple(style) if isinstance(style, list) else style
         found[variant.name] = Look(color, marker, fill, style)

@@ -105,6 +105,14 @@ def test_a_mechanism_has_one_color(tmp_path: Path) -> None:
     assert look["c"] == alone["c"]
 
 
+def test_no_two_variants_look_alike(tmp_path: Path) -> None:
+    """Catches the seventh variant of one mechanism with the mark of the first."""
+    for place in range(13):
+        write_variant(tmp_path, f"v{place}", [90.0], place, mechanism="qkv")
+    found = looks(compared(sorted((tmp_path / "runs").iterdir())).variants).values()
+    assert len({(look.marker, look.fillstyle) for look in found}) == len(found) == 13
+
+
 def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
     """Catches one seed of ten far from its interval, whose tick would lie outside the picture."""
     write_variant(tmp_path, "qkv", [90.0] * 10)
