@@ -21,6 +21,7 @@ from qvbench.attention.core import repeat_heads
 from qvbench.errors import UserError
 from qvbench.inside.maps import Kind, LayerMap
 from qvbench.inside.reading import Reading
+from qvbench.inside.words import Pieces
 from qvbench.report.figures import pyplot, save
 
 MAX_BYTES = 3_000_000
@@ -32,6 +33,8 @@ SIDES: dict[Kind, tuple[str, str]] = {
     "causal": ("source", "source"),
 }
 """Whose words the queries and the keys are; a tree is the source's."""
+LONGEST_WORD = 24
+"""Characters of a label: a network far from its training may write words without an end."""
 
 
 def html_page(title: str, source: str, readings: Sequence[Reading]) -> str:
@@ -56,7 +59,7 @@ def html_page(title: str, source: str, readings: Sequence[Reading]) -> str:
 def _sentence(reading: Reading) -> dict[str, Any]:
     words: dict[str, tuple[str, ...]] = {}
     for kind, sides in reading.sides.items():
-        words |= {name: side.words for name, side in zip(SIDES[kind], sides, strict=True)}
+        words |= {name: labels(side) for name, side in zip(SIDES[kind], sides, strict=True)}
     gold = reading.sentence
     tree = {"tags": gold.tags, "heads": gold.heads, "relations": gold.relations}
     return {
@@ -65,6 +68,14 @@ def _sentence(reading: Reading) -> dict[str, Any]:
         "maps": [_map(found, reading.words(found)) for found in reading.maps],
         "tree": tree if gold.tags or gold.heads else None,
     }
+
+
+def labels(side: Pieces) -> tuple[str, ...]:
+    """The words of a side, long ones cut off."""
+    most = LONGEST_WORD
+    return tuple(
+        w if len(w) <= most else w[: most - 1] + "\N{HORIZONTAL ELLIPSIS}" for w in side.words
+    )
 
 
 def _map(found: LayerMap, probabilities: Tensor) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def draw(reading: Reading, folder: Path, prefix: str) -> None:
 
     plt = pyplot()
     for found in reading.maps:
-        queries, keys = (side.words for side in reading.sides[found.kind])
+        queries, keys = map(labels, reading.sides[found.kind])
         maps = reading.words(found).numpy()
         width, height = (0.6 + 0.115 * max(len(words), 8) for words in (keys, queries))
         columns = min(len(maps), max(1, int(10 / width)))

@@ -91,6 +91,15 @@ def test_queries_and_values_of_qv_are_told_apart(readings):
     assert {row[-1] for row in page.norms_and_similarities(readings[1].maps[0])} == {1.0}
 
 
+def test_a_word_without_an_end_is_cut_off():
+    """Catches a label that leaves its figure no room, of a translation that repeats itself."""
+    reading = translator().read(GOLD, Sentence(("das" * 40, "mädchen")))
+    labels = page.labels(reading.sides["decoder"][0])
+    assert labels == ("<s>", "das" * 7 + "da\N{HORIZONTAL ELLIPSIS}", "mädchen")
+    assert len(labels[1]) == page.LONGEST_WORD
+    assert "das" * 8 not in page.html_page("a model", "a run", [reading])
+
+
 @pytest.mark.slow
 def test_a_figure_of_each_attention(readings, tmp_path: Path):
     """Catches figures that overwrite one another, and words that are left out."""
