@@ -135,7 +135,8 @@ def _reading(comparison: Comparison) -> list[str]:
             parts.append(TEXT[name].format(number=number, level=100 * (1 - ALPHA / number)))
     if not math.isnan(alike := comparison.correlation):
         parts.append(TEXT["correlation"].format(alike=alike))
-    return [" ".join(parts), *([TEXT["failed"]] if comparison.failed else [])]
+    further = {"not_searched": not comparison.searched, "failed": bool(comparison.failed)}
+    return [" ".join(parts), *(TEXT[name] for name, holds in further.items() if holds)]
 
 
 def _bleu(comparison: Comparison) -> list[str]:

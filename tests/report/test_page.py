@@ -67,6 +67,7 @@ def test_the_page_says_what_was_found(output: Path) -> None:
         "- **1 worse**: QV, \u22124.03 (\u22126.96 to \u22121.10)\n",
         "- **1 supported**: QV is behind QKV with AGF and PCM-V (1), \u22124.03 (",
         "| QV | 89.10 | \u22124.03 | \u22126.96 to \u22121.10 | worse | 0.022 | 6.20 |",
+        "No setting was searched for each variant: what is found is found at this learning rate",
         "primary family (differences: 1): each has its interval at 95.00 %",
         "- QV (`qv`): `model.attention.class_path` `QKV` \u2192 `QV`\n",
         "![Difference to the baseline, with 95 % intervals](differences.png)",

@@ -69,7 +69,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches seeds of the search in the results, runs of two budgets averaged, a diverged run
-    that nobody sees, and a folder that does not give the same page again."""
+    that nobody sees, a search denied, and a folder that does not give the same page again."""
     monkeypatch.chdir(swept)
     monkeypatch.setattr("qvbench.cli.experiment.resolve", resolve_once)
     page = report(Path("out"), "--suite", "pair.yaml")
@@ -80,6 +80,7 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     assert "| QV | - | 60.25 | **70.25** | 65.25 |" in page
     assert "| ONE | 45.25 | **50.25** | 40.25 | diverged |" in page
     assert "of which 2 diverged" in page
+    assert "No setting was searched" not in page
     assert "- ONE: \u221230.00 there, \u221220.00 at its own 0.001" in page
     for figure in ("budgets", "rates"):
         assert (swept / "out" / f"{figure}.svg").is_file()
