@@ -11,7 +11,7 @@ import torch
 from benchmarks import checks
 from benchmarks.checks import Judge
 from benchmarks.layers import PACKAGES, load_weights, state_of
-from benchmarks.protocol import Shape, Task, Work, serve
+from benchmarks.protocol import Shape, Task, Work, each_time, serve
 from benchmarks.translation import sizes_of, train, write_task
 from qvbench.cli.profile import build
 from qvbench.decoding.sampling import Sampling
@@ -55,10 +55,8 @@ def generate(work: Work) -> Task:
     def texts() -> list[list[int]]:
         return continued(network, prompts, GREEDY, shape.new_tokens)
 
-    def repeat() -> int:
-        return sum(map(len, texts())) - sum(map(len, prompts))
-
-    return Task(lambda: {"lines": texts()}, repeat, {"rows": shape.rows})
+    items = len(prompts) * shape.new_tokens
+    return Task(lambda: {"lines": texts()}, each_time(texts), items, {"rows": shape.rows})
 
 
 WORK = {"text": write_text, "generate": write_generate}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks import checks
 from benchmarks.checks import Judge
-from benchmarks.protocol import Shape, Task, Work, serve
+from benchmarks.protocol import Shape, Task, Work, each_time, serve
 from qvbench.attention import Attention, build_attention
 from qvbench.attention.cache import KVCache
 from qvbench.attention.core import repeat_heads
@@ -30,8 +30,8 @@ PACKAGES = ["qvbench", "torch", "lightning", "numpy"]
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
-def several(action: Callable[[], Any], items: int) -> Callable[[], int]:
-    """A repeat of short work, as often as it takes to be timed well; ``items`` per call of it."""
+def several(action: Callable[[], Any], items: int) -> tuple[Callable[[Iterable[Any]], None], int]:
+    """``run`` and ``items`` of short work, done as often as it takes to be timed well."""
 
     def seconds(times: int) -> float:
         start = time.perf_counter()
@@ -41,12 +41,7 @@ def several(action: Callable[[], Any], items: int) -> Callable[[], int]:
 
     seconds(1)
     times = max(1, min(10_000, math.ceil(REPEAT_SECONDS / seconds(1))))
-
-    def repeat() -> int:
-        seconds(times)
-        return times * items
-
-    return repeat
+    return each_time(lambda: seconds(times)), times * items
 
 
 def state_of(module: nn.Module) -> dict[str, np.ndarray]:
@@ -155,7 +150,7 @@ def attention(work: Work) -> Task:
     repeat = several(both if shape.backward else forward, shape.batch * shape.length)
     assert layer.backend is not None
     settings = {"precision": shape.precision, "attention_backend": layer.backend._asdict()}
-    return Task(check, repeat, settings)
+    return Task(check, *repeat, settings)
 
 
 @torch.no_grad()
@@ -189,7 +184,7 @@ def step(work: Work) -> Task:
 
     read = size([*cached, *layer.parameters()]) / shape.batch
     settings = {"cache_bytes": size(cached), "bytes_per_item": read}
-    return Task(lambda: {"values": [part(one()[0])]}, several(one, shape.batch), settings)
+    return Task(lambda: {"values": [part(one()[0])]}, *several(one, shape.batch), settings)
 
 
 def write_rates(work: Work, shape: Shape, tolerance: float) -> Judge:
@@ -224,7 +219,7 @@ def rates(work: Work) -> Task:
         error = (run()[0] - wanted).abs().max() / wanted.abs().max()
         return {"values": [[float(error)]]}
 
-    return Task(check, several(run, items), {"threads": torch.get_num_threads()})
+    return Task(check, *several(run, items), {"threads": torch.get_num_threads()})
 
 
 WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}

@@ -27,7 +27,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,11 +104,22 @@ class Work(NamedTuple):
         return sources
 
 
+def each_time(once: Callable[[], object]) -> Callable[[Iterable[Any]], None]:
+    """Do what ``once`` does for each element, when it comes."""
+
+    def run(repeats: Iterable[Any]) -> None:
+        for _ in repeats:
+            once()
+
+    return run
+
+
 class Task(NamedTuple):
     """Work of one kind, loaded and ready to be timed."""
 
     check: Callable[[], dict[str, Any]]  # gives the answer to a check
-    repeat: Callable[[], int]  # does the work once; returns the number of items
+    run: Callable[[Iterable[Any]], object]  # does the work once for each element, when it comes
+    items: int  # of each time
     settings: Mapping[str, Any]  # `flops_per_item` or `bytes_per_item` gives a share of peak
     comparable: str = SAME_FUNCTION  # or OTHER_FUNCTION, a colon and the reason
 
@@ -118,7 +129,11 @@ def serve(
     packages: Sequence[str],
     set_threads: Callable[[int], None] | None = None,
 ) -> None:
-    """Load the task of the command line and answer requests until the end."""
+    """Load the task of the command line and answer requests until the end.
+
+    Nothing here starts a thread: beside a second one that computes, GNU's OpenMP lets those of both
+    sleep between any two operations, which ``qvbench fit`` never does.
+    """
     name, folder = sys.argv[1:]
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a toolkit prints goes to standard error
@@ -134,20 +149,23 @@ def serve(
     task = tasks[name](work)
     versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
     answer({"versions": versions, "comparable": task.comparable, "settings": task.settings})
-    for line in sys.stdin:
-        request = line.strip()
-        if request == "end":
-            return
-        answer(task.check() if request == "check" else timed(task))
 
+    def repeats() -> Iterator[None]:
+        """One for each that is asked for; it is over when the next is."""
+        for line in sys.stdin:
+            request = line.strip()
+            if request == "end":
+                return
+            if request == "check":
+                answer(task.check())
+                continue
+            reset_peak_memory()
+            start = time.perf_counter()
+            yield
+            seconds = time.perf_counter() - start
+            answer({"seconds": seconds, "items": task.items, "peak_bytes": peak_memory()})
 
-def timed(task: Task) -> dict[str, Any]:
-    """One repeat, with its wall time and the most memory that was in use during it."""
-    reset_peak_memory()
-    start = time.perf_counter()
-    items = task.repeat()
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "items": items, "peak_bytes": peak_memory()}
+    task.run(repeats())
 
 
 def reset_peak_memory() -> None:

@@ -6,9 +6,9 @@ import copy
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, Trainer
 from benchmarks import checks
 from benchmarks.checks import Judge
 from benchmarks.layers import PACKAGES, load_weights, state_of
-from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, real_tokens, serve
+from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, each_time, real_tokens, serve
 from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.cli.profile import build
@@ -104,26 +104,24 @@ def reference_loss(network: Network, batch: Pair, smoothing: float) -> float:
     return float(F.cross_entropy(logits, labels, ignore_index=padding, label_smoothing=smoothing))
 
 
+@dataclass
 class Feed:
-    """A loader that hands its batches out once per request, in an epoch without end: the Trainer
-    asks for a batch once it is done with the one before, so a pass ends when it asks for more."""
+    """A loader of one epoch that hands all its batches out for each repeat: the Trainer asks for a
+    batch once it is done with the one before, so a repeat ends when it asks for more."""
 
-    def __init__(self, batches: Sequence[Any]) -> None:
-        self._batches = batches
-        self.requests, self.passes = threading.Semaphore(0), threading.Semaphore(0)
+    batches: Sequence[Any]
+    repeats: Iterable[Any]
 
     def __len__(self) -> int:
         return 1 << 60
 
     def __iter__(self) -> Iterator[Any]:
-        while True:
-            self.requests.acquire()
-            yield from self._batches
-            self.passes.release()
+        for _ in self.repeats:
+            yield from self.batches
 
 
 def train(work: Work) -> Task:
-    """A Trainer in a thread of its own, which steps when it is asked to."""
+    """A Trainer that is fed when a repeat is asked for."""
     shape = work.shape
     task = build(shape.config, shape.overrides, shape.vocabulary).task
     task.schedule = Constant(shape.learning_rate)
@@ -135,29 +133,22 @@ def train(work: Work) -> Task:
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in pairs]  # padding is computed too
     flops = sum(count(task.network, size)["train"].total for size in sizes)
     settings = {"precision": shape.precision, "flops_per_item": flops / tokens}
-    feed, errors = Feed(batches), list[BaseException]()
     torch.manual_seed(1)
 
-    def fit() -> None:
-        try:
-            trainer = Trainer(
-                accelerator="cpu",
-                devices=1,
-                precision=settings["precision"],
-                max_epochs=-1,
-                callbacks=[StepGuard()],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-            trainer.fit(task, train_dataloaders=feed)
-        except BaseException as error:  # for the thread that waits
-            errors.append(error)
-            feed.passes.release()
-
-    thread = threading.Thread(target=fit, daemon=True)
+    def run(repeats: Iterable[Any]) -> None:
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            precision=settings["precision"],
+            max_epochs=1,
+            callbacks=[StepGuard()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(task, train_dataloaders=Feed(batches, repeats))
 
     @torch.no_grad()
     def check() -> dict[str, Any]:
@@ -166,16 +157,7 @@ def train(work: Work) -> Task:
         task.train()
         return {"loss": float(scores.smoothed.mean())}
 
-    def repeat() -> int:
-        if not thread.is_alive():
-            thread.start()
-        feed.requests.release()
-        feed.passes.acquire()
-        if errors:
-            raise errors[0]
-        return tokens
-
-    return Task(check, repeat, settings)
+    return Task(check, run, tokens, settings)
 
 
 # Translation as `qvbench translate` does it, from and to ids
@@ -244,11 +226,9 @@ def translate(work: Work) -> Task:
     with counter() as counted:
         translate_ids(translator, sources)
     flops = counted.get_total_flops() / len(sources)
-    return Task(
-        lambda: {"lines": translate_ids(translator, sources)},
-        lambda: len(translate_ids(translator, sources)),
-        {"max_tokens": translator.max_tokens, "flops_per_item": flops},
-    )
+    settings = {"max_tokens": translator.max_tokens, "flops_per_item": flops}
+    lines = partial(translate_ids, translator, sources)
+    return Task(lambda: {"lines": lines()}, each_time(lines), len(sources), settings)
 
 
 # From a command of `qvbench` to what its user waits for
@@ -282,11 +262,7 @@ def start(work: Work) -> Task:
         # Standard output is for answers to requests.
         return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
-    def repeat() -> int:
-        run()
-        return 1
-
-    return Task(lambda: {"values": [[run()]]}, repeat, {})
+    return Task(lambda: {"values": [[run()]]}, each_time(run), 1, {})
 
 
 WORK = {"train": write_train, "translate": write_translate, "start": write_start}

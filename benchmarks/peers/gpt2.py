@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks import protocol
 from benchmarks.peers import nanogpt
 from benchmarks.peers.torch_transformer import load, training
-from benchmarks.protocol import Shape, Task, Work, serve
+from benchmarks.protocol import Shape, Task, Work, each_time, serve
 
 
 def build(work: Work) -> GPT2LMHeadModel:
@@ -58,10 +58,8 @@ def generate(work: Work) -> Task:
         found: Tensor = model.generate(prompts, attention_mask=mask, use_cache=True, **settings)
         return found
 
-    def repeat() -> int:
-        return texts()[:, prompts.shape[1] :].numel()
-
-    return Task(lambda: {"lines": texts().tolist()}, repeat, settings)
+    items = len(prompts) * shape.new_tokens
+    return Task(lambda: {"lines": texts().tolist()}, each_time(texts), items, settings)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from onmt.utils.parse import ArgumentParser
 from torch import Tensor
 
 from benchmarks import protocol
-from benchmarks.protocol import Shape, Task, Weights, Work, serve
+from benchmarks.protocol import Shape, Task, Weights, Work, each_time, serve
 
 # Its checkpoints hold a Namespace, which PyTorch does not load unasked.
 torch.serialization.add_safe_globals([Namespace])
@@ -152,13 +152,13 @@ def train(work: Work) -> Task:
         model.train()
         return {"loss": float(loss) / statistics.n_words}
 
-    def repeat() -> int:
+    def repeat() -> None:
         """``Trainer.train`` until the batches end."""
         once = ((batch, 0) for batch in batches)
         trainer.train(once, 0, save_checkpoint_steps=0, valid_steps=NEVER)
-        return tokens
 
-    return Task(check, repeat, {"precision": PRECISION, "threads": torch.get_num_threads()})
+    settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
+    return Task(check, each_time(repeat), tokens, settings)
 
 
 def translate(work: Work) -> Task:
@@ -188,7 +188,7 @@ def translate(work: Work) -> Task:
         return {"lines": protocol.within_limits(found, sources, shape)}
 
     settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
-    return Task(check, lambda: len(lines()), {**settings, "max_tokens": max_tokens})
+    return Task(check, each_time(lines), len(sources), {**settings, "max_tokens": max_tokens})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import protocol
-from benchmarks.protocol import Shape, Task, Weights, Work, serve
+from benchmarks.protocol import Shape, Task, Weights, Work, each_time, serve
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
@@ -133,7 +133,7 @@ def training(
         model.eval()
         return {"loss": float(mean_loss(model, shape, *batches[0]))}
 
-    def repeat() -> int:
+    def repeat() -> None:
         model.train()
         for source, target in batches:
             optimizer.zero_grad()
@@ -141,7 +141,6 @@ def training(
                 loss = mean_loss(model, shape, source, target)
             loss.backward()
             optimizer.step()
-        return tokens
 
     settings = {
         "precision": shape.precision,
@@ -149,7 +148,7 @@ def training(
         "fused": bool(optimizer.defaults.get("fused")),
         "threads": torch.get_num_threads(),
     }
-    return Task(check, repeat, settings, comparable)
+    return Task(check, each_time(repeat), tokens, settings, comparable)
 
 
 def train(work: Work) -> Task:
