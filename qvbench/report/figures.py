@@ -245,7 +245,8 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     start = base.warmed_up or 0
     scale = last / max(max(curve) for curve in base.curves)  # tokens of a step
     points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
-    shown = [value for t, value in points if t >= start * scale and not math.isnan(value)]
+    first = (start - 1) * scale  # steps have about as many tokens, not just as many
+    shown = [value for t, value in points if t > first and not math.isnan(value)]
     axes.axhline(0, color="black", linewidth=0.6)
     if base.early_steps is not None:
         early = [step * scale for step in base.early_steps]

@@ -50,6 +50,17 @@ def test_the_difference_is_framed_after_the_warm_up(tmp_path: Path) -> None:
     assert gain.get_ylabel() == "minus that of qkv\n(points)"
 
 
+def test_the_validation_that_ends_the_warm_up_is_in_the_frame(tmp_path: Path) -> None:
+    """Catches one left out by a rounded digit of its tokens, so that its band is cut off."""
+    write_many(tmp_path, 2)
+    for folder in (tmp_path / "runs").glob("*/*"):
+        (folder / "config.yaml").write_text("model: {schedule: {warmup_steps: 9}}")
+    far = tmp_path / "runs" / "trial-m1" / "seed-1" / "curves.csv"
+    far.write_text(far.read_text().replace("accuracy,59.1", "accuracy,79.1"))
+    _, gain = axes_of(figures.accuracy(compared(sorted((tmp_path / "runs").iterdir()))))
+    assert gain.get_ylim()[1] > 10
+
+
 def test_curves_need_no_other_variant(tmp_path: Path) -> None:
     """Catches a page of the baseline alone, or of one that always failed, without its curves."""
     write_variant(tmp_path, "qkv", [90.0, 90.5])
