@@ -44,7 +44,9 @@ def page_of(runs: Path) -> str:
 
 
 def test_rows_are_found_by_what_they_are(runs: Path) -> None:
-    """Catches the context of each head's own taken for the shared one, or widths mixed up."""
+    """Catches the context of each head's own taken for the shared one, widths mixed up, or a row
+    that is lost to a QV-Ka whose heads share a value."""
+    write(runs, "qvka_v_shared", "agf", [60, 60, 60.1], context="shared", num_value_heads=1)
     comparison = compared(sorted((runs / "runs").iterdir()))
     assert {key: variant.name for key, variant in comparison.ours.items()} == {
         "qv_sinusoidal": "qv_s",
