@@ -66,6 +66,11 @@ class Comparison:
         return self.metric.label + f" ({self.metric.unit})" * bool(self.metric.unit)
 
     @property
+    def form(self) -> str:
+        """How its values are written: to hundredths of a per cent, else to thousandths."""
+        return ".2f" if self.metric.unit == "%" else ".3f"
+
+    @property
     def sign(self) -> int:
         """1 where more of the metric is better, else -1."""
         return 1 if self.metric.higher_is_better else -1

@@ -142,7 +142,7 @@ def differences(comparison: Comparison) -> Figure | None:
     rows, sign, base = comparison.findings, comparison.sign, comparison.baseline
     if base is None or not rows:
         return None
-    look = looks(comparison.variants)
+    look, form = looks(comparison.variants), comparison.form
     floor = lowest_usual([0.0, *(sign * found.estimate.mean for found in rows.values())])
     ends = [0.0]
     size = (WIDTH, 0.95 + 0.17 * len(rows))
@@ -153,7 +153,7 @@ def differences(comparison: Comparison) -> Figure | None:
         mean, low, high = found.interval
         if sign * mean < floor:
             side, arrow = (("left", "\u25c2 "), ("right", "\u25b8 "))[sign < 0]
-            text = signs(f"{arrow}{mean:+.2f}, {found.verdict}, out of range")
+            text = signs(f"{arrow}{mean:+{form}}, {found.verdict}, out of range")
             edge = {"xycoords": ("axes fraction", "data"), "va": "center"}
             axes.annotate(text, (0.01 if sign > 0 else 0.99, place), ha=side, **edge)
             continue
@@ -163,9 +163,10 @@ def differences(comparison: Comparison) -> Figure | None:
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=5, alpha=0.6)
         axes.hlines(place, low, high, color=color, linewidth=0.5)
         axes.hlines(place, own_low, own_high, color=color, linewidth=1.5)
-        told(axes, mean, place, f"{variant.label}: {size_of(found.interval)}")
+        told(axes, mean, place, f"{variant.label}: {size_of(found.interval, form)}")
         for (seed, score), value in zip(variant.scores.items(), seeds, strict=True):
-            told(axes, value, place, f"seed {seed}: {score:.2f} ({signs(f'{value:+.2f}')})")
+            words = f"seed {seed}: {score:{form}} ({value:+{form}})"
+            told(axes, value, place, signs(words))
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=4.5)
         ends += [low, high, *seeds]
     for verdict in VERDICTS:
@@ -303,7 +304,7 @@ def costs(comparison: Comparison) -> Figure | None:
 
 def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) -> None:
     """Means and intervals; what is far worse than the others becomes a mark at the edge."""
-    sign, look = comparison.sign, looks(comparison.variants)
+    sign, form, look = comparison.sign, comparison.form, looks(comparison.variants)
     worst = lowest_usual([sign * variant.mean for variant in known])
     inside = [variant for variant in known if sign * variant.mean >= worst]
     reached = [value for variant in inside for value in variant.interval if not math.isnan(value)]
@@ -314,9 +315,9 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
         mean, low, high = variant.interval
         label, height = variant.label, mean
         if variant not in inside:
-            label += f" ({mean:.2f}, out of range)"
+            label += f" ({mean:{form}}, out of range)"
             height = bottom + (0.03 if sign > 0 else 0.97) * (top - bottom)
-        told(axes, cost, height, f"{label}: {mean:.2f} ({bounds(variant.interval)})")
+        told(axes, cost, height, f"{label}: {mean:{form}} ({bounds(variant.interval, form)})")
         axes.plot(cost, height, **mark, markersize=4.5, linestyle="", label=label)
         if variant in inside:
             axes.vlines(cost, low, high, color=mark["color"], linewidth=0.5, alpha=0.6)

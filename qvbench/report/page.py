@@ -79,13 +79,14 @@ def _answer(comparison: Comparison) -> list[str]:
     said += f" **Runs that failed:** {', '.join(failures)}." * bool(failures)
     parts = [said]
     if base is not None and base.runs and comparison.rows:
-        words = {"base": base.label, "mean": number(base.mean), "unit": comparison.unit}
+        mean = number(base.mean, comparison.form)
+        words = {"base": base.label, "mean": mean, "unit": comparison.unit}
         parts.append(TEXT["answer"].format(metric=comparison.axis, **words))
         parts.append("\n".join(_sizes(comparison)))
     lines = []
     for word in JUDGMENTS:
         sizes = [
-            f"{claim['text']} ({claim['claim']}), {size_of(shown.interval)}"
+            f"{claim['text']} ({claim['claim']}), {size_of(shown.interval, comparison.form)}"
             for claim, shown in comparison.claims
             if judgment(claim["expect"], shown.verdict) == word
         ]
@@ -96,14 +97,14 @@ def _answer(comparison: Comparison) -> list[str]:
 
 def _sizes(comparison: Comparison) -> list[str]:
     """The differences of each verdict, the best first; of many the first and the last."""
-    rows, findings, lines = comparison.rows, comparison.findings, []
+    rows, findings, form, lines = comparison.rows, comparison.findings, comparison.form, []
     said = {
         verdict: [v for v in findings if findings[v].verdict == verdict] for verdict in VERDICTS
     }
     observed = [variant for variant in rows if variant not in findings and variant.runs]
     said[TEXT["observed"]] = sorted(observed, key=lambda v: -comparison.sign * v.mean)
     for verdict, variants in said.items():
-        sizes = [f"{v.label}, {size_of(comparison.interval(rows[v]))}" for v in variants]
+        sizes = [f"{v.label}, {size_of(comparison.interval(rows[v]), form)}" for v in variants]
         listed = "; ".join(sizes) if len(sizes) <= LISTED else f"from {sizes[0]}, to {sizes[-1]}"
         lines += [f"- **{len(variants)} {verdict}**: {listed}"] if variants else []
     return lines
@@ -111,12 +112,13 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 def _fallen(comparison: Comparison) -> list[str]:
     """The runs that lost more than a tenth of what they had gained, with best and last value."""
-    best_of, fallen = max if comparison.metric.higher_is_better else min, []
+    form, fallen = comparison.form, []
+    best_of = max if comparison.metric.higher_is_better else min
     for run in comparison.runs:
         values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
         best, last = best_of(values), values[-1]
         if abs(best - last) > 0.1 * abs(best - values[0]):
-            fallen.append(f"{run.id} (best {best:.2f}, last {last:.2f})")
+            fallen.append(f"{run.id} (best {best:{form}}, last {last:{form}})")
     words = f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."
     return [words] if fallen else []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import WIDTH, looks, pyplot, told
-from qvbench.report.tables import NONE, Table, bounds, markdown, number, seeds_of, size_of
+from qvbench.report.tables import NONE, Table, markdown, number, seeds_of, size_of
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
 
@@ -62,7 +62,7 @@ def search_section(comparison: Comparison) -> list[str]:
         "split": first.config.get("data", {}).get("val_split") or "val",
         "metric": comparison.axis,
     }
-    parts = [TEXT["search"].format(**words), markdown(_search_table(found))]
+    parts = [TEXT["search"].format(**words), markdown(_search_table(found, comparison.form))]
     base = comparison.baseline
     if base not in found:
         return parts
@@ -73,26 +73,25 @@ def search_section(comparison: Comparison) -> list[str]:
             continue
         own = one.mean(one.chosen) - found[base].mean(common)
         same = one.mean(common) - found[base].mean(common)
-        lines.append(
-            f"- {variant.label}: {_points(same)} there, {_points(own)} at its own {one.chosen:g}"
-        )
+        there, at_own = (_written(value, f"+{comparison.form}") for value in (same, own))
+        lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
     return [*parts, TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
 
 
-def _search_table(found: Mapping[Variant, Searched]) -> Table:
+def _search_table(found: Mapping[Variant, Searched], form: str) -> Table:
     values = sorted({value for one in found.values() for value in one.scores})
     rows = []
     for variant, one in found.items():
         cells = []
         for value in values:
-            text = _points(one.mean(value), "") if value in one.scores else NONE
+            text = _written(one.mean(value), form) if value in one.scores else NONE
             cells.append(f"**{text}**" if value == one.chosen else text)
         rows.append([variant.label, *cells])
     return [["variant", *(f"{value:g}" for value in values)], *rows]
 
 
-def _points(value: float, sign: str = "+") -> str:
-    return f"{value:{sign}.2f}" if math.isfinite(value) else "diverged"
+def _written(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "diverged"
 
 
 def search_figure(comparison: Comparison) -> Figure | None:
@@ -110,7 +109,7 @@ def search_figure(comparison: Comparison) -> Figure | None:
             kept = list(filter(math.isfinite, scores))
             axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
             for height in kept:
-                told(axes, value, height, f"{variant.label}, {value:g}: {height:.2f}")
+                told(axes, value, height, f"{variant.label}, {value:g}: {height:{comparison.form}}")
         ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
         axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
@@ -139,7 +138,7 @@ def budget_section(comparison: Comparison) -> list[str]:
     found = by_budget(comparison)
     if len(found) < 2 or comparison.baseline is None:
         return []
-    unit = comparison.suite["unit"].replace("_", " ")
+    unit, form = comparison.suite["unit"].replace("_", " "), comparison.form
     rows = [["variant", *(f"{amount:,} {unit}" for amount in found)]]
     for variant in comparison.variants:
         cells = []
@@ -148,10 +147,9 @@ def budget_section(comparison: Comparison) -> list[str]:
             if same is None:
                 cells.append(NONE)
             elif same is each.baseline:
-                cells.append(f"{number(same.mean)} ({seeds_of(same)} seeds)")
+                cells.append(f"{number(same.mean, form)} ({seeds_of(same)} seeds)")
             else:
-                found_here = comparison.interval(each.rows[same])
-                cells.append(f"{number(found_here.mean, '+.2f')} ({bounds(found_here, '+.2f')})")
+                cells.append(size_of(comparison.interval(each.rows[same]), form))
         rows.append([variant.label, *cells])
     return [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
 
@@ -180,7 +178,8 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         ends = zip(*(interval[1:] for interval in known.values()), strict=True)
         axes.vlines(list(known), *ends, color=own.color, linewidth=0.6)
         for amount, interval in known.items():
-            told(axes, amount, interval.mean, f"{variant.label}: {size_of(interval)}")
+            size = size_of(interval, comparison.form)
+            told(axes, amount, interval.mean, f"{variant.label}: {size}")
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     base, metric = comparison.baseline.label, comparison.metric.label
     axes.set_ylabel(f"{metric} minus\nthat of {base} ({comparison.unit})")

@@ -49,10 +49,10 @@ def bounds(interval: Interval | None, form: str = ".2f") -> str:
     return f"{interval.low:{form}} to {interval.high:{form}}"
 
 
-def size_of(interval: Interval) -> str:
+def size_of(interval: Interval, form: str) -> str:
     """A difference, and the ends of its interval where they are known."""
-    ends = bounds(interval, "+.2f")
-    return number(interval.mean, "+.2f") + f" ({ends})" * (ends != NONE)
+    ends = bounds(interval, f"+{form}")
+    return number(interval.mean, f"+{form}") + f" ({ends})" * (ends != NONE)
 
 
 def p_text(p: float) -> str:
@@ -72,13 +72,14 @@ def signs(text: str) -> str:
 # A row per variant
 
 
-def _found(text: Callable[[Finding], str]) -> Cell:
-    return lambda v, c: text(c.findings[v]) if v in c.findings else NONE
+def _found(text: Callable[[Finding, str], str]) -> Cell:
+    """What is said of a finding, with the form of the metric's values."""
+    return lambda v, c: text(c.findings[v], c.form) if v in c.findings else NONE
 
 
 def _verdict(variant: Variant, comparison: Comparison) -> str:
     base = variant is comparison.baseline
-    return "baseline" if base else _found(lambda found: found.verdict)(variant, comparison)
+    return "baseline" if base else _found(lambda found, _: found.verdict)(variant, comparison)
 
 
 def seeds_of(variant: Variant) -> str:
@@ -91,19 +92,21 @@ def seeds_of(variant: Variant) -> str:
 
 def _range(variant: Variant, comparison: Comparison) -> str:
     values = variant.scores.values()
-    return f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else NONE
+    ends = Interval(variant.mean, min(values), max(values)) if len(values) > 1 else None
+    return bounds(ends, comparison.form)
 
 
 def _difference(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
-    return NONE if row is None else number(row.estimate.mean, "+.2f")
+    return NONE if row is None else number(row.estimate.mean, f"+{comparison.form}")
 
 
 def _other_sentences(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
     if row is None:
         return NONE
-    return bounds(row.over_sentences(ALPHA / comparison.questions(row)), "+.2f")
+    interval = row.over_sentences(ALPHA / comparison.questions(row))
+    return bounds(interval, f"+{comparison.form}")
 
 
 def _score(metric: str, digits: int = 2) -> Cell:
@@ -134,16 +137,16 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("mechanism", "", lambda v, _: v.record["mechanism"]),
     ("positions", "", lambda v, _: v.record["position"]),
     ("seeds", RESULT, lambda v, _: seeds_of(v)),
-    ("{metric}", RESULT, lambda v, _: number(v.mean)),
+    ("{metric}", RESULT, lambda v, c: number(v.mean, c.form)),
     ("minus baseline", RESULT, _difference),
-    ("95 % interval, simultaneous", RESULT, _found(lambda found: bounds(found.interval, "+.2f"))),
+    ("95 % interval, simultaneous", RESULT, _found(lambda f, form: bounds(f.interval, f"+{form}"))),
     ("verdict", RESULT, _verdict),
-    ("p (Bonferroni)", RESULT, _found(lambda found: p_text(found.p))),
-    ("shown to lie within ±", RESULT, _found(lambda found: number(found.margin))),
-    ("95 % interval of the mean", FURTHER, lambda v, _: bounds(v.interval)),
+    ("p (Bonferroni)", RESULT, _found(lambda found, _: p_text(found.p))),
+    ("shown to lie within ±", RESULT, _found(lambda found, form: number(found.margin, form))),
+    ("95 % interval of the mean", FURTHER, lambda v, c: bounds(v.interval, c.form)),
     ("range over seeds", FURTHER, _range),
     ("simultaneous, other sentences too", FURTHER, _other_sentences),
-    ("early in training", FURTHER, lambda v, _: number(fmean(v.early) if v.early else None)),
+    ("early in training", FURTHER, lambda v, c: number(fmean(v.early or [math.nan]), c.form)),
     ("token accuracy (%)", FURTHER, _score("val/accuracy")),
     ("perplexity", FURTHER, _score("val/perplexity", 3)),
     ("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised")),

@@ -66,7 +66,7 @@ def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
             runs.append(write_run(tmp_path, name, "agf", [9.0, end], seed, **record))
     page = report(tmp_path / "out", *runs, "--baseline", "qkv")
     row = rows_of(tmp_path / "out")["qv"]
-    assert (row["validation loss (nats)"], row["minus baseline"]) == ("2.10", "-1.00")
+    assert (row["validation loss (nats)"], row["minus baseline"]) == ("2.103", "-0.997")
     assert (row["verdict"], row["token accuracy (%)"]) == ("better", "10.00")
     assert "±0.1 nats" in page
     assert "Beside the paper" not in page, "its numbers are accuracies"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -176,6 +177,20 @@ def test_a_page_speaks_of_what_it_shows(tmp_path: Path) -> None:
     notes = page[page.index("## How it was measured") :]
     assert "Minutes are wall time" in notes
     assert not re.search("Early in training|Cache is|FLOPs are|interval", notes)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_loss_has_the_digits_that_its_differences_need(tmp_path: Path) -> None:
+    """Catches a difference of nats that is rounded to 0.00, or an interval that ends there."""
+    loss = {"name": "val/loss", "label": "loss", "unit": "nats", "higher_is_better": False}
+    for place, name in enumerate(("qkv", "qv")):
+        for folder in write_variant(tmp_path, name, [0.0] * 3, place, primary_metric=loss):
+            record = json.loads((folder / "run.json").read_text())
+            record["metrics"] = {"val/loss": 1.9 + 0.004 * place + 0.001 * record["seed"]}
+            (folder / "run.json").write_text(json.dumps(record))
+    page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
+    assert "Against qkv (1.902): loss (nats) minus" in page
+    assert "| +0.004 | +0.002 to +0.006 | worse | 0.008 | 0.006 |" in page
 
 
 @pytest.mark.usefixtures("no_figures")
