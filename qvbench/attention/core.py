@@ -81,7 +81,7 @@ def in_query_blocks(
     length, not its square, at the price of another product, which short sequences do not pay.
 
     ``weighted_sum`` takes (start, stop) to the values' sums of these queries, (B, H, stop - start,
-    Dv). ``logits_per_query`` are held over batch, heads and keys; 0 by PyTorch's own kernels.
+    Dv). ``logits_per_query`` are held over batch, heads and keys.
     """
     if logits_per_query * q_len <= MAX_LOGITS:
         return weighted_sum(0, q_len)
@@ -171,8 +171,10 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     if terms.bias is not None:
         bias = terms.bias.to(q.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
-    # PyTorch's enable_gqa gives wrong numbers, and no error, for V-shared's fewer value heads.
-    k, v = (repeat_heads(x, q.shape[1]).expand(-1, q.shape[1], -1, -1) for x in (k, v))
+    heads = q.shape[1]
+    if not k.shape[1] == v.shape[1] == heads:
+        # PyTorch's enable_gqa gives wrong numbers, and no error, for V-shared's fewer value heads.
+        k, v = (repeat_heads(x, heads).expand(-1, heads, -1, -1) for x in (k, v))
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=allowed, dropout_p=terms.dropout_p, is_causal=flag
     )

@@ -130,17 +130,23 @@ class Attention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool
     ) -> Tensor:
         """Projected queries, keys and values to the layer's output (B, Lq, d)."""
+        position, dropout = self.position, self.dropout_now
         batch, heads, q_len = q.shape[:3]
         k_len = k.shape[2]
         past = k_len - q_len
         mask = core.with_four_axes(mask, (batch, heads, q_len, k_len))
-        q, k = self.rotate(q, past), self.rotate(k)
-        self.backend = choose(self.position, q, k, v, mask)
+        if position.rotates:
+            q, k = self.rotate(q, past), self.rotate(k)
+        self.backend = choose(position, q, k, v, mask)
         if self.backend.name == FUSED:
-            table = self.position.coefficient_table(q_len, k_len)
+            table = position.coefficient_table(q_len, k_len)
             assert table is not None, "a scheme with by_table has one"
-            settings = fused.Settings(causal, self.position.value_scaling, self.dropout_now)
+            settings = fused.Settings(causal, position.value_scaling, dropout)
             return self.merge(fused.fused_attention(q, k, v, table, mask, settings))
+        if not (position.multiplies or position.adds or core.own_dropout(q, dropout)):
+            # A kernel that keeps no logits takes all queries at once.
+            terms = core.Terms(mask, causal, dropout_p=dropout)
+            return self.merge(core.softmax_attention(q, k, v, terms))
 
         def weighted_sum(start: int, stop: int) -> Tensor:
             """Of queries ``start`` to ``stop``; causal ones need no keys after them."""
@@ -152,10 +158,7 @@ class Attention(nn.Module):
             rows, k_seen, v_seen = q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen]
             return core.softmax_attention(rows, k_seen, v_seen, terms)
 
-        on_logits = self.position.multiplies or self.position.adds
-        keeps_logits = on_logits or core.own_dropout(q, self.dropout_now)
-        logits_per_query = batch * heads * k_len if keeps_logits else 0
-        return self.merge(core.in_query_blocks(weighted_sum, q_len, logits_per_query))
+        return self.merge(core.in_query_blocks(weighted_sum, q_len, batch * heads * k_len))
 
     def terms(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int

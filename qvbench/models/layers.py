@@ -81,7 +81,10 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
         """Ids (B, L), the first at position ``start``, to (B, L, d)."""
-        return self.dropout(self.position.embed(self.tokens(ids) * self.scale, start))
+        x = self.tokens(ids)
+        if self.scale != 1.0:
+            x = x * self.scale
+        return self.dropout(self.position.embed(x, start))
 
 
 class PreNorm(nn.Module):

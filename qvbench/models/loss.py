@@ -38,11 +38,9 @@ def training_totals(
 ) -> TokenTotals:
     """Loss of hidden states (N, d) against target ids (N,), with gradients. Smoothed targets are
     PyTorch's: ``1 - smoothing`` on the target plus ``smoothing / V`` everywhere."""
-    smoothed, nll = _ProjectedCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
-    rows, ids = hidden[:SAMPLED_ROWS].detach(), targets[:SAMPLED_ROWS]
-    with torch.no_grad():
-        correct = (F.linear(rows, weight, bias).max(-1).indices == ids).sum()
-    tokens, sampled = (torch.tensor(len(x), device=x.device) for x in (targets, ids))
+    smoothed, nll, correct = _ProjectedCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
+    counts = len(targets), min(len(targets), SAMPLED_ROWS)
+    tokens, sampled = (torch.tensor(count, device=targets.device) for count in counts)
     return TokenTotals(smoothed, nll, tokens, correct, sampled)
 
 
@@ -80,7 +78,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         inputs = hidden, weight, bias
         device = hidden.device.type
         enabled = torch.is_autocast_enabled(device)
@@ -89,7 +87,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             rows, matrix, offset = (x.to(dtype) for x in inputs)
             grads, totals = _gradients(rows, matrix, offset, targets, smoothing)
         ctx.save_for_backward(*(g.to(x.dtype) for g, x in zip(grads, inputs, strict=True)))
-        ctx.mark_non_differentiable(totals[1])
+        ctx.mark_non_differentiable(*totals[1:])
         return totals
 
     @staticmethod
@@ -100,47 +98,57 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
 def _gradients(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
-) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Gradients of the summed loss (N, d), (V, d), (V,) and the sums, all from one pass."""
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Gradients of the summed loss (N, d), (V, d), (V,), the sums, and the correct tokens of the
+    sample, all from one pass."""
     # Sums are float32 at least, products the inputs' type.
     total = torch.promote_types(hidden.dtype, torch.float32)
     vocabulary = weight.shape[0]
     grad_hidden = torch.empty_like(hidden)
-    grad_weight = torch.zeros(weight.shape, dtype=total, device=weight.device)
-    grad_bias = torch.zeros(vocabulary, dtype=total, device=weight.device)
-    # A row's mean logit is its product with the mean column: no pass over the logits.
-    mean_row = weight.mean(0, dtype=total)
-    mean_bias = bias.mean(dtype=total)
+    if smoothing:
+        # A row's mean logit is its product with the mean column: no pass over the logits.
+        mean_row = weight.mean(0, dtype=total)
+        mean_bias = bias.mean(dtype=total)
     sums = torch.zeros(2, dtype=total, device=hidden.device)
-    for start in range(0, len(hidden), CHUNK_ROWS):
+    correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
+    for start in range(0, max(len(hidden), 1), CHUNK_ROWS):
         rows = hidden[start : start + CHUNK_ROWS]
         ids = targets[start : start + CHUNK_ROWS, None]
         logits = F.linear(rows, weight, bias)
+        if start < SAMPLED_ROWS:
+            sample = slice(SAMPLED_ROWS - start)
+            correct += (logits[sample].max(-1).indices == ids[sample, 0]).sum()
         # float16 would lose probabilities below 6e-8; the kernel computes in float32 in any case.
         p = logits.softmax(-1, dtype=total if logits.dtype == torch.float16 else None)
         # Log of the softmax's denominator: any token's logit minus its log-probability. The
         # targets' cost no further pass, but may underflow; the likeliest token's cannot. (A GPU
         # would have to be waited for to know whether one underflows.)
-        wide = torch.promote_types(p.dtype, torch.float32)
-        at = ids
-        if p.device.type != "cpu" or p.gather(1, ids).amin() < torch.finfo(p.dtype).tiny:
+        at, of_targets = ids, p.gather(1, ids)
+        if p.device.type != "cpu" or (of_targets < torch.finfo(p.dtype).tiny).any():
             at = p.argmax(-1, keepdim=True)
-        log_normalizer = (logits.gather(1, at).to(wide) - p.gather(1, at).to(wide).log()).to(total)
+        log_normalizer = logits.gather(1, at).to(total) - p.gather(1, at).to(total).log()
         nll = log_normalizer - logits.gather(1, ids).to(total)
-        # Cross entropy with the uniform distribution: log Z minus the mean logit.
-        mean_logit = rows.to(total) @ mean_row + mean_bias
-        uniform = (log_normalizer[:, 0] - mean_logit).sum()
-        smoothed = (1 - smoothing) * nll.sum() + smoothing * uniform
-        sums += torch.stack((smoothed, nll.sum()))
+        smoothed = nll_sum = nll.sum()
+        if smoothing:
+            # Cross entropy with the uniform distribution: log Z minus the mean logit.
+            mean_logit = rows.to(total) @ mean_row + mean_bias
+            uniform = (log_normalizer[:, 0] - mean_logit).sum()
+            smoothed = (1 - smoothing) * nll_sum + smoothing * uniform
+        sums += torch.stack((smoothed, nll_sum))
         # From here on p is the gradient at the logits, but for the uniform part, e / V.
-        p[torch.arange(len(ids), device=ids.device), ids[:, 0]] += smoothing - 1.0
-        p = p.to(rows.dtype)
+        p = p.scatter_(1, ids, of_targets + (smoothing - 1.0)).to(rows.dtype)
         grad_hidden[start : start + CHUNK_ROWS] = p @ weight
-        grad_weight += p.t() @ rows
-        grad_bias += (p.new_ones(1, len(p)) @ p)[0]  # a product: sums over rows are slow in bf16
-    # The uniform part: e / V times the sum of the columns, of the rows, and of ones.
-    grad_hidden -= (smoothing * mean_row).to(grad_hidden.dtype)
-    grad_weight -= smoothing / vocabulary * hidden.sum(0, dtype=total)
-    grad_bias -= smoothing / vocabulary * len(hidden)
+        of_weight = p.t() @ rows
+        of_bias = (p.new_ones(1, len(p)) @ p)[0]  # a product: sums over rows are slow in bf16
+        if start == 0:
+            grad_weight, grad_bias = of_weight.to(total), of_bias.to(total)
+        else:
+            grad_weight += of_weight
+            grad_bias += of_bias
+    if smoothing:
+        # The uniform part: e / V times the sum of the columns, of the rows, and of ones.
+        grad_hidden -= (smoothing * mean_row).to(grad_hidden.dtype)
+        grad_weight -= smoothing / vocabulary * hidden.sum(0, dtype=total)
+        grad_bias -= smoothing / vocabulary * len(hidden)
     smoothed, nll_sum = sums.unbind()
-    return (grad_hidden, grad_weight, grad_bias), (smoothed, nll_sum)
+    return (grad_hidden, grad_weight, grad_bias), (smoothed, nll_sum, correct)

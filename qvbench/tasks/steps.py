@@ -49,7 +49,8 @@ class GradientStep:
             scaler.unscale_(optimizer)
         tokens = trainer.strategy.reduce(self._tokens, reduce_op="sum")
         factor = LOSS_UNIT * trainer.world_size * trainer.accumulate_grad_batches / tokens
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        parameters = (p for group in optimizer.param_groups for p in group["params"])
+        gradients = [p.grad for p in parameters if p.grad is not None]
         torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
         self._tokens = None
         return tokens, gradients
