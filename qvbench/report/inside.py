@@ -15,7 +15,7 @@ import numpy as np
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, told
-from qvbench.report.paper import value_heads
+from qvbench.report.paper import JUDGMENTS, value_heads
 from qvbench.report.statistics import Interval, estimate
 from qvbench.report.tables import NONE, Table, bounds, markdown, number
 from qvbench.report.variants import Variant
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT = data("inside.yaml")
-VERDICTS = ("supported", "contradicted", "undecided")
 
 
 def over_seeds(variant: Variant, name: str, part: str = "measures") -> Interval:
@@ -76,9 +75,9 @@ def intro(comparison: Comparison) -> list[str]:
 
 def claims(comparison: Comparison) -> list[str]:
     """Claim 6 of the paper: of each sentence the variants for which it is supported or not."""
-    rows: list[Sequence[str]] = [("what the paper says", "measure", *VERDICTS)]
+    rows: list[Sequence[str]] = [("what the paper says", "measure", *JUDGMENTS)]
     for claim in TEXT["claims"]:
-        judged: dict[str, dict[str, float]] = {verdict: {} for verdict in VERDICTS}
+        judged: dict[str, dict[str, float]] = {word: {} for word in JUDGMENTS}
         for variant in measured(comparison):
             of, interval = variant.record, over_seeds(variant, claim["measure"])
             asked = claim.get("mechanism", of["mechanism"]) == of["mechanism"]

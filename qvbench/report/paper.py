@@ -11,6 +11,7 @@ from qvbench.report.variants import Contrast, Variant
 
 TABLES = ("table4", "table3", "table2")  # the paper's, the latest first
 PAPER = data("paper.yaml")
+JUDGMENTS = ("supported", "contradicted", "undecided")
 
 # Which of our variants is which row
 

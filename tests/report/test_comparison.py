@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qvbench.errors import UserError
-from qvbench.report.page import changes
+from qvbench.report.provenance import changes
 from qvbench.report.runs import Run, load
 from qvbench.report.variants import labels_of
 from qvbench.runs.identity import counted

@@ -1,0 +1,178 @@
+"""Where a page's numbers come from: configs, measurement, commands, machines."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+from typing import Any
+
+from qvbench.report import data, protocol
+from qvbench.report.comparison import Comparison
+from qvbench.report.runs import Run
+from qvbench.report.tables import table_of
+
+TEXT = data("page.yaml")
+
+
+# What each variant was
+
+
+def settings(comparison: Comparison) -> list[str]:
+    """What all variants have in common, and each one's differences to the baseline's config."""
+    base, variants = comparison.baseline, comparison.variants
+    if base is None or not base.settings:
+        return ["\n".join(f"- {v.label}: `{v.name}`" for v in variants if v.label != v.name)]
+    own, known = base.settings, [variant for variant in variants if variant.settings]
+    alike = [
+        key for key in TEXT["common"] if all(v.settings.get(key) == own.get(key) for v in known)
+    ]
+    same = "; ".join(f"`{key}` `{own[key]}`" for key in alike if key in own)
+    lines = [f"- {base.label} (`{base.name}`): the baseline"]
+    lines += [f"- {v.label} (`{v.name}`): {changes(v.settings, own)}" for v in known if v != base]
+    common = [f"All variants have: {same}."] if same else []
+    return [*common, TEXT["settings"].format(base=base.label), "\n".join(lines)]
+
+
+def changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
+    """What was changed, and what a changed class was given; what is off goes without saying."""
+    words = []
+    for key in sorted(settings.keys() | base.keys()):
+        old, new, kind = base.get(key), settings.get(key), f"{key.rpartition('.')[0]}.class_path"
+        other_class = settings.get(kind) != base.get(kind)
+        if old == new or (new is None and other_class):
+            continue
+        words.append(f"`{key}` = `{new}`" if old is None else f"`{key}` `{old}` → `{new}`")
+    return "; ".join(words) or "the same config"
+
+
+# How it was measured
+
+
+def notes(comparison: Comparison) -> list[str]:
+    runs = comparison.runs
+    headings = table_of(comparison)[0]
+    columns = [text for name, text in TEXT["columns"].items() if name in headings]
+    notes = [TEXT.get(comparison.metric.name, ""), " ".join(columns)]
+    notes.append(_checkpoint_rule(runs))
+    if any(run.record["position"] == "agf" for run in runs):
+        notes.append(TEXT["agf"])
+    if len({run.record.get("data_fingerprint") for run in runs}) > 1:
+        notes.append("**The runs were not all trained on the same data.**")
+    if comparison.left_out:
+        ids = ", ".join(run.id for run in comparison.left_out)
+        notes.append(f"**Not run to the end and left out:** {ids}.")
+    begun = (*runs, *comparison.failed, *comparison.left_out)
+    known = {(run.record.get("variant"), run.seed) for run in begun}
+    seeds = comparison.suite.get("seeds", [])
+    planned = {
+        name: ", ".join(str(seed) for seed in seeds if (name, seed) not in known)
+        for name in comparison.suite.get("rows", [])
+    }
+    if missing := "; ".join(
+        f"{name} (seeds {listed})" for name, listed in planned.items() if listed
+    ):
+        notes.append(f"**Planned and not run:** {missing}.")
+    found = protocol.by_budget(comparison)
+    if rest := [f"{b:,}" for b in comparison.suite.get("budgets", []) if b not in found]:
+        notes.append(f"**Planned and not run:** {', '.join(rest)} {comparison.suite['unit']}.")
+    signatures = [run.record.get("bleu_signatures", {}).items() for run in runs]
+    named = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
+    return notes + ([f"Signatures: {'; '.join(named)}."] if named else [])
+
+
+def _checkpoint_rule(runs: list[Run]) -> str:
+    """Which weights the scores are of; never chosen by the test set."""
+    tested = sorted({name for run in runs if (name := run.record.get("tested_checkpoint"))})
+    rule = "Validation scores are those of the weights at the last validation of each run."
+    if not tested:
+        return f"{rule} No run was tested."
+    names = ", ".join(f"`{name}`" for name in tested)
+    averaged = " (the mean of the weights of the last validations)" * (tested == ["averaged.ckpt"])
+    differ = " **The runs differ in it.**" * (len(tested) > 1)
+    return f"{rule} {TEXT['tested'].format(names=names + averaged)}{differ}"
+
+
+# Commands
+
+
+def commands(comparison: Comparison) -> list[str]:
+    """What made the runs and this page; one sweep made them all, or each has its own command."""
+    folder, suite, runs = comparison.folder, comparison.suite, comparison.runs
+    output = ["--output", folder]
+    for name, value in comparison.options._asdict().items():
+        output += [] if value is None else [f"--{name}", f"{value}"]
+    if not suite:
+        report, intro = [f"runs/{run.id}" for run in runs], ""
+        lines = [
+            # A suite changed the config that it started from: what came of that is kept beside it.
+            f"qvbench fit --config {folder}/{run.config_file} --seed_everything {run.seed}"
+            if "variant" in run.record
+            else f"qvbench fit --config {run.record['config']} --seed_everything {run.seed}"
+            for run in runs
+        ]
+    else:
+        path = PurePosixPath(suite["file"])
+        name = path.stem if path.parent.name == "suites" else suite["file"]  # a shipped one by name
+        seeds = suite.get("seeds") or sorted({run.seed for run in runs})
+        same = ["--seeds", *map(str, seeds)]
+        same += [word for key, value in suite["overrides"] for word in (f"--{key}", value)]
+        few = len(comparison.variants) < suite.get("variants", 0)
+        only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
+        lines = [f"qvbench sweep {shlex.join(['--suite', name, *only, *same])}"]
+        report, intro = ["--suite", name, *same], f"The suite's file is `{suite['file']}`.\n\n"
+    lines += [*_tests(runs), f"qvbench report {shlex.join([*report, *output])}"]
+    text = "\n".join(lines)
+    return [TEXT["generated"], f"{intro}```sh\n{text}\n```"]
+
+
+def _tests(runs: list[Run]) -> list[str]:
+    """What translated the test set: one line for all runs that a checkpoint of one name was of."""
+    places: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if checkpoint := run.record.get("tested_checkpoint"):
+            places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
+    return [
+        f"for run in {' '.join(folders)}; do\n"
+        f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'
+        for checkpoint, folders in places.items()
+    ]
+
+
+# Machines
+
+
+def machines(comparison: Comparison) -> list[str]:
+    """Every machine, set of versions and revision, and which rows come from it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for variant in comparison.variants:
+        for run in (*variant.runs, *variant.failed):
+            rows = found.setdefault(_machine(run), {})
+            rows.setdefault(variant.label, []).append(str(run.seed))
+    if len(found) == 1:
+        return [f"- {machine}" for machine in found]
+    lines = []
+    for machine, rows in sorted(found.items()):
+        listed = {label: ", ".join(seeds) for label, seeds in rows.items()}
+        words = [f"{n} (seed{'s' * (', ' in seeds)} {seeds})" for n, seeds in listed.items()]
+        same = {*listed.values()}
+        if len(same) == 1 and len(rows) == len(comparison.variants):
+            words = [f"seeds {same.pop()} of every variant"]
+        lines.append(f"- {machine}: {'; '.join(words)}")
+    return ["\n".join(lines)]
+
+
+def _machine(run: Run) -> str:
+    hardware, versions = run.record.get("hardware", {}), run.record.get("versions", {})
+    gpus = ", ".join(gpu["name"] for gpu in hardware.get("gpus", []))
+    devices = gpus or hardware.get("cpu", "unknown processor")
+    if known := [hardware[key] for key in ("cpu_model", "instructions") if hardware.get(key)]:
+        devices += f" ({'; '.join(known)})" * (not gpus)
+    if whole := hardware.get("cores_of_machine"):
+        devices += f", {hardware['cores']} of {whole} cores"
+    commit, plus, _ = run.record.get("git", "").partition("+dirty")
+    revision = (commit[:12] or "unknown") + " with uncommitted changes" * bool(plus)
+    return (
+        f"{devices}, {hardware.get('threads', '?')} thread(s), {hardware.get('precision', '?')}; "
+        f"torch {versions.get('torch', '?')}, lightning {versions.get('lightning', '?')}; "
+        f"revision {revision}"
+    )
