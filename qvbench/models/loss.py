@@ -136,7 +136,10 @@ def _gradients(
             smoothed = (1 - smoothing) * nll_sum + smoothing * uniform
         sums += torch.stack((smoothed, nll_sum))
         # From here on p is the gradient at the logits, but for the uniform part, e / V.
-        p = p.scatter_(1, ids, of_targets + (smoothing - 1.0)).to(rows.dtype)
+        # (PyTorch's scatter in bfloat16 would copy all of p.)
+        places = torch.arange(len(ids), device=ids.device), ids[:, 0]
+        p[places] = of_targets[:, 0] + (smoothing - 1.0)
+        p = p.to(rows.dtype)
         grad_hidden[start : start + CHUNK_ROWS] = p @ weight
         of_weight = p.t() @ rows
         of_bias = (p.new_ones(1, len(p)) @ p)[0]  # a product: sums over rows are slow in bf16
