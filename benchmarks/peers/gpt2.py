@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks import protocol
 from benchmarks.peers import nanogpt
 from benchmarks.peers.torch_transformer import load, training
 from benchmarks.protocol import Shape, Task, Work, each_time, serve
@@ -43,7 +42,7 @@ def train(work: Work) -> Task:
     shape, model = work.shape, build(work)
     adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.1, "fused": True}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
-    return training(work, model, mean_loss, optimizer, protocol.SAME_FUNCTION)
+    return training(work, model, mean_loss, optimizer, shape.precision)
 
 
 @torch.inference_mode()

@@ -94,7 +94,7 @@ def train(work: Work) -> Task:
     model = build(shape, work.weights())
     adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.0, "fused": True}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
-    return training(work, model, mean_loss, optimizer, COMPARABLE)
+    return training(work, model, mean_loss, optimizer, shape.precision, COMPARABLE)
 
 
 if __name__ == "__main__":

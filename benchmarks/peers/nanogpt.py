@@ -13,6 +13,7 @@ from benchmarks import protocol
 from benchmarks.peers.torch_transformer import load, training
 from benchmarks.protocol import Shape, Task, Weights, Work, serve
 
+PRECISION = "32-true"  # on a CPU
 NAMES = (
     (r"^embeddings\.tokens\.", "transformer.wte."),
     (r"^embeddings\.position\.table$", "transformer.wpe.weight"),
@@ -89,13 +90,14 @@ def mean_loss(model: nn.Module, shape: Shape, source: Tensor, target: Tensor) ->
 
 
 def train(work: Work) -> Task:
-    """AdamW with PyTorch's defaults but rate and betas: nanoGPT fuses it on a GPU alone."""
+    """AdamW with PyTorch's defaults but rate and betas: nanoGPT fuses it on a GPU alone, as it uses
+    autocast there alone, whatever precision is asked for."""
     shape = work.shape
     model = GPT(shape)
     load(model, converted(work.weights()))
     rate = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.1}
     optimizer = torch.optim.AdamW(model.parameters(), **rate)
-    return training(work, model, mean_loss, optimizer, protocol.SAME_FUNCTION)
+    return training(work, model, mean_loss, optimizer, PRECISION)
 
 
 if __name__ == "__main__":

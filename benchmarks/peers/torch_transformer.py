@@ -119,13 +119,14 @@ def training(
     model: nn.Module,
     mean_loss: Callable[[Any, Shape, Tensor, Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
-    comparable: str,
+    precision: str,
+    comparable: str = protocol.SAME_FUNCTION,
 ) -> Task:
     """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast."""
     shape, pairs = work.shape, work.batches()
     batches = [[torch.from_numpy(side) for side in pair] for pair in pairs]
     tokens = protocol.real_tokens(pairs, shape.pad)
-    mixed = shape.precision == "bf16-mixed"
+    mixed = precision == "bf16-mixed"
     torch.manual_seed(1)
 
     @torch.no_grad()
@@ -143,7 +144,7 @@ def training(
             optimizer.step()
 
     settings = {
-        "precision": shape.precision,
+        "precision": precision,
         "optimizer": type(optimizer).__name__,
         "fused": bool(optimizer.defaults.get("fused")),
         "threads": torch.get_num_threads(),
@@ -157,7 +158,7 @@ def train(work: Work) -> Task:
     model = Translation(shape)
     load(model, converted(work.weights()))
     optimizer = torch.optim.Adam(model.parameters(), lr=shape.learning_rate, betas=shape.betas)
-    return training(work, model, mean_loss, optimizer, protocol.SAME_FUNCTION)
+    return training(work, model, mean_loss, optimizer, shape.precision)
 
 
 if __name__ == "__main__":
