@@ -240,10 +240,15 @@ def values_figure(comparison: Comparison) -> Figure | None:
     guessed = 1 / shape["data.corpus.contents"]
     line = [100 * (min(1, r) + (1 - min(1, r)) * guessed) for r in kept]
     axes.plot(counts, line, color=GRAY, linewidth=2, label="one relation a value")
-    for place, variant in enumerate(comparison.variants):
+    kept_by = {variant.name: value_heads(variant) or heads for variant in comparison.variants}
+    for variant in comparison.variants:
         own, (mean, low, high) = look[variant.name], variant.interval
-        at = (value_heads(variant) or heads) * 1.03 ** (place - len(comparison.variants) / 2)
+        beside = [name for name, count in kept_by.items() if count == kept_by[variant.name]]
+        shift = beside.index(variant.name) - (len(beside) - 1) / 2
+        at = kept_by[variant.name] * 1.06**shift
         axes.vlines(at, low, high, color=own.color, linewidth=0.6)
+        seeds = [*variant.scores.values()]
+        axes.plot([at] * len(seeds), seeds, "_", color=own.color, markersize=6, alpha=0.6)
         told(axes, at, mean, f"{variant.label}: {bounds(variant.interval)}")
         axes.plot(at, mean, linestyle="", label=variant.label, **own.mark)
     axes.set(xscale="log", xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
