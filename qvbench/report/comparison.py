@@ -85,10 +85,47 @@ class Comparison:
         return [run for variant in self.variants for run in variant.failed]
 
     @cached_property
-    def rows(self) -> dict[Variant, Contrast]:
-        """Every other variant against the baseline."""
+    def sizes(self) -> list[list[Variant]]:
+        """The variants of each size of the network, the smallest first, and in each the one with
+        the baseline's mechanism and positions first; empty unless mechanisms were run at several.
+        """
         base = self.baseline
-        return {v: Contrast((v,), (base,)) for v in self.variants if base and v is not base}
+        label = base.record["label"] if base is not None else None
+        alike = [variant for variant in self.variants if variant.record["label"] == label]
+        groups = [
+            [first, *(v for v in self.variants if v.network == first.network and v is not first)]
+            for first in alike
+        ]
+        crossed = [group for group in groups if sum(variant in alike for variant in group) == 1]
+        crossed = [group for group in crossed if len(group) > 1]
+        crossed.sort(key=lambda group: group[0].cost("parameters/total") or 0)
+        return crossed if len(crossed) > 1 else []
+
+    @cached_property
+    def baselines(self) -> dict[Variant, Variant]:
+        """What each variant is compared with: the baseline, itself too, or at several sizes what
+        has its mechanism and positions at the variant's own."""
+        if self.baseline is None:
+            return {}
+        own = {variant: group[0] for group in self.sizes for variant in group}
+        return {variant: own.get(variant, self.baseline) for variant in self.variants}
+
+    @property
+    def against(self) -> str:
+        """What the rows are compared with, in words."""
+        assert self.baseline is not None
+        return f"{self.kind(self.baseline)} of its size" if self.sizes else self.baseline.label
+
+    def kind(self, variant: Variant) -> str:
+        """Mechanism and positions of a variant, whatever its size, as far as variants differ."""
+        labels = [v.record["label"] for v in self.variants]
+        differ = [key for key in variant.record["label"] if len({x[key] for x in labels}) > 1]
+        return ", ".join(variant.record["label"][key] for key in differ or ["mechanism"])
+
+    @cached_property
+    def rows(self) -> dict[Variant, Contrast]:
+        """Every other variant against its baseline."""
+        return {v: Contrast((v,), (base,)) for v, base in self.baselines.items() if v is not base}
 
     @cached_property
     def ours(self) -> dict[str, Variant]:

@@ -12,7 +12,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,6 +87,15 @@ def told(axes: Any, x: float, y: float, words: str) -> None:
     axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"told {words}")
 
 
+def finish(figure: Any, axes: Any, ticks: Mapping[float, str], legend: Sequence[Any] = ()) -> None:
+    """A logarithmic axis with these ticks alone, a grid, and the legend above."""
+    axes.set_xscale("log")
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    figure.legend(*legend, loc="outside upper center", ncols=2, frameon=False)
+
+
 def save(figure: Any, folder: Path, name: str) -> None:
     """Write a figure in each format without the date, and let go of it."""
     figure.draw_without_rendering()
@@ -158,7 +167,7 @@ def differences(comparison: Comparison) -> Figure | None:
             axes.annotate(text, (0.01 if sign > 0 else 0.99, place), ha=side, **edge)
             continue
         color, (marker, fill) = look[variant.name].color, LOOKS["verdicts"][found.verdict]
-        seeds = [score - base.mean for score in variant.scores.values()]
+        seeds = [score - comparison.baselines[variant].mean for score in variant.scores.values()]
         _, own_low, own_high = found.estimate.interval()
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=5, alpha=0.6)
         axes.hlines(place, low, high, color=color, linewidth=0.5)
@@ -176,7 +185,7 @@ def differences(comparison: Comparison) -> Figure | None:
     names = [v.label + f" ({seeds_of(v)})" * bool(v.failed) for v in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlim=_padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
-    words = f"{comparison.metric.label}\nminus that of {base.label} ({comparison.unit})"
+    words = f"{comparison.metric.label}\nminus that of {comparison.against} ({comparison.unit})"
     figure.supxlabel(words)  # longer than the axis
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
@@ -216,7 +225,7 @@ def accuracy(comparison: Comparison) -> Figure | None:
     base = comparison.baseline
     panels = [{v: band(v) for v in comparison.variants}]
     if base is not None:
-        panels.append({v: band(v, base) for v in comparison.rows})
+        panels.append({v: band(v, comparison.baselines[v]) for v in comparison.rows})
     panels = [{v: c for v, c in panel.items() if c.tokens} for panel in panels]
     panels = [panel for panel in panels if panel]
     if not panels:
@@ -234,7 +243,7 @@ def accuracy(comparison: Comparison) -> Figure | None:
     if base is not None and count > 1:
         bands = [curve for variant, curve in panels[1].items() if variant in colored]
         _frame_differences(frames.flat[1], bands, base)
-        frames.flat[1].set_ylabel(f"minus that of {base.label}\n({comparison.unit})")
+        frames.flat[1].set_ylabel(f"minus that of {comparison.against}\n({comparison.unit})")
     handles, names = frames.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
     return figure

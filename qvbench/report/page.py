@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qvbench.report import data, figures, inside, protocol, provenance
+from qvbench.report import data, figures, inside, protocol, provenance, trends
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.paper import JUDGMENTS, PAPER, claims_on_costs, judgment, published
 from qvbench.report.statistics import ALPHA
@@ -76,8 +76,9 @@ def _answer(comparison: Comparison) -> list[str]:
     parts = [said]
     if base is not None and base.runs and comparison.rows:
         mean = number(base.mean, comparison.form)
-        words = {"base": base.label, "mean": mean, "unit": comparison.unit}
-        parts.append(TEXT["answer"].format(metric=comparison.axis, **words))
+        named = comparison.against if comparison.sizes else f"{base.label} ({mean})"
+        words = {"base": named, "metric": comparison.axis, "unit": comparison.unit}
+        parts.append(TEXT["answer"].format(**words))
         parts.append("\n".join(_sizes(comparison)))
     lines = []
     for word in JUDGMENTS:
@@ -117,6 +118,15 @@ def _fallen(comparison: Comparison) -> list[str]:
             fallen.append(f"{run.id} (best {best:{form}}, last {last:{form}})")
     words = f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."
     return [words] if fallen else []
+
+
+def _published(comparison: Comparison) -> list[str]:
+    """What others report beside ours: of a config, and of a QV language model beside its QKV."""
+    pairs = {
+        (v.record["mechanism"], b.record["mechanism"]) for v, b in comparison.baselines.items()
+    }
+    without_keys = comparison.metric.unit == "nats" and ("qv", "qkv") in pairs
+    return [*published(comparison.variants), *[TEXT["without_keys"]] * without_keys]
 
 
 def _reading(comparison: Comparison) -> list[str]:
@@ -167,6 +177,8 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "costs": figures.costs,
     "rates": protocol.search_figure,
     "budgets": protocol.budget_figure,
+    "sizes": trends.size_figure,
+    "context": trends.context_figure,
     "affinity": inside.affinity_figure,
     "diffusion": inside.diffusion_figure,
     "distance": inside.distance_figure,
@@ -185,13 +197,16 @@ INSIDE: tuple[Section, ...] = (
     ),
 )
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (partial(part_of_table, RESULT), _fallen, lambda c: published(c.variants)),
+    "Result": (partial(part_of_table, RESULT), _fallen, _published),
     "Figures": tuple(
-        partial(_figure, name) for name in ("differences", "values", "budgets", "accuracy", "costs")
+        partial(_figure, name)
+        for name in ("sizes", "context", "differences", "values", "budgets", "accuracy", "costs")
     ),
     "What the verdicts mean": (_reading,),
     "Beside the paper": (_paper, inside.claims),
     "Inside": INSIDE,
+    "Against the size": (trends.size_section,),
+    "Along the context": (trends.context_section,),
     "Against the budget": (protocol.budget_section,),
     "Learning rates": (protocol.search_section, partial(_figure, "rates")),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),

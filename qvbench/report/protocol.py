@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import WIDTH, looks, pyplot, told
+from qvbench.report.figures import WIDTH, finish, looks, pyplot, told
 from qvbench.report.tables import NONE, Table, markdown, number, seeds_of, size_of
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
@@ -63,19 +63,22 @@ def search_section(comparison: Comparison) -> list[str]:
         "metric": comparison.axis,
     }
     parts = [TEXT["search"].format(**words), markdown(_search_table(found, comparison.form))]
-    base = comparison.baseline
-    if base not in found:
-        return parts
-    common = found[base].chosen
-    lines = []
-    for variant, one in found.items():
-        if variant is base or common not in one.scores:
+    for base in dict.fromkeys(comparison.baselines.values()):
+        if base not in found:
             continue
-        own = one.mean(one.chosen) - found[base].mean(common)
-        same = one.mean(common) - found[base].mean(common)
-        there, at_own = (_written(value, f"+{comparison.form}") for value in (same, own))
-        lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
-    return [*parts, TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
+        common = found[base].chosen
+        lines = []
+        for variant, one in found.items():
+            others = comparison.baselines[variant] is not base
+            if variant is base or others or common not in one.scores:
+                continue
+            own = one.mean(one.chosen) - found[base].mean(common)
+            same = one.mean(common) - found[base].mean(common)
+            there, at_own = (_written(value, f"+{comparison.form}") for value in (same, own))
+            lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
+        words = TEXT["common_value"].format(value=common, base=base.label)
+        parts += [words, "\n".join(lines)]
+    return parts
 
 
 def _search_table(found: Mapping[Variant, Searched], form: str) -> Table:
@@ -114,17 +117,8 @@ def search_figure(comparison: Comparison) -> Figure | None:
         axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
     axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
-    _finish(figure, axes, {value: f"{value:g}" for value in ticks})
+    finish(figure, axes, {value: f"{value:g}" for value in ticks})
     return figure
-
-
-def _finish(figure: Figure, axes: Any, ticks: Mapping[float, str]) -> None:
-    """A logarithmic axis with these ticks alone, a grid, and the legend above."""
-    axes.set_xscale("log")
-    axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
 def by_budget(comparison: Comparison) -> dict[float, Comparison]:
@@ -183,5 +177,5 @@ def budget_figure(comparison: Comparison) -> Figure | None:
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     base, metric = comparison.baseline.label, comparison.metric.label
     axes.set_ylabel(f"{metric} minus\nthat of {base} ({comparison.unit})")
-    _finish(figure, axes, {amount: f"{amount:,}" for amount in found})
+    finish(figure, axes, {amount: f"{amount:,}" for amount in found})
     return figure

@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A mean, or a sum of independent means, each with a sign."""
+    """A mean, or a sum of independent means, each with a weight."""
 
     mean: float  # NaN without values
     error: float  # standard; NaN where one of the means is of a single value
@@ -70,23 +70,26 @@ def quantile(freedom: float, tail: float) -> float:
     return float(stdtrit(freedom, 1 - tail))
 
 
-Groups = Iterable[tuple[int, Sequence[float]]]
-"""A sign and values of each; all values are independent of one another."""
+Groups = Iterable[tuple[float, Sequence[float]]]
+"""A weight and values of each; all values are independent of one another."""
 
 
 def estimate(groups: Groups) -> Estimate:
-    """The sum of the groups' means, each with its sign.
+    """The sum of the groups' means, each times its weight.
 
     Without equal variances (Welch, "The generalization of Student's problem when several different
     population variances are involved", 1947), which for one group is Student's mean.
     """
-    signs, samples = zip(*groups, strict=True)
+    weights, samples = zip(*groups, strict=True)
     if not all(samples):
         return Estimate(math.nan, math.nan, 1)
-    mean = sum(sign * fmean(values) for sign, values in zip(signs, samples, strict=True))
+    mean = sum(weight * fmean(values) for weight, values in zip(weights, samples, strict=True))
     if min(map(len, samples)) < 2:
         return Estimate(mean, math.nan, 1)
-    squares = [float(np.var(values, ddof=1)) / len(values) for values in samples]
+    squares = [
+        weight**2 * float(np.var(values, ddof=1)) / len(values)
+        for weight, values in zip(weights, samples, strict=True)
+    ]
     return Estimate(mean, math.sqrt(sum(squares)), _freedom(squares, [*map(len, samples)]))
 
 

@@ -78,7 +78,7 @@ def _found(text: Callable[[Finding, str], str]) -> Cell:
 
 
 def _verdict(variant: Variant, comparison: Comparison) -> str:
-    base = variant is comparison.baseline
+    base = comparison.baselines.get(variant) is variant
     return "baseline" if base else _found(lambda found, _: found.verdict)(variant, comparison)
 
 
@@ -99,6 +99,23 @@ def _range(variant: Variant, comparison: Comparison) -> str:
 def _difference(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
     return NONE if row is None else number(row.estimate.mean, f"+{comparison.form}")
+
+
+def _perplexity(variant: Variant, comparison: Comparison) -> str:
+    """By how much its perplexity is above the baseline's, from a difference in loss."""
+    row = comparison.rows.get(variant)
+    if row is None or not _is_loss(variant):
+        return NONE
+    return size_of(Interval(*(100 * math.expm1(x) for x in comparison.interval(row))), ".1f")
+
+
+def _cached(variant: Variant, comparison: Comparison) -> str:
+    """Of a language model, whose result is not read without it."""
+    return _cost("cache_per_token/self")(variant, comparison) if _is_loss(variant) else NONE
+
+
+def _is_loss(variant: Variant) -> bool:
+    return variant.metric.unit == "nats"
 
 
 def _other_sentences(variant: Variant, comparison: Comparison) -> str:
@@ -143,12 +160,15 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("verdict", RESULT, _verdict),
     ("p (Bonferroni)", RESULT, _found(lambda found, _: p_text(found.p))),
     ("shown to lie within ±", RESULT, _found(lambda found, form: number(found.margin, form))),
+    ("perplexity, % more", RESULT, _perplexity),
+    ("cached elements", RESULT, _cached),
     ("95 % interval of the mean", FURTHER, lambda v, c: bounds(v.interval, c.form)),
     ("range over seeds", FURTHER, _range),
     ("simultaneous, other sentences too", FURTHER, _other_sentences),
     ("early in training", FURTHER, lambda v, c: number(fmean(v.early or [math.nan]), c.form)),
     ("token accuracy (%)", FURTHER, _score("val/accuracy")),
     ("perplexity", FURTHER, _score("val/perplexity", 3)),
+    ("bits per byte", FURTHER, _score("val/bits_per_byte", 4)),
     ("BLEU, tokenized", FURTHER, _score("test/bleu_tokenised")),
     ("BLEU", FURTHER, _score("test/bleu")),
     ("chrF", FURTHER, _score("test/chrf")),
@@ -216,13 +236,13 @@ def paper_table(comparison: Comparison) -> Table:
 
 def bleu_table(comparison: Comparison) -> Table:
     """Over the seeds, and how many of them sacreBLEU's tests call different; empty without."""
-    base, others = comparison.baseline, [*comparison.rows]
-    if base is None:
-        return []
     scores = {v: [*v.values("test/bleu").values()] for v in comparison.variants}
-    differences = {v: estimate([(1, scores[v]), (-1, scores[base])]) for v in others}
+    differences = {
+        variant: estimate([(1, scores[variant]), (-1, scores[comparison.baselines[variant]])])
+        for variant in comparison.rows
+    }
     known = sum(difference.error >= 0 for difference in differences.values())
-    p_values = _sacrebleu_tests(comparison, base)
+    p_values = _sacrebleu_tests(comparison)
     if not known and not any(p_values.values()):
         return []
     rows = [data("page.yaml")["bleu_columns"]]
@@ -235,12 +255,12 @@ def bleu_table(comparison: Comparison) -> Table:
     return rows
 
 
-def _sacrebleu_tests(comparison: Comparison, base: Variant) -> dict[str, list[list[float]]]:
+def _sacrebleu_tests(comparison: Comparison) -> dict[str, list[list[float]]]:
     """Two p per seed of each variant; afterwards the comparison keeps exactly these."""
     known, used = comparison.bleu_tests, {}
     p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.rows}
-    by_seed = {run.seed: run for run in base.runs}
     for variant in comparison.rows:
+        by_seed = {run.seed: run for run in comparison.baselines[variant].runs}
         for run in variant.runs:
             other = by_seed.get(run.seed)
             if not run.references or other is None or run.references != other.references:

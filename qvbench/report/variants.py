@@ -45,6 +45,11 @@ class Variant:
         """What counts of its config, by dotted key; empty if none was kept."""
         return counted(self.config)
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """Its settings of the network: the size."""
+        return {k: value for k, value in self.settings.items() if k.startswith("model.network.")}
+
     @cached_property
     def scores(self) -> dict[int, float]:
         """The last value of the metric of each seed."""

@@ -140,8 +140,8 @@ def _label(there: Any, run: Run, suite: str, variant: Variant, comparison: Compa
     costs = {name: run.cost(name) for name in (*COSTS, "steps", "wall_seconds")}
     own = {k: v for k, v in (run.record["metrics"] | costs).items() if v is not None}
     summary = {k: v for k, v in own.items() if k not in there.summary}
-    base = comparison.baseline
-    if base is not None and variant is not base and base.runs:
+    base = comparison.baselines.get(variant, variant)
+    if variant is not base and base.runs:
         summary[f"minus_baseline/{suite}"] = variant.scores[run.seed] - base.mean
     there.summary.update(summary)
     there.tags = sorted({*there.tags, suite})
@@ -176,7 +176,7 @@ def _grid(comparison: Comparison, suite: str, entity: str, project: str) -> Any:
     ]
     bars = {f"{label}, mean and range of the seeds": metric}
     if comparison.baseline is not None:
-        bars[f"{label} minus that of {comparison.baseline.label}"] = f"minus_baseline/{suite}"
+        bars[f"{label} minus that of {comparison.against}"] = f"minus_baseline/{suite}"
     for title, name in bars.items():
         panels.append(reports.BarPlot(title=title, metrics=[name], max_bars_to_show=len(ids), **by))
     for cost in COSTS:

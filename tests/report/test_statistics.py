@@ -79,7 +79,7 @@ def test_a_difference_of_differences() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "correlation"), product(SEEDS, ALIKE))
+@pytest.mark.parametrize(("seeds", "correlation"), list(product(SEEDS, ALIKE)))
 def test_intervals_cover_the_truth(seeds: int, correlation: float) -> None:
     """Catches intervals that hold the truth less, or more, often than they say.
 
@@ -97,7 +97,7 @@ def test_intervals_cover_the_truth(seeds: int, correlation: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "correlation"), product(SEEDS, ALIKE))
+@pytest.mark.parametrize(("seeds", "correlation"), list(product(SEEDS, ALIKE)))
 def test_equivalence_is_shown_in_vain_at_its_level(seeds: int, correlation: float) -> None:
     """Catches sameness found at the margin: by one side alone, or at the level of an interval."""
     for spreads, side in product(SPREADS, (-1, 1)):
@@ -126,7 +126,7 @@ def tables(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "correlation"), product(SEEDS, ALIKE))
+@pytest.mark.parametrize(("seeds", "correlation"), list(product(SEEDS, ALIKE)))
 def test_a_page_seldom_has_a_false_verdict(seeds: int, correlation: float) -> None:
     """Catches rows uncorrected, and differences and sameness that have a level each.
 

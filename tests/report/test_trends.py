@@ -1,0 +1,183 @@
+"""Comparisons across sizes of the network, and losses along the context."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qvbench.report.statistics import ALPHA
+from qvbench.report.trends import by_kind, context_figure, size_figure, size_section, slope
+from tests.report.helpers import compared, report, rows_of, write_variant
+
+SIZES = {16: 1_000, 32: 10_000, 64: 100_000}
+GAPS = {16: -4.0, 32: -3.5, 64: -1.0}
+LOSS = {"name": "val/loss", "label": "validation loss", "unit": "nats", "higher_is_better": False}
+NOISE = (-0.1, 0.0, 0.2)
+
+
+def write(
+    root: Path, name: str, width: int, ends: Sequence[float], parameters: int = 1, **changes: object
+) -> list[Path]:
+    """Runs of a mechanism, ``name`` up to ``_``, in a network of a width."""
+    mechanism = name.partition("_")[0]
+    label = {"mechanism": mechanism.upper(), "position": "RoPE"}
+    sweep = {"file": "suites/trial.yaml", "title": "A trial", "baseline": "qkv_16", "place": 0}
+    sweep |= {"variants": 2, "overrides": []}
+    own = {"label": label, "mechanism": mechanism, "sweep": sweep}
+    own["parameters"] = {"total": parameters, "attention": 1}
+    folders = write_variant(root, name, ends, **(own | changes))
+    for folder in folders:
+        network = f"model:\n  network:\n    init_args:\n      d_model: {width}\n"
+        (folder / "config.yaml").write_text(network)
+    return folders
+
+
+def of_sizes(root: Path) -> list[Path]:
+    """QKV and QV at three sizes; QV has other parameters than QKV, and does not set the size."""
+    folders = []
+    for width, parameters in SIZES.items():
+        level = 50 + width / 4
+        qkv, qv = [level + x for x in NOISE], [level + GAPS[width] - 2 * x for x in NOISE]
+        folders += write(root, f"qkv_{width}", width, qkv, parameters)
+        folders += write(root, f"qv_{width}", width, qv, parameters - 100)
+    return folders
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_variant_is_compared_in_its_own_size(tmp_path: Path) -> None:
+    """Catches the large network's gain taken for the mechanism's, the smaller QKV called worse."""
+    page = report(tmp_path / "out", *of_sizes(tmp_path))
+    rows = rows_of(tmp_path / "out")
+    shared = np.mean(NOISE)
+    for width, gap in GAPS.items():
+        assert float(rows[f"qv_{width}"]["minus baseline"]) == pytest.approx(
+            gap - 3 * shared, abs=0.005
+        )
+        assert rows[f"qkv_{width}"]["verdict"] == "baseline"
+        assert rows[f"qkv_{width}"]["minus baseline"] == ""
+    assert "**Against QKV of its size: " in page
+    assert "(differences: 3)" in page or ": 3, rows of every budget" in page
+
+
+def test_one_that_stands_at_one_size_alone_has_the_baseline(tmp_path: Path) -> None:
+    """Catches a deeper network that is compared with nothing, and a choice between two of one."""
+    one = [*write(tmp_path, "qkv_16", 16, [1, 2, 3]), *write(tmp_path, "qv_16", 16, [1, 2, 4])]
+    wider = compared([*one, *write(tmp_path, "qkv_32", 32, [2, 3, 5])])
+    assert wider.sizes == []
+    assert {v.name: b.name for v, b in wider.baselines.items()} == {
+        "qkv_16": "qkv_16",
+        "qkv_32": "qkv_16",
+        "qv_16": "qkv_16",
+    }
+    twice = [*of_sizes(tmp_path / "b"), *write(tmp_path / "b", "qkv_other", 64, [2, 3, 5])]
+    found = {v.name: b.name for v, b in compared(twice).baselines.items()}
+    assert (found["qv_32"], found["qv_64"], found["qkv_64"]) == ("qkv_32", "qkv_16", "qkv_16")
+
+
+def test_a_slope_is_that_of_least_squares_with_the_seeds_error(tmp_path: Path) -> None:
+    """Catches the mechanism's own parameters on the axis, another logarithm, a weight that is left
+    out of the error or not squared, and a line through fewer than three sizes."""
+    comparison = compared(of_sizes(tmp_path))
+    variants = by_kind(comparison)["QV"]
+    assert list(variants) == list(SIZES.values())
+    found = slope(comparison, variants)
+    gaps = [gap - 3 * float(np.mean(NOISE)) for gap in GAPS.values()]
+    places = np.log10(list(SIZES.values()))
+    assert found is not None
+    assert found.mean == pytest.approx(np.polyfit(places, gaps, 1)[0])
+    # Of each gap's variance (1 + 4) var / 3, with weights (-1, 0, 1) / 2.
+    assert found.error == pytest.approx(math.sqrt(2 * 0.5**2 * 5 * np.var(NOISE, ddof=1) / 3))
+    assert slope(comparison, dict(list(variants.items())[:2])) is None
+    (table,) = size_section(comparison)[1:]
+    low, high = found.interval(ALPHA)[1:]
+    assert f"| +1.50 (+{low:.2f} to +{high:.2f}): in its favor |" in table
+    assert table.splitlines()[2].startswith("| QKV | 54.03 | 58.03 | 66.03 | - |")
+
+
+def test_intervals_of_slopes_hold_the_truth(tmp_path: Path) -> None:
+    """Simulated: in 95 of a hundred experiments, give or take what a thousand of them scatter."""
+    comparison, random = compared(of_sizes(tmp_path)), np.random.default_rng(0)
+    variants = by_kind(comparison)["QV"]
+    held = 0
+    for _ in range(1000):
+        for variant in comparison.variants:
+            spread = 3.0 if variant.name == "qv_16" else 0.5
+            values = random.normal(size=len(NOISE)) * spread
+            variant.__dict__["scores"] = dict(enumerate(values.tolist()))
+        found = slope(comparison, variants)
+        assert found is not None
+        _, low, high = found.interval()
+        held += low <= 0 <= high
+    assert 930 <= held <= 980, "three deviations below, and more as freedom is rounded down"
+
+
+def test_the_figure_of_sizes_has_the_tables_points(tmp_path: Path) -> None:
+    """Catches a line fitted to other points, and the mean of one size drawn at another."""
+    comparison = compared(of_sizes(tmp_path))
+    figure = size_figure(comparison)
+    assert figure is not None
+    above, below = figure.axes
+    means = {tuple(line.get_ydata().round(2)) for line in above.get_lines()}
+    assert {(54.03, 58.03, 66.03), (49.93, 54.43, 64.93)} <= means
+    fitted = next(line for line in below.get_lines() if len(line.get_xdata()) == 3)
+    gaps = [gap - 3 * float(np.mean(NOISE)) for gap in GAPS.values()]
+    line = np.polyval(np.polyfit(np.log10(list(SIZES.values())), gaps, 1), [3, 4, 5])
+    assert fitted.get_ydata() == pytest.approx(line)
+
+
+def language_model(root: Path, name: str, ends: Sequence[float]) -> list[Path]:
+    """Its runs, scored on windows of four times the context of training."""
+    folders = write(root, name, 16, ends, primary_metric=LOSS, cache_per_token={"self": 8})
+    for folder, end in zip(folders, ends, strict=True):
+        record = json.loads((folder / "run.json").read_text())
+        worse = {f"val/loss_at_{start}": end + start for start in (0, 1024, 128, 256)}
+        record["metrics"] = {"val/loss": end, "val/bits_per_byte": 2 * end, **worse}
+        (folder / "run.json").write_text(json.dumps(record))
+    return folders
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_difference_in_loss_is_a_ratio_of_perplexities(tmp_path: Path) -> None:
+    """Catches per cent of the loss, the ratio upside down, and the interval of another level."""
+    qkv = language_model(tmp_path, "qkv_16", [2.0, 2.01, 2.02])
+    gap = math.log(1.031)
+    qv = language_model(tmp_path, "qv_16", [2.0 + gap, 2.01 + gap, 2.02 + gap])
+    page = report(tmp_path / "out", *qkv, *qv)
+    row = rows_of(tmp_path / "out")["qv_16"]
+    comparison = compared([*qkv, *qv])
+    (contrast,) = comparison.rows.values()
+    _, *ends = comparison.interval(contrast)
+    more = [f"{100 * math.expm1(end):+.1f}" for end in ends]
+    assert row["perplexity, % more"] == f"+3.1 ({more[0]} to {more[1]})"
+    assert (row["cached elements"], row["bits per byte"]) == ("8", "4.0811")
+    assert "report 3.1 % more perplexity" in page, "the published number beside ours"
+    assert "report 3.1 %" not in report(tmp_path / "alone", *qkv)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_losses_stand_in_the_order_of_their_positions(tmp_path: Path) -> None:
+    """Catches an order by letters, which has 1,024 before 128, and spans that end elsewhere."""
+    folders = language_model(tmp_path, "qkv_16", [2.0, 2.5])
+    page = report(tmp_path / "out", *folders)
+    assert "| variant | 0 to 127 | 128 to 255 | 256 to 1,023 | 1,024 and on |" in page
+    assert "| QKV, RoPE | 2.250 | 130.250 | 258.250 | 1026.250 |" in page
+
+
+def test_a_loss_that_explodes_does_not_press_the_others_flat(tmp_path: Path) -> None:
+    """Catches an axis that reaches for the one scheme that does not extrapolate."""
+    folders = language_model(tmp_path, "qkv_16", [2.0, 2.5])
+    for number in range(4):
+        folders += language_model(tmp_path, f"m{number}_16", [2.0, 2.5])
+    for folder in folders[2:]:
+        record = json.loads((folder / "run.json").read_text())
+        record["metrics"] |= {f"val/loss_at_{s}": 2.1 + s / 1e4 for s in (0, 128, 256, 1024)}
+        (folder / "run.json").write_text(json.dumps(record))
+    figure = context_figure(compared(folders))
+    assert figure is not None
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < 2.1 < top < 10
