@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 from qvbench.profile.render import booktabs, escape
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.paper import PAPER, as_printed, paper_contrasts, paper_gap
+from qvbench.report.paper import JUDGMENTS, PAPER, as_printed, paper_contrasts, paper_gap
 from qvbench.report.statistics import (
     ALPHA,
     Finding,
@@ -281,7 +281,7 @@ def _sacrebleu_tests(comparison: Comparison) -> dict[str, list[list[float]]]:
 
 WORDS = {"id", "variant", "mechanism", "positions", "verdict", "mode", "paper's within ours"}
 WORDS |= {"significant seeds, bootstrap", "significant seeds, randomization"}
-WORDS |= {"what the paper says", "measure", "supported", "contradicted", "undecided"}
+WORDS |= {"what the paper says", "measure", *JUDGMENTS}
 """Columns that are aligned to the left."""
 
 
