@@ -79,7 +79,7 @@ def _answer(comparison: Comparison) -> list[str]:
         named = comparison.against if comparison.sizes else f"{base.label} ({mean})"
         words = {"base": named, "metric": comparison.axis, "unit": comparison.unit}
         parts.append(TEXT["answer"].format(**words))
-        parts.append("\n".join(_sizes(comparison)))
+        parts += ["\n".join(_sizes(comparison)), *trends.answer(comparison)]
     lines = []
     for word in JUDGMENTS:
         sizes = [

@@ -61,6 +61,13 @@ def slopes(comparison: Comparison) -> dict[str, Estimate]:
     return {kind: estimated for kind, estimated in found.items() if estimated is not None}
 
 
+def answer(comparison: Comparison) -> list[str]:
+    """The slopes, for the first lines of a page."""
+    found = slopes(comparison)
+    said = "; ".join(f"{kind}, {_slope(comparison, of, len(found))}" for kind, of in found.items())
+    return [f"**With ten times the parameters the difference moves by:** {said}."] if said else []
+
+
 def size_section(comparison: Comparison) -> list[str]:
     """The difference of each mechanism to the baseline at every size, and its slope."""
     kinds, found = by_kind(comparison), slopes(comparison)
