@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import WIDTH, finish, looks, pyplot, told
+from qvbench.report.statistics import ALPHA, Interval, estimate
 from qvbench.report.tables import NONE, Table, markdown, number, seeds_of, size_of
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
@@ -145,7 +146,39 @@ def budget_section(comparison: Comparison) -> list[str]:
             else:
                 cells.append(size_of(comparison.interval(each.rows[same]), form))
         rows.append([variant.label, *cells])
-    return [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
+    parts = [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
+    wrong = _wrong(comparison, rows[0])
+    return [*parts, TEXT["wrong"].format(base=comparison.baseline.label), wrong] if wrong else parts
+
+
+def _wrong(comparison: Comparison, head: list[str]) -> str:
+    """By how much more of an accuracy is still wrong than of the baseline's, under each budget.
+
+    A difference of mean logarithms, which is a ratio of geometric means: near its bound an accuracy
+    has no room for gaps in points.
+    """
+    found = by_budget(comparison)
+    scores = [
+        score for each in found.values() for v in each.variants for score in v.scores.values()
+    ]
+    if comparison.metric.unit != "%" or max(scores) >= 100:
+        return ""
+    rows = [head]
+    for variant in comparison.rows:
+        cells = []
+        for each in found.values():
+            row = next((row for v, row in each.rows.items() if v.name == variant.name), None)
+            if row is None:
+                cells.append(NONE)
+                continue
+            errors = [
+                (sign, [math.log(100 - score) for score in v.scores.values()])
+                for sign, v in row.groups
+            ]
+            interval = estimate(errors).interval(ALPHA / comparison.questions(row))
+            cells.append(size_of(Interval(*(100 * math.expm1(x) for x in interval)), ".0f"))
+        rows.append([variant.label, *cells])
+    return markdown(rows)
 
 
 def budget_figure(comparison: Comparison) -> Figure | None:

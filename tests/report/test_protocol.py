@@ -76,6 +76,8 @@ def test_the_page_of_a_search_and_of_budgets(swept: Path, monkeypatch: pytest.Mo
     assert "2 variants, 2 seeds each" in page
     assert "| variant | 2 steps | 6 steps |" in page
     assert re.search(r"\| ONE \| \u22128.00 \(.* to .*\) \| \u22123.00 \(.* to .*\) \|", page)
+    # sqrt(26.5 * 26 / (18.5 * 18)), and 21.5 * 21 above: not a ratio of accuracies, or turned round
+    assert re.search(r"\| ONE \| \+44 \(.* to .*\) \| \+16 \(.* to .*\) \|", page)
     assert "| variant | 0.0005 | 0.001 | 0.002 | 0.004 |" in page
     assert "| QV | - | 60.25 | **70.25** | 65.25 |" in page
     assert "| ONE | 45.25 | **50.25** | 40.25 | diverged |" in page
