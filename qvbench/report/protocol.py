@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import WIDTH, finish, looks, pyplot, told
-from qvbench.report.statistics import ALPHA, Interval, estimate
-from qvbench.report.tables import NONE, Table, markdown, number, seeds_of, size_of
+from qvbench.report.statistics import ALPHA, estimate
+from qvbench.report.tables import NONE, Table, markdown, number, per_cent, seeds_of, size_of
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
 
@@ -176,7 +176,7 @@ def _wrong(comparison: Comparison, head: list[str]) -> str:
                 for sign, v in row.groups
             ]
             interval = estimate(errors).interval(ALPHA / comparison.questions(row))
-            cells.append(size_of(Interval(*(100 * math.expm1(x) for x in interval)), ".0f"))
+            cells.append(size_of(per_cent(interval), ".0f"))
         rows.append([variant.label, *cells])
     return markdown(rows)
 

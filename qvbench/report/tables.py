@@ -55,6 +55,11 @@ def size_of(interval: Interval, form: str) -> str:
     return number(interval.mean, f"+{form}") + f" ({ends})" * (ends != NONE)
 
 
+def per_cent(interval: Interval) -> Interval:
+    """A difference of logarithms as a ratio, in per cent more."""
+    return Interval(*(100 * math.expm1(value) for value in interval))
+
+
 def p_text(p: float) -> str:
     """A p-value to three digits after the point; to more where those read as the level itself."""
     digits = 3
@@ -106,7 +111,7 @@ def _perplexity(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
     if row is None or not _is_loss(variant):
         return NONE
-    return size_of(Interval(*(100 * math.expm1(x) for x in comparison.interval(row))), ".1f")
+    return size_of(per_cent(comparison.interval(row)), ".1f")
 
 
 def _cached(variant: Variant, comparison: Comparison) -> str:
