@@ -75,6 +75,10 @@ class Comparison:
         """1 where more of the metric is better, else -1."""
         return 1 if self.metric.higher_is_better else -1
 
+    @cached_property
+    def by_name(self) -> dict[str, Variant]:
+        return {variant.name: variant for variant in self.variants}
+
     @property
     def runs(self) -> list[Run]:
         """All with a value."""

@@ -138,7 +138,7 @@ def budget_section(comparison: Comparison) -> list[str]:
     for variant in comparison.variants:
         cells = []
         for each in found.values():
-            same = next((v for v in each.variants if v.name == variant.name), None)
+            same = each.by_name.get(variant.name)
             if same is None:
                 cells.append(NONE)
             elif same is each.baseline:
@@ -167,10 +167,11 @@ def _wrong(comparison: Comparison, head: list[str]) -> str:
     for variant in comparison.rows:
         cells = []
         for each in found.values():
-            row = next((row for v, row in each.rows.items() if v.name == variant.name), None)
-            if row is None:
+            same = each.by_name.get(variant.name)
+            if same not in each.rows:
                 cells.append(NONE)
                 continue
+            row = each.rows[same]
             errors = [
                 (sign, [math.log(100 - score) for score in v.scores.values()])
                 for sign, v in row.groups
@@ -193,10 +194,9 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         own = look[variant.name]
         shift = 1.03 ** (place - (len(comparison.rows) - 1) / 2)  # so that no bar hides another
         known = {
-            amount * shift: comparison.interval(row)
+            amount * shift: comparison.interval(each.rows[same])
             for amount, each in found.items()
-            for v, row in each.rows.items()
-            if v.name == variant.name and v.runs
+            if (same := each.by_name.get(variant.name)) in each.rows and same.runs
         }
         if not known:
             continue
