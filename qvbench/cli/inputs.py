@@ -94,6 +94,7 @@ def _places(node: yaml.Node, above: str = "") -> Iterator[tuple[str, str]]:
 # (4.51 to 4.53): where it is another, the line is less readable, and still one line.
 _KEY = re.compile(r"""(?:[Pp]arser key|[Oo]ption|Group) ["']([^"']+)["']:?""")
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: -*([^\s=]+)")
+_NESTED = re.compile(r"NestedArg\(key='([^']+)'")
 _UNKNOWN = re.compile(r"[Oo]ption '[^']+' is not accepted|does not accept option")
 _CLASS = re.compile(r"class_path[ =]'(?:\w+\.)*(\w+)'")
 _NO_CLASS = re.compile(r"(?:a path but|import path (?:string|format):) (.+?)(?: either|$)", re.M)
@@ -109,9 +110,10 @@ def explain(
     """A message of the parser in one line: the place, the key, what is wrong, what is allowed;
     ``keys`` are all of a config, ``bases`` what a key of a registry takes if not all in it."""
     unrecognized, no_class = _UNRECOGNIZED.search(message), _NO_CLASS.search(message)
-    key = unrecognized[1] if unrecognized else ".".join(_KEY.findall(message))
+    nested = _NESTED.findall(message)[:1]  # the key of a setting, given to what has none
+    key = unrecognized[1] if unrecognized else ".".join([*_KEY.findall(message), *nested])
     values, kinds = _VALUE.findall(message), _EXPECTED.findall(message)
-    if unrecognized or _UNKNOWN.search(message):
+    if unrecognized or nested or _UNKNOWN.search(message):
         owner = _CLASS.search(message)
         fault = f"no such option or config key{did_you_mean(key, keys)}"
         if owner:

@@ -69,7 +69,8 @@ class TextVocabulary(Vocabulary):
         return cls(tokenizer)
 
     def __len__(self) -> int:
-        return 1 + max(self._tokenizer.get_vocab().values())  # ids of a given one may have gaps
+        # Ids of a given one may have gaps; an empty text has no characters.
+        return 1 + max(self._tokenizer.get_vocab().values(), default=-1)
 
     def decode(self, ids: Any) -> str:
         """The text of ids as it stood."""

@@ -35,6 +35,10 @@ ON_THE_COMMAND_LINE = {
     ),
     "--model.attention.context=both": ("command line: model.attention.context: both", "'per_head'"),
     "--model.beamsize 3": ("command line: model.beamsize: no such option", "model.beam_size"),
+    "--model.label_smoothing.by 3": (
+        "command line: model.label_smoothing.by: no such option",
+        "mean model.label_smoothing?",
+    ),
     "--model.optimizer Adm": ("command line: model.optimizer: Adm: no class",),
     "--model.optimizer.betas 3": ("command line: model.optimizer.betas: 3", "tuple"),
     "--model.schedule LinearDecay": ("command line: model.schedule: ", "required: peak"),

@@ -212,10 +212,11 @@ def test_what_is_no_text_is_named(tmp_path: Path) -> None:
             Files(paths).fingerprint()
     with pytest.raises(UserError, match=r"val_fraction must be between 0 and 1, .*, got 1"):
         Files(["a"], 1)
-    (tmp_path / "short.txt").write_text("ab")
-    module = LanguageDataModule(Files([str(tmp_path / "short.txt")]), cache_dir=str(tmp_path))
-    with pytest.raises(UserError, match="train: a text of 1 tokens; give it more"):
-        module.setup()
+    for text, tokens in (("", 0), ("ab", 1)):
+        (tmp_path / "short.txt").write_text(text)
+        module = LanguageDataModule(Files([str(tmp_path / "short.txt")]), cache_dir=str(tmp_path))
+        with pytest.raises(UserError, match=f"train: a text of {tokens} tokens; give it more"):
+            module.setup()
     assert not list(tmp_path.glob("files-*"))
 
 
