@@ -127,3 +127,5 @@ def test_list_as_json_is_one_document(qvbench: Command) -> None:
         c.__name__ for c in POSITIONS.values()
     ]
     assert [part["name"] for part in parts["configs"]] == shipped_configs()
+    cut = [p["summary"] for kind in parts.values() for p in kind if p["summary"][-1:] not in ".?"]
+    assert not cut, "the list shows first lines: each is a sentence"

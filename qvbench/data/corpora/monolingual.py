@@ -117,8 +117,9 @@ def by_content(files: list[Path]) -> list[tuple[str, Path]]:
 
 
 class Shakespeare(Files):
-    """A million characters of Shakespeare's plays, "tiny Shakespeare" (Karpathy 2015), of which
-    the last tenth is for validation, as in nanoGPT.
+    """A million characters of Shakespeare's plays, "tiny Shakespeare" (Karpathy 2015).
+
+    The last tenth is for validation, as in nanoGPT.
 
     Args:
         root: folder with a local copy, ``input.txt`` or ``input.txt.gz``; where none is given the
@@ -153,8 +154,9 @@ class Shakespeare(Files):
 
 
 class PythonLibrary(Files):
-    """The source of the standard library of the Python that runs, without its tests: code that is
-    on every machine. Another version of Python is another text, with another fingerprint.
+    """The source of the standard library of the Python that runs, without its tests.
+
+    Code that is on every machine. Another version of Python is another text, with another fingerprint.
 
     Args:
         val_fraction: of all characters, for ``val``.
