@@ -156,7 +156,8 @@ class Shakespeare(Files):
 class PythonLibrary(Files):
     """The source of the standard library of the Python that runs, without its tests.
 
-    Code that is on every machine. Another version of Python is another text, with another fingerprint.
+    Code that is on every machine. Another version of Python is another text, with another
+    fingerprint.
 
     Args:
         val_fraction: of all characters, for ``val``.
