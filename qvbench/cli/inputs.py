@@ -23,6 +23,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "data.corpus": CORPORA,
 }
 """Config keys whose value is a class of a registry."""
+_SECTIONS = ("task", "seed_everything", "model", "data", "trainer")
 
 
 class Inputs:
@@ -59,6 +60,7 @@ class Inputs:
     def _read(self, option: str, value: str) -> str:
         """The value of an option, with the content of the file that it names."""
         if option in ("-c", "--config"):
+            self._check_first(value)
             return self._text_of(config_files.find_config(value))
         if option == "--task":
             self.task = value
@@ -69,6 +71,15 @@ class Inputs:
             if Path(value).exists():  # or the parser waits for a pipe
                 raise UserError(f"{option} {value}: not a file; give one with a part of a config")
         return value
+
+    def _check_first(self, config: str) -> None:
+        """UserError if a setting was given before: the later one of two counts."""
+        for key, place in self.places.items():
+            if place == "command line" and key.partition(".")[0] in _SECTIONS:
+                raise UserError(
+                    f"--config {config}: stands after --{key}, which it may override; give configs "
+                    "before such options"
+                )
 
     def _text_of(self, file: Path, key: str = "") -> str:
         node = config_files.read_config(file)

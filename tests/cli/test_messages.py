@@ -95,6 +95,9 @@ ON_THE_COMMAND_LINE = {
         "command line: data.corpus: Files: not for the task translation",
         "Multi30k, Wmt17, Wmt17Raw",
     ),
+    "--trainer.max_steps 3 --config tiny/qkv.yaml": (
+        "--config tiny/qkv.yaml: stands after --trainer.max_steps, which it may override",
+    ),
     # checkpoints
     "--ckpt_path none.ckpt": ("none.ckpt: no such checkpoint",),
     "--ckpt_path last": ("--ckpt_path last: no checkpoint last.ckpt under",),
