@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qvbench.report import data
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.statistics import Interval, estimate
-from qvbench.report.tables import bounds, seeds_of, signs, size_of
+from qvbench.report.tables import bounds, seeds_of, signs, with_interval
 from qvbench.report.variants import Variant
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def pyplot() -> Any:
     return plt
 
 
-def told(axes: Any, x: float, y: float, words: str) -> None:
+def tooltip(axes: Any, x: float, y: float, words: str) -> None:
     """What the page shows where the pointer is on a point; nothing is seen of it otherwise."""
-    axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"told {words}")
+    axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"tooltip {words}")
 
 
 def finish(figure: Any, axes: Any, ticks: Mapping[float, str], legend: Sequence[Any] = ()) -> None:
@@ -103,7 +103,7 @@ def save(figure: Any, folder: Path, name: str) -> None:
     figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
     figure.savefig(folder / f"{name}.pdf", metadata=dict.fromkeys(("CreationDate", "Producer")))
     figure.savefig(file := folder / f"{name}.svg", metadata={"Date": None})
-    words = re.sub('<g id="told (.*?)">', r"<g><title>\1</title>", file.read_text("utf-8"))
+    words = re.sub('<g id="tooltip (.*?)">', r"<g><title>\1</title>", file.read_text("utf-8"))
     file.write_text(words, encoding="utf-8")
     pyplot().close(figure)
 
@@ -172,10 +172,10 @@ def differences(comparison: Comparison) -> Figure | None:
         axes.plot(seeds, [place] * len(seeds), "|", color=color, markersize=5, alpha=0.6)
         axes.hlines(place, low, high, color=color, linewidth=0.5)
         axes.hlines(place, own_low, own_high, color=color, linewidth=1.5)
-        told(axes, mean, place, f"{variant.label}: {size_of(found.interval, form)}")
+        tooltip(axes, mean, place, f"{variant.label}: {with_interval(found.interval, form)}")
         for (seed, score), value in zip(variant.scores.items(), seeds, strict=True):
             words = f"seed {seed}: {score:{form}} ({value:+{form}})"
-            told(axes, value, place, signs(words))
+            tooltip(axes, value, place, signs(words))
         axes.plot(mean, place, marker, color=color, fillstyle=fill, markersize=4.5)
         ends += [low, high, *seeds]
     for verdict in VERDICTS:
@@ -276,7 +276,7 @@ def _draw_curve(
     axes: Any, curve: Band, variant: Variant, comparison: Comparison, colored: bool
 ) -> None:
     mean, low, high = zip(*curve.spans, strict=True)
-    name = {"gid": f"told {variant.label}"}
+    name = {"gid": f"tooltip {variant.label}"}
     if not colored:
         axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.5, zorder=1, **name)
         return
@@ -326,7 +326,7 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
         if variant not in inside:
             label += f" ({mean:{form}}, out of range)"
             height = bottom + (0.03 if sign > 0 else 0.97) * (top - bottom)
-        told(axes, cost, height, f"{label}: {mean:{form}} ({bounds(variant.interval, form)})")
+        tooltip(axes, cost, height, f"{label}: {mean:{form}} ({bounds(variant.interval, form)})")
         axes.plot(cost, height, **mark, markersize=4.5, linestyle="", label=label)
         if variant in inside:
             axes.vlines(cost, low, high, color=mark["color"], linewidth=0.5, alpha=0.6)

@@ -14,7 +14,7 @@ import numpy as np
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, told
+from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, tooltip
 from qvbench.report.paper import JUDGMENTS, value_heads
 from qvbench.report.statistics import Interval, estimate
 from qvbench.report.tables import NONE, Table, bounds, markdown, number
@@ -116,7 +116,7 @@ def _judged(interval: Interval, low: float, high: float) -> str:
 
 def _row(axes: Any, interval: Interval, place: float, look: Any, words: str, **mark: Any) -> None:
     axes.hlines(place, interval.low, interval.high, color=look.color, linewidth=0.8)
-    told(axes, interval.mean, place, f"{words}: {_words(interval)}")
+    tooltip(axes, interval.mean, place, f"{words}: {_words(interval)}")
     axes.plot(interval.mean, place, linestyle="", markersize=4, **look.mark | mark)
 
 
@@ -137,7 +137,7 @@ def affinity_figure(comparison: Comparison) -> Figure | None:
         ]
         offset = fmean(found[1] for found in known if found)
         axes.vlines(offset, place - 0.45, place + 0.45, color=GRAY, linewidth=2)
-        told(axes, offset, place, f"{relation}, best offset: {offset:.2f}")
+        tooltip(axes, offset, place, f"{relation}, best offset: {offset:.2f}")
         for number_, variant in enumerate(variants):
             shift = 0.8 * ((number_ + 0.5) / len(variants) - 0.5)
             interval = over_seeds(variant, relation, "relations")
@@ -196,7 +196,7 @@ def distance_figure(comparison: Comparison) -> Figure | None:
     for place, variant in enumerate(variants):
         own, inside = look[variant.name], [run.inside for run in variant.runs if run.inside]
         mean = np.mean([run["attention by distance"] for run in inside], 0)
-        line = {"linestyle": own.style, "label": variant.label, "gid": f"told {variant.label}"}
+        line = {"linestyle": own.style, "label": variant.label, "gid": f"tooltip {variant.label}"}
         above.plot(range(1, len(mean) + 1), mean, **own.mark, markevery=4, **line)
         highest = max(highest, mean[0])
         for run in inside:
@@ -249,7 +249,7 @@ def values_figure(comparison: Comparison) -> Figure | None:
         axes.vlines(at, low, high, color=own.color, linewidth=0.6)
         seeds = [*variant.scores.values()]
         axes.plot([at] * len(seeds), seeds, "_", color=own.color, markersize=6, alpha=0.6)
-        told(axes, at, mean, f"{variant.label}: {bounds(variant.interval)}")
+        tooltip(axes, at, mean, f"{variant.label}: {bounds(variant.interval)}")
         axes.plot(at, mean, linestyle="", label=variant.label, **own.mark)
     axes.set(xscale="log", xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
     ticks = [2**n for n in range(heads.bit_length())]

@@ -30,7 +30,7 @@ from qvbench.report.tables import (
     part_of_table,
     seeds_of,
     signs,
-    size_of,
+    with_interval,
 )
 
 TEXT = data("page.yaml")
@@ -83,7 +83,7 @@ def _answer(comparison: Comparison) -> list[str]:
     lines = []
     for word in JUDGMENTS:
         sizes = [
-            f"{claim['text']} ({claim['claim']}), {size_of(shown.interval, comparison.form)}"
+            f"{claim['text']} ({claim['claim']}), {with_interval(shown.interval, comparison.form)}"
             for claim, shown in comparison.claims
             if judgment(claim["expect"], shown.verdict) == word
         ]
@@ -101,7 +101,9 @@ def _sizes(comparison: Comparison) -> list[str]:
     observed = [variant for variant in rows if variant not in findings and variant.runs]
     said[TEXT["observed"]] = sorted(observed, key=lambda v: -comparison.sign * v.mean)
     for verdict, variants in said.items():
-        sizes = [f"{v.label}, {size_of(comparison.interval(rows[v]), form)}" for v in variants]
+        sizes = [
+            f"{v.label}, {with_interval(comparison.interval(rows[v]), form)}" for v in variants
+        ]
         listed = "; ".join(sizes) if len(sizes) <= LISTED else f"from {sizes[0]}, to {sizes[-1]}"
         lines += [f"- **{len(variants)} {verdict}**: {listed}"] if variants else []
     return lines

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import WIDTH, finish, looks, pyplot, told
+from qvbench.report.figures import WIDTH, finish, looks, pyplot, tooltip
 from qvbench.report.statistics import ALPHA, estimate
-from qvbench.report.tables import NONE, Table, markdown, number, per_cent, seeds_of, size_of
+from qvbench.report.tables import NONE, Table, markdown, number, per_cent, seeds_of, with_interval
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
 
@@ -113,7 +113,9 @@ def search_figure(comparison: Comparison) -> Figure | None:
             kept = list(filter(math.isfinite, scores))
             axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
             for height in kept:
-                told(axes, value, height, f"{variant.label}, {value:g}: {height:{comparison.form}}")
+                tooltip(
+                    axes, value, height, f"{variant.label}, {value:g}: {height:{comparison.form}}"
+                )
         ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
         axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
@@ -144,14 +146,15 @@ def budget_section(comparison: Comparison) -> list[str]:
             elif same is each.baseline:
                 cells.append(f"{number(same.mean, form)} ({seeds_of(same)} seeds)")
             else:
-                cells.append(size_of(comparison.interval(each.rows[same]), form))
+                cells.append(with_interval(comparison.interval(each.rows[same]), form))
         rows.append([variant.label, *cells])
     parts = [TEXT["budgets"].format(base=comparison.baseline.label), markdown(rows)]
-    wrong = _wrong(comparison, rows[0])
-    return [*parts, TEXT["wrong"].format(base=comparison.baseline.label), wrong] if wrong else parts
+    if errors := _relative_errors(comparison, rows[0]):
+        parts += [TEXT["relative_errors"].format(base=comparison.baseline.label), errors]
+    return parts
 
 
-def _wrong(comparison: Comparison, head: list[str]) -> str:
+def _relative_errors(comparison: Comparison, head: list[str]) -> str:
     """By how much more of an accuracy is still wrong than of the baseline's, under each budget.
 
     A difference of mean logarithms, which is a ratio of geometric means: near its bound an accuracy
@@ -177,7 +180,7 @@ def _wrong(comparison: Comparison, head: list[str]) -> str:
                 for sign, v in row.groups
             ]
             interval = estimate(errors).interval(ALPHA / comparison.questions(row))
-            cells.append(size_of(per_cent(interval), ".0f"))
+            cells.append(with_interval(per_cent(interval), ".0f"))
         rows.append([variant.label, *cells])
     return markdown(rows)
 
@@ -205,8 +208,8 @@ def budget_figure(comparison: Comparison) -> Figure | None:
         ends = zip(*(interval[1:] for interval in known.values()), strict=True)
         axes.vlines(list(known), *ends, color=own.color, linewidth=0.6)
         for amount, interval in known.items():
-            size = size_of(interval, comparison.form)
-            told(axes, amount, interval.mean, f"{variant.label}: {size}")
+            size = with_interval(interval, comparison.form)
+            tooltip(axes, amount, interval.mean, f"{variant.label}: {size}")
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     base, metric = comparison.baseline.label, comparison.metric.label
     axes.set_ylabel(f"{metric} minus\nthat of {base} ({comparison.unit})")

@@ -49,7 +49,7 @@ def bounds(interval: Interval | None, form: str = ".2f") -> str:
     return f"{interval.low:{form}} to {interval.high:{form}}"
 
 
-def size_of(interval: Interval, form: str) -> str:
+def with_interval(interval: Interval, form: str) -> str:
     """A difference, and the ends of its interval where they are known."""
     ends = bounds(interval, f"+{form}")
     return number(interval.mean, f"+{form}") + f" ({ends})" * (ends != NONE)
@@ -111,7 +111,7 @@ def _perplexity(variant: Variant, comparison: Comparison) -> str:
     row = comparison.rows.get(variant)
     if row is None or not _is_loss(variant):
         return NONE
-    return size_of(per_cent(comparison.interval(row)), ".1f")
+    return with_interval(per_cent(comparison.interval(row)), ".1f")
 
 
 def _cached(variant: Variant, comparison: Comparison) -> str:

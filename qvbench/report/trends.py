@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import WIDTH, finish, looks, lowest_usual, pyplot, told
+from qvbench.report.figures import WIDTH, finish, looks, lowest_usual, pyplot, tooltip
 from qvbench.report.statistics import ALPHA, Estimate, estimate
-from qvbench.report.tables import NONE, Table, markdown, number, size_of
+from qvbench.report.tables import NONE, Table, markdown, number, with_interval
 from qvbench.report.variants import Variant
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def size_section(comparison: Comparison) -> list[str]:
 
 def _cell(comparison: Comparison, variant: Variant | None) -> str:
     if variant in comparison.rows:
-        return size_of(comparison.interval(comparison.rows[variant]), comparison.form)
+        return with_interval(comparison.interval(comparison.rows[variant]), comparison.form)
     return NONE if variant is None else number(variant.mean, comparison.form)
 
 
@@ -104,7 +104,7 @@ def _slope(comparison: Comparison, found: Estimate | None, questions: int) -> st
     word = "undecided"
     if interval.low > 0 or interval.high < 0:
         word = "in its favor" if comparison.sign * found.mean > 0 else "against it"
-    return f"{size_of(interval, comparison.form)}: {word}"
+    return f"{with_interval(interval, comparison.form)}: {word}"
 
 
 def size_figure(comparison: Comparison) -> Figure | None:
@@ -126,7 +126,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
         means = [variant.mean for variant in known.values()]
         above.plot(list(known), means, **own.mark, linestyle=own.style, label=kind)
         for size, variant in known.items():
-            told(above, size, variant.mean, f"{kind}: {variant.mean:{comparison.form}}")
+            tooltip(above, size, variant.mean, f"{kind}: {variant.mean:{comparison.form}}")
         gaps = {
             size: comparison.interval(comparison.rows[variant])
             for size, variant in known.items()
@@ -135,8 +135,11 @@ def size_figure(comparison: Comparison) -> Figure | None:
         for size, interval in gaps.items():
             below.plot(size * shift, interval.mean, **own.mark, linestyle="")
             below.vlines(size * shift, interval.low, interval.high, color=own.color, linewidth=0.6)
-            told(
-                below, size * shift, interval.mean, f"{kind}: {size_of(interval, comparison.form)}"
+            tooltip(
+                below,
+                size * shift,
+                interval.mean,
+                f"{kind}: {with_interval(interval, comparison.form)}",
             )
         if (found := slope(comparison, variants)) is not None:
             center = sum(math.log10(size) for size in gaps) / len(gaps)
@@ -203,7 +206,7 @@ def context_figure(comparison: Comparison) -> Figure | None:
         axes.plot(list(spans), means, **own.mark, linestyle=own.style, label=variant.label)
         for place, span in spans.items():
             axes.vlines(place, span.low, span.high, color=own.color, linewidth=0.5, alpha=0.6)
-            told(axes, place, span.mean, f"{variant.label}: {span.mean:.3f}")
+            tooltip(axes, place, span.mean, f"{variant.label}: {span.mean:.3f}")
     top = -lowest_usual([-height for height in heights])
     margin = 0.06 * (top - min(heights)) or 0.1
     axes.set(xlabel="from position", ylabel=comparison.axis)

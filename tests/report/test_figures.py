@@ -133,9 +133,9 @@ def test_every_seed_is_in_the_frame_of_the_differences(tmp_path: Path) -> None:
     left, right = axes.get_xlim()
     assert comparison.findings[comparison.variants[1]].interval.low > -8  # too narrow for the tick
     assert left < -20 < 0 < right
-    told = {line.get_gid() for line in axes.lines} - {None}
-    assert len(told) == 11
-    assert "told seed 10: 70.00 (\u221220.00)" in told
+    tooltips = {line.get_gid() for line in axes.lines} - {None}
+    assert len(tooltips) == 11
+    assert "tooltip seed 10: 70.00 (\u221220.00)" in tooltips
 
 
 @pytest.mark.parametrize(("behind", "framed"), [(5.0, True), (40.0, False)])

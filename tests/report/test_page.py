@@ -255,7 +255,7 @@ def test_the_html_page_stands_alone(output: Path) -> None:
     assert page.index("4.03 (\u22126.96") < page.index("<table") < page.index("<svg")
     assert page.rindex("<svg") < page.index("<details"), "closed: all but answer, table, figures"
     assert "<title>seed 3: 90.30 (\u22122.83)</title>" in page
-    assert 'id="told' not in page
+    assert 'id="tooltip' not in page
 
 
 def test_a_minus_sign_is_no_hyphen() -> None:
