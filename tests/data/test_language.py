@@ -182,6 +182,8 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert len("".join(made[0].text("val"))) == 153 - int(153 * 0.7)
     (tmp_path / "a/1/f.py").write_text("0" * 49 + "1\n")
     assert Files([f"{tmp_path}/a/**/*.py"], 0.3).fingerprint() != made[1].fingerprint()
+    one = f"{tmp_path}/b/**/*.py"
+    assert Files(one, 0.3, test=one).fingerprint() == Files([one], 0.3, test=[one]).fingerprint()
 
 
 def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_file: Path) -> None:

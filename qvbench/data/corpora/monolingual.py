@@ -26,7 +26,7 @@ class Files(MonolingualCorpus):
     not matter, their content does.
 
     Args:
-        paths: files, or patterns such as ``src/**/*.py``.
+        paths: files, or patterns such as ``src/**/*.py``; one, or a list.
         val_fraction: of all characters, for ``val``.
         selection_fraction: of all characters, those before ``val`` are no longer part of ``train``
             but the split ``selection``, to choose settings on. None for no such split.
@@ -35,10 +35,10 @@ class Files(MonolingualCorpus):
 
     def __init__(
         self,
-        paths: list[str],
+        paths: list[str] | str,
         val_fraction: float = 0.1,
         selection_fraction: float | None = None,
-        test: list[str] | None = None,
+        test: list[str] | str | None = None,
     ) -> None:
         held_out = {"val_fraction": val_fraction, "selection_fraction": selection_fraction}
         self._held_out = {name: f for name, f in held_out.items() if f is not None}
@@ -48,8 +48,8 @@ class Files(MonolingualCorpus):
                     f"{type(self).__name__}: {name} must be between 0 and 1, and leave text to "
                     f"train on, got {fraction}"
                 )
-        self.paths = paths
-        self.test = test
+        self.paths = [paths] if isinstance(paths, str) else paths
+        self.test = [test] if isinstance(test, str) else test
 
     def files(self) -> list[Path]:
         """What the paths name.
