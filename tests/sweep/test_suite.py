@@ -202,7 +202,7 @@ def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
     found = resolve(suite.variants["qv"].args(more))["trainer"]["callbacks"]
     names = [callback["class_path"].rpartition(".")[2] for callback in found]
     assert names == ["ModelCheckpoint", "Timer"]
-    with pytest.raises(UserError, match=r"variant qv: .*data\.merges\.x: no such option"):
+    with pytest.raises(UserError, match=r"pair\.yaml: variant qv: .*data\.merges\.x: "):
         plan(suite, tmp_path, resolve, overrides=(("data.merges.x", "1"),))
 
 
