@@ -20,7 +20,10 @@ Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
 
 REQUIRED = {"base": str, "baseline": str, "seeds": list, "variants": dict}
-OPTIONAL = {"title": str, "budget": dict, "margin": float, "settings": dict, "search": dict}
+OPTIONAL = {
+    **{"extends": str, "title": str, "budget": dict},
+    **{"margin": float, "settings": dict, "search": dict},
+}
 SEARCH = {"key": str, "values": list, "seeds": list, "budget": dict, "settings": dict}
 KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mapping"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
@@ -113,19 +116,19 @@ class Suite:
     search: Search | None = None
 
 
-def find_suite(name: str) -> Path:
-    """The suite file of a name: a file here if there is one, else the shipped suite.
+def find_suite(name: str, folder: Path = Path()) -> Path:
+    """The suite file of a name: a file in the folder if there is one, else the shipped suite.
 
     Raises:
         UserError: there is neither; the message names the nearest shipped ones.
     """
-    if Path(name).is_file():
-        return Path(name)
+    if (folder / name).is_file():
+        return folder / name
     shipped, stem = config_files.shipped_suites(), name.removesuffix(".yaml")
     if stem in shipped:
         return config_files.shipped_folder() / "suites" / f"{stem}.yaml"
     hint = did_you_mean(stem, shipped)
-    raise UserError(f"--suite {name}: no such file here, and no such suite ships{hint}")
+    raise UserError(f"suite {name}: no such file here, and no such suite ships{hint}")
 
 
 def read_suite(file: Path) -> Suite:
@@ -134,9 +137,8 @@ def read_suite(file: Path) -> Suite:
     Raises:
         UserError: it is damaged or incomplete, or names what does not exist.
     """
-    content = config_files.read_yaml(file)
+    content = _content(file)
     try:
-        _check_keys("suite", content, REQUIRED, OPTIONAL)
         common = {"config": content["base"], **_flat(content.get("settings") or {})}
         variants = {
             str(name): _variant(file.parent, str(name), changes, common)
@@ -163,6 +165,36 @@ def read_suite(file: Path) -> Suite:
         raise UserError(f"{file}: {error}") from error
 
 
+def _content(file: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a suite file, over those of the suite that it extends."""
+    content, files = config_files.read_yaml(file), (file.resolve(), *extended_by)
+    try:
+        if not isinstance(content, dict) or content.get("extends") is None:
+            _check_keys("suite", content, REQUIRED, OPTIONAL)
+            return content
+        _check_keys("suite", content, {}, {**REQUIRED, **OPTIONAL})
+        own = {key: value for key, value in content.items() if value is not None}
+        extended = find_suite(own.pop("extends"), file.parent).resolve()
+        if extended in files:
+            raise UserError(f"extends {content['extends']}, which extends this suite")
+        return _extend(_content(extended, files), own)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _extend(extended: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The content of a suite with the keys of one that extends it: settings are added; of its
+    variants, those are left that are named, where they are."""
+    known, variants = extended["variants"], own.get("variants", extended["variants"])
+    for name, changes in variants.items():
+        if changes is None and name not in known:
+            near = did_you_mean(name, known)
+            raise UserError(f"variant {name}: the extended suite has none of that name{near}")
+    settings = _flat(extended.get("settings") or {}) | _flat(own.get("settings") or {})
+    variants = {name: known[name] if v is None else v for name, v in variants.items()}
+    return {**extended, **own, "settings": settings, "variants": variants}
+
+
 def _check_keys(
     what: str, content: Any, required: Mapping[str, type], optional: Mapping[str, type]
 ) -> None:
@@ -177,7 +209,7 @@ def _check_keys(
     missing = [key for key in required if not content.get(key)]
     if missing:
         raise UserError(f"the {what} lacks {missing[0]!r}")
-    seeds = content["seeds"]
+    seeds = content.get("seeds") or []
     if any(type(seed) is not int or seed < 0 for seed in seeds) or len({*seeds}) < len(seeds):
         raise UserError(f"seeds must be different whole numbers, got {seeds}")
 

@@ -206,10 +206,34 @@ def test_a_setting_added_to_a_list_is_another_variant(tmp_path: Path) -> None:
         plan(suite, tmp_path, resolve, overrides=(("data.merges.x", "1"),))
 
 
+def test_a_suite_extends_another(tmp_path: Path) -> None:
+    """Catches settings of the extended suite lost or in front, a variant that is not its own, and
+    an extension of an extension that loses the first."""
+    write_suite(tmp_path, settings={"data.merges": 5, "data.lowercase": True})
+    more = {"extends": "pair.yaml", "settings": {"data": {"merges": 7}}, "seeds": [4]}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+    rows = {"one": None, "new": {"data.merges": 9}}
+    last = {"extends": "more.yaml", "baseline": "new", "variants": rows, "margin": 0.2}
+    (tmp_path / "last.yaml").write_text(yaml.safe_dump(last, sort_keys=False))
+    pair, more, last = (read_suite(tmp_path / f"{name}.yaml") for name in ("pair", "more", "last"))
+    assert (more.variants.keys(), more.baseline) == (pair.variants.keys(), pair.baseline)
+    assert (last.seeds, last.margin, [*last.variants]) == ((4,), 0.2, ["one", "new"])
+    assert last.variants["one"] == more.variants["one"]
+    assert last.variants["one"].settings == (
+        *(("data.merges", "7"), ("data.lowercase", "true")),
+        ("model.attention", str(tmp_path / "single.yaml")),
+    )
+    assert dict(last.variants["new"].settings) == {"data.merges": "9", "data.lowercase": "true"}
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ({"variants": {}}, "lacks 'variants'"),
+        ({"extends": "tabel4"}, "no such suite ships (did you mean table4?)"),
+        ({"extends": "pair.yaml"}, "extends pair.yaml, which extends this suite"),
+        ({"extends": "mechanisms", "variants": {"qv": None}}, "variant qv: the extended suite has"),
+        ({"extends": ["mechanisms"]}, "extends must be text"),
         ({"variants": {"qv": {}, "a-b": {}}}, "'a-b'"),
         (
             {"variants": {"qv": {"model.attention": "x.yaml"}}},
@@ -319,12 +343,16 @@ def test_the_documented_numbers_of_seeds_are_those_of_the_suites() -> None:
 def test_the_suite_of_the_documentation_is_one(tmp_path: Path) -> None:
     """Catches a page that teaches what is refused."""
     page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
-    whole, search = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    whole, extension, search = blocks
     (tmp_path / "mine.yaml").write_text(whole)
+    (tmp_path / "extension.yaml").write_text(extension)
     (tmp_path / "searched.yaml").write_text(whole + search)
     runs = plan(read_suite(tmp_path / "mine.yaml"), tmp_path, resolve)
     assert len(runs) == 15
     assert len(plan(read_suite(tmp_path / "searched.yaml"), tmp_path, resolve)) == 3 * 4 * 2
-    for run in runs[:3]:
+    extended = plan_of(replace(read_suite(tmp_path / "extension.yaml"), search=None))
+    assert [run.variant.name for run in extended] == ["qkv_rope", "qv_rope"]
+    for run in (*runs[:3], *extended):
         command, *words = run.args
         task_on_meta(Experiment(command, words))
