@@ -171,7 +171,7 @@ def step(work: Work) -> Task:
     load_weights(layer, work)
     x, cache = inputs(shape.batch, shape.length + 1, shape.d_model), KVCache()
     last = x[:, -1:].clone()
-    cached = cache.append(layer.project_kv(x[:, :-1]))
+    cached = cache.append(layer.cache_entries(x[:, :-1]))
 
     @torch.inference_mode()
     def one() -> Tensor:

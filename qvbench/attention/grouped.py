@@ -21,6 +21,8 @@ class GQA(Attention):
         num_kv_heads: G, a divisor of H; 1 is multi-query attention (MQA), H is QKV.
     """
 
+    caches_keys = True
+
     def __init__(
         self, d_model: int, num_heads: int, *, num_kv_heads: int = 1, **settings: Any
     ) -> None:
@@ -69,6 +71,8 @@ class VShared(Attention):
         num_value_heads: G, a divisor of H; H is QKV.
     """
 
+    caches_keys = True
+
     def __init__(
         self, d_model: int, num_heads: int, *, num_value_heads: int = 1, **settings: Any
     ) -> None:
@@ -94,6 +98,8 @@ class SharedKey(Attention):
     Args:
         frozen: keep the shared projection at its initial value.
     """
+
+    caches_keys = True
 
     def __init__(
         self, d_model: int, num_heads: int, *, frozen: bool = False, **settings: Any

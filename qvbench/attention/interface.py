@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ class Attention(nn.Module):
     """
 
     query: nn.Module  # d to H * Dk, unless :meth:`queries` says otherwise
+    # What a token leaves in the cache is its key, for no other use, and its value: a scheme that
+    # rotates does so once, when the key enters.
+    caches_keys: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -114,29 +117,39 @@ class Attention(nn.Module):
         The mask is boolean, (B, Lk) or (B or 1, H or 1, Lq or 1, Lk), true where a query may look;
         UserError if not. If causal, a query, one of the last Lq of Lk positions, sees no later key.
         """
-        return self.attend(*self.project(x, m), mask=mask, causal=causal)
+        q, k, v = self.project(x, m)
+        q, k = self.rotate(q, k.shape[2] - q.shape[2]), self.rotate(k)
+        return self.attend(q, k, v, mask=mask, causal=causal)
+
+    def cache_entries(self, m: Tensor, start: int = 0) -> KV:
+        """What tokens (B, L, d), the first at position ``start``, leave in the decoding cache."""
+        kv = self.project_kv(m)
+        return (self.rotate(kv[0], start), *kv[1:]) if self.caches_keys else kv
 
     def step(self, x: Tensor, cache: KVCache) -> Tensor:
         """Causal self-attention of the next tokens (N, new, d), which join the cache."""
-        return self.attend_cached(x, cache.append(self.project_kv(x)), causal=True)
+        kv = cache.append(self.cache_entries(x, cache.length))
+        return self.attend_cached(x, kv, causal=True)
 
     def attend_cached(
         self, x: Tensor, kv: KV, *, mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
         """Attention of ``x`` (B, Lq, d) over what is cached, from that alone: (B, Lq, d)."""
-        return self.attend(self.queries(x), *self.keys_values(kv), mask=mask, causal=causal)
+        q, (k, v) = self.queries(x), self.keys_values(kv)
+        q = self.rotate(q, k.shape[2] - q.shape[2])
+        return self.attend(
+            q, k if self.caches_keys else self.rotate(k), v, mask=mask, causal=causal
+        )
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool
     ) -> Tensor:
-        """Projected queries, keys and values to the layer's output (B, Lq, d)."""
+        """Queries and keys, rotated, and values to the layer's output (B, Lq, d)."""
         position, dropout = self.position, self.dropout_now
         batch, heads, q_len = q.shape[:3]
         k_len = k.shape[2]
         past = k_len - q_len
         mask = core.with_four_axes(mask, (batch, heads, q_len, k_len))
-        if position.rotates:
-            q, k = self.rotate(q, past), self.rotate(k)
         self.backend = choose(position, q, k, v, mask)
         if self.backend.name == FUSED:
             table = position.coefficient_table(q_len, k_len)

@@ -120,6 +120,11 @@ class MLA(AbsorbedAttention):
         parts = (self.value_latent, self.key_latent, self.rotary_key)
         return tuple(part(m)[:, None] for part in parts if part is not None)
 
+    def cache_entries(self, m: Tensor, start: int = 0) -> KV:
+        """Latents, and the rotary key at its position."""
+        kv = self.project_kv(m)
+        return (*kv[:-1], self.position.rotate(kv[-1], start)) if self.rope_dim else kv
+
     def up_project(self, latents: KV) -> KV:
         c_value, c_key, rotary = self._named(latents)
         v = self.split(self.value(c_value[:, 0]), self.num_heads)
@@ -134,7 +139,7 @@ class MLA(AbsorbedAttention):
         moved = core.per_head_product(plain, per_head(self.key, self.num_heads))
         logits = core.grouped_product(moved, c_key.mT)
         if rotary is not None:
-            logits = logits + core.grouped_product(q_rotary, self.position.rotate(rotary).mT)
+            logits = logits + core.grouped_product(q_rotary, rotary.mT)
         sums = core.weigh(logits, c_value, terms)  # of latents
         return core.per_head_product(sums, per_head(self.value, self.num_heads).mT)
 

@@ -21,6 +21,8 @@ class QKV(Attention):
             so there ``head_dim`` widens both.
     """
 
+    caches_keys = True
+
     def __init__(
         self, d_model: int, num_heads: int, *, head_dim_qk: int | None = None, **settings: Any
     ) -> None:

@@ -28,6 +28,8 @@ class QVKa(AbsorbedAttention):
             one value the cache holds ``D + C`` elements per token. Neither paper has it.
     """
 
+    caches_keys = True
+
     def __init__(
         self,
         d_model: int,

@@ -35,6 +35,8 @@ class QKTied(_Tied):
     Caches keys and values, ``2 d`` elements per token.
     """
 
+    caches_keys = True
+
     def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
         super().__init__(d_model, num_heads, **settings)
         self.label = "Q = K"

@@ -31,6 +31,7 @@ from qvbench.tasks import TASKS
 from qvbench.tasks.base import Task
 from qvbench.tasks.language_modeling import LanguageModelingTask
 from qvbench.tasks.translation import TranslationTask
+from qvbench.training import machine
 from qvbench.training.checkpoints import read_checkpoint
 from qvbench.training.schedules import end_with_training
 
@@ -205,6 +206,7 @@ def load_task(
     path: Path, kind: type[Task] | tuple[type[Task], ...], words: str
 ) -> tuple[Any, dict[str, Any]]:
     """The task of a checkpoint, its network in evaluation mode, and what else was stored."""
+    machine.keep_freed_memory()
     checkpoint = read_checkpoint(path)
     stored = checkpoint["qvbench"]
     named = stored.get("task") or DEFAULT_TASK

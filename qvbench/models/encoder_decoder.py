@@ -171,9 +171,9 @@ class EncoderDecoder(nn.Module):
     def start(self, source: Tensor) -> DecoderState:
         """Prefill: encode (B, S) and cache it, for any number of hypotheses per sentence."""
         memory = self.encode(source)
-        projected = [layer.cross_attention.project_kv(memory) for layer in self._decoder_layers()]
-        caches, sources = [KVCache() for _ in projected], [KVCache.of(kv) for kv in projected]
-        return DecoderState(caches, sources, self.source_mask(source))
+        layers = [layer.cross_attention for layer in self._decoder_layers()]
+        sources = [KVCache.of(layer.cache_entries(memory)) for layer in layers]
+        return DecoderState([KVCache() for _ in layers], sources, self.source_mask(source))
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
         """Last tokens (N,) of all hypotheses to logits (N, V) of their next, in float32."""

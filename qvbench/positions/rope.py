@@ -37,8 +37,7 @@ class RoPE(Position):
         positions = torch.arange(start, start + length, device=x.device, dtype=dtype)
         exponents = torch.arange(0, width, 2, device=x.device, dtype=dtype) / width
         angles = positions[:, None] * self.base**-exponents
-        cosine, sine = angles.cos(), angles.sin()
-        pairs = x.unflatten(-1, (-1, 2)).to(cosine.dtype)
-        even, odd = pairs.unbind(-1)
-        turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1)
-        return turned.flatten(-2).to(x.dtype)
+        # A rotation of a pair is a product of complex numbers, which one kernel computes.
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).to(dtype))
+        turned = pairs * torch.complex(angles.cos(), angles.sin())
+        return torch.view_as_real(turned).flatten(-2).to(x.dtype)

@@ -59,9 +59,8 @@ class RunProgress(ProgressBar):
             columns = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
             shown = TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[m]}")
             self.bar = Progress(*columns, *shown, console=Console(stderr=True))
-            known = (
-                total if 0 <= total < math.inf else None
-            )  # not where time or patience ends a run
+            # The number of steps is not known where time or patience ends a run.
+            known = total if 0 <= total < math.inf else None
             self.bar.add_task(name, total=known, completed=done, m="")
             self.bar.start()
 

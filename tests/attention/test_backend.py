@@ -184,7 +184,7 @@ def test_a_scheme_that_multiplies_and_adds_goes_to_the_reference() -> None:
     y = both(x)
     assert both.backend is not None
     assert both.backend.name == backend.REFERENCE
-    torch.testing.assert_close(y, both.attend_cached(x, both.project_kv(x)))
+    torch.testing.assert_close(y, both.attend_cached(x, both.cache_entries(x)))
     q, k, v = both.project(x)
     logits = q @ k.mT / 8**0.5 * both.position.coefficient(9, 9) + both.position.bias(9, 9)
     torch.testing.assert_close(y, both.merge(logits.softmax(-1) @ v))

@@ -78,7 +78,7 @@ def test_qvka_decodes_from_values_and_context_alone(position, context, bias):
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[1, 4:] = False
     whole = attention(x, m, mask=mask)
-    recalled = attention.attend_cached(x, attention.project_kv(m), mask=mask)
+    recalled = attention.attend_cached(x, attention.cache_entries(m), mask=mask)
     torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-12)
 
 

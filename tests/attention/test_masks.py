@@ -47,7 +47,7 @@ def test_all_forms_of_a_mask_are_one(
     ):
         for cached in (False, True):
             y = (
-                attention.attend_cached(x, attention.project_kv(x), mask=mask)
+                attention.attend_cached(x, attention.cache_entries(x), mask=mask)
                 if cached
                 else attention(x, mask=mask)
             )
@@ -75,7 +75,7 @@ def test_other_masks_are_refused(mask: Tensor, message: str) -> None:
             with pytest.raises(UserError, match=message):
                 attention(x, mask=mask)
             with pytest.raises(UserError, match=message):
-                attention.attend_cached(x, attention.project_kv(x), mask=mask)
+                attention.attend_cached(x, attention.cache_entries(x), mask=mask)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -99,7 +99,7 @@ def test_with_rope_it_is_deepseek_v2(query_rank, recalled):
     expected = theirs(x, attention_mask=hidden, position_embeddings=angles)[0]
     if recalled:
         with torch.no_grad():
-            result = ours.attend_cached(x, ours.project_kv(x), causal=True)
+            result = ours.attend_cached(x, ours.cache_entries(x), causal=True)
     else:
         result = ours(x, causal=True)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
