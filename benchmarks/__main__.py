@@ -145,7 +145,7 @@ def programs_of(case: Case, folder: Path, given: argparse.Namespace) -> list[Pro
             work = Work(folder / str(len(made)))
             made[key] = work.folder, WORK[kind](work, SimpleNamespace(**values), case.tolerance)
         place, judge = made.get(key, (folder, checks.loss(0.0, 0.0)))
-        command = [python, "-m", module, kind, str(place)]
+        command = [python, "-m", "benchmarks.serve", module, kind, str(place)]
         programs.append(Program(entry.name, command, judge, variables, root))
         if skip:
             programs[-1].fail(SKIPPED, skip)

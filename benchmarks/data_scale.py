@@ -29,7 +29,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocol import peak_memory
+from benchmarks.serve import peak_memory
 from qvbench.data.corpora import Grammar, Wmt17
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.preprocessing import ordered_map, usable_cores

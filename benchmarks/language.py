@@ -10,8 +10,7 @@ import torch
 
 from benchmarks import checks
 from benchmarks.checks import Judge
-from benchmarks.layers import PACKAGES, load_weights, state_of
-from benchmarks.protocol import Shape, Task, Work, each_time, serve
+from benchmarks.protocol import Shape, Task, Work, each_time
 from benchmarks.translation import sizes_of, train, write_task
 from qvbench.cli.profile import build
 from qvbench.decoding.sampling import Sampling
@@ -28,7 +27,7 @@ def random_ids(shape: Shape, *size: int) -> np.ndarray:
 def write_text(work: Work, shape: Shape, tolerance: float) -> Judge:
     """Initial weights and windows of random ids, which are pairs without a source."""
     task = build(shape.config, shape.overrides, shape.vocabulary).task
-    ids = random_ids(shape, shape.batches, shape.rows, shape.length + 1)
+    ids = torch.from_numpy(random_ids(shape, shape.batches, shape.rows, shape.length + 1))
     pairs = [(windows[:, :0], windows) for windows in ids]
     return checks.loss(write_task(work, task, pairs, shape), tolerance)
 
@@ -41,16 +40,19 @@ def write_generate(work: Work, shape: Shape, tolerance: float) -> Judge:
             parameter.mul_(4.0 if parameter.dim() > 1 else 1.0)
     prompts = random_ids(shape, shape.rows, shape.length).tolist()
     shape = SimpleNamespace(**{**vars(shape), **sizes_of(network)})
-    work.write(shape, state_of(network), sources=prompts)
+    work.write(shape, network.state_dict(), sources=prompts)
     exact = copy.deepcopy(network).double()
     return checks.texts(continued(exact, prompts, GREEDY, shape.new_tokens))
+
+
+text = train  # windows are batches like others
 
 
 def generate(work: Work) -> Task:
     """As ``qvbench generate`` goes on, taking the likeliest token each time."""
     shape, prompts = work.shape, work.sources()
     network = build(shape.config, shape.overrides, shape.vocabulary).task.network
-    load_weights(network, work)
+    network.load_state_dict(work.weights())
 
     def texts() -> list[list[int]]:
         return continued(network, prompts, GREEDY, shape.new_tokens)
@@ -60,6 +62,3 @@ def generate(work: Work) -> Task:
 
 
 WORK = {"text": write_text, "generate": write_generate}
-
-if __name__ == "__main__":
-    serve({"text": train, "generate": generate}, PACKAGES)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import checks
 from benchmarks.checks import Judge
-from benchmarks.protocol import Shape, Task, Work, each_time, serve
+from benchmarks.protocol import Shape, Task, Work, each_time
 from qvbench.attention import Attention, build_attention
 from qvbench.attention.cache import KVCache
 from qvbench.attention.core import repeat_heads
@@ -26,7 +26,6 @@ REPEAT_SECONDS = 0.3
 """Shorter work is done several times per repeat."""
 COLUMNS = 8
 """Of an output, that a check looks at."""
-PACKAGES = ["qvbench", "torch", "lightning", "numpy"]
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
@@ -42,14 +41,6 @@ def several(action: Callable[[], Any], items: int) -> tuple[Callable[[Iterable[A
     seconds(1)
     times = max(1, min(10_000, math.ceil(REPEAT_SECONDS / seconds(1))))
     return each_time(lambda: seconds(times)), times * items
-
-
-def state_of(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
-
-
-def load_weights(module: nn.Module, work: Work) -> None:
-    module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in work.weights().items()})
 
 
 def layer_of(shape: Shape) -> Attention:
@@ -110,7 +101,7 @@ def gradients(y: Tensor, layer: Attention, x: Tensor, rows: Sequence[int]) -> li
 def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
     """A layer's weights; its inputs come from a seed, and the reference is the definition."""
     layer = layer_of(shape)
-    work.write(shape, state_of(layer))
+    work.write(shape, layer.state_dict())
     x = inputs(1, shape.length, shape.d_model).double().requires_grad_(shape.backward)
     rows = rows_of(shape.length)
     with torch.set_grad_enabled(shape.backward):
@@ -123,7 +114,7 @@ def attention(work: Work) -> Task:
     """Causal self-attention of one layer, forward or forward and backward; items are tokens."""
     shape = work.shape
     layer = layer_of(shape)
-    load_weights(layer, work)
+    layer.load_state_dict(work.weights())
     x = inputs(shape.batch, shape.length, shape.d_model).requires_grad_(shape.backward)
     ones = torch.ones_like(x)
 
@@ -157,7 +148,7 @@ def attention(work: Work) -> Task:
 def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
     """A layer's weights; the cached tokens come from a seed, and the reference is the last row."""
     layer = layer_of(shape)
-    work.write(shape, state_of(layer))
+    work.write(shape, layer.state_dict())
     x = inputs(1, shape.length + 1, shape.d_model).double()
     expected = part(reference(layer.double(), x, [shape.length])[0])
     return checks.values([expected], tolerance)
@@ -168,7 +159,7 @@ def step(work: Work) -> Task:
     """The decoding step after ``length`` tokens, over and over; items are tokens, one per row."""
     shape = work.shape
     layer = layer_of(shape).eval()
-    load_weights(layer, work)
+    layer.load_state_dict(work.weights())
     x, cache = inputs(shape.batch, shape.length + 1, shape.d_model), KVCache()
     last = x[:, -1:].clone()
     cached = cache.append(layer.cache_entries(x[:, :-1]))
@@ -223,6 +214,3 @@ def rates(work: Work) -> Task:
 
 
 WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}
-
-if __name__ == "__main__":
-    serve({"attention": attention, "step": step, "rates": rates}, PACKAGES)

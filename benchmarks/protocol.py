@@ -1,15 +1,15 @@
 """How the benchmarks talk to a program: a folder of work, and lines of JSON.
 
-A program is started as ``PYTHON -m benchmarks.MODULE TASK FOLDER`` at the root of a checkout, a
-peer by the Python of its own environment, so nothing here needs more than NumPy. It prints one line
-once it has loaded everything, and then answers one request per line:
+A program is started as ``PYTHON -m benchmarks.serve MODULE TASK FOLDER`` at the root of a checkout,
+a peer by the Python of its own environment. It prints one line once it has loaded everything, and
+then answers one request per line:
 
 =============  =================================================================================
 request        answer
 =============  =================================================================================
 (at first)     ``{"versions": {}, "comparable": "...", "settings": {}}``
 ``check``      ``{"loss": x}``, ``{"lines": [[id, ...], ...]}`` or ``{"values": [...]}``
-``repeat``     ``{"seconds": s, "items": n, "peak_bytes": b}``
+``repeat``     ``{"seconds": s, "cpu_seconds": s, "items": n, "peak_bytes": b}``
 ``end``        none; the program ends
 =============  =================================================================================
 
@@ -21,19 +21,14 @@ are real target tokens; a repeat of translation is the whole list, and its items
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
-import resource
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:  # not every peer needs PyTorch, and it would be in that one's memory
+    from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SAME_FUNCTION = "same function"
@@ -55,8 +50,9 @@ DEFAULTS: dict[str, Any] = {
 """What ``shape.json`` may leave out; it has a network's ``encoder_layers``, ``decoder_layers``,
 ``d_model``, ``num_heads``, ``d_ff``, ``vocabulary`` and special ids too."""
 
-Weights = Mapping[str, np.ndarray]
-Batch = tuple[np.ndarray, np.ndarray]  # source (B, S) and target (B, T), int64, padded on the right
+Weights: TypeAlias = "Mapping[str, Tensor]"
+Batch: TypeAlias = "tuple[Tensor, Tensor]"
+"""Source (B, S) and target (B, T), int64, padded on the right."""
 Ids = Sequence[Sequence[int]]
 Shape = Any  # what `shape.json` holds, by attribute
 
@@ -64,7 +60,7 @@ Shape = Any  # what `shape.json` holds, by attribute
 class Work(NamedTuple):
     """A folder with what a program starts from.
 
-    ``shape.json``, ``weights.npz`` (our state dict), ``batches.npz`` (sources end with ``eos``,
+    ``shape.json``, ``weights.pt`` (our state dict), ``batches.pt`` (sources end with ``eos``,
     targets start with ``bos`` and end with ``eos``) and ``sources.json`` (sentences to translate,
     each ending with ``eos``).
     """
@@ -78,26 +74,29 @@ class Work(NamedTuple):
         batches: Sequence[Batch] = (),
         sources: Ids = (),
     ) -> None:
+        import torch
+
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, value in (("shape", vars(shape)), ("sources", sources)):
             (self.folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
-        sides = {f"{i}_{j}": side for i, pair in enumerate(batches) for j, side in enumerate(pair)}
-        arrays: Any
-        for name, arrays in (("weights", weights or {}), ("batches", sides)):
-            np.savez(self.folder / f"{name}.npz", **arrays)
+        torch.save(dict(weights or {}), self.folder / "weights.pt")
+        torch.save(list(batches), self.folder / "batches.pt")
 
     @property
     def shape(self) -> Shape:
         text = (self.folder / "shape.json").read_text(encoding="utf-8")
         return SimpleNamespace(**{**DEFAULTS, **json.loads(text)})
 
-    def weights(self) -> Weights:
-        with np.load(self.folder / "weights.npz") as file:
-            return dict(file)
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self._tensors("weights"))
 
     def batches(self) -> list[Batch]:
-        with np.load(self.folder / "batches.npz") as file:
-            return [(file[f"{i}_0"], file[f"{i}_1"]) for i in range(len(file.files) // 2)]
+        return list(self._tensors("batches"))
+
+    def _tensors(self, name: str) -> Any:
+        import torch
+
+        return torch.load(self.folder / f"{name}.pt")
 
     def sources(self) -> list[list[int]]:
         sources: list[list[int]] = json.loads((self.folder / "sources.json").read_text())
@@ -124,64 +123,6 @@ class Task(NamedTuple):
     comparable: str = SAME_FUNCTION  # or OTHER_FUNCTION, a colon and the reason
 
 
-def serve(
-    tasks: Mapping[str, Callable[[Work], Task]],
-    packages: Sequence[str],
-    set_threads: Callable[[int], None] | None = None,
-) -> None:
-    """Load the task of the command line and answer requests until the end.
-
-    Nothing here starts a thread: beside a second one that computes, GNU's OpenMP lets those of both
-    sleep between any two operations, which ``qvbench fit`` never does.
-    """
-    name, folder = sys.argv[1:]
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a toolkit prints goes to standard error
-
-    def answer(message: Mapping[str, Any]) -> None:
-        channel.write(json.dumps(message) + "\n")
-        channel.flush()
-
-    work = Work(Path(folder))
-    shape = work.shape
-    if set_threads:
-        set_threads(shape.threads)
-    task = tasks[name](work)
-    versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
-    answer({"versions": versions, "comparable": task.comparable, "settings": task.settings})
-
-    def repeats() -> Iterator[None]:
-        """One for each that is asked for; it is over when the next is."""
-        for line in sys.stdin:
-            request = line.strip()
-            if request == "end":
-                return
-            if request == "check":
-                answer(task.check())
-                continue
-            reset_peak_memory()
-            start = time.perf_counter()
-            yield
-            seconds = time.perf_counter() - start
-            answer({"seconds": seconds, "items": task.items, "peak_bytes": peak_memory()})
-
-    task.run(repeats())
-
-
-def reset_peak_memory() -> None:
-    """Let the peak start from what is in use now, where the system can do that."""
-    if os.access("/proc/self/clear_refs", os.W_OK):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory() -> int:
-    """Of the process, in bytes."""
-    if sys.platform == "linux":
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 # What peers share
 
 
@@ -203,10 +144,14 @@ def token_names(shape: Shape) -> list[str]:
     return [specials.get(i, f"t{i}") for i in range(shape.vocabulary)]
 
 
-def renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
-    for pattern, replacement in patterns:
-        name = re.sub(pattern, replacement, name)
-    return name
+def renamed(weights: Weights, patterns: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Weights under the names of another program: each pattern is replaced where it is found."""
+    theirs = {}
+    for name, tensor in weights.items():
+        for pattern, replacement in patterns:
+            name = re.sub(pattern, replacement, name)
+        theirs[name] = tensor
+    return theirs
 
 
 def real_tokens(batches: Sequence[Batch], pad: int) -> int:
@@ -222,11 +167,3 @@ def length_batches(sources: Ids, max_tokens: int) -> list[list[int]]:
             batches.append([])
         batches[-1].append(index)
     return batches
-
-
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """(length, width) float32 with sine and cosine of an angle side by side, as ours has them."""
-    frequencies = np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
-    angles = np.arange(length)[:, None] * frequencies
-    table = np.stack((np.sin(angles), np.cos(angles)), -1).reshape(length, width)
-    return table.astype(np.float32)

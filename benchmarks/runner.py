@@ -94,10 +94,7 @@ class Program:
         return self._conclude(self.judge(self._ask("check"), ready))
 
     def repeat(self, number: int) -> str:
-        before = self._cpu_seconds()
         answer = {"round": number, **self._ask("repeat")}
-        if before is not None:
-            answer["cpu_seconds"] = (self._cpu_seconds() or before) - before
         if number >= 0:
             self.outcome["repeats"].append(answer)
         which = "warm-up" if number < 0 else f"round {number + 1}"
@@ -153,15 +150,6 @@ class Program:
             message = "\n".join([f"died ({why}status {status})", *lines])
             raise ProgramDiedError(message) from None
         return answer
-
-    def _cpu_seconds(self) -> float | None:
-        """Processor time of it and of its children that have ended, so far; ``None`` if unknown."""
-        try:
-            text = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
-        except OSError:  # not Linux
-            return None
-        # After the name, which may hold anything: utime, stime, cutime and cstime are 12th to 15th.
-        return sum(map(int, text.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def _conclude(self, verdict: Verdict) -> str:
         self.outcome["check"] |= verdict.facts

@@ -19,8 +19,7 @@ from lightning.pytorch import Callback, Trainer
 
 from benchmarks import checks
 from benchmarks.checks import Judge
-from benchmarks.layers import PACKAGES, load_weights, state_of
-from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, each_time, real_tokens, serve
+from benchmarks.protocol import ROOT, Ids, Shape, Task, Work, each_time, real_tokens
 from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.cli.profile import build
@@ -81,7 +80,7 @@ def write_train(work: Work, shape: Shape, tolerance: float) -> Judge:
     task = build(shape.config, shape.overrides, len(data.vocabulary)).task
     loader = data.train_dataloader()
     batches = [loader.batch_at(0, number) for number in range(shape.batches)]
-    pairs = [(batch.source.numpy(), batch.target.numpy()) for batch in batches]
+    pairs = [(batch.source, batch.target) for batch in batches]
     return checks.loss(write_task(work, task, pairs, shape), tolerance)
 
 
@@ -90,7 +89,7 @@ def write_task(work: Work, task: TranslationTask, batches: Sequence[Pair], shape
     assert task.network is not None
     betas = task.optimizer(task.network.parameters()).defaults["betas"]
     more = {**sizes_of(task.network), "betas": betas, "label_smoothing": task.label_smoothing}
-    work.write(SimpleNamespace(**{**vars(shape), **more}), state_of(task.network), batches)
+    work.write(SimpleNamespace(**{**vars(shape), **more}), task.network.state_dict(), batches)
     return reference_loss(task.network, batches[0], task.label_smoothing)
 
 
@@ -98,7 +97,7 @@ def write_task(work: Work, task: TranslationTask, batches: Sequence[Pair], shape
 def reference_loss(network: Network, batch: Pair, smoothing: float) -> float:
     """Of a batch, by its definition: no dropout, all logits at once, mean over tokens, float64."""
     exact = copy.deepcopy(network).double().eval()
-    source, target = (torch.from_numpy(side) for side in batch)
+    source, target = batch
     logits = exact.project(hidden_states(exact, source, target[:, :-1])).flatten(0, 1)
     labels, padding = target[:, 1:].flatten(), exact.padding_id
     return float(F.cross_entropy(logits, labels, ignore_index=padding, label_smoothing=smoothing))
@@ -126,9 +125,9 @@ def train(work: Work) -> Task:
     task = build(shape.config, shape.overrides, shape.vocabulary).task
     task.schedule = Constant(shape.learning_rate)
     assert task.network is not None
-    load_weights(task.network, work)
+    task.network.load_state_dict(work.weights())
     pairs = work.batches()
-    batches = [batch_of(task.network, torch.from_numpy(s), torch.from_numpy(t)) for s, t in pairs]
+    batches = [batch_of(task.network, *pair) for pair in pairs]
     tokens = real_tokens(pairs, shape.pad)
     sizes = [Size(len(s), s.shape[1], t.shape[1] - 1) for s, t in pairs]  # padding is computed too
     flops = sum(count(task.network, size)["train"].total for size in sizes)
@@ -206,7 +205,7 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
     sources = [[*ids, vocabulary.eos] for ids in vocabulary.encode_batch(lines)]
     references = [processor.target(line) for line in data.lines(data.test_split, "target")]
     shape = SimpleNamespace(**{**vars(shape), **sizes_of(network)})
-    work.write(shape, state_of(network), sources=sources)
+    work.write(shape, network.state_dict(), sources=sources)
 
     def bleu(translations: Ids) -> float:
         words = [vocabulary.decode(list(ids)) for ids in translations]
@@ -221,7 +220,7 @@ def write_translate(work: Work, shape: Shape, tolerance: float) -> Judge:
 def translate(work: Work) -> Task:
     shape, sources = work.shape, work.sources()
     network = build(shape.config, shape.overrides, shape.vocabulary).task.network
-    load_weights(network, work)
+    network.load_state_dict(work.weights())
     translator = Translator(network, IdLines(), beam_size=shape.beam_size)
     with counter() as counted:
         translate_ids(translator, sources)
@@ -266,6 +265,3 @@ def start(work: Work) -> Task:
 
 
 WORK = {"train": write_train, "translate": write_translate, "start": write_start}
-
-if __name__ == "__main__":
-    serve({"train": train, "translate": translate, "start": start}, PACKAGES)

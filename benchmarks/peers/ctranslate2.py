@@ -15,7 +15,7 @@ import ctranslate2
 from ctranslate2.converters import OpenNMTPyConverter
 
 from benchmarks import protocol
-from benchmarks.protocol import Task, Work, each_time, serve
+from benchmarks.protocol import Task, Work, each_time
 
 MAX_TOKENS = 2048  # of a batch, over all beams: with 4,096 sources' tokens it is a third slower
 
@@ -67,7 +67,3 @@ def translate(work: Work) -> Task:
 
     settings = {"compute_type": "float32", "workers": shape.threads, "max_tokens": max_tokens}
     return Task(check, each_time(lines), len(sources), settings)
-
-
-if __name__ == "__main__":
-    serve({"translate": translate}, ["ctranslate2", "numpy"])

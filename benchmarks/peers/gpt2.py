@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.peers import nanogpt
 from benchmarks.peers.torch_transformer import load, training
-from benchmarks.protocol import Shape, Task, Work, each_time, serve
+from benchmarks.protocol import Shape, Task, Work, each_time
 
 
 def build(work: Work) -> GPT2LMHeadModel:
@@ -37,7 +37,7 @@ def mean_loss(model: GPT2LMHeadModel, shape: Shape, source: Tensor, target: Tens
     return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
 
 
-def train(work: Work) -> Task:
+def text(work: Work) -> Task:
     """Trainer's own optimizer, fused AdamW."""
     shape, model = work.shape, build(work)
     adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.1, "fused": True}
@@ -59,11 +59,3 @@ def generate(work: Work) -> Task:
 
     items = len(prompts) * shape.new_tokens
     return Task(lambda: {"lines": texts().tolist()}, each_time(texts), items, settings)
-
-
-if __name__ == "__main__":
-    serve(
-        {"text": train, "generate": generate},
-        ["transformers", "torch", "numpy"],
-        torch.set_num_threads,
-    )

@@ -13,8 +13,8 @@ from transformers import MarianConfig, MarianMTModel
 from transformers.trainer_pt_utils import LabelSmoother
 
 from benchmarks import protocol
-from benchmarks.peers.torch_transformer import NORM_EPS, POSITIONS, load, training
-from benchmarks.protocol import Shape, Task, Weights, Work, serve
+from benchmarks.peers.torch_transformer import NORM_EPS, POSITIONS, load, sinusoids, training
+from benchmarks.protocol import Shape, Task, Weights, Work
 
 COMPARABLE = f"{protocol.OTHER_FUNCTION}: Marian has layer norms after its sums and none at the end"
 IGNORED = -100  # a label that transformers leaves out of the loss
@@ -53,11 +53,9 @@ def config(shape: Shape) -> MarianConfig:
 
 def converted(weights: Weights) -> dict[str, Tensor]:
     """Our state dict under Marian's names, without the final norms that it has no place for."""
-    theirs = {
-        protocol.renamed(name, NAMES): torch.from_numpy(array)
-        for name, array in weights.items()
-        if not name.startswith(("encoder_norm.", "decoder_norm."))
-    }
+    norms = ("encoder_norm.", "decoder_norm.")
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith(norms)}
+    theirs = protocol.renamed(own, NAMES)
     return {**theirs, "final_logits_bias": theirs["final_logits_bias"][None]}
 
 
@@ -65,10 +63,9 @@ def build(shape: Shape, weights: Weights) -> MarianMTModel:
     """The model with our weights, our order of sines and cosines, and our epsilon."""
     model = MarianMTModel(config(shape))
     load(model, converted(weights))
-    table = torch.from_numpy(protocol.sinusoids(POSITIONS, shape.d_model))
     with torch.no_grad():
         for stack in (model.model.encoder, model.model.decoder):
-            stack.embed_positions.weight.copy_(table)
+            stack.embed_positions.weight.copy_(sinusoids(shape.d_model))
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = NORM_EPS  # theirs is 1e-5 and no option
@@ -95,7 +92,3 @@ def train(work: Work) -> Task:
     adam = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.0, "fused": True}
     optimizer = torch.optim.AdamW(model.parameters(), **adam)
     return training(work, model, mean_loss, optimizer, shape.precision, COMPARABLE)
-
-
-if __name__ == "__main__":
-    serve({"train": train}, ["transformers", "torch", "numpy"], torch.set_num_threads)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import protocol
-from benchmarks.peers.torch_transformer import load, training
-from benchmarks.protocol import Shape, Task, Weights, Work, serve
+from benchmarks.peers.torch_transformer import fused, load, training
+from benchmarks.protocol import Shape, Task, Weights, Work
 
 PRECISION = "32-true"  # on a CPU
 NAMES = (
@@ -30,15 +29,8 @@ NAMES = (
 
 
 def converted(weights: Weights) -> dict[str, Tensor]:
-    """Queries, keys and values are one matrix."""
-    theirs = {}
-    for name, array in weights.items():
-        if ".query." in name:
-            parts = [name.replace("query", part) for part in ("query", "key", "value")]
-            array = np.concatenate([weights[part] for part in parts])
-        if ".key." not in name and ".value." not in name:
-            theirs[protocol.renamed(name, NAMES)] = torch.from_numpy(array)
-    return theirs
+    """Our state dict under its names."""
+    return protocol.renamed(fused(weights), NAMES)
 
 
 class Block(nn.Module):
@@ -89,7 +81,7 @@ def mean_loss(model: nn.Module, shape: Shape, source: Tensor, target: Tensor) ->
     return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
 
 
-def train(work: Work) -> Task:
+def text(work: Work) -> Task:
     """AdamW with PyTorch's defaults but rate and betas: nanoGPT fuses it on a GPU alone, as it uses
     autocast there alone, whatever precision is asked for."""
     shape = work.shape
@@ -98,7 +90,3 @@ def train(work: Work) -> Task:
     rate = {"lr": shape.learning_rate, "betas": shape.betas, "weight_decay": 0.1}
     optimizer = torch.optim.AdamW(model.parameters(), **rate)
     return training(work, model, mean_loss, optimizer, PRECISION)
-
-
-if __name__ == "__main__":
-    serve({"text": train}, ["torch", "numpy"], torch.set_num_threads)

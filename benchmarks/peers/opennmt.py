@@ -29,7 +29,7 @@ from onmt.utils.parse import ArgumentParser
 from torch import Tensor
 
 from benchmarks import protocol
-from benchmarks.protocol import Shape, Task, Weights, Work, each_time, serve
+from benchmarks.protocol import Shape, Task, Weights, Work, each_time
 
 # Its checkpoints hold a Namespace, which PyTorch does not load unasked.
 torch.serialization.add_safe_globals([Namespace])
@@ -102,7 +102,7 @@ def arguments(values: dict[str, Any]) -> list[str]:
 
 
 def converted(weights: Weights, shape: Shape) -> dict[str, dict[str, Tensor]]:
-    model = {protocol.renamed(name, NAMES): torch.tensor(array) for name, array in weights.items()}
+    model = protocol.renamed(weights, NAMES)
     bias = model.pop("output_bias")
     for side in ("encoder", "decoder"):
         positions = PositionalEncoding(shape.d_model, "SinusoidalInterleaved").pe
@@ -138,7 +138,7 @@ def train(work: Work) -> Task:
     trainer = build_trainer(options, NO_GPU, model, vocabs, Optimizer.from_opt(model, options))
     tokens = protocol.real_tokens(pairs, shape.pad)
     batches = []
-    for src, tgt in ([torch.from_numpy(side) for side in pair] for pair in pairs):
+    for src, tgt in pairs:
         lengths = (src != shape.pad).sum(1)
         # As its iterator makes them: a last axis for features.
         batches.append({"src": src[:, :, None], "srclen": lengths, "tgt": tgt[:, :, None]})
@@ -189,8 +189,3 @@ def translate(work: Work) -> Task:
 
     settings = {"precision": PRECISION, "threads": torch.get_num_threads()}
     return Task(check, each_time(lines), len(sources), {**settings, "max_tokens": max_tokens})
-
-
-if __name__ == "__main__":
-    tasks = {"train": train, "translate": translate}
-    serve(tasks, ["OpenNMT-py", "torch", "numpy"], torch.set_num_threads)

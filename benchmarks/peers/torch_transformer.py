@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import protocol
-from benchmarks.protocol import Shape, Task, Weights, Work, each_time, serve
+from benchmarks.protocol import Shape, Task, Weights, Work, each_time
+from qvbench.positions.absolute import Sinusoidal
 
 NORM_EPS = 1e-6  # ours
 POSITIONS = 1024
@@ -37,6 +37,11 @@ NAMES = (
 )
 
 
+def sinusoids(width: int) -> Tensor:
+    """Our table of positions, (L, d)."""
+    return Sinusoidal(1, width).embed(torch.zeros(1, POSITIONS, width))[0]
+
+
 class Translation(nn.Module):
     """Embeddings with positions, ``nn.Transformer``, and an output layer tied to the embeddings."""
 
@@ -45,9 +50,8 @@ class Translation(nn.Module):
         self.pad = shape.pad
         self.scale = math.sqrt(shape.d_model)
         self.embedding = nn.Embedding(shape.vocabulary, shape.d_model)
-        table = torch.from_numpy(protocol.sinusoids(POSITIONS, shape.d_model))
         self.positions: Tensor
-        self.register_buffer("positions", table, persistent=False)
+        self.register_buffer("positions", sinusoids(shape.d_model), persistent=False)
         self.dropout = nn.Dropout(shape.dropout)
         self.transformer = nn.Transformer(
             shape.d_model,
@@ -87,15 +91,19 @@ class Translation(nn.Module):
 
 
 def converted(weights: Weights) -> dict[str, Tensor]:
-    theirs = {}
-    for name, array in weights.items():
-        if name.startswith("target_embeddings.") or ".key." in name or ".value." in name:
-            continue  # tied, or part of `in_proj_weight`
-        if ".query." in name:
-            parts = [name.replace("query", part) for part in ("query", "key", "value")]
-            array = np.concatenate([weights[part] for part in parts])
-        theirs[protocol.renamed(name, NAMES)] = torch.from_numpy(array)
-    return theirs
+    """Our state dict under its names; embeddings are tied."""
+    own = {n: tensor for n, tensor in weights.items() if not n.startswith("target_embeddings.")}
+    return protocol.renamed(fused(own), NAMES)
+
+
+def fused(weights: Weights) -> dict[str, Tensor]:
+    """Queries, keys and values of each layer as one matrix, under the queries' name."""
+    whole = {name: tensor for name, tensor in weights.items() if ".query." in name}
+    for name in whole:
+        parts = [name.replace("query", part) for part in ("query", "key", "value")]
+        whole[name] = torch.cat([weights[part] for part in parts])
+    others = {n: t for n, t in weights.items() if ".key." not in n and ".value." not in n}
+    return others | whole
 
 
 def load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -123,9 +131,8 @@ def training(
     comparable: str = protocol.SAME_FUNCTION,
 ) -> Task:
     """Forward, loss, backward and optimizer step over all batches, with PyTorch's autocast."""
-    shape, pairs = work.shape, work.batches()
-    batches = [[torch.from_numpy(side) for side in pair] for pair in pairs]
-    tokens = protocol.real_tokens(pairs, shape.pad)
+    shape, batches = work.shape, work.batches()
+    tokens = protocol.real_tokens(batches, shape.pad)
     mixed = precision == "bf16-mixed"
     torch.manual_seed(1)
 
@@ -159,7 +166,3 @@ def train(work: Work) -> Task:
     load(model, converted(work.weights()))
     optimizer = torch.optim.Adam(model.parameters(), lr=shape.learning_rate, betas=shape.betas)
     return training(work, model, mean_loss, optimizer, shape.precision)
-
-
-if __name__ == "__main__":
-    serve({"train": train}, ["torch", "numpy"], torch.set_num_threads)

@@ -32,7 +32,7 @@ def test_every_program_starts_at_the_same_loss_and_learns(
     more = {"batches": 2, "learning_rate": 0.01}
     judge = language.write_text(work, shape(overrides, **more), 1e-5)  # type: ignore[arg-type]
     for program in (language, nanogpt, gpt2):
-        task = program.train(work)
+        task = program.text(work)
         before = task.check()
         assert judge(before, READY).passed, (program, judge(before, READY).facts)
         task.run(range(1))

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import protocol
+from benchmarks import protocol, serve
 from benchmarks.peers import marian, torch_transformer
 from benchmarks.protocol import OTHER_FUNCTION, SAME_FUNCTION, Work
 from qvbench.attention.qkv import QKV
@@ -76,10 +76,10 @@ def network(norm: str = "pre") -> EncoderDecoder:
     return ours.eval()
 
 
-def padded(rows: list[list[int]]) -> np.ndarray:
+def padded(rows: list[list[int]]) -> torch.Tensor:
     """Rows as a matrix."""
     tensors = [torch.tensor(row) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, True, PAD).numpy()
+    return torch.nn.utils.rnn.pad_sequence(tensors, True, PAD)
 
 
 def sentences(count: int, seed: int) -> list[list[int]]:
@@ -96,8 +96,8 @@ def translating_network() -> EncoderDecoder:
     optimizer = torch.optim.Adam(ours.parameters(), lr=5e-3)
     for step in range(300):
         rows = sentences(64, seed=100 + step)
-        source = torch.from_numpy(padded([[*s, EOS] for s in rows]))
-        target = torch.from_numpy(padded([[BOS, *s, EOS] for s in rows]))
+        source = padded([[*s, EOS] for s in rows])
+        target = padded([[BOS, *s, EOS] for s in rows])
         hidden, following = ours(source, target[:, :-1]), target[:, 1:]
         real = following != PAD
         output = ours.output_weight, ours.output_bias
@@ -115,16 +115,15 @@ def work_folder(folder: Path, ours: EncoderDecoder, **changes: Any) -> Work:
         source = padded([[*s, EOS] for s in sentences(7, seed=i)])
         batches.append((source, padded([[BOS, *s, EOS] for s in sentences(7, seed=i + 10)])))
     shape = SimpleNamespace(**{**vars(SHAPE), **changes, "a key of a later version": 1})
-    weights = {name: tensor.numpy() for name, tensor in ours.state_dict().items()}
     work, sources = Work(folder), [[*s, EOS] for s in sentences(20, seed=5)]
-    work.write(shape, weights, batches, sources)
+    work.write(shape, ours.state_dict(), batches, sources)
     return work
 
 
 @torch.no_grad()
 def our_loss(ours: EncoderDecoder, work: Work) -> float:
     """Of the first batch."""
-    source, target = (torch.from_numpy(array) for array in work.batches()[0])
+    source, target = work.batches()[0]
     hidden, following = ours(source, target[:, :-1]), target[:, 1:]
     real = following != PAD
     scores = validation_scores(
@@ -150,7 +149,7 @@ def test_torch_transformer_is_the_same_function(tmp_path: Path) -> None:
     work = work_folder(tmp_path, ours)
     theirs = torch_transformer.Translation(SHAPE).double()
     torch_transformer.load(theirs, torch_transformer.converted(work.weights()))
-    source, target = (torch.from_numpy(array) for array in work.batches()[0])
+    source, target = work.batches()[0]
     loss = torch_transformer.mean_loss(theirs.eval(), SHAPE, source, target)
     assert loss.item() == pytest.approx(our_loss(ours, work), abs=2e-6)  # float32 sinusoids
 
@@ -161,7 +160,7 @@ def test_marian_is_the_function_of_a_post_norm_network(tmp_path: Path) -> None:
     work = work_folder(tmp_path, ours)
     theirs = marian.build(SHAPE, work.weights()).double()
     theirs.load_state_dict(marian.converted(work.weights()), strict=False)
-    source, target = (torch.from_numpy(array) for array in work.batches()[0])
+    source, target = work.batches()[0]
     loss = marian.mean_loss(theirs.eval(), SHAPE, source, target)
     assert loss.item() == pytest.approx(our_loss(ours, work), abs=2e-6)
 
@@ -181,7 +180,7 @@ def test_marian_says_that_it_is_another_function_and_learns(tmp_path: Path) -> N
 def test_marian_refuses_weights_that_it_has_no_place_for(tmp_path: Path) -> None:
     # Catches weights of another mechanism that would silently be left out.
     work = work_folder(tmp_path, network())
-    weights = work.weights() | {"encoder.0.attention.context.weight": np.zeros((2, 2))}
+    weights = work.weights() | {"encoder.0.attention.context.weight": torch.zeros(2, 2)}
     with pytest.raises(ValueError, match="no place for"):
         marian.build(SHAPE, weights)
 
@@ -212,7 +211,7 @@ class Peer:
 
     def __init__(self, python: str, name: str, task: str, work: Work) -> None:
         self.process = subprocess.Popen(
-            [python, "-m", f"benchmarks.peers.{name}", task, str(work.folder)],
+            [python, "-m", "benchmarks.serve", f"benchmarks.peers.{name}", task, str(work.folder)],
             cwd=protocol.ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -247,6 +246,7 @@ def test_the_protocol_from_start_to_end(tmp_path: Path) -> None:
     repeat = peer.answer("repeat")
     assert repeat["items"] == our_tokens(work)
     assert repeat["seconds"] > 0
+    assert repeat["cpu_seconds"] > 0
     assert repeat["peak_bytes"] > 1e7
     assert peer.end()[0] == ""
     assert peer.process.returncode == 0
@@ -310,10 +310,10 @@ def test_peak_memory_is_that_of_the_repeat() -> None:
     # A mapping of its own: the allocator may keep what is freed, as a training run has it do.
     with mmap.mmap(-1, 200_000_000) as large:
         large.write(bytes(200_000_000))
-        protocol.reset_peak_memory()
-        with_it = protocol.peak_memory()
-    protocol.reset_peak_memory()
-    assert protocol.peak_memory() < with_it - 150_000_000
+        serve.reset_peak_memory()
+        with_it = serve.peak_memory()
+    serve.reset_peak_memory()
+    assert serve.peak_memory() < with_it - 150_000_000
 
 
 def test_every_requirement_is_pinned() -> None:

@@ -36,16 +36,16 @@ def short_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "REPEAT_SECONDS", 1e-3)
 
 
-def random_batch(seed: int) -> protocol.Batch:
+def random_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pairs of ids, of different lengths."""
     random = np.random.default_rng(seed)
 
-    def padded(before: list[int]) -> np.ndarray:
+    def padded(before: list[int]) -> torch.Tensor:
         rows = [
             torch.tensor([*before, *random.integers(4, VOCABULARY, n).tolist(), 3])
             for n in random.integers(1, 9, 6)
         ]
-        return torch.nn.utils.rnn.pad_sequence(rows, True, 0).numpy()
+        return torch.nn.utils.rnn.pad_sequence(rows, True, 0)
 
     return padded([]), padded([2])
 
@@ -67,10 +67,9 @@ def test_a_training_program_starts_at_the_tasks_loss_and_steps_per_batch(
     folder, expected = training_work(tmp_path, config)
     task = build(config, SIZES, VOCABULARY).task
     assert task.network is not None
-    weights = {name: torch.from_numpy(array) for name, array in folder.weights().items()}
-    task.network.load_state_dict(weights)
+    task.network.load_state_dict(folder.weights())
     task.eval()
-    source, target = (torch.from_numpy(side) for side in folder.batches()[0])
+    source, target = folder.batches()[0]
     totals = task.score(task(Batch(source, target, torch.arange(len(source)))), training_totals)
     assert float(totals.smoothed.detach() / totals.tokens) == pytest.approx(expected, rel=1e-5)
     program = translation.train(folder)
@@ -119,7 +118,7 @@ def test_translations_keep_their_order(tmp_path: Path) -> None:
     sources = [[5, 6, 3], [7, 8, 9, 10, 11, 3], [12, 3]]
     sizes = translation.sizes_of(network)
     shape = SimpleNamespace(config=config, overrides=SIZES, beam_size=2, **sizes)
-    Work(tmp_path).write(shape, layers.state_of(network), sources=sources)
+    Work(tmp_path).write(shape, network.state_dict(), sources=sources)
     program = translation.translate(Work(tmp_path))
     translator = Translator(network, translation.IdLines(), beam_size=2)
     wanted = [translator.translate_ids(torch.tensor([ids]))[0] for ids in sources]

@@ -48,8 +48,6 @@ def test_programs_take_turns(mixed: tuple[dict[str, Any], list[str]]) -> None:
     outcomes, log = mixed
     assert log == ["last", "weak", "good", "good", "last", "last", "good", "good", "last"]
     assert [r["round"] for r in outcomes["good"]["repeats"]] == [0, 1, 2]
-    if sys.platform == "linux":
-        assert all(0 <= r["cpu_seconds"] < 1 for r in outcomes["good"]["repeats"])
 
 
 def test_a_bad_program_stops_no_other(mixed: tuple[dict[str, Any], list[str]]) -> None:
