@@ -42,12 +42,12 @@ class Comparison:
     title: str  # of its page
     variants: tuple[Variant, ...]  # in the order of their suite
     baseline: Variant | None  # that the others are compared with, if there is one
-    left_out: tuple[Run, ...]  # that were not run to their end
     suite: Mapping[str, Any]  # what records say of the one suite that ran them all; else empty
     margin: float  # of equivalence, in the unit of the metric
     options: Options  # that the user gave
     folder: str  # of the results, as commands name it
     bleu_tests: dict[str, list[float]]  # p-values that were kept; completed when needed
+    left_out: tuple[Run, ...] = ()  # that were not run to their end
     searched: tuple[Run, ...] = ()  # of the suite's search, which report nothing
     shorter: Mapping[float, Comparison] = field(default_factory=dict)  # the same by lesser budget
 
@@ -87,6 +87,12 @@ class Comparison:
     @property
     def failed(self) -> list[Run]:
         return [run for variant in self.variants for run in variant.failed]
+
+    @property
+    def by_budget(self) -> Mapping[float, Comparison]:
+        """The comparison under each budget, ascending; empty if the suite has one at most."""
+        own = self.suite.get("budget")
+        return {} if own is None else {**self.shorter, own: self}
 
     @cached_property
     def sizes(self) -> list[list[Variant]]:
@@ -187,10 +193,11 @@ class Comparison:
     @property
     def correlation(self) -> float:
         """Of two variants' scores over the seeds that all have, on average; NaN where unknown."""
-        seeds = sorted(set.intersection(*({*v.scores} for v in self.variants if v.runs)))
-        scores = [[v.scores[seed] for seed in seeds] for v in self.variants if v.runs]
-        if len(seeds) < 3 or len(scores) < 2:
+        known = [variant.scores for variant in self.variants if variant.runs]
+        seeds = sorted(set.intersection(*map(set, known))) if len(known) > 1 else []
+        if len(seeds) < 3:
             return math.nan
+        scores = [[own[seed] for seed in seeds] for own in known]
         with np.errstate(all="ignore"):  # of scores that do not spread
             found = np.array(np.corrcoef(scores))[np.triu_indices(len(scores), 1)]
         return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else math.nan
@@ -212,46 +219,53 @@ def compare(
     """
     searched: list[Run] = []
     by_budget: dict[float, list[Run]] = {}
-    for run in runs:
+    for run in filter(has_ended, runs):
         sweep = run.record.get("sweep", {})
-        if sweep.get("of_search"):
-            searched.append(run)
-        else:
-            by_budget.setdefault(sweep.get("budget", 0), []).append(run)
-    compared = {
-        amount: _compare(by_budget[amount], folder, options, bleu_tests)
-        for amount in sorted(by_budget)
-    }
-    if not compared:
+        own = (
+            searched if sweep.get("of_search") else by_budget.setdefault(sweep.get("budget", 0), [])
+        )
+        own.append(run)
+    if searched and not by_budget:
         raise UserError("these are the runs of a search alone, which report nothing")
+    if not any(has_value(run) for group in by_budget.values() for run in group):
+        names = ", ".join(sorted({run.record["primary_metric"]["name"] for run in runs}))
+        raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
+    suites = {
+        run.record.get("suite") if budget else ""
+        for budget, group in by_budget.items()
+        for run in group
+    }
+    if len(by_budget) > 1 and len(suites) > 1:
+        raise UserError(
+            "a suite with several budgets is not compared with other runs: report it alone"
+        )
+    compared = {
+        budget: _compare(by_budget[budget], folder, options, bleu_tests)
+        for budget in sorted(by_budget)
+    }
     _, last = compared.popitem()
-    return replace(last, searched=tuple(searched), shorter=compared)
+    if last.baseline is None and options.baseline is not None:
+        known = ", ".join(sorted(last.by_name))
+        raise UserError(f"--baseline {options.baseline}: no such variant; known: {known}")
+    left_out = tuple(run for run in runs if not has_ended(run))
+    return replace(last, left_out=left_out, searched=tuple(searched), shorter=compared)
 
 
 def _compare(
     runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
-    sound = [run for run in runs if has_value(run)]
-    if not sound:
-        names = ", ".join(sorted({run.record["primary_metric"]["name"] for run in runs}))
-        raise UserError(f"no finished run with a value of {names}: {', '.join(r.id for r in runs)}")
-    ended = [run for run in runs if has_ended(run)]
-    one_suite = len({run.record.get("suite") for run in ended}) == 1
-    suite: dict[str, Any] = sound[0].record.get("sweep", {}) if one_suite else {}
-    variants = gather_variants(ended, one_suite)
+    one_suite = len({run.record.get("suite") for run in runs}) == 1
+    sweeps = (run.record["sweep"] for run in runs if one_suite and "sweep" in run.record)
+    suite: dict[str, Any] = next(sweeps, {})
+    variants = gather_variants(runs, one_suite)
     wanted = options.baseline or suite.get("baseline")
-    baseline = next((variant for variant in variants if variant.name == wanted), None)
-    if baseline is None and options.baseline is not None:
-        known = ", ".join(sorted(variant.name for variant in variants))
-        raise UserError(f"--baseline {wanted}: no such variant; known: {known}")
     return Comparison(
-        options.title or suite.get("title") or folder.rpartition("/")[2],
-        tuple(variants),
-        baseline,
-        tuple(run for run in runs if not has_ended(run)),
-        suite,
-        suite.get("margin", MARGIN) if options.margin is None else options.margin,
-        options,
-        folder,
-        bleu_tests,
+        title=options.title or suite.get("title") or folder.rpartition("/")[2],
+        variants=tuple(variants),
+        baseline=next((variant for variant in variants if variant.name == wanted), None),
+        suite=suite,
+        margin=suite.get("margin", MARGIN) if options.margin is None else options.margin,
+        options=options,
+        folder=folder,
+        bleu_tests=bleu_tests,
     )

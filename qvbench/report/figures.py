@@ -253,7 +253,9 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     """From the end of the warm-up on, with the early part shaded."""
     last = max((band.tokens[-1] for band in bands), default=1.0)
     start = base.warmed_up or 0
-    scale = last / max(max(curve) for curve in base.curves)  # tokens of a step
+    scale = last / max(
+        (max(curve) for curve in base.curves if curve), default=1
+    )  # tokens of a step
     points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
     first = (start - 1) * scale  # steps have about as many tokens, not just as many
     shown = [value for t, value in points if t > first and not math.isnan(value)]

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qvbench.report import data, figures, inside, protocol, provenance, trends
+from qvbench.report import data, figures, inside, provenance, search, trends
 from qvbench.report.comparison import VERDICTS, Comparison
 from qvbench.report.paper import JUDGMENTS, PAPER, claims_on_costs, judgment, published
 from qvbench.report.statistics import ALPHA
@@ -177,8 +177,8 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
     "differences": figures.differences,
     "accuracy": figures.accuracy,
     "costs": figures.costs,
-    "rates": protocol.search_figure,
-    "budgets": protocol.budget_figure,
+    "rates": search.search_figure,
+    "budgets": trends.budget_figure,
     "sizes": trends.size_figure,
     "context": trends.context_figure,
     "affinity": inside.affinity_figure,
@@ -209,8 +209,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
     "Inside": INSIDE,
     "Against the size": (trends.size_section,),
     "Along the context": (trends.context_section,),
-    "Against the budget": (protocol.budget_section,),
-    "Learning rates": (protocol.search_section, partial(_figure, "rates")),
+    "Against the budget": (trends.budget_section,),
+    "Learning rates": (search.search_section, partial(_figure, "rates")),
     "Seeds, other sentences, other scores": (partial(part_of_table, FURTHER),),
     "BLEU on the test set": (_bleu,),
     "Costs": (partial(part_of_table, COSTS),),

@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePosixPath
 from typing import Any
 
-from qvbench.report import data, protocol
+from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.runs import Run
 from qvbench.report.tables import table_of
@@ -62,23 +62,32 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.left_out:
         ids = ", ".join(run.id for run in comparison.left_out)
         notes.append(f"**Not run to the end and left out:** {ids}.")
-    begun = (*runs, *comparison.failed, *comparison.left_out)
-    known = {(run.record.get("variant"), run.seed) for run in begun}
-    seeds = comparison.suite.get("seeds", [])
-    planned = {
-        name: ", ".join(str(seed) for seed in seeds if (name, seed) not in known)
-        for name in comparison.suite.get("rows", [])
-    }
-    if missing := "; ".join(
-        f"{name} (seeds {listed})" for name, listed in planned.items() if listed
-    ):
-        notes.append(f"**Planned and not run:** {missing}.")
-    found = protocol.by_budget(comparison)
-    if rest := [f"{b:,}" for b in comparison.suite.get("budgets", []) if b not in found]:
-        notes.append(f"**Planned and not run:** {', '.join(rest)} {comparison.suite['unit']}.")
+    if missing := _missing(comparison):
+        notes.append(f"**Planned and not run:** {'; '.join(missing)}.")
     signatures = [run.record.get("bleu_signatures", {}).items() for run in runs]
     named = sorted({f"`{metric}`: `{value}`" for pairs in signatures for metric, value in pairs})
     return notes + ([f"Signatures: {'; '.join(named)}."] if named else [])
+
+
+def _missing(comparison: Comparison) -> list[str]:
+    """The budgets of the suite of which nothing was begun, and of the others seeds of variants."""
+    suite, missing = comparison.suite, []
+    compared = [comparison, *comparison.shorter.values()]
+    begun = [run for each in compared for run in (*each.runs, *each.failed, *each.left_out)]
+    known = {
+        (run.record.get("sweep", {}).get("budget"), run.record.get("variant"), run.seed)
+        for run in begun
+    }
+    for budget in suite.get("budgets", [None]):
+        amount = "" if budget is None else f"{budget:,} {suite['unit'].replace('_', ' ')}"
+        if budget not in {found for found, _, _ in known}:
+            missing.append(amount)
+            continue
+        for name in suite.get("rows", []):
+            seeds = [str(s) for s in suite["seeds"] if (budget, name, s) not in known]
+            of = f"{amount}, " * bool(amount)
+            missing += [f"{name} ({of}seeds {', '.join(seeds)})"] if seeds else []
+    return missing
 
 
 def _checkpoint_rule(runs: list[Run]) -> str:
@@ -98,7 +107,8 @@ def _checkpoint_rule(runs: list[Run]) -> str:
 
 def commands(comparison: Comparison) -> list[str]:
     """What made the runs and this page; one sweep made them all, or each has its own command."""
-    folder, suite, runs = comparison.folder, comparison.suite, comparison.runs
+    folder, suite = comparison.folder, comparison.suite
+    runs = comparison.runs + comparison.failed
     output = ["--output", folder]
     for name, value in comparison.options._asdict().items():
         output += [] if value is None else [f"--{name}", f"{value}"]

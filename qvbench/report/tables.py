@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 
+import numpy as np
+
 from qvbench.profile.render import booktabs, escape
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
@@ -57,7 +59,8 @@ def with_interval(interval: Interval, form: str) -> str:
 
 def per_cent(interval: Interval) -> Interval:
     """A difference of logarithms as a ratio, in per cent more."""
-    return Interval(*(100 * math.expm1(value) for value in interval))
+    with np.errstate(over="ignore"):  # an interval of two seeds can reach further than any number
+        return Interval(*(100 * np.expm1(interval)).tolist())
 
 
 def p_text(p: float) -> str:

@@ -1,95 +1,219 @@
-"""How results change with the size of the network, and along the context of a language model."""
+"""How results change with size and budget, and along the context of a language model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import WIDTH, finish, looks, lowest_usual, pyplot, tooltip
 from qvbench.report.statistics import ALPHA, Estimate, estimate
-from qvbench.report.tables import NONE, Table, markdown, number, with_interval
-from qvbench.report.variants import Variant
+from qvbench.report.tables import (
+    NONE,
+    Table,
+    markdown,
+    number,
+    per_cent,
+    seeds_of,
+    with_interval,
+)
+from qvbench.report.variants import Contrast, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT = data("page.yaml")
 
+
+class Entry(NamedTuple):
+    """A variant at one size or budget."""
+
+    variant: Variant
+    row: Contrast | None  # against the baseline there; None for the baseline itself
+
+
+Trend = Mapping[float, Entry]
+"""A mechanism by size, or a variant by budget, ascending."""
+
+
+def _rows(trend: Trend) -> dict[float, Contrast]:
+    """The differences to the baseline that are known."""
+    rows = {place: entry.row for place, entry in trend.items()}
+    return {p: row for p, row in rows.items() if row and not math.isnan(row.estimate.mean)}
+
+
+def _table(
+    trends: Mapping[str, Trend], columns: Mapping[float, str], cell: Callable[[Entry], str]
+) -> list[list[str]]:
+    """A row for each name, a column for each size or budget."""
+    rows = [
+        [name, *(cell(trend[place]) if place in trend else NONE for place in columns)]
+        for name, trend in trends.items()
+    ]
+    return [["variant", *columns.values()], *rows]
+
+
+def _value(comparison: Comparison, entry: Entry) -> str:
+    """The difference to the baseline, of which the mean; and the seeds, where some failed."""
+    variant, row = entry
+    if row is None:
+        text = f"{number(variant.mean, comparison.form)} ({len(variant.runs)} seeds)"
+    else:
+        text = with_interval(comparison.interval(row), comparison.form)
+    return text + f"; {seeds_of(variant)}" * bool(variant.failed)
+
+
+def _draw_differences(
+    axes: Any, comparison: Comparison, trends: Mapping[str, Trend], **options: Any
+) -> None:
+    """The differences to the baseline with their intervals, over the margin of equivalence."""
+    look = looks(comparison.variants)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.axhspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
+    known = {name: _rows(trend) for name, trend in trends.items() if _rows(trend)}
+    for place, (name, rows) in enumerate(known.items()):
+        own = look[next(iter(trends[name].values())).variant.name]
+        shift = 1.03 ** (place - (len(known) - 1) / 2)  # so that no bar hides another
+        spans = {at * shift: comparison.interval(row) for at, row in rows.items()}
+        means, lows, highs = zip(*spans.values(), strict=True)
+        line = own.mark | {"linestyle": own.style, "label": name} | options
+        axes.plot(list(spans), means, **line)
+        axes.vlines(list(spans), lows, highs, color=own.color, linewidth=0.6)
+        for at, span in spans.items():
+            tooltip(axes, at, span.mean, f"{name}: {with_interval(span, comparison.form)}")
+
+
+# Against the budget
+
+
+def by_budget(comparison: Comparison) -> dict[str, Trend]:
+    """The variants by budget, where the baseline has a value too; empty without two budgets."""
+    found = comparison.by_budget
+    if len(found) < 2 or comparison.baseline is None:
+        return {}
+    return {
+        variant.label: {
+            budget: Entry(same, each.rows.get(same))
+            for budget, each in found.items()
+            if (same := each.by_name.get(variant.name)) in each.baselines
+        }
+        for variant in comparison.variants
+    }
+
+
+def budget_section(comparison: Comparison) -> list[str]:
+    """The difference of each variant to the baseline under each budget."""
+    trends, base = by_budget(comparison), comparison.baseline
+    if not trends or base is None:
+        return []
+    unit = comparison.suite["unit"].replace("_", " ")
+    columns = {budget: f"{budget:,} {unit}" for budget in comparison.by_budget}
+    table = _table(trends, columns, lambda entry: _value(comparison, entry))
+    parts = [TEXT["budgets"].format(base=base.label), markdown(table)]
+    entries = [entry for trend in trends.values() for entry in trend.values()]
+    scores = [score for entry in entries for score in entry.variant.scores.values()]
+    if comparison.metric.unit != "%" or max(scores, default=100) >= 100:
+        return parts
+    others = {name: trend for name, trend in trends.items() if name != base.label}
+    table = _table(others, columns, lambda entry: _relative_error(comparison, entry))
+    return [*parts, TEXT["relative_errors"].format(base=base.label), markdown(table)]
+
+
+def _relative_error(comparison: Comparison, entry: Entry) -> str:
+    """By how much more of an accuracy is still wrong than of the baseline's.
+
+    A difference of mean logarithms, which is a ratio of geometric means: near its bound an accuracy
+    has no room for gaps in points.
+    """
+    if entry.row is None:
+        return NONE
+    errors = [
+        (sign, [math.log(100 - score) for score in variant.scores.values()])
+        for sign, variant in entry.row.groups
+    ]
+    interval = estimate(errors).interval(ALPHA / comparison.questions(entry.row))
+    return with_interval(per_cent(interval), ".0f")
+
+
+def budget_figure(comparison: Comparison) -> Figure | None:
+    """The difference to the baseline against the budget, with intervals."""
+    trends, base = by_budget(comparison), comparison.baseline
+    if not trends or base is None:
+        return None
+    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
+    _draw_differences(axes, comparison, trends)
+    axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
+    label = f"{comparison.metric.label} minus\nthat of {base.label} ({comparison.unit})"
+    axes.set_ylabel(label)
+    finish(figure, axes, {budget: f"{budget:,}" for budget in comparison.by_budget})
+    return figure
+
+
 # Against the size
 
 
-def by_kind(comparison: Comparison) -> dict[str, dict[float, Variant]]:
-    """The variants of each mechanism by the parameters of the baseline at their size, ascending;
-    the baseline's own first."""
-    found: dict[str, dict[float, Variant]] = {}
+def by_size(comparison: Comparison) -> dict[str, Trend]:
+    """The mechanisms by the parameters of the baseline at each size, the baseline's own first."""
+    found: dict[str, dict[float, Entry]] = {}
     for base, *others in comparison.sizes:
         parameters = base.cost("parameters/total")
         if parameters is not None:
             for variant in (base, *others):
-                found.setdefault(comparison.kind(variant), {})[parameters] = variant
-    return found
+                entry = Entry(variant, comparison.rows.get(variant))
+                found.setdefault(comparison.kind(variant), {})[parameters] = entry
+    return dict(found)
 
 
-def slope(comparison: Comparison, variants: Mapping[float, Variant]) -> Estimate | None:
+def slope(trend: Trend) -> Estimate | None:
     """By how much a mechanism's difference to the baseline grows with ten times the parameters.
 
     That of the least-squares line through the differences against the logarithm of the parameters,
     which is a weighted sum of the means of the seeds: its error is theirs. None of fewer than three
     sizes, or of single seeds.
     """
-    known = {size: v for size, v in variants.items() if v in comparison.rows and v.runs}
-    if len(known) < 3:
+    rows = _rows(trend)
+    if len(rows) < 3:
         return None
-    places = [math.log10(size) for size in known]
-    middle = sum(places) / len(places)
-    width = sum((place - middle) ** 2 for place in places)
+    places = np.log10(list(rows))
+    weights = (places - places.mean()) / np.square(places - places.mean()).sum()
     groups = [
-        (sign * (place - middle) / width, [*of.scores.values()])
-        for place, variant in zip(places, known.values(), strict=True)
-        for sign, of in comparison.rows[variant].groups
+        (sign * weight, [*variant.scores.values()])
+        for weight, row in zip(weights.tolist(), rows.values(), strict=True)
+        for sign, variant in row.groups
     ]
     found = estimate(groups)
     return None if math.isnan(found.error) else found
 
 
-def slopes(comparison: Comparison) -> dict[str, Estimate]:
+def slopes(trends: Mapping[str, Trend]) -> dict[str, Estimate]:
     """Of the mechanisms that have one."""
-    found = {kind: slope(comparison, own) for kind, own in by_kind(comparison).items()}
+    found = {kind: slope(trend) for kind, trend in trends.items()}
     return {kind: estimated for kind, estimated in found.items() if estimated is not None}
 
 
 def answer(comparison: Comparison) -> list[str]:
     """The slopes, for the first lines of a page."""
-    found = slopes(comparison)
+    found = slopes(by_size(comparison))
     said = "; ".join(f"{kind}, {_slope(comparison, of, len(found))}" for kind, of in found.items())
     return [f"**With ten times the parameters the difference moves by:** {said}."] if said else []
 
 
 def size_section(comparison: Comparison) -> list[str]:
     """The difference of each mechanism to the baseline at every size, and its slope."""
-    kinds, found = by_kind(comparison), slopes(comparison)
-    if not kinds:
+    trends = by_size(comparison)
+    if not trends:
         return []
-    base, *_ = kinds
-    head = ["variant", *(_size(size, of) for size, of in kinds[base].items()), "slope"]
-    rows = [
-        [
-            kind,
-            *(_cell(comparison, own.get(size)) for size in kinds[base]),
-            _slope(comparison, found.get(kind), len(found)),
-        ]
-        for kind, own in kinds.items()
-    ]
-    return [TEXT["sizes"].format(base=base, unit=comparison.unit), markdown([head, *rows])]
-
-
-def _cell(comparison: Comparison, variant: Variant | None) -> str:
-    if variant in comparison.rows:
-        return with_interval(comparison.interval(comparison.rows[variant]), comparison.form)
-    return NONE if variant is None else number(variant.mean, comparison.form)
+    base, found = next(iter(trends)), slopes(trends)
+    columns = {size: _size(size, entry.variant) for size, entry in trends[base].items()}
+    head, *rows = _table(trends, columns, lambda entry: _value(comparison, entry))
+    rows = [[*row, _slope(comparison, found.get(row[0]), len(found))] for row in rows]
+    text = TEXT["sizes"].format(base=base, unit=comparison.unit)
+    return [text, markdown([[*head, "slope"], *rows])]
 
 
 def _size(parameters: float, variant: Variant) -> str:
@@ -109,49 +233,30 @@ def _slope(comparison: Comparison, found: Estimate | None, questions: int) -> st
 
 def size_figure(comparison: Comparison) -> Figure | None:
     """The metric, and the difference to the baseline, against the baseline's parameters."""
-    kinds, look = by_kind(comparison), looks(comparison.variants)
-    if not kinds:
+    trends, look = by_size(comparison), looks(comparison.variants)
+    if not trends:
         return None
     figure, (above, below) = pyplot().subplots(
         2, figsize=(WIDTH, 4), sharex=True, layout="constrained"
     )
-    below.axhline(0, color="black", linewidth=0.6)
-    below.axhspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
-    for place, (kind, variants) in enumerate(kinds.items()):
-        shift = 1.03 ** (place - len(kinds) / 2)  # so that no bar hides another
-        own = look[next(iter(variants.values())).name]
-        known = {size: variant for size, variant in variants.items() if variant.runs}
-        if not known:
-            continue
-        means = [variant.mean for variant in known.values()]
-        above.plot(list(known), means, **own.mark, linestyle=own.style, label=kind)
-        for size, variant in known.items():
-            tooltip(above, size, variant.mean, f"{kind}: {variant.mean:{comparison.form}}")
-        gaps = {
-            size: comparison.interval(comparison.rows[variant])
-            for size, variant in known.items()
-            if variant in comparison.rows
-        }
-        for size, interval in gaps.items():
-            below.plot(size * shift, interval.mean, **own.mark, linestyle="")
-            below.vlines(size * shift, interval.low, interval.high, color=own.color, linewidth=0.6)
-            tooltip(
-                below,
-                size * shift,
-                interval.mean,
-                f"{kind}: {with_interval(interval, comparison.form)}",
-            )
-        if (found := slope(comparison, variants)) is not None:
-            center = sum(math.log10(size) for size in gaps) / len(gaps)
-            height = sum(interval.mean for interval in gaps.values()) / len(gaps)
-            ends = [height + found.mean * (math.log10(size) - center) for size in gaps]
-            below.plot([size * shift for size in gaps], ends, color=own.color, linewidth=0.6)
+    for kind, trend in trends.items():
+        own = look[next(iter(trend.values())).variant.name]
+        means = {size: entry.variant.mean for size, entry in trend.items()}
+        above.plot(list(means), list(means.values()), **own.mark, linestyle=own.style, label=kind)
+        for size, mean in means.items():
+            tooltip(above, size, mean, f"{kind}: {mean:{comparison.form}}")
+        if found := slope(trend):
+            rows = _rows(trend)
+            height = fmean(row.estimate.mean for row in rows.values())
+            places = np.log10(list(rows))
+            ends = height + found.mean * (places - places.mean())
+            below.plot(list(rows), ends, color=own.color, linewidth=0.6)
+    _draw_differences(below, comparison, trends, linestyle="")
     above.set_ylabel(comparison.axis)
-    below.set(
-        xlabel="parameters", ylabel=f"minus that of {comparison.against}\n({comparison.unit})"
-    )
+    difference = f"minus that of {comparison.against}\n({comparison.unit})"
+    below.set(xlabel="parameters", ylabel=difference)
     above.grid(alpha=0.3)
-    ticks = {size: f"{size:,.0f}" for size in next(iter(kinds.values()))}
+    ticks = {size: f"{size:,.0f}" for size in next(iter(trends.values()))}
     finish(figure, below, ticks, above.get_legend_handles_labels())
     return figure
 

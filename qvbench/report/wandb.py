@@ -51,7 +51,7 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
         for run in missing:
             _log(run, project, entity)
         print(f"W&B      {len(missing)} of {len(comparison.runs)} runs sent", flush=True)
-        known = comparison.runs[0].record.get("suite") if comparison.suite else None
+        known = comparison.variants[0].record.get("suite") if comparison.suite else None
         suite = re.sub(r"\W", "_", str(known or folder.name))  # a key in W&B's config
         for variant in comparison.variants:
             for run in variant.runs:

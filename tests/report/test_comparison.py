@@ -122,6 +122,15 @@ def test_runs_that_were_not_run_to_their_end_are_left_out_and_named(
         compared([half])
 
 
+def test_commands_make_the_failures_too(tmp_path: Path) -> None:
+    """Catches a page whose own commands make one without the runs that failed."""
+    one = write_run(tmp_path, "qkv-a", "agf", [60.0])
+    two = write_run(tmp_path, "qkv-a", "agf", [60.0], 2, status="diverged")
+    page = report(tmp_path / "out", one, two)
+    assert "qvbench fit --config qkv-a.yaml --seed_everything 2\n" in page
+    assert "qvbench report runs/qkv-a/seed-1 runs/qkv-a/seed-2 --output" in page
+
+
 @pytest.mark.parametrize(
     ("failing", "mean", "verdict"),
     [

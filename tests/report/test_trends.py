@@ -10,9 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qvbench.errors import UserError
 from qvbench.report.statistics import ALPHA
-from qvbench.report.trends import by_kind, context_figure, size_figure, size_section, slope
-from tests.report.helpers import compared, report, rows_of, write_variant
+from qvbench.report.trends import (
+    budget_figure,
+    by_size,
+    context_figure,
+    size_figure,
+    size_section,
+    slope,
+)
+from tests.report.helpers import compared, report, rows_of, write_run, write_variant
 
 SIZES = {16: 1_000, 32: 10_000, 64: 100_000}
 GAPS = {16: -4.0, 32: -3.5, 64: -1.0}
@@ -84,33 +92,35 @@ def test_a_slope_is_that_of_least_squares_with_the_seeds_error(tmp_path: Path) -
     """Catches the mechanism's own parameters on the axis, another logarithm, a weight that is left
     out of the error or not squared, and a line through fewer than three sizes."""
     comparison = compared(of_sizes(tmp_path))
-    variants = by_kind(comparison)["QV"]
+    variants = by_size(comparison)["QV"]
     assert list(variants) == list(SIZES.values())
-    found = slope(comparison, variants)
+    found = slope(variants)
     gaps = [gap - 3 * float(np.mean(NOISE)) for gap in GAPS.values()]
     places = np.log10(list(SIZES.values()))
     assert found is not None
     assert found.mean == pytest.approx(np.polyfit(places, gaps, 1)[0])
     # Of each gap's variance (1 + 4) var / 3, with weights (-1, 0, 1) / 2.
     assert found.error == pytest.approx(math.sqrt(2 * 0.5**2 * 5 * np.var(NOISE, ddof=1) / 3))
-    assert slope(comparison, dict(list(variants.items())[:2])) is None
+    assert slope(dict(list(variants.items())[:2])) is None
     (table,) = size_section(comparison)[1:]
     low, high = found.interval(ALPHA)[1:]
     assert f"| +1.50 (+{low:.2f} to +{high:.2f}): in its favor |" in table
-    assert table.splitlines()[2].startswith("| QKV | 54.03 | 58.03 | 66.03 | - |")
+    assert table.splitlines()[2].startswith(
+        "| QKV | 54.03 (3 seeds) | 58.03 (3 seeds) | 66.03 (3 seeds) | - |"
+    )
 
 
 def test_intervals_of_slopes_hold_the_truth(tmp_path: Path) -> None:
     """Simulated: in 95 of a hundred experiments, give or take what a thousand of them scatter."""
     comparison, random = compared(of_sizes(tmp_path)), np.random.default_rng(0)
-    variants = by_kind(comparison)["QV"]
+    variants = by_size(comparison)["QV"]
     held = 0
     for _ in range(1000):
         for variant in comparison.variants:
             spread = 3.0 if variant.name == "qv_16" else 0.5
             values = random.normal(size=len(NOISE)) * spread
             variant.__dict__["scores"] = dict(enumerate(values.tolist()))
-        found = slope(comparison, variants)
+        found = slope(variants)
         assert found is not None
         _, low, high = found.interval()
         held += low <= 0 <= high
@@ -125,10 +135,99 @@ def test_the_figure_of_sizes_has_the_tables_points(tmp_path: Path) -> None:
     above, below = figure.axes
     means = {tuple(line.get_ydata().round(2)) for line in above.get_lines()}
     assert {(54.03, 58.03, 66.03), (49.93, 54.43, 64.93)} <= means
-    fitted = next(line for line in below.get_lines() if len(line.get_xdata()) == 3)
+    (fitted,) = (
+        line
+        for line in below.get_lines()
+        if len(line.get_xdata()) == 3 and line.get_linestyle() == "-"
+    )
     gaps = [gap - 3 * float(np.mean(NOISE)) for gap in GAPS.values()]
     line = np.polyval(np.polyfit(np.log10(list(SIZES.values())), gaps, 1), [3, 4, 5])
     assert fitted.get_ydata() == pytest.approx(line)
+
+
+# Budgets
+
+
+def of_budget(
+    root: Path, name: str, ends: Sequence[float], budget: int, **changes: object
+) -> list[Path]:
+    """Runs of a variant under one of two budgets of a suite."""
+    sweep = {"file": "suites/trial.yaml", "title": "A trial", "baseline": "qkv", "overrides": []}
+    sweep |= {"rows": ["qkv", "qv"], "seeds": [1, 2], "variants": 2, "place": int(name == "qv")}
+    sweep |= {"budget": budget, "budgets": [2, 6], "unit": "steps"}
+    own = {"variant": name, "identity": f"{name} {budget}", "sweep": sweep}
+    label = {"mechanism": name.upper(), "position": "AGF"}
+    return write_variant(root, f"{name}-{budget}", ends, **own, label=label, **changes)
+
+
+def of_budgets(root: Path) -> list[Path]:
+    """QKV and QV under two budgets."""
+    folders = of_budget(root, "qkv", [90.0, 90.4], 2) + of_budget(root, "qv", [88.0, 88.4], 2)
+    return folders + of_budget(root, "qkv", [92.0, 92.4], 6) + of_budget(root, "qv", [91, 91.4], 6)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_budget_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
+    """Catches a traceback, or a variant's own mean among the differences to a baseline."""
+    folders = of_budgets(tmp_path)[2:]
+    page = report(tmp_path / "out", *folders)
+    assert "| QKV | - | 92.20 (2 seeds) |" in page
+    assert "| QV | - | \u22121.00 (" in page
+    assert "| QV | - | +13 (" in page, "(9 * 8.6 / (8 * 7.6)) ** 0.5"
+    assert "**Planned and not run:** qkv (2 steps, seeds 1, 2)." in page
+    assert "--baseline qkv" in report(tmp_path / "given", *folders, "--baseline", "qkv")
+    assert budget_figure(compared(folders)) is not None
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_budget_that_has_only_begun_holds_up_no_page(tmp_path: Path) -> None:
+    """Catches "no finished run" over a sweep whose lesser budgets are finished."""
+    folders = of_budget(tmp_path, "qkv", [90.0, 90.4], 2) + of_budget(tmp_path, "qv", [88, 88.4], 2)
+    folders += of_budget(tmp_path, "qkv", [50.0], 6, status="running")
+    page = report(tmp_path / "out", *folders)
+    assert "| QV | 88.20 | \u22122.00 |" in page
+    assert "**Not run to the end and left out:** trial-qkv-6/seed-1." in page
+    assert "not run:** qkv (6 steps, seeds 2); qv (6 steps, seeds 1, 2)." in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_failure_under_a_lesser_budget_is_told(tmp_path: Path) -> None:
+    """Catches survivors' means where only the table of the largest budget counts failures, and a
+    page that fails because everything did."""
+    folders = of_budgets(tmp_path)
+    record = json.loads((folders[3] / "run.json").read_text())
+    (folders[3] / "run.json").write_text(json.dumps(record | {"status": "diverged"}))
+    assert "; 1 of 2; 1 diverged | \u22121.00 (" in report(tmp_path / "out", *folders)
+    for folder in folders[4:]:
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(record | {"status": "diverged"}))
+    page = report(tmp_path / "none", *folders)
+    assert "**Runs that failed:** QKV (0 of 2; 2 diverged), QV (0 of 2; 2 diverged)." in page
+    assert "| - (0 seeds); 0 of 2; 2 diverged |" in page
+
+
+def test_a_suite_of_budgets_is_compared_with_no_other_run(tmp_path: Path) -> None:
+    """Catches runs of no budget in a column "0 steps", and those of another unit in this one's."""
+    folders = of_budgets(tmp_path)
+    for other in (
+        write_run(tmp_path, "alone", "agf", [50.0]),
+        *of_budget(tmp_path, "other", [50.0], 3, suite="else"),
+    ):
+        with pytest.raises(UserError, match="a suite with several budgets is not compared with"):
+            compared([*folders, other])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_an_interval_wider_than_any_number_is_shown(tmp_path: Path) -> None:
+    """Catches an overflow where two seeds are far apart and many questions share the level."""
+    folders = of_budget(tmp_path, "qkv", [99.9, 50.0], 2) + of_budget(tmp_path, "qv", [99, 10], 2)
+    folders += of_budget(tmp_path, "qkv", [99.9, 50.0], 6) + of_budget(tmp_path, "qv", [99, 10], 6)
+    for number in range(40):
+        folders += of_budget(tmp_path, f"m{number}", [90.0, 91.0], 6)
+    assert "to +inf) |" in report(tmp_path / "out", *folders)
+
+
+# The context
 
 
 def language_model(root: Path, name: str, ends: Sequence[float]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,27 @@ def test_budgets_that_were_not_run_are_named(swept: Path, tmp_path: Path) -> Non
     for some, notice in ((runs, False), (begun, True)):
         page = markdown_page(compare(some, str(tmp_path), Options(), {}))
         assert ("**Planned and not run:** 6 steps." in page) == notice
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_search_that_is_not_whole(swept: Path, tmp_path: Path) -> None:
+    """Catches a traceback where the runs of the value taken are not given, and runs that have not
+    come to their end counted as diverged."""
+    runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
+    taken = {"qv": 0.002, "one": 0.001}
+    given = [
+        r for r in runs if r.record["sweep"]["value"] != taken["qv"] or r.record["variant"] == "one"
+    ]
+    missing = [r for r in runs if r not in given and not r.record["sweep"]["of_search"]]
+    page = markdown_page(compare([*given, *missing], str(tmp_path), Options(), {}))
+    assert "| QV | - |" not in page
+    assert "| ONE | 45.25 | **50.25** | 40.25 | diverged |" in page
+    running = [
+        replace(r, record=r.record | {"status": "running"}) if r.seed == 12 else r for r in runs
+    ]
+    page = markdown_page(compare(running, str(tmp_path), Options(), {}))
+    assert "of which 1 diverged" in page
+    assert f"left out:** {', '.join(r.id for r in running if r.seed == 12)}." in page
 
 
 def test_a_search_alone_reports_nothing(swept: Path) -> None:

@@ -1,0 +1,120 @@
+"""What a suite's search found: every value's score, and the value that each variant took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+from qvbench.report import data
+from qvbench.report.comparison import Comparison
+from qvbench.report.figures import WIDTH, finish, looks, pyplot, tooltip
+from qvbench.report.tables import NONE, markdown
+from qvbench.report.variants import Variant
+from qvbench.runs.record import score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXT = data("page.yaml")
+
+
+class Searched(NamedTuple):
+    """The search of one variant."""
+
+    scores: Mapping[float, list[float]]  # of each value's seeds, ascending; infinite: it diverged
+    chosen: float  # the value that the variant's own runs have
+
+    def mean(self, value: float) -> float:
+        """Over the seeds of a value; infinite if one diverged."""
+        return fmean(self.scores[value])
+
+
+def searches(comparison: Comparison) -> dict[Variant, Searched]:
+    """The search of each variant whose own runs have one of the values that were searched."""
+    found: dict[Variant, Searched] = {}
+    for variant in comparison.variants:
+        scores: dict[float, list[float]] = {}
+        for run in comparison.searched:
+            if run.record["variant"] == variant.name:
+                values = scores.setdefault(run.record["sweep"]["value"], [])
+                values.append(comparison.sign * score(run.record))
+        chosen = variant.record.get("sweep", {}).get("value")
+        if chosen in scores:
+            found[variant] = Searched(dict(sorted(scores.items())), chosen)
+    return found
+
+
+def search_section(comparison: Comparison) -> list[str]:
+    """Every value's score, the values taken, and the differences at the baseline's own."""
+    found = searches(comparison)
+    if not found:
+        return []
+    runs, first = comparison.searched, comparison.searched[0]
+    words = {
+        "key": first.record["sweep"]["key"],
+        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
+        "diverged": sum(math.isinf(score(run.record)) for run in runs),
+        "runs": len(runs),
+        "steps": first.record.get("steps", 0),
+        "split": first.config.get("data", {}).get("val_split") or "val",
+        "metric": comparison.axis,
+    }
+    values = sorted({value for one in found.values() for value in one.scores})
+    rows = [["variant", *(f"{value:g}" for value in values)]]
+    for variant, one in found.items():
+        texts = {v: _written(one.mean(v), comparison.form) for v in one.scores}
+        texts[one.chosen] = f"**{texts[one.chosen]}**"
+        rows.append([variant.label, *(texts.get(value, NONE) for value in values)])
+    parts = [TEXT["search"].format(**words), markdown(rows)]
+    for base in dict.fromkeys(comparison.baselines.values()):
+        if base in found:
+            parts += _at_the_value_of(base, found, comparison)
+    return parts
+
+
+def _at_the_value_of(
+    base: Variant, found: Mapping[Variant, Searched], comparison: Comparison
+) -> list[str]:
+    """Differences to a baseline at the value that it took itself, and at each variant's own."""
+    common = found[base].chosen
+    at_base = found[base].mean(common)
+    lines = []
+    for variant, one in found.items():
+        if variant is not base is comparison.baselines[variant] and common in one.scores:
+            differences = (one.mean(value) - at_base for value in (common, one.chosen))
+            there, at_own = (_written(value, f"+{comparison.form}") for value in differences)
+            lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
+    return [TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
+
+
+def _written(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "diverged"
+
+
+def search_figure(comparison: Comparison) -> Figure | None:
+    """The metric against the value searched, a line for each variant; the value taken is ringed."""
+    found, look = searches(comparison), looks(comparison.variants)
+    if not found:
+        return None
+    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
+    for variant, one in found.items():
+        own = look[variant.name]
+        means = {v: one.mean(v) for v in one.scores if math.isfinite(one.mean(v))}
+        line = {"linestyle": own.style, "label": variant.label}
+        axes.plot(*zip(*means.items(), strict=True), **own.mark, **line)
+        for value, scores in one.scores.items():
+            kept = list(filter(math.isfinite, scores))
+            axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
+            for height in kept:
+                tooltip(
+                    axes, value, height, f"{variant.label}, {value:g}: {height:{comparison.form}}"
+                )
+        ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
+        if one.chosen in means:
+            axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
+    ticks = sorted({value for one in found.values() for value in one.scores})
+    axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
+    finish(figure, axes, {value: f"{value:g}" for value in ticks})
+    return figure
