@@ -54,13 +54,21 @@ def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv). Softmax and
     coefficient are taken in float32 at least, whatever the logits are in."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if terms.coefficient is not None:
-        logits = logits * terms.coefficient
-    if terms.bias is not None:
-        logits = logits + terms.bias
     q_len, k_len = logits.shape[-2:]
     mask = combine_masks(terms.mask, terms.causal, q_len, k_len, logits.device)
-    weights = masked_softmax(logits, mask)
+    coefficient, bias = terms.coefficient, terms.bias
+    if mask is not None:  # hidden keys by what is added: no pass over the logits for them alone
+        hidden = logits.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(logits.dtype).min)
+        bias = hidden if bias is None else bias + hidden
+    if bias is None:
+        logits = logits if coefficient is None else logits * coefficient
+    elif coefficient is None:
+        logits = logits + bias
+    else:
+        logits = torch.addcmul(bias, logits, coefficient)
+    weights = logits.softmax(-1)
+    if mask is not None and (terms.mask is not None or q_len > k_len):
+        weights = weights.masked_fill(~mask, 0.0)  # of rows that allow no key
     if terms.value_scaling and terms.coefficient is not None:
         weights = weights * terms.coefficient
     weights = dropout(weights, terms.dropout_p)
@@ -115,14 +123,6 @@ def with_four_axes(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None
         allowed = f"(B, Lk) or (B or 1, H or 1, Lq or 1, Lk) with B, H, Lq, Lk = {shape}"
         raise UserError(f"attention: a mask is {allowed}; got {tuple(mask.shape)}")
     return mask
-
-
-def masked_softmax(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the keys that the mask allows; a row that allows none is all zeros."""
-    if mask is None:
-        return logits.softmax(-1)
-    weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(-1)
-    return weights.masked_fill(~mask, 0.0)
 
 
 def combine_masks(

@@ -153,7 +153,11 @@ def by_definition(
     c = table[:, offsets(q_len, k_len, 0, q.device) + q_len - 1]
     logits = core.grouped_product(q, k.mT) * q.shape[-1] ** -0.5 * c
     mask = core.combine_masks(mask, settings.causal, q_len, k_len, q.device)
-    weights = core.masked_softmax(logits, mask)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+    weights = logits.softmax(-1)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, 0.0)  # of rows that allow no key
     if settings.value_scaling:
         weights = weights * c
     if keys is not None:
