@@ -87,13 +87,37 @@ def tooltip(axes: Any, x: float, y: float, words: str) -> None:
     axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"tooltip {words}")
 
 
-def finish(figure: Any, axes: Any, ticks: Mapping[float, str], legend: Sequence[Any] = ()) -> None:
-    """A logarithmic axis with these ticks alone, a grid, and the legend above."""
+def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+    """A figure as wide as a column, and its axes in a flat array."""
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=(WIDTH, height), squeeze=False, **options
+    )
+    return figure, axes.flat
+
+
+def add_legend(figure: Any, columns: int = 2) -> None:
+    """What the axes show, each name once, above them."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=columns)
+
+
+def add_rows(axes: Any, variants: Sequence[Variant]) -> None:
+    """A row for each variant, the first one above; those with failures say so."""
+    names = [v.label + f" ({seeds_of(v)})" * bool(v.failed) for v in variants]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x")
+
+
+def log_ticks(axes: Any, ticks: Mapping[float, str]) -> None:
+    """A logarithmic axis with these ticks alone."""
     axes.set_xscale("log")
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    figure.legend(*legend, loc="outside upper center", ncols=2, frameon=False)
+    axes.grid()
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
@@ -154,8 +178,7 @@ def differences(comparison: Comparison) -> Figure | None:
     look, form = looks(comparison.variants), comparison.form
     floor = lowest_usual([0.0, *(sign * found.estimate.mean for found in rows.values())])
     ends = [0.0]
-    size = (WIDTH, 0.95 + 0.17 * len(rows))
-    figure, axes = pyplot().subplots(figsize=size, layout="constrained")
+    figure, (axes,) = canvas(0.95 + 0.17 * len(rows))
     axes.axvline(0, color="black", linewidth=0.6)
     axes.axvspan(-comparison.margin, comparison.margin, color="black", alpha=0.08, linewidth=0)
     for place, (variant, found) in enumerate(rows.items()):
@@ -182,13 +205,11 @@ def differences(comparison: Comparison) -> Figure | None:
         if any(found.verdict == verdict for found in rows.values()):
             marker, fill = LOOKS["verdicts"][verdict]
             axes.plot([], [], marker, label=verdict, color="#555555", fillstyle=fill, linestyle="")
-    names = [v.label + f" ({seeds_of(v)})" * bool(v.failed) for v in rows]
-    axes.set_yticks(range(len(rows)), names)
+    add_rows(axes, list(rows))
     axes.set(xlim=_padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
     words = f"{comparison.metric.label}\nminus that of {comparison.against} ({comparison.unit})"
     figure.supxlabel(words)  # longer than the axis
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    add_legend(figure, columns=4)
     return figure
 
 
@@ -230,22 +251,19 @@ def accuracy(comparison: Comparison) -> Figure | None:
     panels = [panel for panel in panels if panel]
     if not panels:
         return None
-    count, colored = len(panels), highlighted(comparison, panels[0])
-    figure, frames = pyplot().subplots(
-        count, figsize=(WIDTH, 0.6 + 1.8 * count), squeeze=False, layout="constrained"
-    )
-    for axes, panel in zip(frames.flat, panels, strict=True):
+    look, colored = looks(comparison.variants), highlighted(comparison, panels[0])
+    figure, frames = canvas(0.6 + 1.8 * len(panels), len(panels))
+    for axes, panel in zip(frames, panels, strict=True):
         for variant, curve in panel.items():
-            _draw_curve(axes, curve, variant, comparison, variant in colored)
-        axes.grid(alpha=0.3)
+            _draw_curve(axes, curve, variant, look[variant.name] if variant in colored else None)
+        axes.grid()
     axes.set_xlabel("target tokens (millions)")
-    frames.flat[0].set_ylabel(comparison.axis)
-    if base is not None and count > 1:
+    frames[0].set_ylabel(comparison.axis)
+    if base is not None and len(panels) > 1:
         bands = [curve for variant, curve in panels[1].items() if variant in colored]
-        _frame_differences(frames.flat[1], bands, base)
-        frames.flat[1].set_ylabel(f"minus that of {comparison.against}\n({comparison.unit})")
-    handles, names = frames.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
+        _frame_differences(frames[1], bands, base)
+        frames[1].set_ylabel(f"minus that of {comparison.against}\n({comparison.unit})")
+    add_legend(figure)
     return figure
 
 
@@ -274,15 +292,13 @@ def highlighted(comparison: Comparison, variants: Iterable[Variant]) -> list[Var
     return shown[:HIGHLIGHTED]
 
 
-def _draw_curve(
-    axes: Any, curve: Band, variant: Variant, comparison: Comparison, colored: bool
-) -> None:
+def _draw_curve(axes: Any, curve: Band, variant: Variant, look: Look | None) -> None:
+    """A curve with its band; a thin gray one without a look."""
     mean, low, high = zip(*curve.spans, strict=True)
     name = {"gid": f"tooltip {variant.label}"}
-    if not colored:
+    if look is None:
         axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.5, zorder=1, **name)
         return
-    look = looks(comparison.variants)[variant.name]
     axes.fill_between(curve.tokens, low, high, color=look.color, alpha=0.12, linewidth=0)
     line = {"linestyle": look.style, "markevery": max(1, len(mean) // 20), "label": variant.label}
     axes.plot(curve.tokens, mean, **look.mark, **line, **name)
@@ -301,15 +317,13 @@ def costs(comparison: Comparison) -> Figure | None:
             panels[label] = known
     if not panels:
         return None
-    legend = 0.1 * len(comparison.variants)
-    size = {"figsize": (WIDTH, legend + 1.5 * len(panels)), "squeeze": False, "sharey": True}
-    figure, frames = pyplot().subplots(len(panels), layout="constrained", **size)
-    for axes, (label, known) in zip(frames.flat, panels.items(), strict=True):
+    height = 0.1 * len(comparison.variants) + 1.5 * len(panels)
+    figure, frames = canvas(height, len(panels), sharey=True)
+    for axes, (label, known) in zip(frames, panels.items(), strict=True):
         _draw_costs(axes, known, comparison)
         axes.set_xlabel(label)
     figure.supylabel(comparison.axis)
-    handles, names = frames.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
+    add_legend(figure)
     return figure
 
 
@@ -333,4 +347,4 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
         if variant in inside:
             axes.vlines(cost, low, high, color=mark["color"], linewidth=0.5, alpha=0.6)
     axes.margins(x=0.12)
-    axes.grid(alpha=0.3)
+    axes.grid()

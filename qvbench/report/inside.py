@@ -14,7 +14,16 @@ import numpy as np
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import GRAY, WIDTH, looks, pyplot, tooltip
+from qvbench.report.figures import (
+    GRAY,
+    Look,
+    add_legend,
+    add_rows,
+    canvas,
+    log_ticks,
+    looks,
+    tooltip,
+)
 from qvbench.report.paper import JUDGMENTS, value_heads
 from qvbench.report.statistics import Interval, estimate
 from qvbench.report.tables import NONE, Table, bounds, markdown, number
@@ -114,7 +123,7 @@ def _judged(interval: Interval, low: float, high: float) -> str:
 # Figures
 
 
-def _row(axes: Any, interval: Interval, place: float, look: Any, words: str, **mark: Any) -> None:
+def _draw(axes: Any, interval: Interval, place: float, look: Look, words: str, **mark: Any) -> None:
     axes.hlines(place, interval.low, interval.high, color=look.color, linewidth=0.8)
     tooltip(axes, interval.mean, place, f"{words}: {_words(interval)}")
     axes.plot(interval.mean, place, linestyle="", markersize=4, **look.mark | mark)
@@ -123,39 +132,33 @@ def _row(axes: Any, interval: Interval, place: float, look: Any, words: str, **m
 def affinity_figure(comparison: Comparison) -> Figure | None:
     """Of every relation the words that find their head, beside the best fixed offset."""
     variants, look = measured(comparison), looks(comparison.variants)
-    relations = {
-        name: None for v in variants for run in v.runs for name in run.inside.get("relations", {})
-    }
-    if not relations:
+    offsets: dict[str, list[float]] = {}
+    for variant in variants:
+        for run in variant.runs:
+            for relation, (_, offset, *_) in run.inside.get("relations", {}).items():
+                offsets.setdefault(relation, []).append(offset)
+    if not offsets:
         return None
     height = 0.11 * len(variants) + 0.14
-    size = (WIDTH, 0.8 + 0.13 * len(variants) + height * len(relations))
-    figure, axes = pyplot().subplots(figsize=size, layout="constrained")
-    for place, relation in enumerate(relations):
-        known = [
-            run.inside["relations"].get(relation) for v in variants for run in v.runs if run.inside
-        ]
-        offset = fmean(found[1] for found in known if found)
+    figure, (axes,) = canvas(0.8 + 0.13 * len(variants) + height * len(offsets))
+    for place, (relation, found) in enumerate(offsets.items()):
+        offset = fmean(found)
         axes.vlines(offset, place - 0.45, place + 0.45, color=GRAY, linewidth=2)
         tooltip(axes, offset, place, f"{relation}, best offset: {offset:.2f}")
-        for number_, variant in enumerate(variants):
-            shift = 0.8 * ((number_ + 0.5) / len(variants) - 0.5)
-            interval = over_seeds(variant, relation, "relations")
-            label = {"label": variant.label} if not place else {}
-            _row(
-                axes,
-                interval,
-                place + shift,
-                look[variant.name],
+        for below, variant in enumerate(variants):
+            at = place + 0.8 * ((below + 0.5) / len(variants) - 0.5)
+            interval, words = (
+                over_seeds(variant, relation, "relations"),
                 f"{relation}, {variant.label}",
-                **label,
             )
+            label = {"label": variant.label} if not place else {}
+            _draw(axes, interval, at, look[variant.name], words, **label)
     axes.plot([], [], color=GRAY, linewidth=2, label="best fixed offset")
-    axes.set_yticks(range(len(relations)), list(relations))
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(relations) - 0.5, -0.5))
+    axes.set_yticks(range(len(offsets)), list(offsets))
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(offsets) - 0.5, -0.5))
     axes.set_xlabel("words whose largest weight is on their head")
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    axes.grid(axis="x")
+    add_legend(figure)
     return figure
 
 
@@ -165,19 +168,16 @@ def diffusion_figure(comparison: Comparison) -> Figure | None:
     variants, look = measured(comparison), looks(comparison.variants)
     if not variants:
         return None
-    size = {"figsize": (WIDTH, 0.7 + 0.17 * len(variants)), "sharey": True}
-    figure, frames = pyplot().subplots(1, len(panels), layout="constrained", **size)
+    figure, frames = canvas(0.7 + 0.17 * len(variants), columns=len(panels), sharey=True)
     for axes, (words, measure) in zip(frames, panels.items(), strict=True):
         axes.axvline(0, color="black", linewidth=0.6)
         for place, variant in enumerate(variants):
-            _row(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
+            _draw(axes, over_seeds(variant, measure), place, look[variant.name], variant.label)
         axes.set_xlabel(words)
         axes.locator_params(axis="x", nbins=2)
         axes.tick_params(axis="x", labelsize=5)
         axes.margins(x=0.2)
-        axes.grid(axis="x", alpha=0.3)
-    frames[0].set_yticks(range(len(variants)), [variant.label for variant in variants])
-    frames[0].set_ylim(len(variants) - 0.5, -0.5)
+        add_rows(axes, variants)
     return figure
 
 
@@ -186,59 +186,46 @@ def distance_figure(comparison: Comparison) -> Figure | None:
     variants, look = measured(comparison), looks(comparison.variants)
     if not variants:
         return None
-    size = (WIDTH, 3.0 + 0.27 * len(variants))
     heights = {"height_ratios": (2.2, 0.6 + 0.17 * len(variants))}
-    figure, (above, below) = pyplot().subplots(
-        2, figsize=size, layout="constrained", gridspec_kw=heights
-    )
+    figure, (above, below) = canvas(3.0 + 0.27 * len(variants), 2, gridspec_kw=heights)
     below.axvline(2, color="black", linewidth=0.6)
     highest = 0.0
     for place, variant in enumerate(variants):
         own, inside = look[variant.name], [run.inside for run in variant.runs if run.inside]
-        mean = np.mean([run["attention by distance"] for run in inside], 0)
+        mean = np.mean([found["attention by distance"] for found in inside], 0)
         line = {"linestyle": own.style, "label": variant.label, "gid": f"tooltip {variant.label}"}
         above.plot(range(1, len(mean) + 1), mean, **own.mark, markevery=4, **line)
         highest = max(highest, mean[0])
-        for run in inside:
-            below.plot(
-                run["exponents"], [place] * len(run["exponents"]), "|", color=own.color, alpha=0.35
-            )
-        _row(below, over_seeds(variant, "exponent"), place, own, variant.label)
+        for exponents in (found["exponents"] for found in inside):
+            below.plot(exponents, [place] * len(exponents), "|", color=own.color, alpha=0.35)
+        _draw(below, over_seeds(variant, "exponent"), place, own, variant.label)
         rope = over_seeds(variant, "rope exponent").mean
         below.plot(rope, place, "x", color="black", markersize=5)
+    at = np.array([1.0, 8.0])
     for power, style in ((1, ":"), (2, "--")):
-        at = np.array([1.0, 8.0])
-        above.plot(
-            at,
-            highest * at**-power,
-            style,
-            color=GRAY,
-            zorder=1,
-            label=f"power law, exponent {power}",
-        )
+        line = {"color": GRAY, "zorder": 1, "label": f"power law, exponent {power}"}
+        above.plot(at, highest * at**-power, style, **line)
     above.set(xscale="log", yscale="log", xlabel="distance (tokens)", ylabel="mean attention")
-    below.set_yticks(range(len(variants)), [variant.label for variant in variants])
-    below.set(xlim=(-1, 4), ylim=(len(variants) - 0.5, -0.5))
-    below.set_xlabel("exponent of the power law of each head")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    above.grid()
+    add_rows(below, variants)
+    below.grid(axis="y")
+    below.set(xlim=(-1, 4), xlabel="exponent of the power law of each head")
+    add_legend(figure)
     return figure
 
 
 def values_figure(comparison: Comparison) -> Figure | None:
-    """The minimal model: accuracy against values a layer, beside the line of `docs/inside.md`."""
+    """The minimal model: accuracy against values per layer, beside the line of `docs/inside.md`."""
     shape = comparison.variants[0].settings
     if "data.corpus.directions" not in shape:
         return None
     heads, look = shape["model.network.num_heads"], looks(comparison.variants)
-    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.8), layout="constrained")
+    figure, (axes,) = canvas(2.8)
     counts = range(1, heads + 1)
-    kept = [
-        shape["model.network.layers"] / shape["data.corpus.directions"] ** 2 * g for g in counts
-    ]
+    per_value = shape["model.network.layers"] / shape["data.corpus.directions"] ** 2
     guessed = 1 / shape["data.corpus.contents"]
-    line = [100 * (min(1, r) + (1 - min(1, r)) * guessed) for r in kept]
+    kept = [min(1, per_value * count) for count in counts]
+    line = [100 * (share + (1 - share) * guessed) for share in kept]
     axes.plot(counts, line, color=GRAY, linewidth=2, label="one relation a value")
     kept_by = {variant.name: value_heads(variant) or heads for variant in comparison.variants}
     for variant in comparison.variants:
@@ -251,10 +238,7 @@ def values_figure(comparison: Comparison) -> Figure | None:
         axes.plot([at] * len(seeds), seeds, "_", color=own.color, markersize=6, alpha=0.6)
         tooltip(axes, at, mean, f"{variant.label}: {bounds(variant.interval)}")
         axes.plot(at, mean, linestyle="", label=variant.label, **own.mark)
-    axes.set(xscale="log", xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
-    ticks = [2**n for n in range(heads.bit_length())]
-    axes.set_xticks(ticks, list(map(str, ticks)))
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    axes.set(xlabel="values a layer", ylabel=comparison.axis, ylim=(0, 104))
+    log_ticks(axes, {2**n: str(2**n) for n in range(heads.bit_length())})
+    add_legend(figure)
     return figure

@@ -9,7 +9,6 @@ from typing import Any
 from qvbench.report import data
 from qvbench.report.variants import Contrast, Variant
 
-TABLES = ("table4", "table3", "table2")  # the paper's, the latest first
 PAPER = data("paper.yaml")
 JUDGMENTS = ("supported", "contradicted", "undecided")
 
@@ -67,30 +66,11 @@ def value_heads(variant: Variant) -> int | None:
 
 def paper_contrasts(ours: Mapping[str, Variant]) -> dict[str, Contrast]:
     """The rows of the paper that are ours too, each against QKV with the same positions."""
-    bases = {key: _base(key) for key in PAPER["rows"] if key in ours}
-    return {k: Contrast((ours[k],), (ours[b],)) for k, b in bases.items() if b != k and b in ours}
-
-
-def paper_gap(key: str) -> float:
-    """What the paper has for a row, less what it has for QKV with the same positions."""
-    return latest(PAPER["rows"][key]) - latest(PAPER["rows"][_base(key)])
-
-
-def _base(key: str) -> str:
-    return f"qkv_{PAPER['rows'][key]['position']}"
-
-
-def latest(row: Mapping[str, Any]) -> float:
-    """The number of the last table that has the row."""
-    return float(next(row[table] for table in TABLES if table in row))
-
-
-def as_printed(row: Mapping[str, Any]) -> str:
-    """The paper's number; an earlier table's too where they disagree."""
-    number = latest(row)
-    others = [table for table in TABLES if row.get(table, number) != number]
-    found = ", ".join(f"{table.replace('table', 'table ')}: {row[table]:.4f}" for table in others)
-    return f"{number:.4f}" + (f" ({found})" if found else "")
+    return {
+        key: Contrast((ours[key],), (ours[row["than"]],))
+        for key, row in PAPER["rows"].items()
+        if key in ours and row.get("than") in ours
+    }
 
 
 def tested_claims(ours: Mapping[str, Variant]) -> list[tuple[Mapping[str, Any], Contrast]]:

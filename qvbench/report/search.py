@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import WIDTH, finish, looks, pyplot, tooltip
+from qvbench.report.figures import add_legend, canvas, log_ticks, looks, tooltip
 from qvbench.report.tables import NONE, markdown
 from qvbench.report.variants import Variant
 from qvbench.runs.record import score
@@ -98,7 +98,7 @@ def search_figure(comparison: Comparison) -> Figure | None:
     found, look = searches(comparison), looks(comparison.variants)
     if not found:
         return None
-    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
+    figure, (axes,) = canvas(2.6)
     for variant, one in found.items():
         own = look[variant.name]
         means = {v: one.mean(v) for v in one.scores if math.isfinite(one.mean(v))}
@@ -116,5 +116,6 @@ def search_figure(comparison: Comparison) -> Figure | None:
             axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)
     ticks = sorted({value for one in found.values() for value in one.scores})
     axes.set(xlabel=comparison.searched[0].record["sweep"]["key"], ylabel=comparison.axis)
-    finish(figure, axes, {value: f"{value:g}" for value in ticks})
+    log_ticks(axes, {value: f"{value:g}" for value in ticks})
+    add_legend(figure)
     return figure

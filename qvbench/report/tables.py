@@ -21,7 +21,7 @@ import numpy as np
 from qvbench.profile.render import booktabs, escape
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.paper import JUDGMENTS, PAPER, as_printed, paper_contrasts, paper_gap
+from qvbench.report.paper import JUDGMENTS, PAPER, paper_contrasts
 from qvbench.report.statistics import (
     ALPHA,
     Finding,
@@ -32,7 +32,7 @@ from qvbench.report.statistics import (
     power_of_equivalence,
     seeds_needed,
 )
-from qvbench.report.variants import Variant
+from qvbench.report.variants import Contrast, Variant
 
 NONE = "-"
 Table = Sequence[Sequence[str]]
@@ -85,6 +85,11 @@ def _found(text: Callable[[Finding, str], str]) -> Cell:
     return lambda v, c: text(c.findings[v], c.form) if v in c.findings else NONE
 
 
+def _row(text: Callable[[Contrast, Comparison], str]) -> Cell:
+    """What is said of a difference to the baseline."""
+    return lambda v, c: text(c.rows[v], c) if v in c.rows else NONE
+
+
 def _verdict(variant: Variant, comparison: Comparison) -> str:
     base = comparison.baselines.get(variant) is variant
     return "baseline" if base else _found(lambda found, _: found.verdict)(variant, comparison)
@@ -104,32 +109,23 @@ def _range(variant: Variant, comparison: Comparison) -> str:
     return bounds(ends, comparison.form)
 
 
-def _difference(variant: Variant, comparison: Comparison) -> str:
-    row = comparison.rows.get(variant)
-    return NONE if row is None else number(row.estimate.mean, f"+{comparison.form}")
-
-
-def _perplexity(variant: Variant, comparison: Comparison) -> str:
+def _perplexity(row: Contrast, comparison: Comparison) -> str:
     """By how much its perplexity is above the baseline's, from a difference in loss."""
-    row = comparison.rows.get(variant)
-    if row is None or not _is_loss(variant):
+    if not _is_loss(comparison):
         return NONE
     return with_interval(per_cent(comparison.interval(row)), ".1f")
 
 
 def _cached(variant: Variant, comparison: Comparison) -> str:
     """Of a language model, whose result is not read without it."""
-    return _cost("cache_per_token/self")(variant, comparison) if _is_loss(variant) else NONE
+    return _cost("cache_per_token/self")(variant, comparison) if _is_loss(comparison) else NONE
 
 
-def _is_loss(variant: Variant) -> bool:
-    return variant.metric.unit == "nats"
+def _is_loss(comparison: Comparison) -> bool:
+    return comparison.metric.unit == "nats"
 
 
-def _other_sentences(variant: Variant, comparison: Comparison) -> str:
-    row = comparison.rows.get(variant)
-    if row is None:
-        return NONE
+def _other_sentences(row: Contrast, comparison: Comparison) -> str:
     interval = row.over_sentences(ALPHA / comparison.questions(row))
     return bounds(interval, f"+{comparison.form}")
 
@@ -163,16 +159,16 @@ COLUMNS: tuple[tuple[str, str, Cell], ...] = (  # heading, parts of the page (or
     ("positions", "", lambda v, _: v.record["position"]),
     ("seeds", RESULT, lambda v, _: seeds_of(v)),
     ("{metric}", RESULT, lambda v, c: number(v.mean, c.form)),
-    ("minus baseline", RESULT, _difference),
+    ("minus baseline", RESULT, _row(lambda row, c: number(row.estimate.mean, f"+{c.form}"))),
     ("95 % interval, simultaneous", RESULT, _found(lambda f, form: bounds(f.interval, f"+{form}"))),
     ("verdict", RESULT, _verdict),
     ("p (Bonferroni)", RESULT, _found(lambda found, _: p_text(found.p))),
     ("shown to lie within ±", RESULT, _found(lambda found, form: number(found.margin, form))),
-    ("perplexity, % more", RESULT, _perplexity),
+    ("perplexity, % more", RESULT, _row(_perplexity)),
     ("cached elements", RESULT, _cached),
     ("95 % interval of the mean", FURTHER, lambda v, c: bounds(v.interval, c.form)),
     ("range over seeds", FURTHER, _range),
-    ("simultaneous, other sentences too", FURTHER, _other_sentences),
+    ("simultaneous, other sentences too", FURTHER, _row(_other_sentences)),
     ("early in training", FURTHER, lambda v, c: number(fmean(v.early or [math.nan]), c.form)),
     ("token accuracy (%)", FURTHER, _score("val/accuracy")),
     ("perplexity", FURTHER, _score("val/perplexity", 3)),
@@ -218,13 +214,15 @@ def paper_table(comparison: Comparison) -> Table:
     """The paper's rows that are ours too, against QKV with the same positions; empty without."""
     contrasts, ours = paper_contrasts(comparison.ours), comparison.ours
     table = [data("page.yaml")["paper_columns"]]
-    for key, row in PAPER["rows"].items():
+    rows = PAPER["rows"]
+    for key, row in rows.items():
         if key not in ours:
             continue
         label = f"{row['label']}, {row['position'].replace('agf', 'AGF + PCM-V')}"
-        cells = [label, as_printed(row), NONE, number(ours[key].mean), *[NONE] * 6]
+        printed = f"{row['accuracy']:.4f}" + f" ({row.get('earlier')})" * ("earlier" in row)
+        cells = [label, printed, NONE, number(ours[key].mean), *[NONE] * 6]
         if (contrast := contrasts.get(key)) is not None:
-            gap = paper_gap(key)
+            gap = row["accuracy"] - rows[row["than"]]["accuracy"]
             cells[2], cells[4] = f"{gap:+.2f}", number(contrast.estimate.mean, "+.2f")
             if (found := comparison.finding(contrast)) is not None:
                 _, low, high = found.interval

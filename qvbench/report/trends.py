@@ -11,7 +11,7 @@ import numpy as np
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import WIDTH, finish, looks, lowest_usual, pyplot, tooltip
+from qvbench.report.figures import add_legend, canvas, log_ticks, looks, lowest_usual, tooltip
 from qvbench.report.statistics import ALPHA, Estimate, estimate
 from qvbench.report.tables import (
     NONE,
@@ -145,12 +145,13 @@ def budget_figure(comparison: Comparison) -> Figure | None:
     trends, base = by_budget(comparison), comparison.baseline
     if not trends or base is None:
         return None
-    figure, axes = pyplot().subplots(figsize=(WIDTH, 2.6), layout="constrained")
+    figure, (axes,) = canvas(2.6)
     _draw_differences(axes, comparison, trends)
     axes.set_xlabel(f"{comparison.suite['unit'].replace('_', ' ')} trained")
     label = f"{comparison.metric.label} minus\nthat of {base.label} ({comparison.unit})"
     axes.set_ylabel(label)
-    finish(figure, axes, {budget: f"{budget:,}" for budget in comparison.by_budget})
+    log_ticks(axes, {budget: f"{budget:,}" for budget in comparison.by_budget})
+    add_legend(figure)
     return figure
 
 
@@ -236,9 +237,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
     trends, look = by_size(comparison), looks(comparison.variants)
     if not trends:
         return None
-    figure, (above, below) = pyplot().subplots(
-        2, figsize=(WIDTH, 4), sharex=True, layout="constrained"
-    )
+    figure, (above, below) = canvas(4, 2, sharex=True)
     for kind, trend in trends.items():
         own = look[next(iter(trend.values())).variant.name]
         means = {size: entry.variant.mean for size, entry in trend.items()}
@@ -255,9 +254,9 @@ def size_figure(comparison: Comparison) -> Figure | None:
     above.set_ylabel(comparison.axis)
     difference = f"minus that of {comparison.against}\n({comparison.unit})"
     below.set(xlabel="parameters", ylabel=difference)
-    above.grid(alpha=0.3)
-    ticks = {size: f"{size:,.0f}" for size in next(iter(trends.values()))}
-    finish(figure, below, ticks, above.get_legend_handles_labels())
+    above.grid()
+    log_ticks(below, {size: f"{size:,.0f}" for size in next(iter(trends.values()))})
+    add_legend(figure)
     return figure
 
 
@@ -299,7 +298,7 @@ def context_figure(comparison: Comparison) -> Figure | None:
     starts = sorted({start for own in found.values() for start in own})
     if len(starts) < 2:
         return None
-    figure, axes = pyplot().subplots(figsize=(WIDTH, 3.2), layout="constrained")
+    figure, (axes,) = canvas(3.2)
     # Twice the position for every mark; the first, 0, half of the second.
     places = {start: start or starts[1] / 2 for start in starts}
     heights: list[float] = []
@@ -316,5 +315,6 @@ def context_figure(comparison: Comparison) -> Figure | None:
     margin = 0.06 * (top - min(heights)) or 0.1
     axes.set(xlabel="from position", ylabel=comparison.axis)
     axes.set_ylim(min(heights) - margin, top + margin)
-    finish(figure, axes, {place: f"{start:,}" for start, place in places.items()})
+    log_ticks(axes, {place: f"{start:,}" for start, place in places.items()})
+    add_legend(figure)
     return figure
