@@ -28,7 +28,7 @@ VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 
 
 class Options(NamedTuple):
-    """What the user gave, which a results folder keeps: None for what the suite says."""
+    """Options of the user, which a results folder keeps; None leaves one to the suite."""
 
     title: str | None = None
     baseline: str | None = None
@@ -57,22 +57,22 @@ class Comparison:
 
     @property
     def unit(self) -> str:
-        """That of differences in the metric."""
+        """Of differences in the metric."""
         return "points" if self.metric.unit == "%" else self.metric.unit
 
     @property
     def axis(self) -> str:
-        """The metric with its unit."""
+        """The metric with its unit, as the label of an axis."""
         return self.metric.label + f" ({self.metric.unit})" * bool(self.metric.unit)
 
     @property
     def form(self) -> str:
-        """How its values are written: to hundredths of a per cent, else to thousandths."""
+        """Format of the metric's values: hundredths of a per cent, else thousandths."""
         return ".2f" if self.metric.unit == "%" else ".3f"
 
     @property
     def sign(self) -> int:
-        """1 where more of the metric is better, else -1."""
+        """1 where a higher metric is better, else -1."""
         return 1 if self.metric.higher_is_better else -1
 
     @cached_property
@@ -81,7 +81,7 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
-        """All with a value."""
+        """All with a value of the metric."""
         return [run for variant in self.variants for run in variant.runs]
 
     @property
@@ -96,8 +96,8 @@ class Comparison:
 
     @cached_property
     def sizes(self) -> list[list[Variant]]:
-        """The variants of each size of the network, the smallest first, and in each the one with
-        the baseline's mechanism and positions first; empty unless mechanisms were run at several.
+        """The variants grouped by the size of their network, ascending; in each group the one with
+        the baseline's mechanism and positions comes first. Empty if there is one group at most.
         """
         base = self.baseline
         label = base.record["label"] if base is not None else None
@@ -106,15 +106,14 @@ class Comparison:
             [first, *(v for v in self.variants if v.network == first.network and v is not first)]
             for first in alike
         ]
-        crossed = [group for group in groups if sum(variant in alike for variant in group) == 1]
-        crossed = [group for group in crossed if len(group) > 1]
+        crossed = [g for g in groups if len(g) > 1 and sum(v in alike for v in g) == 1]
         crossed.sort(key=lambda group: group[0].cost("parameters/total") or 0)
         return crossed if len(crossed) > 1 else []
 
     @cached_property
     def baselines(self) -> dict[Variant, Variant]:
-        """What each variant is compared with: the baseline, itself too, or at several sizes what
-        has its mechanism and positions at the variant's own."""
+        """What each variant is compared with: the baseline, or among several sizes that of its
+        own size. A baseline is compared with itself."""
         if self.baseline is None:
             return {}
         own = {variant: group[0] for group in self.sizes for variant in group}
@@ -122,12 +121,12 @@ class Comparison:
 
     @property
     def against(self) -> str:
-        """What the rows are compared with, in words."""
+        """The baseline, or the baselines of several sizes, in words."""
         assert self.baseline is not None
         return f"{self.kind(self.baseline)} of its size" if self.sizes else self.baseline.label
 
     def kind(self, variant: Variant) -> str:
-        """Mechanism and positions of a variant, whatever its size, as far as variants differ."""
+        """Mechanism and positions of a variant, as far as the variants differ in them."""
         labels = [v.record["label"] for v in self.variants]
         differ = [key for key in variant.record["label"] if len({x[key] for x in labels}) > 1]
         return ", ".join(variant.record["label"][key] for key in differ or ["mechanism"])
@@ -159,27 +158,27 @@ class Comparison:
         return primary, rest - primary
 
     def questions(self, contrast: Contrast) -> int:
-        """How many differences share the level with this one."""
+        """The size of the family that a difference belongs to, for Bonferroni's correction."""
         primary, rest = self.families
         return max(1, len(primary if contrast.question in primary else rest))
 
     def interval(self, contrast: Contrast) -> Interval:
-        """Of a difference, simultaneous with all others of its family."""
+        """Of a difference, simultaneous with the others of its family."""
         return contrast.estimate.interval(ALPHA / self.questions(contrast))
 
     def finding(self, contrast: Contrast) -> Finding | None:
         """What is shown of a difference, wherever the page speaks of it; None without an error.
 
-        A mean of the runs that did not fail is not that of the variant: with failures it is not
-        shown to be better or as good.
+        With failed runs a variant's mean is that of the survivors: it is not shown to be better or
+        as good.
         """
         better = self.metric.higher_is_better
         found = finding(contrast.estimate, self.questions(contrast), self.margin, better)
         if found is None:
             return None
-        unsure = {"equivalent": (*contrast.more, *contrast.less)}
-        unsure |= {"better": contrast.more, "worse": contrast.less}
-        if any(variant.failed for variant in unsure.get(found.verdict, ())):
+        favored = {"equivalent": (*contrast.more, *contrast.less)}
+        favored |= {"better": contrast.more, "worse": contrast.less}
+        if any(variant.failed for variant in favored.get(found.verdict, ())):
             return found._replace(verdict="inconclusive")
         return found
 
@@ -192,7 +191,8 @@ class Comparison:
 
     @property
     def correlation(self) -> float:
-        """Of two variants' scores over the seeds that all have, on average; NaN where unknown."""
+        """Of two variants' scores over the seeds that all variants have, averaged over the pairs;
+        NaN where unknown."""
         known = [variant.scores for variant in self.variants if variant.runs]
         seeds = sorted(set.intersection(*map(set, known))) if len(known) > 1 else []
         if len(seeds) < 3:

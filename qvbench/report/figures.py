@@ -44,7 +44,7 @@ class Look(NamedTuple):
 
     @property
     def mark(self) -> dict[str, str]:
-        """As matplotlib's options of a marker."""
+        """matplotlib's keyword arguments for the marker."""
         return {"color": self.color, "marker": self.marker, "fillstyle": self.fillstyle}
 
 
@@ -66,13 +66,13 @@ def looks(variants: Sequence[Variant]) -> dict[str, Look]:
 
 
 def _look(kind: str, name: str) -> Any:
-    """That of a name; of one that the table does not know the same in every process."""
+    """The color and marker, or the line style, of a name; unknown names keep theirs too."""
     known = LOOKS[kind]
     return known.get(name) or [*known.values()][zlib.crc32(name.encode()) % len(known)]
 
 
 def pyplot() -> Any:
-    """matplotlib's pyplot, which needs no screen and draws the same file every time."""
+    """matplotlib's pyplot without a screen, set to write the same bytes every time."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -83,7 +83,7 @@ def pyplot() -> Any:
 
 
 def tooltip(axes: Any, x: float, y: float, words: str) -> None:
-    """What the page shows where the pointer is on a point; nothing is seen of it otherwise."""
+    """An invisible point, over which the HTML page shows these words."""
     axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"tooltip {words}")
 
 
@@ -96,7 +96,7 @@ def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> An
 
 
 def add_legend(figure: Any, columns: int = 2) -> None:
-    """What the axes show, each name once, above them."""
+    """The legend of all axes, each name once, above them."""
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -121,7 +121,7 @@ def log_ticks(axes: Any, ticks: Mapping[float, str]) -> None:
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Write a figure in each format without the date, and let go of it."""
+    """Write a figure in each format, without dates, and close it."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # settled once for all: it takes as long as drawing
     figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
@@ -133,7 +133,7 @@ def save(figure: Any, folder: Path, name: str) -> None:
 
 
 def caption(name: str, figure: Figure, comparison: Comparison) -> str:
-    """What a figure shows: the sentences of its caption that hold of what is drawn."""
+    """The sentences of a figure's caption that hold for what is drawn."""
     base, below = comparison.baseline, len(figure.axes) > 1
     drawn = {
         "caption": True,
@@ -149,9 +149,9 @@ def caption(name: str, figure: Figure, comparison: Comparison) -> str:
 
 
 def lowest_usual(values: Sequence[float]) -> float:
-    """The least of some values that can be shown without pressing the others flat.
+    """The least value that an axis has room for; it would press the others flat to show less.
 
-    That is not below Tukey's outer fence, or at least doubles no more than the width of the rest.
+    Not below Tukey's outer fence, or so little that the range of the rest is no more than doubled.
     """
     if len(values) < 4:
         return min(values)
@@ -161,7 +161,7 @@ def lowest_usual(values: Sequence[float]) -> float:
 
 
 def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
-    """Bounds of an axis that holds some values, with a share of their width on either side."""
+    """Limits of an axis with a margin on either side, a share of the range of the values."""
     low, high = min(values), max(values)
     margin = share * (high - low) or 1.0
     return low - margin, high + margin
@@ -224,9 +224,9 @@ class Band(NamedTuple):
 
 
 def band(variant: Variant, base: Variant | None = None) -> Band:
-    """A variant's curve where all seeds were validated, from the least seed to the greatest.
+    """A variant's mean at the steps at which all seeds were validated, with the least and greatest.
 
-    Less a base's, it is the difference of the means with its 95 % interval.
+    With a base, the difference of the means with its 95 % interval.
     """
     own, theirs = variant.curves, [] if base is None else base.curves
     known = [set(curve) for curve in (*own, *theirs)]

@@ -1,4 +1,4 @@
-"""The page as HTML: one file with its drawings, style and script within (``page.html``)."""
+"""The page as one HTML file with its figures, style and script inline (``page.html``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qvbench.report.page import OPEN, UNFOLDED
 
 
 def html_page(markdown_text: str, folder: Path) -> str:
-    """A page as one HTML file that needs no network; ``folder`` has each of its pictures as SVG."""
+    """A page as one HTML file that needs no network; ``folder`` has its figures as SVG."""
     from markdown_it import MarkdownIt
 
     def drawing(found: re.Match[str]) -> str:
-        """The drawing itself; its marks get names of their own: all drawings count from one."""
+        """The SVG inline, its ids after its name: matplotlib's are the same in every figure."""
         name, label, caption = found.groups()
         text = (folder / f"{name}.svg").read_text(encoding="utf-8")
         svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text[text.index("<svg") :])
@@ -31,6 +31,7 @@ def html_page(markdown_text: str, folder: Path) -> str:
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown_text)
     body = re.sub(r"<table>.*?</table>", r'<div class="wide">\g<0></div>', body, flags=re.DOTALL)
     picture = r'<p><img src="([\w-]+)\.png" alt="([^"]*)" ?/></p>\n<p>(.*?)</p>'
+    # Between a number and its unit or sign no line is broken.
     together = r" (?=%|to [\u2212+])|(?<=to) (?=[\u2212+])"
     body = re.sub(picture, drawing, re.sub(together, "\u00a0", body), flags=re.DOTALL)
     body = re.sub(r"<h2>(.*?)</h2>(.*?)(?=<h2>|\Z)", section, body, flags=re.DOTALL)

@@ -6,7 +6,7 @@ Standing text, columns and claims are in ``inside.yaml``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from qvbench.report.figures import (
 )
 from qvbench.report.paper import JUDGMENTS, value_heads
 from qvbench.report.statistics import Interval, estimate
-from qvbench.report.tables import NONE, Table, bounds, markdown, number
+from qvbench.report.tables import NONE, Table, bounds, extremes, markdown, number
 from qvbench.report.variants import Variant
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def measured(comparison: Comparison) -> list[Variant]:
 
 
 def _words(interval: Interval, form: str = ".3f") -> str:
-    """The mean, and its interval where there is one that is wider than the digits shown."""
+    """The mean, with its interval if that is wider than the digits shown."""
     ends = bounds(interval, form)
     wider = number(interval.low, form) != number(interval.high, form)
     return number(interval.mean, form) + f" ({ends})" * (ends != NONE and wider)
@@ -76,31 +76,31 @@ def intro(comparison: Comparison) -> list[str]:
     if not runs:
         return []
     texts, options = (" and ".join(sorted({r[key] for r in runs})) for key in ("text", "options"))
-    counts = sorted({run["sentences"] for run in runs})
-    sentences = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
+    sentences = extremes({run["sentences"] for run in runs})
     words = {"sentences": sentences, "text": texts, "options": options, "runs": len(runs)}
     return [TEXT["intro"].format(**words)]
 
 
 def claims(comparison: Comparison) -> list[str]:
-    """Claim 6 of the paper: of each sentence the variants for which it is supported or not."""
+    """Claim 6 of the paper: each of its sentences, and the variants that support it or not."""
     rows: list[Sequence[str]] = [("what the paper says", "measure", *JUDGMENTS)]
     for claim in TEXT["claims"]:
-        judged: dict[str, dict[str, float]] = {word: {} for word in JUDGMENTS}
+        judged: dict[str, list[str]] = {word: [] for word in JUDGMENTS}
         for variant in measured(comparison):
             of, interval = variant.record, over_seeds(variant, claim["measure"])
             asked = claim.get("mechanism", of["mechanism"]) == of["mechanism"]
             if asked and of["position"] != claim.get("without") and not math.isnan(interval.low):
-                word = _judged(interval, claim.get("from", -math.inf), claim.get("to", math.inf))
-                judged[word][variant.label] = interval.mean
+                words = f"{variant.label}: {number(interval.mean, '+.3f')}"
+                judged[_judged(interval, claim)].append(words)
         if any(judged.values()):
-            rows.append((claim["text"], _asked(claim), *map(_named, judged.values())))
+            cells = ("; ".join(of_word) or NONE for of_word in judged.values())
+            rows.append((claim["text"], _asked(claim), *cells))
     heading = "### Claim 6, exploratory"
     return [heading, TEXT["claims_text"], markdown(rows)] if len(rows) > 1 else []
 
 
-def _asked(claim: dict[str, Any]) -> str:
-    """The column of a table, and the values that the claim allows."""
+def _asked(claim: Mapping[str, Any]) -> str:
+    """The measure by its column in the tables, and the values that the claim allows."""
     columns = [item for table in TEXT["tables"].values() for item in table["columns"].items()]
     (heading,) = (heading for heading, measure in columns if measure == claim["measure"])
     low, high = claim.get("from"), claim.get("to")
@@ -109,12 +109,8 @@ def _asked(claim: dict[str, Any]) -> str:
     return f"{heading}: " + (f"above {low}" if high is None else f"below {high}")
 
 
-def _named(means: dict[str, float]) -> str:
-    """Variants with their means."""
-    return "; ".join(f"{label}: {number(mean, '+.3f')}" for label, mean in means.items()) or NONE
-
-
-def _judged(interval: Interval, low: float, high: float) -> str:
+def _judged(interval: Interval, claim: Mapping[str, Any]) -> str:
+    low, high = claim.get("from", -math.inf), claim.get("to", math.inf)
     if interval.low > low and interval.high < high:
         return "supported"
     return "contradicted" if interval.high < low or interval.low > high else "undecided"
@@ -130,7 +126,7 @@ def _draw(axes: Any, interval: Interval, place: float, look: Look, words: str, *
 
 
 def affinity_figure(comparison: Comparison) -> Figure | None:
-    """Of every relation the words that find their head, beside the best fixed offset."""
+    """The share of words that find their head, by relation, beside the best fixed offset."""
     variants, look = measured(comparison), looks(comparison.variants)
     offsets: dict[str, list[float]] = {}
     for variant in variants:

@@ -23,6 +23,7 @@ from qvbench.report.tables import (
     RESULT,
     bleu_table,
     bounds,
+    extremes,
     markdown,
     number,
     p_text,
@@ -34,12 +35,12 @@ from qvbench.report.tables import (
 )
 
 TEXT = data("page.yaml")
-LISTED = 4  # as many variants of one verdict are told each by itself
+LISTED = 4  # of more variants with one verdict, the first and the last alone are listed
 Section = Callable[[Comparison], list[str]]
 
 
 def markdown_page(comparison: Comparison) -> str:
-    """The whole page; writes its figures. Sections that have nothing to say are left out."""
+    """The whole page; writes its figures. Empty sections are left out."""
     parts = [f"# {comparison.title}", *_answer(comparison)]
     for heading, sections in SECTIONS.items():
         content = [part for section in sections for part in section(comparison) if part]
@@ -48,9 +49,9 @@ def markdown_page(comparison: Comparison) -> str:
 
 
 def _figure(name: str, comparison: Comparison) -> list[str]:
-    """Draws a figure beside the page and shows it, if there is one."""
+    """Draw a figure beside the page; the Markdown that shows it, if there is one."""
     figure = FIGURES[name](comparison) if name in FIGURES else None
-    if figure is None:  # nor is one that an earlier report left a part of this page
+    if figure is None:  # an earlier report may have left one
         for suffix in figures.SUFFIXES:
             Path(comparison.folder, f"{name}{suffix}").unlink(missing_ok=True)
         return []
@@ -62,9 +63,8 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
 def _answer(comparison: Comparison) -> list[str]:
     """What was run, the size of each difference by verdict, and the claims that are decided."""
     variants, base = comparison.variants, comparison.baseline
-    counts = sorted({len(variant.runs) + len(variant.failed) for variant in variants})
-    span = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
-    seeds = "one seed" if counts == [1] else f"{span} seeds"
+    counts = {len(variant.runs) + len(variant.failed) for variant in variants}
+    seeds = "one seed" if counts == {1} else f"{extremes(counts)} seeds"
     corpora = ", ".join(sorted({run.record.get("corpus", "") for run in comparison.runs} - {""}))
     steps = {run.record.get("steps") for run in comparison.runs}
     many = len(variants) > 1
@@ -109,17 +109,17 @@ def _sizes(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _fallen(comparison: Comparison) -> list[str]:
-    """The runs that lost more than a tenth of what they had gained, with best and last value."""
-    form, fallen = comparison.form, []
+def _collapsed(comparison: Comparison) -> list[str]:
+    """The runs that lost more than a tenth of their gain, with the best and the last value."""
+    form, collapsed = comparison.form, []
     best_of = max if comparison.metric.higher_is_better else min
     for run in comparison.runs:
         values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
         best, last = best_of(values), values[-1]
         if abs(best - last) > 0.1 * abs(best - values[0]):
-            fallen.append(f"{run.id} (best {best:{form}}, last {last:{form}})")
-    words = f"**Ended far from their best, a failure of training:** {'; '.join(fallen)}."
-    return [words] if fallen else []
+            collapsed.append(f"{run.id} (best {best:{form}}, last {last:{form}})")
+    words = f"**Ended far from their best, a failure of training:** {'; '.join(collapsed)}."
+    return [words] if collapsed else []
 
 
 def _published(comparison: Comparison) -> list[str]:
@@ -132,7 +132,7 @@ def _published(comparison: Comparison) -> list[str]:
 
 
 def _reading(comparison: Comparison) -> list[str]:
-    """How far the verdicts carry."""
+    """What the verdicts mean, and what they do not."""
     if len(comparison.variants) == 1:
         return []
     if comparison.baseline is None:
@@ -189,7 +189,7 @@ FIGURES: dict[str, Callable[[Comparison], Any]] = {
 OPEN = ("Result", "Figures")
 """What a reader in a hurry sees; the other sections fold on the HTML page."""
 UNFOLDED = ("Inside",)
-"""Sections that fold and begin open: where it stands, it is what the page is about."""
+"""Sections that fold and begin open: a page that has them is about them."""
 INSIDE: tuple[Section, ...] = (
     inside.intro,
     *(
@@ -199,7 +199,7 @@ INSIDE: tuple[Section, ...] = (
     ),
 )
 SECTIONS: dict[str, tuple[Section, ...]] = {
-    "Result": (partial(part_of_table, RESULT), _fallen, _published),
+    "Result": (partial(part_of_table, RESULT), _collapsed, _published),
     "Figures": tuple(
         partial(_figure, name)
         for name in ("sizes", "context", "differences", "values", "budgets", "accuracy", "costs")

@@ -39,7 +39,7 @@ FACTS = ("mechanism", "position", "context", "context_heads", "one_value_head", 
 
 
 def _facts(variant: Variant) -> dict[str, Any]:
-    """What tells the paper's rows apart; None for what a mechanism does not have."""
+    """What distinguishes the paper's rows; None for what a mechanism does not have."""
     record, settings = variant.record, variant.settings
     own = {key.removeprefix("model.attention."): value for key, value in settings.items()}
     head = own.get("model.network.d_model", 1) / own.get("model.network.num_heads", 1)
@@ -56,7 +56,7 @@ def _facts(variant: Variant) -> dict[str, Any]:
 
 
 def value_heads(variant: Variant) -> int | None:
-    """Among how many heads the values are shared; None for mechanisms that share none."""
+    """Value heads per layer; None for mechanisms whose heads share no values."""
     keys = ("model.attention.num_value_heads", "model.attention.num_kv_heads")
     return next((variant.settings[key] for key in keys if key in variant.settings), None)
 
@@ -74,7 +74,7 @@ def paper_contrasts(ours: Mapping[str, Variant]) -> dict[str, Contrast]:
 
 
 def tested_claims(ours: Mapping[str, Variant]) -> list[tuple[Mapping[str, Any], Contrast]]:
-    """The claims whose variants are all here, and the difference that each is about."""
+    """The claims whose variants were all run, and the difference that each is about."""
     found = []
     for claim in PAPER["claims"]:
         keys = [claim["row"], claim["than"], *claim.get("beside", [])]
@@ -89,7 +89,7 @@ def tested_claims(ours: Mapping[str, Variant]) -> list[tuple[Mapping[str, Any], 
 
 
 def claims_on_costs(ours: Mapping[str, Variant]) -> list[str]:
-    """A line for each row that a claim on costs speaks of, with the counts and those of QKV."""
+    """A line for each row of a claim on costs: its counts beside those of QKV."""
     lines = []
     for claim in PAPER["costs"]:
         for key in [key for key in claim["rows"] if {key, claim["than"]} <= ours.keys()]:
@@ -107,7 +107,7 @@ def claims_on_costs(ours: Mapping[str, Variant]) -> list[str]:
 
 
 def published(variants: Sequence[Variant]) -> list[str]:
-    """What others report of the training that a variant's config repeats, beside ours."""
+    """Published results of the training that a variant's config repeats, beside ours."""
     lines = []
     for entry in PAPER["published"]:
         for variant in variants:

@@ -34,7 +34,7 @@ def settings(comparison: Comparison) -> list[str]:
 
 
 def changes(settings: dict[str, Any], base: dict[str, Any]) -> str:
-    """What was changed, and what a changed class was given; what is off goes without saying."""
+    """The settings that differ; of another class, only those that it has."""
     words = []
     for key in sorted(settings.keys() | base.keys()):
         old, new, kind = base.get(key), settings.get(key), f"{key.rpartition('.')[0]}.class_path"
@@ -137,7 +137,7 @@ def commands(comparison: Comparison) -> list[str]:
 
 
 def _tests(runs: list[Run]) -> list[str]:
-    """What translated the test set: one line for all runs that a checkpoint of one name was of."""
+    """The commands that translated the test set, one for each checkpoint's name."""
     places: dict[str, dict[str, None]] = {}
     for run in runs:
         if checkpoint := run.record.get("tested_checkpoint"):
@@ -153,7 +153,7 @@ def _tests(runs: list[Run]) -> list[str]:
 
 
 def machines(comparison: Comparison) -> list[str]:
-    """Every machine, set of versions and revision, and which rows come from it."""
+    """Every machine, set of versions and revision, and the variants and seeds run there."""
     found: dict[str, dict[str, list[str]]] = {}
     for variant in comparison.variants:
         for run in (*variant.runs, *variant.failed):

@@ -34,11 +34,11 @@ from qvbench.sweep.suite import Settings, Suite
 
 NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "metrics"}
 NEEDED |= {"primary_metric"}
-KEPT = ("val/", "train/loss", "train/tokens_per_second")
-"""Beginnings of the metrics whose curves a results folder keeps."""
-OF_THE_RUN = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
-OF_THE_RUN |= {"seed_everything", "data.seed"}
-"""Config keys that say where something lay, which nobody else can use, or which of the seeds."""
+KEPT_CURVES = ("val/", "train/loss", "train/tokens_per_second")
+"""Prefixes of the metrics whose curves a results folder keeps."""
+NOT_PUBLISHED = {"trainer.default_root_dir", "data.cache_dir", "data.corpus.init_args.root"}
+NOT_PUBLISHED |= {"seed_everything", "data.seed"}
+"""Config keys that name a machine's folders or the seed: one config is kept for all seeds."""
 BY_SENTENCE = ("tokens", "last_right")
 """Arrays by sentence of the last validation."""
 # What a results folder keeps of all its runs, beside their configs and curves.
@@ -80,16 +80,16 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """Which experiment it is; empty in records that are older than identities."""
+        """Hash of the resolved config (`qvbench.runs.identity`); empty in records without one."""
         return str(self.record.get("identity", ""))
 
     @property
     def config_file(self) -> str:
-        """Where a results folder has the config that it shares with the seeds beside it."""
+        """Of a results folder: the one config of all seeds of a variant."""
         return f"{RUNS}/{self.id.rpartition('/')[0].replace('/', '-')}.yaml"
 
     def cost(self, name: str) -> float | None:
-        """A number of the record, such as ``parameters/total``; None where it has none."""
+        """A number of the record, such as ``parameters/total``; None if it lacks it."""
         first, _, second = name.partition("/")
         value = self.record.get(first)
         return value.get(second) if isinstance(value, dict) else value
@@ -156,7 +156,7 @@ def _gathered_runs(place: Path) -> list[Run]:
 
 @contextmanager
 def readable(file: Path, what: str) -> Iterator[None]:
-    """Whatever keeps a file from being read, in one line."""
+    """Any error of reading as a UserError that names the file."""
     try:
         yield
     except UserError:
@@ -177,7 +177,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _record(text: str, file: Path) -> dict[str, Any]:
-    """A run's record; files in its command and faults are named without their folders."""
+    """A run's record; files in its command and in errors are named without their folders."""
     with readable(file, "a run's record"):
         record = dict(json.loads(without_folders(text)))
     if missing := NEEDED - record.keys():
@@ -186,13 +186,13 @@ def _record(text: str, file: Path) -> dict[str, Any]:
 
 
 def _read_curves(file: Path) -> dict[str, Curves]:
-    """Curves by run, if the file names it, and metric; rows without a step are no part of one."""
+    """Curves by run (``""`` in a file of one run) and metric; rows without a step are skipped."""
     curves: dict[str, Curves] = {}
     with readable(file, "curves"):
         rows = list(csv.DictReader(io.StringIO(text_of(file), newline="")))
     for number, row in enumerate(rows, 2):
         name = row.get("metric") or ""
-        if name.startswith(KEPT) and row.get("step"):
+        if name.startswith(KEPT_CURVES) and row.get("step"):
             with readable(Path(f"{file}:{number}"), "a measurement"):
                 step, tokens = int(row["step"]), int(row["target_tokens"] or 0)
                 point = Point(step, tokens, float(row["seconds"] or 0), float(row["value"]))
@@ -225,11 +225,11 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    """A resolved config without :data:`OF_THE_RUN`; empty if there is none."""
+    """A resolved config without :data:`NOT_PUBLISHED`; empty if there is none."""
 
     def unset(part: Any, key: str = "") -> Any:
         if not isinstance(part, dict):
-            return None if key in OF_THE_RUN else part
+            return None if key in NOT_PUBLISHED else part
         return {name: unset(inner, f"{key}.{name}".lstrip(".")) for name, inner in part.items()}
 
     with readable(file, "a config"):
@@ -305,34 +305,19 @@ def runs_of_suite(
     overrides: Settings = (),
     seeds: Sequence[int] = (),
 ) -> list[Run]:
-    """The runs that a suite compares, labelled as its own, ordered by id; UserError without any.
+    """The runs that a suite compares, labeled as its own, ordered by id; UserError without any.
 
     ``places`` hold ``runs/``, are ``runs/`` itself, or results folders; ``overrides`` are those of
     the suite's sweep, and ``seeds`` stand for the suite's.
     """
-    known = _Experiments(places)
-    rows, seeds = list(suite.variants), tuple(seeds) or suite.seeds
-    sweep: dict[str, Any] = {
-        "file": config_name(suite.file),
-        "title": suite.title,
-        "baseline": suite.baseline,
-        "place": 0,
-        "variants": len(rows),
-        "rows": rows,
-        "seeds": list(seeds),
-        "overrides": [list(pair) for pair in overrides if pair[0] not in OF_THE_RUN],
-    }
-    if suite.margin is not None:
-        sweep["margin"] = suite.margin
-    if suite.search is not None:
-        sweep["key"] = suite.search.key
+    index, seeds = _RunIndex(places), tuple(seeds) or suite.seeds
     found = {}
-    for planned in plan(suite, Path(), resolve, None, seeds, overrides, known.record):
-        run = known.run(planned)
+    for planned in plan(suite, Path(), resolve, None, seeds, overrides, index.record):
+        run = index.run(planned)
         if run is not None:
-            facts = {"place": rows.index(planned.variant.name), **_facts(planned)}
-            labels = {"suite": suite.name, "variant": planned.variant.name, "sweep": sweep | facts}
-            found[run.id] = replace(run, record=run.record | labels)
+            labels = {"suite": suite.name, "variant": planned.variant.name}
+            record = run.record | labels | {"sweep": _sweep(planned, seeds)}
+            found[run.id] = replace(run, record=record)
     if not found:
         none = f"--suite {suite.name}: none of its runs in {', '.join(map(str, places))}"
         raise UserError(
@@ -341,29 +326,40 @@ def runs_of_suite(
     return [found[key] for key in sorted(found)]
 
 
-def _facts(planned: PlannedRun) -> dict[str, Any]:
-    """What sets a run apart from others of its variant and seed in the suite."""
-    facts: dict[str, Any] = {}
-    if len(planned.suite.budgets) > 1 and planned.budget is not None:
-        facts |= {"budget": planned.budget, "unit": planned.suite.unit}
-        facts |= {"budgets": list(planned.suite.budgets)}
+def _sweep(planned: PlannedRun, seeds: Sequence[int]) -> dict[str, Any]:
+    """What a page says of the suite, and what sets a run apart from others of its variant."""
+    suite, names = planned.suite, list(planned.suite.variants)
+    facts = {
+        "file": config_name(suite.file),
+        "title": suite.title,
+        "baseline": suite.baseline,
+        "place": names.index(planned.variant.name),
+        "variants": len(names),
+        "rows": names,
+        "seeds": list(seeds),
+        "overrides": [list(pair) for pair in planned.overrides if pair[0] not in NOT_PUBLISHED],
+        "margin": suite.margin,
+        "key": suite.search and suite.search.key,
+    }
+    if len(suite.budgets) > 1 and planned.budget is not None:
+        facts |= {"budget": planned.budget, "unit": suite.unit, "budgets": list(suite.budgets)}
     if planned.value is not None:
         facts |= {"value": planned.value, "of_search": planned.of_search}
-    return facts
+    return {key: value for key, value in facts.items() if value is not None}
 
 
-class _Experiments:
-    """The runs below some places, found by what they are."""
+class _RunIndex:
+    """The runs below some folders, by identity and seed."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.places = places
         self.found: dict[tuple[str, int], Run] = {}
-        self.looked: set[str] = set()
+        self.searched: set[str] = set()  # beginnings of identities
         for place in places:  # results folders are read whole
             if (place / RECORDS).is_file() or (place / RECORD).is_file():
-                self.add(load([place]))
+                self._add(load([place]))
 
-    def add(self, runs: Iterable[Run]) -> None:
+    def _add(self, runs: Iterable[Run]) -> None:
         for run in runs:
             other = self.found.setdefault((run.identity, run.seed), run)
             if other is not run and run.identity:  # which old records lack
@@ -371,11 +367,11 @@ class _Experiments:
 
     def run(self, planned: PlannedRun) -> Run | None:
         digits = planned.identity[:IDENTITY_DIGITS]
-        if digits not in self.looked:  # all seeds of a variant lie together
-            self.looked.add(digits)
+        if digits not in self.searched:  # all seeds of a variant lie together
+            self.searched.add(digits)
             for runs in (runs for place in self.places for runs in (place / RUNS, place)):
                 records = sorted(runs.glob(f"*-{digits}/*/{RECORD}"))
-                self.add(_run_in(file.parent) for file in records)
+                self._add(_run_in(file.parent) for file in records)
         return self.found.get((planned.identity, planned.seed))
 
     def record(self, planned: PlannedRun) -> Mapping[str, Any]:

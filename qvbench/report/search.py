@@ -1,4 +1,4 @@
-"""What a suite's search found: every value's score, and the value that each variant took."""
+"""The search of a suite for each variant's value of a setting, such as the learning rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Searched(NamedTuple):
     chosen: float  # the value that the variant's own runs have
 
     def mean(self, value: float) -> float:
-        """Over the seeds of a value; infinite if one diverged."""
+        """Over the seeds of a value; infinite if one of them diverged."""
         return fmean(self.scores[value])
 
 
@@ -47,7 +47,7 @@ def searches(comparison: Comparison) -> dict[Variant, Searched]:
 
 
 def search_section(comparison: Comparison) -> list[str]:
-    """Every value's score, the values taken, and the differences at the baseline's own."""
+    """The score of every value, the value chosen, and the differences at the baseline's."""
     found = searches(comparison)
     if not found:
         return []
@@ -70,14 +70,14 @@ def search_section(comparison: Comparison) -> list[str]:
     parts = [TEXT["search"].format(**words), markdown(rows)]
     for base in dict.fromkeys(comparison.baselines.values()):
         if base in found:
-            parts += _at_the_value_of(base, found, comparison)
+            parts += _at_value_of(base, found, comparison)
     return parts
 
 
-def _at_the_value_of(
+def _at_value_of(
     base: Variant, found: Mapping[Variant, Searched], comparison: Comparison
 ) -> list[str]:
-    """Differences to a baseline at the value that it took itself, and at each variant's own."""
+    """Differences to a baseline at its own value, and at each variant's."""
     common = found[base].chosen
     at_base = found[base].mean(common)
     lines = []
@@ -94,7 +94,7 @@ def _written(value: float, form: str) -> str:
 
 
 def search_figure(comparison: Comparison) -> Figure | None:
-    """The metric against the value searched, a line for each variant; the value taken is ringed."""
+    """The metric against the value, a line for each variant; the value chosen is ringed."""
     found, look = searches(comparison), looks(comparison.variants)
     if not found:
         return None

@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
     freedom: float  # degrees, of Student's distribution
 
     def interval(self, alpha: float = ALPHA) -> Interval:
-        """``mean ± t error``, which leaves out the true value once in ``1 / alpha`` samples."""
+        """``mean ± t error``, which misses the true value with probability ``alpha``."""
         half = quantile(self.freedom, alpha / 2) * self.error
         return Interval(self.mean, self.mean - half, self.mean + half)
 
@@ -66,12 +66,12 @@ class Estimate(NamedTuple):
 
 @lru_cache
 def quantile(freedom: float, tail: float) -> float:
-    """What Student's distribution surpasses with a probability."""
+    """Upper quantile of Student's distribution: exceeded with probability ``tail``."""
     return float(stdtrit(freedom, 1 - tail))
 
 
 Groups = Iterable[tuple[float, Sequence[float]]]
-"""A weight and values of each; all values are independent of one another."""
+"""Weights, each with its sample; all values are independent."""
 
 
 def estimate(groups: Groups) -> Estimate:
@@ -137,8 +137,10 @@ def finding(
 
 
 def power(seeds: int, spreads: Spreads, gap: float) -> float:
-    """How often a true gap is found by one row alone, with so many seeds of each of its variants:
-    Student's noncentral distribution."""
+    """The probability that one comparison alone, of so many seeds each, finds a true gap.
+
+    Of Student's noncentral distribution.
+    """
     error, freedom = _expected(seeds, spreads)
     bound, shift = quantile(freedom, ALPHA / 2), gap / error
     if shift > 30:  # beyond what the distribution is computed for, and certain
@@ -147,7 +149,7 @@ def power(seeds: int, spreads: Spreads, gap: float) -> float:
 
 
 def power_of_equivalence(seeds: int, spreads: Spreads, margin: float) -> float:
-    """How often equivalence within a margin is shown by one row alone, where there is no gap.
+    """The probability that one comparison alone shows equivalence where there is no gap.
 
     The mean must be as near to zero as the error that is found leaves room; that error is spread
     as the root of a chi-squared variable, over whose quantiles the mean is taken.
@@ -187,7 +189,7 @@ def seeds_needed(
 def bleu_p_values(
     references: Sequence[str], baseline: Sequence[str], system: Sequence[str]
 ) -> list[float]:
-    """Two p of two translations having one BLEU: a minute's work, always with one outcome.
+    """Two p-values of the hypothesis that two systems have one BLEU: a minute, deterministic.
 
     sacreBLEU's paired bootstrap (Koehn 2004), and its approximate randomization (Riezler and
     Maxwell 2005).

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import fmean, stdev
 
 import numpy as np
@@ -35,6 +35,7 @@ from qvbench.report.statistics import (
 from qvbench.report.variants import Contrast, Variant
 
 NONE = "-"
+TEXT = data("page.yaml")
 Table = Sequence[Sequence[str]]
 """Rows of cells, the first one the headings; empty without a table."""
 Cell = Callable[[Variant, Comparison], str]
@@ -44,8 +45,13 @@ def number(value: float | None, form: str = ".2f") -> str:
     return NONE if value is None or math.isnan(value) else f"{value:{form}}"
 
 
+def extremes(counts: Collection[int]) -> str:
+    """The least and the greatest of some numbers; one where they are the same."""
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
+
+
 def bounds(interval: Interval | None, form: str = ".2f") -> str:
-    """The two ends of an interval in words."""
+    """The two ends of an interval."""
     if interval is None or math.isnan(interval.low):
         return NONE
     return f"{interval.low:{form}} to {interval.high:{form}}"
@@ -64,7 +70,7 @@ def per_cent(interval: Interval) -> Interval:
 
 
 def p_text(p: float) -> str:
-    """A p-value to three digits after the point; to more where those read as the level itself."""
+    """A p-value to three decimals; to more where those would read as the level itself."""
     digits = 3
     while digits < 6 and abs(round(p, digits) - ALPHA) < 1e-9:
         digits += 1
@@ -81,12 +87,12 @@ def signs(text: str) -> str:
 
 
 def _found(text: Callable[[Finding, str], str]) -> Cell:
-    """What is said of a finding, with the form of the metric's values."""
+    """Cells of a finding, given the format of the metric's values."""
     return lambda v, c: text(c.findings[v], c.form) if v in c.findings else NONE
 
 
 def _row(text: Callable[[Contrast, Comparison], str]) -> Cell:
-    """What is said of a difference to the baseline."""
+    """Cells of a difference to the baseline."""
     return lambda v, c: text(c.rows[v], c) if v in c.rows else NONE
 
 
@@ -96,7 +102,7 @@ def _verdict(variant: Variant, comparison: Comparison) -> str:
 
 
 def seeds_of(variant: Variant) -> str:
-    """How many have a value, and how the others ended: a failure is an outcome."""
+    """How many seeds have a value, and how the others ended: a failure is an outcome."""
     ends = (run.record["status"].replace("finished", "without a value") for run in variant.failed)
     others = "".join(f"; {count} {end}" for end, count in sorted(Counter(ends).items()))
     total = f" of {len(variant.runs) + len(variant.failed)}" * bool(others)
@@ -110,14 +116,14 @@ def _range(variant: Variant, comparison: Comparison) -> str:
 
 
 def _perplexity(row: Contrast, comparison: Comparison) -> str:
-    """By how much its perplexity is above the baseline's, from a difference in loss."""
+    """By how much the perplexity is above the baseline's, from the difference in loss."""
     if not _is_loss(comparison):
         return NONE
     return with_interval(per_cent(comparison.interval(row)), ".1f")
 
 
 def _cached(variant: Variant, comparison: Comparison) -> str:
-    """Of a language model, whose result is not read without it."""
+    """Of a language model, beside whose loss it belongs."""
     return _cost("cache_per_token/self")(variant, comparison) if _is_loss(comparison) else NONE
 
 
@@ -131,7 +137,7 @@ def _other_sentences(row: Contrast, comparison: Comparison) -> str:
 
 
 def _score(metric: str, digits: int = 2) -> Cell:
-    """The mean over the seeds that were tested, and how many those were if not all."""
+    """The mean over the seeds that have the metric, and how many these are if not all."""
 
     def cell(variant: Variant, comparison: Comparison) -> str:
         values = variant.values(metric)
@@ -213,7 +219,7 @@ def part_of_table(part: str, comparison: Comparison) -> list[str]:
 def paper_table(comparison: Comparison) -> Table:
     """The paper's rows that are ours too, against QKV with the same positions; empty without."""
     contrasts, ours = paper_contrasts(comparison.ours), comparison.ours
-    table = [data("page.yaml")["paper_columns"]]
+    table = [TEXT["paper_columns"]]
     rows = PAPER["rows"]
     for key, row in rows.items():
         if key not in ours:
@@ -241,7 +247,7 @@ def paper_table(comparison: Comparison) -> Table:
 
 
 def bleu_table(comparison: Comparison) -> Table:
-    """Over the seeds, and how many of them sacreBLEU's tests call different; empty without."""
+    """Differences over the seeds, and for how many sacreBLEU's tests are significant."""
     scores = {v: [*v.values("test/bleu").values()] for v in comparison.variants}
     differences = {
         variant: estimate([(1, scores[variant]), (-1, scores[comparison.baselines[variant]])])
@@ -251,7 +257,7 @@ def bleu_table(comparison: Comparison) -> Table:
     p_values = _sacrebleu_tests(comparison)
     if not known and not any(p_values.values()):
         return []
-    rows = [data("page.yaml")["bleu_columns"]]
+    rows = [TEXT["bleu_columns"]]
     for variant, difference in differences.items():
         interval, found = difference.interval(ALPHA / max(known, 1)), p_values[variant.name]
         counts = [sum(pair[method] < ALPHA for pair in found) for method in (0, 1)]
@@ -262,7 +268,7 @@ def bleu_table(comparison: Comparison) -> Table:
 
 
 def _sacrebleu_tests(comparison: Comparison) -> dict[str, list[list[float]]]:
-    """Two p per seed of each variant; afterwards the comparison keeps exactly these."""
+    """Two p-values per seed of each variant; afterwards the comparison keeps these alone."""
     known, used = comparison.bleu_tests, {}
     p_values: dict[str, list[list[float]]] = {v.name: [] for v in comparison.rows}
     for variant in comparison.rows:
@@ -316,7 +322,7 @@ def latex_table(table: Table) -> str:
 
 
 def _latex(text: str) -> str:
-    """Signs of mathematics, and a minus sign where a hyphen stands for one, in math mode."""
+    """Mathematical signs, and hyphens that stand for a minus sign, in math mode."""
     signs = {"±": r"\pm", "\N{MULTIPLICATION SIGN}": r"\times"}
     found = r"(?<![\w-])-(?=\d)|[<>±\N{MULTIPLICATION SIGN}]"
     return re.sub(found, lambda sign: f"${signs.get(sign[0], sign[0])}$", escape(text))

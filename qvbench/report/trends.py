@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     row: Contrast | None  # against the baseline there; None for the baseline itself
 
 
-Trend = Mapping[float, Entry]
+Trend = dict[float, Entry]
 """A mechanism by size, or a variant by budget, ascending."""
 
 
@@ -59,7 +59,7 @@ def _table(
 
 
 def _value(comparison: Comparison, entry: Entry) -> str:
-    """The difference to the baseline, of which the mean; and the seeds, where some failed."""
+    """The difference to the baseline (the baseline's own mean), and how many seeds failed."""
     variant, row = entry
     if row is None:
         text = f"{number(variant.mean, comparison.form)} ({len(variant.runs)} seeds)"
@@ -125,10 +125,10 @@ def budget_section(comparison: Comparison) -> list[str]:
 
 
 def _relative_error(comparison: Comparison, entry: Entry) -> str:
-    """By how much more of an accuracy is still wrong than of the baseline's.
+    """The error rate relative to the baseline's, in per cent more.
 
-    A difference of mean logarithms, which is a ratio of geometric means: near its bound an accuracy
-    has no room for gaps in points.
+    A difference of mean logarithms, which is a ratio of geometric means: near 100 % an accuracy has
+    no room for gaps in points.
     """
     if entry.row is None:
         return NONE
@@ -160,14 +160,14 @@ def budget_figure(comparison: Comparison) -> Figure | None:
 
 def by_size(comparison: Comparison) -> dict[str, Trend]:
     """The mechanisms by the parameters of the baseline at each size, the baseline's own first."""
-    found: dict[str, dict[float, Entry]] = {}
+    found: dict[str, Trend] = {}
     for base, *others in comparison.sizes:
         parameters = base.cost("parameters/total")
         if parameters is not None:
             for variant in (base, *others):
                 entry = Entry(variant, comparison.rows.get(variant))
                 found.setdefault(comparison.kind(variant), {})[parameters] = entry
-    return dict(found)
+    return found
 
 
 def slope(trend: Trend) -> Estimate | None:
@@ -193,8 +193,7 @@ def slope(trend: Trend) -> Estimate | None:
 
 def slopes(trends: Mapping[str, Trend]) -> dict[str, Estimate]:
     """Of the mechanisms that have one."""
-    found = {kind: slope(trend) for kind, trend in trends.items()}
-    return {kind: estimated for kind, estimated in found.items() if estimated is not None}
+    return {kind: found for kind, trend in trends.items() if (found := slope(trend)) is not None}
 
 
 def answer(comparison: Comparison) -> list[str]:
@@ -264,7 +263,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
 
 
 def by_position(comparison: Comparison) -> dict[Variant, dict[int, Estimate]]:
-    """The loss of each variant by the first position that it counts, ascending."""
+    """The loss of each variant by the first position of a span, ascending."""
     prefix, found = f"{comparison.metric.name}_at_", {}
     for variant in comparison.variants:
         names = {name for run in variant.runs for name in run.record["metrics"]}

@@ -23,7 +23,7 @@ EARLY = 0.25  # share of the steps, after the warm-up
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One row of a comparison; it has runs, or it failed with every seed."""
+    """The runs of one experiment over its seeds: a row of a comparison."""
 
     name: str  # in its suite; the runs' folder if no suite ran them
     label: str  # for people
@@ -42,12 +42,12 @@ class Variant:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What counts of its config, by dotted key; empty if none was kept."""
+        """What the identity counts of its config, by dotted key; empty if none was kept."""
         return counted(self.config)
 
     @property
     def network(self) -> dict[str, Any]:
-        """Its settings of the network: the size."""
+        """The settings of its network, which are its size."""
         return {k: value for k, value in self.settings.items() if k.startswith("model.network.")}
 
     @cached_property
@@ -57,7 +57,7 @@ class Variant:
 
     @property
     def mean(self) -> float:
-        """Of the scores; NaN without."""
+        """Of the scores; NaN if there are none."""
         return self.interval.mean
 
     @cached_property
@@ -76,7 +76,7 @@ class Variant:
 
     @cached_property
     def sentences(self) -> Sentences | None:
-        """Counts at the last validation; None where not every seed has those of the same ones."""
+        """Counts by sentence at the last validation; None unless all seeds have the same ones."""
         counts = [run.counts for run in self.runs if run.counts and self.metric.name == COUNTED]
         if len(counts) < max(len(self.runs), 1):
             return None
@@ -113,10 +113,7 @@ class Variant:
 
     @cached_property
     def early(self) -> list[float]:
-        """The mean height of each seed's curve over :attr:`early_steps`: its area over its width.
-
-        The curve is straight between two validations.
-        """
+        """The mean of each seed's curve over :attr:`early_steps`, by the trapezoidal rule."""
         if self.early_steps is None:
             return []
         start, end = self.early_steps
@@ -134,7 +131,7 @@ Question = frozenset[tuple[tuple[Variant, ...], bool]]
 
 
 class Contrast(NamedTuple):
-    """What is asked: how much more some variants have than others, in their mean scores."""
+    """The sum of the mean scores of some variants minus that of others."""
 
     more: tuple[Variant, ...]
     less: tuple[Variant, ...]
@@ -152,14 +149,14 @@ class Contrast(NamedTuple):
 
     @property
     def estimate(self) -> Estimate:
-        """From all seeds of each, as independent: what they have in common pairs nothing."""
+        """From all seeds of each variant, as independent: runs of one seed are not paired."""
         if not self.early:
             return estimate((sign, [*variant.scores.values()]) for sign, variant in self.groups)
         same = len({variant.early_steps for _, variant in self.groups}) == 1
         return estimate((sign, variant.early if same else []) for sign, variant in self.groups)
 
     def over_sentences(self, alpha: float = ALPHA) -> Interval | None:
-        """Over other seeds and sentences; None without counts of the same sentences."""
+        """Over other seeds and sentences; None unless all have counts of the same sentences."""
         counts = [(sign, variant.sentences) for sign, variant in self.groups]
         known = [(sign, found) for sign, found in counts if found is not None]
         if len(known) < len(counts) or self.early:
@@ -173,7 +170,7 @@ class Contrast(NamedTuple):
 
 
 def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
-    """The variants that some runs, with a value or failed, are seeds of, in their suite's order.
+    """Group runs, with a value or failed, by variant, in the order of their suite.
 
     UserError if they are measured by different metrics, or are not seeds of one experiment.
     """
@@ -201,12 +198,12 @@ def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
 
 
 def has_value(run: Run) -> bool:
-    """Whether it came to its end with a value of its metric."""
+    """Whether it finished with a value of its metric."""
     return math.isfinite(score(run.record))
 
 
 def has_ended(run: Run) -> bool:
-    """Whether it has a value or failed, as one has not that only was not run to its end."""
+    """Whether it has a value or failed; one that still runs or was interrupted has not ended."""
     return has_value(run) or run.record["status"] not in ("running", "interrupted")
 
 
@@ -222,9 +219,9 @@ def _check(name: str, group: list[Run]) -> None:
 
 
 def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
-    """A display name for each variant, of which one run is given: what sets it apart.
+    """A display name for each variant, of which one run is given.
 
-    Its own name where that is not it.
+    Mechanism and positions as far as the variants differ in them; the name itself where two agree.
     """
     of = {name: run.record["label"] for name, run in runs.items()}
     parts = {name: (label["mechanism"], label["position"]) for name, label in of.items()}

@@ -71,7 +71,7 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
 
 
 def _connect() -> Any:
-    """W&B's public API; whatever is raised says why there is none now."""
+    """W&B's public API; any error says why there is none."""
     if (mode := os.environ.get("WANDB_MODE", "online")) != "online":
         raise ConnectionError(f"WANDB_MODE={mode}")
     if not has_wandb_key():
@@ -89,7 +89,7 @@ def _line(error: Exception) -> str:
 
 
 def wandb_id(run: Run) -> str:
-    """The id under which ``fit`` logged a run; else one that is the same whenever it is sent."""
+    """The id under which ``fit`` logged a run, or a hash of what the run is."""
     keys = ("id", "seed", "git", "identity", "data_fingerprint")
     text = json.dumps([*(run.record.get(key) for key in keys), run.config], sort_keys=True)
     return str(run.record.get("wandb_id") or hashlib.sha256(text.encode()).hexdigest()[:16])
@@ -130,7 +130,7 @@ def _log(run: Run, project: str, entity: str) -> None:
 
 
 def _label(there: Any, run: Run, suite: str, variant: Variant, comparison: Comparison) -> None:
-    """Add to a run on the server its place in this comparison, and what it was logged without."""
+    """Add to a run on the server its results in this comparison, and what it lacks."""
     labels = {key: run.record[key] for key in LABELS if key in run.record}
     found = comparison.findings.get(variant)
     place: dict[str, Any] = {"variants": variant.label, "margins": comparison.margin}
