@@ -51,11 +51,15 @@ Result = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--pairs", type=int, default=4_500_000)
-    parser.add_argument("--folder", type=Path, required=True, help="for corpus and store")
+    parser.add_argument("--folder", type=Path, required=True, help="new, for corpus and store")
     parser.add_argument("--out", type=Path, required=True, help="for data_scale.json, README.md")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    args.corpus = args.folder / f"corpus-{args.pairs}-{args.seed}"
+    try:
+        args.folder.mkdir(parents=True)
+    except FileExistsError:  # what is stored there would not be prepared again
+        parser.error(f"--folder {args.folder}: is there already; name a new one")
+    os.environ["QVBENCH_CACHE"] = str(args.folder / "cache")
     about = {
         **{"pairs": args.pairs, "seed": args.seed, "date": time.strftime("%Y-%m-%d")},
         **{"commit": git_revision(), "cores": os.cpu_count(), "machine": platform.platform()},
@@ -110,17 +114,12 @@ def rare_word(rank: int) -> str:
 
 
 def generate(args: argparse.Namespace) -> Result:
-    """Write ``corpus.tc.{en,de}.gz`` and the development sets, unless they are there."""
-    folder = args.corpus
-    if (folder / "complete").is_file():
-        return {}
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``corpus.tc.{en,de}.gz`` and the development sets."""
     grammar = Grammar(min(GRAMMAR_PAIRS, max(2_000, args.pairs // 5)), 3_000, 3_000, args.seed)
     train = lines(list(grammar.pairs("train")), args.pairs, args.seed)
-    write_pairs(folder, "corpus.tc.{}.gz", train, partial(gzip.open, compresslevel=1))
+    write_pairs(args.folder, "corpus.tc.{}.gz", train, partial(gzip.open, compresslevel=1))
     for year, split in ((2014, "val"), (2015, "val"), (2016, "test")):
-        write_pairs(folder, f"newstest{year}.tc.{{}}", grammar.pairs(split), open)
-    (folder / "complete").touch()
+        write_pairs(args.folder, f"newstest{year}.tc.{{}}", grammar.pairs(split), open)
     return {}
 
 
@@ -135,9 +134,8 @@ def write_pairs(folder: Path, name: str, pairs: Iterator[tuple[str, str]], open_
 
 def module_of(args: argparse.Namespace, num_workers: int = 0) -> TranslationDataModule:
     """The data module of ``configs/data/wmt17.yaml``, over the generated corpus."""
-    os.environ["QVBENCH_CACHE"] = str(args.folder / "cache")
     return TranslationDataModule(
-        Wmt17(str(args.corpus)),
+        Wmt17(str(args.folder)),
         merges=32_000,
         max_length=95,
         max_vocabulary=36_000,
@@ -150,8 +148,7 @@ def prepare(args: argparse.Namespace) -> Result:
     """As ``fit`` and ``prepare`` do it: checksums, then reading, learning, encoding."""
     module = module_of(args)
     module.prepare_data()
-    stored = sum(path.stat().st_size for path in module.folder.rglob("*") if path.is_file())
-    return {"bytes": stored}
+    return {"bytes": sum(module.store.manifest["files"].values())}
 
 
 def tokenize(args: argparse.Namespace) -> Result:
