@@ -43,13 +43,15 @@ TOKENIZER = "tokenizer.json"
 @contextmanager
 def new_store(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Gives a working folder to write a store's files into, and the manifest to fill in; at the
-    end they become the store ``folder``.
+    end they become the store ``folder``. The corpus's lock is held.
 
     Raises:
         OSError: the cache cannot be written.
     """
     work = folder.parent / f".{folder.name}.partial"
-    for stale in (work, folder):  # of a killed preparation; of a store that lost its manifest
+    # Of killed preparations of the corpus, with whatever settings; of a store without its manifest.
+    corpus, settings = folder.name.rpartition("-")[0], "[0-9a-f]" * 16
+    for stale in (*folder.parent.glob(f".{corpus}-{settings}.v*.partial"), folder):
         shutil.rmtree(stale, ignore_errors=True)
     manifest: dict[str, Any] = {}
     try:

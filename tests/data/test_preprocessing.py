@@ -143,12 +143,14 @@ def test_a_preparation_killed_at_any_moment_is_made_good(tmp_path: Path) -> None
 def test_an_interrupted_preparation_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[BaseException]
 ) -> None:
-    """Catches a half store that the next run takes for whole, and a working folder of another
-    attempt taken for this one's."""
+    """Catches a half store that the next run takes for whole, a working folder of another attempt
+    taken for this one's, and one of other settings that stays for ever."""
     module = module_over(tmp_path)
-    stale = tmp_path / f".{module.folder.name}.partial"
-    stale.mkdir()
-    (stale / "train.words").write_text("left behind\n")
+    other = module.folder.name.replace(module.fingerprint[:16], "0" * 16)
+    for name_of_store in (module.folder.name, other):
+        stale = tmp_path / f".{name_of_store}.partial"
+        stale.mkdir()
+        (stale / "train.words").write_text("left behind\n")
 
     def interrupt(*_: object) -> None:
         raise error
