@@ -20,7 +20,7 @@ from qvbench.data.corpora import (
     Text,
     multi30k,
 )
-from qvbench.data.corpora.files import file_sha256, read_pairs
+from qvbench.data.corpora.files import file_sha256, read_pairs, read_text
 from qvbench.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -45,6 +45,7 @@ FAULTS = {
     "not UTF-8": (b"a\nb\n", b"a\n\xfcber\n", r"a\.de:2: not UTF-8 \(byte 0xfc, 1 in its line\)"),
     "empty source": (b"a\n\nc\n", b"a\nb\nc\n", r"a\.en:2: empty line"),
     "blank target": (b"a\nb\n", b"a\n \t\n", r"a\.de:2: empty line"),
+    "no lines": (b"", b"", r"a\.en: has no lines, nor has \S+a\.de"),
 }
 
 
@@ -55,6 +56,14 @@ def test_a_fault_names_file_and_line(tmp_path: Path, fault: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         list(read_pairs(put(tmp_path / "a.en", source), put(tmp_path / "a.de", target)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
+    """Catches a first word that is another one than elsewhere, in files written on Windows."""
+    lines, text = "\ufeffa b\r\n\ufeffc\r\n".encode(), "a b\r\n\ufeffc\r\n"
+    source, target = (put(tmp_path / name, lines) for name in ("a.en", "a.de.gz"))
+    assert list(read_pairs(source, target)) == [("a b", "a b"), ("\ufeffc", "\ufeffc")]
+    assert read_text(source) == read_text(target) == text
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -306,6 +306,23 @@ def test_a_cache_that_cannot_be_written_is_named(
 # Several processes
 
 
+def test_two_processes_resume_one_download(server: Server, tmp_path: Path) -> None:
+    """Catches two that append to one part, each what the other has received already: their caches
+    of token ids, and with them their locks, may differ."""
+    (tmp_path / "part-text").write_bytes(TEXT[:20_000])
+    server.stalls = [0.2]
+    fetching = [
+        threading.Thread(target=fetch, args=(f"{server.url}/text", tmp_path / "text", SHA256))
+        for _ in range(2)
+    ]
+    for thread in fetching:
+        thread.start()
+    for thread in fetching:
+        thread.join()
+    assert (tmp_path / "text").read_bytes() == TEXT
+    assert server.ranges == ["bytes=20000-"]
+
+
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Catches a lock that is none among threads, and a wait without a word."""
     inside, most = [0], [0]

@@ -18,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from qvbench.data.cache import DISK_FULL, cache_root, track
+from qvbench.data.cache import DISK_FULL, cache_root, locked, track
 from qvbench.errors import UserError
 from qvbench.runs.folder import write_text
 
@@ -82,9 +82,11 @@ def read_text(path: Path) -> str:
 
 
 def _decoded(raw: bytes, path: Path, line: int) -> str:
-    """The text of UTF-8 bytes that begin on this line of a file."""
+    """The text of UTF-8 bytes that begin on this line of a file, whose mark of byte order is none
+    of it."""
     try:
-        return raw.decode("utf-8")
+        text = raw.decode("utf-8")
+        return text.removeprefix("\ufeff") if line == 1 else text
     except UnicodeDecodeError as error:
         line += raw.count(b"\n", 0, error.start)
         column = error.start - raw.rfind(b"\n", 0, error.start)
@@ -98,9 +100,10 @@ def read_pairs(source: Path, target: Path, allow_empty: bool = False) -> Iterato
     """The pairs of two line-aligned files.
 
     Raises:
-        UserError: as :func:`read_lines`; and where one file ends before the other, with the
-            number of lines of both.
+        UserError: as :func:`read_lines`; where there are no lines; and where one file ends before
+            the other, with the number of lines of both.
     """
+    one = None
     for one, other in zip_longest(read_lines(source, allow_empty), read_lines(target, allow_empty)):
         if one is None or other is None:
             lines = [sum(1 for _ in read_lines(path, True)) for path in (source, target)]
@@ -109,6 +112,8 @@ def read_pairs(source: Path, target: Path, allow_empty: bool = False) -> Iterato
                 "must translate line n of the other"
             )
         yield one, other
+    if one is None:
+        raise UserError(f"{source}: has no lines, nor has {target}; give files with text")
 
 
 def file_sha256(path: Path, decompress: bool = False) -> str:
@@ -140,18 +145,19 @@ def file_sha256(path: Path, decompress: bool = False) -> str:
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> None:
-    """Make sure that ``path`` holds the file at ``url``; one process may do it at a time.
+    """Make sure that ``path`` holds the file at ``url``, fetched by one process at a time.
 
     What has arrived is kept beside it as ``part-…``, and a later call resumes there. The SHA-256 is
     that of the (decompressed) text, if one is published.
 
     Raises:
-        UserError: it cannot be fetched, or is not what was published or recorded.
-        OSError: the disk is full or cannot be written.
+        UserError: it cannot be fetched or stored, or is not what was published or recorded.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        _download(url, path)
+        # Data modules with caches of their own share the downloads.
+        with locked(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
+            if not path.is_file():
+                _download(url, path)
     verify(path, url, sha256)
 
 
