@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.utils.data import Dataset
 
 from qvbench.data.batching import EvaluationWindows, TrainWindows, Windows
 from qvbench.data.cache import track
@@ -26,7 +25,7 @@ from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
 from qvbench.data.corpora.synthetic import NO_TOKEN, Int64
 from qvbench.data.module import StoredDataModule, check_least, check_set
-from qvbench.data.store import TOKENIZER, id_type, new_store
+from qvbench.data.store import TOKENIZER, MappedDataset, id_type
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
@@ -82,11 +81,11 @@ class TextVocabulary(Vocabulary):
         return "".join(c for c in dict.fromkeys(text) if c not in kept and not self.encode(c))
 
 
-class StoredText(Dataset[Windows]):
+class StoredText(MappedDataset[Windows]):
     """The ids of a split, memory-mapped; an item is the windows that begin at chosen places."""
 
     def __init__(self, file: Path, ids: np.dtype[Any], context: int) -> None:
-        self._settings = (file, ids, context)
+        super().__init__(file, ids, context)
         self.ids = np.memmap(file, ids, "r")
         self.context = context
 
@@ -101,10 +100,6 @@ class StoredText(Dataset[Windows]):
         index = torch.from_numpy(first // self.context)
         # What is read after the end of a text is hidden from what is before it.
         return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index)
-
-    def __reduce__(self) -> tuple[type[StoredText], tuple[Any, ...]]:
-        """Worker processes map the file themselves: a pickled map would be a copy of it all."""
-        return StoredText, self._settings
 
 
 class LanguageDataModule(StoredDataModule):
@@ -187,15 +182,14 @@ class LanguageDataModule(StoredDataModule):
             "versions": {"tokenizers": version("tokenizers")},
         }
 
-    def write(self) -> None:
-        with new_store(self.folder) as (work, manifest):
-            vocabulary = self._make_vocabulary()
-            (work / TOKENIZER).write_text(vocabulary.to_json(), encoding="utf-8")
-            manifest |= {"settings": self.settings, "vocabulary": len(vocabulary)}
-            manifest["splits"] = {
-                name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
-                for name in self._stored
-            }
+    def write(self, work: Path) -> dict[str, Any]:
+        vocabulary = self._make_vocabulary()
+        vocabulary.save(work / TOKENIZER)
+        splits = {
+            name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
+            for name in self._stored
+        }
+        return {"vocabulary": len(vocabulary), "splits": splits}
 
     def _make_vocabulary(self) -> Vocabulary:
         if self._given:

@@ -20,7 +20,15 @@ from qvbench.data.cache import cache_root, locked
 from qvbench.data.corpora import CORPORA, Corpus, MonolingualCorpus, SyntheticCorpus
 from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.loader import BatchLoader
-from qvbench.data.store import FORMAT, MANIFEST, Store, StoredSplit, id_type, new_store
+from qvbench.data.store import (
+    FORMAT,
+    MANIFEST,
+    TOKENIZER,
+    Store,
+    StoredSplit,
+    id_type,
+    new_store,
+)
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -78,8 +86,9 @@ class StoredDataModule(LightningDataModule):
     planned_vocabulary: int | None = None
     """Entries that the vocabulary will have, where the settings say so."""
 
-    def write(self) -> None:
-        """Store the token ids of the corpus, which is prepared, in :attr:`folder`."""
+    def write(self, work: Path) -> dict[str, Any]:
+        """Write vocabulary and token ids of the corpus, which is prepared, into a folder. Returns
+        what the manifest says of them: ``splits`` by name, and what counts for all."""
         raise NotImplementedError
 
     def steps(self) -> list[str]:
@@ -131,7 +140,8 @@ class StoredDataModule(LightningDataModule):
         with locked(lock, f"preparing {self._corpus_name}"):
             self.corpus.prepare()
             if not (self.folder / MANIFEST).is_file():
-                self.write()
+                with new_store(self.folder) as (work, manifest):
+                    manifest |= {"settings": self.settings, **self.write(work)}
         logger.info("%s", self.describe())
 
     def setup(self, stage: str | None = None) -> None:
@@ -302,16 +312,16 @@ class TranslationDataModule(StoredDataModule):
             "versions": {"tokenizers": version("tokenizers"), **self.processor.versions()},
         }
 
-    def write(self) -> None:
+    def write(self, work: Path) -> dict[str, Any]:
         config = self.preprocessing
-        with new_store(self.folder) as (work, manifest):
-            preprocessing.read_lines(work, self.corpus, self.processor)
-            vocabulary, words = preprocessing.learn_vocabulary(work, config)
-            manifest |= {"settings": self.settings, "vocabulary": len(vocabulary), "words": words}
-            manifest["splits"] = {
-                name: preprocessing.encode_split(work, name, vocabulary, config)
-                for name in self.corpus.splits()
-            }
+        preprocessing.read_lines(work, self.corpus, self.processor)
+        vocabulary, words = preprocessing.learn_vocabulary(work, config)
+        vocabulary.save(work / TOKENIZER)
+        splits = {
+            name: preprocessing.encode_split(work, name, vocabulary, config)
+            for name in self.corpus.splits()
+        }
+        return {"vocabulary": len(vocabulary), "words": words, "splits": splits}
 
     def split(self, name: str) -> StoredSplit:
         """The stored pairs of a split."""

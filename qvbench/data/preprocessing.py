@@ -28,7 +28,7 @@ import numpy as np
 
 from qvbench.data.cache import track
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.store import TOKENIZER, StoredSplit, id_type
+from qvbench.data.store import StoredSplit, id_type
 from qvbench.data.text import TextProcessor, Vocabulary, frequent_characters
 from qvbench.errors import UserError
 
@@ -111,7 +111,7 @@ def ordered_map(
 
 
 def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabulary, dict[str, int]]:
-    """Learn the merges from the training words and write ``tokenizer.json``.
+    """Learn the merges from the training words.
 
     Learning merges takes about a kilobyte of memory for every different word, and half of the
     words of a crawl occur once (numbers, names, misspellings): the rarest are not learned from.
@@ -138,7 +138,6 @@ def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabular
         lines = (" ".join(w for w in line.split(" ") if w not in rare) for line in lines)
     alphabet = frequent_characters(characters, config.merges, config.max_vocabulary)
     vocabulary = Vocabulary.train(lines, config.merges, alphabet)
-    (work / TOKENIZER).write_text(vocabulary.to_json(), encoding="utf-8")
     return vocabulary, words
 
 

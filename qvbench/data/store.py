@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ from qvbench.errors import UserError
 FORMAT = 3  # part of a store's name: another version's files are never misread
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+
+T = TypeVar("T", covariant=True)
 
 
 @contextmanager
@@ -100,11 +102,22 @@ def id_type(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
 
 
-class StoredSplit(Dataset[Batch]):
+class MappedDataset(Dataset[T]):
+    """Memory-mapped files of a store, found by the arguments of the constructor: a worker process
+    opens them itself, since a pickled map would be a copy of it all."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple[type[MappedDataset[T]], tuple[Any, ...]]:
+        return type(self), self._arguments
+
+
+class StoredSplit(MappedDataset[Batch]):
     """The stored pairs of one split, memory-mapped; an item is a :class:`Batch` of chosen pairs."""
 
     def __init__(self, folder: Path, name: str, ids: np.dtype[Any]) -> None:
-        self._settings = (folder, name, ids)
+        super().__init__(folder, name, ids)
 
         def mapped(part: str, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
             path = folder / f"{name}.{part}.bin"
@@ -126,10 +139,6 @@ class StoredSplit(Dataset[Batch]):
     def lengths(self) -> Lengths:
         """Tokens of every pair as the model sees them."""
         return Lengths(self.source.lengths + 1, self.target.lengths + 1)
-
-    def __reduce__(self) -> tuple[type[StoredSplit], tuple[Any, ...]]:
-        """Worker processes map the files themselves: a pickled map would be a copy of it all."""
-        return StoredSplit, self._settings
 
 
 class Store:

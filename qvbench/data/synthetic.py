@@ -13,23 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch.utils.data import Dataset
 
-from qvbench.data.batching import (
-    Lengths,
-    Windows,
-)
+from qvbench.data.batching import Lengths, Windows
 from qvbench.data.corpora.synthetic import NO_TOKEN, Int64, SyntheticCorpus
 from qvbench.data.language import TextVocabulary
 from qvbench.data.module import StoredDataModule, check_set
-from qvbench.data.store import TOKENIZER, new_store
+from qvbench.data.store import TOKENIZER, MappedDataset
 
 
-class StoredExamples(Dataset[Windows]):
+class StoredExamples(MappedDataset[Windows]):
     """The sequences of a split, memory-mapped; an item is a batch of chosen ones."""
 
     def __init__(self, file: Path, length: int) -> None:
-        self._settings = (file, length)
+        super().__init__(file, length)
         self.tokens = np.memmap(file, np.int32, "r").reshape(-1, 2, length)
 
     def __len__(self) -> int:
@@ -44,10 +40,6 @@ class StoredExamples(Dataset[Windows]):
     def __getitem__(self, rows: Int64) -> Windows:
         inputs, targets = torch.from_numpy(self.tokens[rows].astype(np.int64)).unbind(1)
         return Windows(inputs.contiguous(), targets.contiguous(), torch.from_numpy(rows))
-
-    def __reduce__(self) -> tuple[type[StoredExamples], tuple[Any, ...]]:
-        """Worker processes map the file themselves: a pickled map would be a copy of it all."""
-        return StoredExamples, self._settings
 
 
 class SyntheticDataModule(StoredDataModule):
@@ -85,22 +77,21 @@ class SyntheticDataModule(StoredDataModule):
     def settings(self) -> dict[str, object]:
         return {"corpus": self.corpus.fingerprint()}
 
-    def write(self) -> None:
+    def write(self, work: Path) -> dict[str, Any]:
         size = self.corpus.vocab_size
         tokenizer = Tokenizer(models.WordLevel({str(number): number for number in range(size)}))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        with new_store(self.folder) as (work, manifest):
-            vocabulary = TextVocabulary(tokenizer).to_json()
-            (work / TOKENIZER).write_text(vocabulary, encoding="utf-8")
-            manifest |= {"settings": self.settings, "splits": {}}
-            for name in self.corpus.splits():
-                examples = asked = 0
-                with (work / f"{name}.bin").open("wb") as file:
-                    for inputs, targets in self.corpus.examples(name):
-                        file.write(np.stack((inputs, targets), 1).astype(np.int32).tobytes())
-                        examples += len(inputs)
-                        asked += int((targets != NO_TOKEN).sum())
-                manifest["splits"][name] = {"examples": examples, "asked": asked}
+        TextVocabulary(tokenizer).save(work / TOKENIZER)
+        splits = {}
+        for name in self.corpus.splits():
+            examples = asked = 0
+            with (work / f"{name}.bin").open("wb") as file:
+                for inputs, targets in self.corpus.examples(name):
+                    file.write(np.stack((inputs, targets), 1).astype(np.int32).tobytes())
+                    examples += len(inputs)
+                    asked += int((targets != NO_TOKEN).sum())
+            splits[name] = {"examples": examples, "asked": asked}
+        return {"splits": splits}
 
     def steps(self) -> list[str]:
         return [f"draw {self.corpus.train_examples:,} sequences, and some to validate on"]

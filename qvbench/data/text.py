@@ -180,6 +180,10 @@ class Vocabulary:
         """The vocabulary that :meth:`to_json` wrote."""
         return cls(Tokenizer.from_str(text))
 
+    def save(self, path: Path) -> None:
+        """Write a ``tokenizer.json``."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read a ``tokenizer.json``; :class:`UserError` where it cannot be read."""
