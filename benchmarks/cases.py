@@ -44,11 +44,11 @@ class Goal:
     def __str__(self) -> str:
         return f"{'≤' if self.at_most else '≥'} {self.bound:g}"
 
-    def verdict(self, low: float, middle: float, high: float) -> str:
+    def verdict(self, low: float, median: float, high: float) -> str:
         """``yes`` or ``no`` by the median; ``open`` where the quantiles enclose the bound."""
         if low < self.bound < high:
             return "open"
-        return "yes" if (middle <= self.bound) == self.at_most or middle == self.bound else "no"
+        return "yes" if (median <= self.bound) == self.at_most or median == self.bound else "no"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def training_shape(network: str, precision: str) -> Shape:
     return {**MULTI30K, "precision": precision, "batches": BATCHES[network], "learning_rate": 1e-4}
 
 
-def product(precision: str) -> Entry:
+def matmul_rate(precision: str) -> Entry:
     """The machine's rate of matrix products, which counts as its peak."""
     kind = "bfloat16" if precision.startswith("bf16") else f"{precision.partition('-')[0]} bit"
     sizes = {"rows": 3400, "inner": 512, "columns": 2048}
@@ -97,7 +97,7 @@ def product(precision: str) -> Entry:
     return Entry(f"matrix product, {kind}", shape=shape, measures="FLOP")
 
 
-def moving(what: str, size: int, name: str = "") -> Entry:
+def memory_rate(what: str, size: int, name: str = "") -> Entry:
     """The machine's rate of moving memory: ``copy``, ``triad`` or ``read``."""
     return Entry(name or what, shape={"what": what, "bytes": size}, measures="B")
 
@@ -111,8 +111,9 @@ def by_mechanism(shapes: Mapping[str, Shape]) -> tuple[Entry, ...]:
 
 
 def machine() -> Iterable[Case]:
-    moves = [moving(what, 1 << 30, f"{what}, 1024 MiB") for what in ("copy", "triad", "read")]
-    yield Case("machine/processor", "rates", (product("32-true"), product("bf16-mixed"), *moves))
+    moves = [memory_rate(what, 1 << 30, f"{what}, 1024 MiB") for what in ("copy", "triad", "read")]
+    products = matmul_rate("32-true"), matmul_rate("bf16-mixed")
+    yield Case("machine/processor", "rates", (*products, *moves))
 
 
 def start() -> Iterable[Case]:
@@ -127,7 +128,7 @@ def translation() -> Iterable[Case]:
         Entry("qvbench"),
         Entry("OpenNMT-py", "opennmt", goal=Goal(2.0)),
         Entry("CTranslate2", "ctranslate2", goal=Goal(1.0)),
-        product("32-true"),
+        matmul_rate("32-true"),
     )
     for name, beam_size in (("greedy", 1), ("beam 5", 5)):
         shape = {**MULTI30K, "beam_size": beam_size, **model("tiny")}
@@ -147,7 +148,7 @@ def training() -> Iterable[Case]:
             Entry("OpenNMT-py", "opennmt", goal=Goal(opennmt)),
             Entry("transformers' Marian", "marian", goal=Goal(1.0)),
             Entry("torch.nn.Transformer", "torch_transformer", goal=Goal(1.0)),
-            product(precision),
+            matmul_rate(precision),
         )
         shape = {**training_shape(network, precision), **model(network)}
         yield Case(f"training/{network}, {precision}", "train", programs, shape)
@@ -194,7 +195,7 @@ def language() -> Iterable[Case]:
             Entry("qvbench"),
             Entry("nanoGPT's loop", "nanogpt", goal=Goal(goal)),
             Entry("transformers' GPT-2", "gpt2", goal=Goal(goal)),
-            product(precision),
+            matmul_rate(precision),
         )
         shape = {**sizes, "batches": batches, "precision": precision, "overrides": []}
         yield Case(f"language/training, {name}, {precision}", "text", programs, shape)
@@ -227,7 +228,7 @@ def decoding() -> Iterable[Case]:
                 programs = (programs[0], half, *programs[2:])
             # As much as QKV's cache, so that both are at the same distance from the processor.
             room = batch * length * 2 * 512 * 4
-            rates = moving("copy", room), moving("read", room)
+            rates = memory_rate("copy", room), memory_rate("read", room)
             shape = {**LAYER, "length": length, "batch": batch}
             yield Case(f"decoding/batch {batch}, {length}", "step", (*programs, *rates), shape)
 

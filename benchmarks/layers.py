@@ -29,7 +29,7 @@ COLUMNS = 8
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 
 
-def several(action: Callable[[], Any], items: int) -> tuple[Callable[[Iterable[Any]], None], int]:
+def repeated(action: Callable[[], Any], items: int) -> tuple[Callable[[Iterable[Any]], None], int]:
     """``run`` and ``items`` of short work, done as often as it takes to be timed well."""
 
     def seconds(times: int) -> float:
@@ -64,7 +64,7 @@ def rows_of(length: int) -> list[int]:
     return sorted({0, length // 3, length // 2, length - 1})
 
 
-def part(y: Tensor) -> list[float]:
+def sample(y: Tensor) -> list[float]:
     """What a check looks at of rows (R, d)."""
     values: list[float] = y[:, :COLUMNS].flatten().tolist()
     return values
@@ -95,7 +95,7 @@ def gradients(y: Tensor, layer: Attention, x: Tensor, rows: Sequence[int]) -> li
     y[:, :COLUMNS].sum().backward()
     assert x.grad is not None
     norms = [[float(p.grad.norm())] for p in layer.parameters() if p.grad is not None]
-    return [part(x.grad[0, rows]), *norms]
+    return [sample(x.grad[0, rows]), *norms]
 
 
 def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
@@ -107,7 +107,7 @@ def write_attention(work: Work, shape: Shape, tolerance: float) -> Judge:
     with torch.set_grad_enabled(shape.backward):
         y = reference(layer.double(), x, rows)[0]
     more = gradients(y, layer, x, rows) if shape.backward else []
-    return checks.values([part(y.detach()), *more], tolerance)
+    return checks.values([sample(y.detach()), *more], tolerance)
 
 
 def attention(work: Work) -> Task:
@@ -136,9 +136,9 @@ def attention(work: Work) -> Task:
         y = forward()[0, rows]
         more = gradients(y, layer, x, rows) if shape.backward else []
         clear()
-        return {"values": [part(y.detach()), *more]}
+        return {"values": [sample(y.detach()), *more]}
 
-    repeat = several(both if shape.backward else forward, shape.batch * shape.length)
+    repeat = repeated(both if shape.backward else forward, shape.batch * shape.length)
     assert layer.backend is not None
     settings = {"precision": shape.precision, "attention_backend": layer.backend._asdict()}
     return Task(check, *repeat, settings)
@@ -150,7 +150,7 @@ def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
     layer = layer_of(shape)
     work.write(shape, layer.state_dict())
     x = inputs(1, shape.length + 1, shape.d_model).double()
-    expected = part(reference(layer.double(), x, [shape.length])[0])
+    expected = sample(reference(layer.double(), x, [shape.length])[0])
     return checks.values([expected], tolerance)
 
 
@@ -175,7 +175,7 @@ def step(work: Work) -> Task:
 
     read = size([*cached, *layer.parameters()]) / shape.batch
     settings = {"cache_bytes": size(cached), "bytes_per_item": read}
-    return Task(lambda: {"values": [part(one()[0])]}, *several(one, shape.batch), settings)
+    return Task(lambda: {"values": [sample(one()[0])]}, *repeated(one, shape.batch), settings)
 
 
 def write_rates(work: Work, shape: Shape, tolerance: float) -> Judge:
@@ -210,7 +210,7 @@ def rates(work: Work) -> Task:
         error = (run()[0] - wanted).abs().max() / wanted.abs().max()
         return {"values": [[float(error)]]}
 
-    return Task(check, *several(run, items), {"threads": torch.get_num_threads()})
+    return Task(check, *repeated(run, items), {"threads": torch.get_num_threads()})
 
 
 WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cases import CASES, GROUPS, Goal
 from benchmarks.protocol import ROOT
-from benchmarks.runner import MEASURED, Spread, ratios, speeds, spread
+from benchmarks.runner import MEASURED, Quantiles, quantiles, ratios, speeds
 
 Raw = Mapping[str, Any]
 COLUMNS = {
@@ -76,15 +76,15 @@ def row(raw: Raw, entry: Raw) -> dict[str, str]:
 def speed_cells(case: Raw, entry: Raw, outcome: Raw) -> dict[str, str]:
     """Items per second, or the seconds that a start takes, with quantiles."""
     if case["kind"] == "start":
-        low, middle, high = (f"{value:.2f}" for value in seconds_of(outcome))
-        middle += " s"
+        low, median, high = (f"{value:.2f}" for value in seconds_of(outcome))
+        median += " s"
     elif entry["measures"]:
-        low, middle, high = (scaled(v, entry["measures"]) for v in speeds(outcome["repeats"]))
-        middle += "/s"
+        low, median, high = (scaled(v, entry["measures"]) for v in speeds(outcome["repeats"]))
+        median += "/s"
     else:
-        low, middle, high = map(number, speeds(outcome["repeats"]))
-        middle += f" {case['unit']}/s"
-    return {"speed": middle, "speed, 20 to 80 %": f"{low} to {high}"}
+        low, median, high = map(number, speeds(outcome["repeats"]))
+        median += f" {case['unit']}/s"
+    return {"speed": median, "speed, 20 to 80 %": f"{low} to {high}"}
 
 
 def ratio_cells(raw: Raw, entry: Raw) -> dict[str, str]:
@@ -100,13 +100,13 @@ def ratio_cells(raw: Raw, entry: Raw) -> dict[str, str]:
     if entry["name"] == first or entry["measures"] or not base:
         return cells
     ratio = ratios(base, raw["programs"][entry["name"]]["repeats"])
-    cells["relative time"] = f"{ratio.middle:.2f}"
+    cells["relative time"] = f"{ratio.median:.2f}"
     cells["relative time, 20 to 80 %"] = f"{ratio.low:.2f} to {ratio.high:.2f}"
     return cells | ({"reached": goal.verdict(*ratio)} if goal else {})
 
 
-def seconds_of(outcome: Raw) -> Spread:
-    return spread([repeat["seconds"] / repeat["items"] for repeat in outcome["repeats"]])
+def seconds_of(outcome: Raw) -> Quantiles:
+    return quantiles([repeat["seconds"] / repeat["items"] for repeat in outcome["repeats"]])
 
 
 def share_of_peak(raw: Raw, outcome: Raw) -> str:
@@ -115,9 +115,9 @@ def share_of_peak(raw: Raw, outcome: Raw) -> str:
     for key, kind in (("flops_per_item", "FLOP"), ("bytes_per_item", "B")):
         names = [entry["name"] for entry in raw["case"]["programs"] if entry["measures"] == kind]
         repeats = [raw["programs"][name]["repeats"] for name in names]
-        rates = [speeds(each).middle for each in repeats if each]
+        rates = [speeds(each).median for each in repeats if each]
         if key in settings and rates:
-            done = settings[key] * speeds(outcome["repeats"]).middle
+            done = settings[key] * speeds(outcome["repeats"]).median
             return f"{100 * done / max(rates):.0f} %"
     return ""
 
@@ -158,7 +158,7 @@ def comparison(results: Iterable[Raw]) -> str:
         for key in ("seconds", "cpu_seconds"):
             if before["repeats"] and after["repeats"]:
                 ratio = ratios(before["repeats"], after["repeats"], key)
-                cells += [f"{ratio.middle:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}"]
+                cells += [f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}"]
             else:
                 cells += ["-", "-"]
         failed = [f"{p['status']}: {p['reason']}" for p in (before, after) if p["reason"]]

@@ -27,28 +27,28 @@ MEASURED, SKIPPED, WRONG, DIED = "measured", "skipped", "wrong", "died"
 Repeats = Sequence[Mapping[str, Any]]
 
 
-class Spread(NamedTuple):
+class Quantiles(NamedTuple):
     """The 20 % quantile, the median and the 80 % quantile."""
 
     low: float
-    middle: float
+    median: float
     high: float
 
 
-def spread(values: Sequence[float]) -> Spread:
+def quantiles(values: Sequence[float]) -> Quantiles:
     """Quantiles with linear interpolation; of at least one value."""
-    return Spread(*(float(q) for q in np.quantile(values, (0.2, 0.5, 0.8))))
+    return Quantiles(*(float(q) for q in np.quantile(values, (0.2, 0.5, 0.8))))
 
 
-def speeds(repeats: Repeats) -> Spread:
-    return spread([repeat["items"] / repeat["seconds"] for repeat in repeats])
+def speeds(repeats: Repeats) -> Quantiles:
+    return quantiles([repeat["items"] / repeat["seconds"] for repeat in repeats])
 
 
-def ratios(first: Repeats, other: Repeats, key: str = "seconds") -> Spread:
+def ratios(first: Repeats, other: Repeats, key: str = "seconds") -> Quantiles:
     """Time per item of ``other`` over that of ``first``, in each round that both have."""
     times = {repeat["round"]: repeat[key] / repeat["items"] for repeat in first}
     both = [repeat for repeat in other if repeat["round"] in times]
-    return spread([r[key] / r["items"] / times[r["round"]] for r in both])
+    return quantiles([r[key] / r["items"] / times[r["round"]] for r in both])
 
 
 class ProgramDiedError(Exception):
@@ -64,7 +64,7 @@ class Program:
     judge: Judge  # of its check
     environment: Mapping[str, str] = field(default_factory=dict)  # in addition to this process's
     root: Path = ROOT  # its working folder
-    patience: float = 1800.0  # seconds to wait for an answer
+    timeout: float = 1800.0  # seconds to wait for an answer
     _process: Any = None
     _errors: Any = None
 
@@ -135,10 +135,10 @@ class Program:
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        timer = threading.Timer(self.patience, self._process.kill)
+        timer = threading.Timer(self.timeout, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
-        why = "" if timer.is_alive() else f"no answer within {self.patience:g} s, "
+        why = "" if timer.is_alive() else f"no answer within {self.timeout:g} s, "
         timer.cancel()
         try:
             answer: dict[str, Any] = json.loads(line)

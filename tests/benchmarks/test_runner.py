@@ -17,9 +17,9 @@ from benchmarks.runner import (
     WRONG,
     Program,
     measure,
+    quantiles,
     ratios,
     speeds,
-    spread,
 )
 
 STUB = Path(__file__).with_name("stub_program.py")
@@ -85,7 +85,7 @@ def test_only_a_right_program_has_a_speed(mixed: tuple[dict[str, Any], list[str]
 def test_a_silent_program_is_given_up() -> None:
     """Catches a benchmark that waits for ever."""
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    silent = Program("silent", command, checks.loss(0, 0), patience=0.2)
+    silent = Program("silent", command, checks.loss(0, 0), timeout=0.2)
     measure([silent], 1, lambda line: None)
     assert silent.outcome["status"] == DIED
     assert "no answer within 0.2 s" in silent.outcome["reason"]
@@ -109,8 +109,8 @@ def repeats(*seconds: float, items: int = 100) -> list[dict[str, Any]]:
 def test_quantiles_and_ratios() -> None:
     """Catches quantiles of other shares, a mean for the median, and a ratio of medians, which a
     machine that slows down for a while would blur."""
-    assert spread([0, 10, 20, 30, 90]) == pytest.approx((8.0, 20.0, 42.0))
-    assert speeds(repeats(1, 2, 4)).middle == 50
+    assert quantiles([0, 10, 20, 30, 90]) == pytest.approx((8.0, 20.0, 42.0))
+    assert speeds(repeats(1, 2, 4)).median == 50
     first, other = repeats(1, 10, 2), repeats(3, 30, 6, items=200)
     assert ratios(first, other) == pytest.approx((1.5, 1.5, 1.5))
-    assert ratios(first[1:], other[:2]).middle == pytest.approx(1.5)
+    assert ratios(first[1:], other[:2]).median == pytest.approx(1.5)
