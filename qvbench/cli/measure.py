@@ -30,11 +30,11 @@ def main(args: list[str]) -> int:
     origin = {"text": treebank or "grammar", "options": given}
     short = (s for s in _sentences(options) if len(s.source.words) <= (options.words or math.inf))
     sentences = list(islice(short, options.sentences))
-    for checkpoint in options.checkpoint:
-        from qvbench.cli.inspect import load_reader
-        from qvbench.inside.analysis import measures
-        from qvbench.inside.summary import summary
+    from qvbench.cli.inspect import load_reader
+    from qvbench.inside.analysis import measures
+    from qvbench.inside.summary import summary
 
+    for checkpoint in options.checkpoint:
         print(f"reading {len(sentences)} sentences with {checkpoint}", file=sys.stderr)
         reader = load_reader(checkpoint)
         try:
