@@ -216,11 +216,8 @@ def differences(comparison: Comparison) -> Figure | None:
 # Curves
 
 
-class Band(NamedTuple):
-    """A curve over the seeds: target tokens in millions; at each a mean and its bounds."""
-
-    tokens: list[float]
-    spans: list[Interval]
+Band = dict[float, Interval]
+"""A curve over the seeds: a mean and its bounds by target tokens, in millions."""
 
 
 def band(variant: Variant, base: Variant | None = None) -> Band:
@@ -231,14 +228,15 @@ def band(variant: Variant, base: Variant | None = None) -> Band:
     own, theirs = variant.curves, [] if base is None else base.curves
     known = [set(curve) for curve in (*own, *theirs)]
     steps = sorted(set.intersection(*known)) if own and (theirs or base is None) else []
-    spans = []
+    found: Band = {}
     for step in steps:
+        tokens = fmean(curve[step].target_tokens for curve in own) / 1e6
         values, others = ([curve[step].value for curve in curves] for curves in (own, theirs))
         if base is None:
-            spans.append(Interval(fmean(values), min(values), max(values)))
+            found[tokens] = Interval(fmean(values), min(values), max(values))
         else:
-            spans.append(estimate([(1, values), (-1, others)]).interval())
-    return Band([fmean(c[step].target_tokens for c in own) / 1e6 for step in steps], spans)
+            found[tokens] = estimate([(1, values), (-1, others)]).interval()
+    return found
 
 
 def accuracy(comparison: Comparison) -> Figure | None:
@@ -247,7 +245,7 @@ def accuracy(comparison: Comparison) -> Figure | None:
     panels = [{v: band(v) for v in comparison.variants}]
     if base is not None:
         panels.append({v: band(v, comparison.baselines[v]) for v in comparison.rows})
-    panels = [{v: c for v, c in panel.items() if c.tokens} for panel in panels]
+    panels = [{v: c for v, c in panel.items() if c} for panel in panels]
     panels = [panel for panel in panels if panel]
     if not panels:
         return None
@@ -269,12 +267,12 @@ def accuracy(comparison: Comparison) -> Figure | None:
 
 def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     """From the end of the warm-up on, with the early part shaded."""
-    last = max((band.tokens[-1] for band in bands), default=1.0)
+    last = max((max(band) for band in bands), default=1.0)
     start = base.warmed_up or 0
     scale = last / max(
         (max(curve) for curve in base.curves if curve), default=1
     )  # tokens of a step
-    points = [(t, v) for band in bands for t, s in zip(*band, strict=True) for v in s]
+    points = [(t, v) for band in bands for t, span in band.items() for v in span]
     first = (start - 1) * scale  # steps have about as many tokens, not just as many
     shown = [value for t, value in points if t > first and not math.isnan(value)]
     axes.axhline(0, color="black", linewidth=0.6)
@@ -294,14 +292,14 @@ def highlighted(comparison: Comparison, variants: Iterable[Variant]) -> list[Var
 
 def _draw_curve(axes: Any, curve: Band, variant: Variant, look: Look | None) -> None:
     """A curve with its band; a thin gray one without a look."""
-    mean, low, high = zip(*curve.spans, strict=True)
+    tokens, (mean, low, high) = list(curve), zip(*curve.values(), strict=True)
     name = {"gid": f"tooltip {variant.label}"}
     if look is None:
-        axes.plot(curve.tokens, mean, color=GRAY, linewidth=0.5, zorder=1, **name)
+        axes.plot(tokens, mean, color=GRAY, linewidth=0.5, zorder=1, **name)
         return
-    axes.fill_between(curve.tokens, low, high, color=look.color, alpha=0.12, linewidth=0)
+    axes.fill_between(tokens, low, high, color=look.color, alpha=0.12, linewidth=0)
     line = {"linestyle": look.style, "markevery": max(1, len(mean) // 20), "label": variant.label}
-    axes.plot(curve.tokens, mean, **look.mark, **line, **name)
+    axes.plot(tokens, mean, **look.mark, **line, **name)
 
 
 # Quality against cost

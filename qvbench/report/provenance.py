@@ -141,7 +141,7 @@ def _tests(runs: list[Run]) -> list[str]:
     places: dict[str, dict[str, None]] = {}
     for run in runs:
         if checkpoint := run.record.get("tested_checkpoint"):
-            places.setdefault(checkpoint, {})[f"runs/{run.id.rpartition('/')[0]}/seed-*"] = None
+            places.setdefault(checkpoint, {})[f"runs/{run.group}/seed-*"] = None
     return [
         f"for run in {' '.join(folders)}; do\n"
         f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'

@@ -84,9 +84,14 @@ class Run:
         return str(self.record.get("identity", ""))
 
     @property
+    def group(self) -> str:
+        """The folder that it shares with the other seeds of its variant."""
+        return self.id.rpartition("/")[0]
+
+    @property
     def config_file(self) -> str:
         """Of a results folder: the one config of all seeds of a variant."""
-        return f"{RUNS}/{self.id.rpartition('/')[0].replace('/', '-')}.yaml"
+        return f"{RUNS}/{self.group.replace('/', '-')}.yaml"
 
     def cost(self, name: str) -> float | None:
         """A number of the record, such as ``parameters/total``; None if it lacks it."""

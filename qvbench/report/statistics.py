@@ -207,14 +207,9 @@ def bleu_p_values(
 # Seeds and sentences
 
 
-class Sentences(NamedTuple):
-    """A variant's (K, S) correct tokens by seed and validation sentence, (S,) target tokens."""
-
-    correct: Floats
-    tokens: Floats
-
-
-def over_sentences(groups: Sequence[tuple[int, Sentences]], alpha: float = ALPHA) -> Interval:
+def over_sentences(
+    groups: Sequence[tuple[int, Floats]], tokens: Floats, alpha: float = ALPHA
+) -> Interval:
     """The sum of mean scores, each with its sign, over other seeds and other sentences too.
 
     Every seed of every group is scored on the same sentences, so the two are crossed: the
@@ -222,15 +217,21 @@ def over_sentences(groups: Sequence[tuple[int, Sentences]], alpha: float = ALPHA
     and one is taken off (the analysis of variance in two directions, of what the pigeonhole
     bootstrap of Owen 2007 resamples). Degrees of freedom are Satterthwaite's. Never narrower than
     over the seeds alone.
+
+    Args:
+        groups: a sign, and (K, S) correct tokens by seed and sentence.
+        tokens: (S,) of each sentence.
+        alpha: of the interval.
     """
-    signs = [sign for sign, _ in groups]
-    scores = [100 * group.correct.sum(1) / group.tokens.sum() for _, group in groups]
-    seeds = estimate(zip(signs, map(np.ndarray.tolist, scores), strict=True))
-    sentences = groups[0][1].tokens.size
+    scores = [100 * correct.sum(1) / tokens.sum() for _, correct in groups]
+    seeds = estimate(
+        (sign, score.tolist()) for (sign, _), score in zip(groups, scores, strict=True)
+    )
+    sentences = tokens.size
     if not seeds.error > 0 or sentences < 2:
         return seeds.interval(alpha)
     of_seeds, of_both, of_sentence = [], 0.0, np.zeros(sentences)
-    for (sign, (correct, tokens)), score in zip(groups, scores, strict=True):
+    for (sign, correct), score in zip(groups, scores, strict=True):
         # What each sentence adds to a seed's score, but for the mean: a ratio's linear form.
         parts = sentences * (100 * correct - score.mean() * tokens) / tokens.sum()
         rest = parts - parts.mean(1, keepdims=True) - parts.mean(0) + parts.mean()

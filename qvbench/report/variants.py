@@ -13,7 +13,7 @@ import numpy as np
 
 from qvbench.errors import UserError
 from qvbench.report.runs import Point, Run
-from qvbench.report.statistics import ALPHA, Estimate, Interval, Sentences, estimate, over_sentences
+from qvbench.report.statistics import ALPHA, Estimate, Interval, estimate, over_sentences
 from qvbench.runs.identity import counted, difference
 from qvbench.runs.record import Metric, score
 
@@ -73,18 +73,6 @@ class Variant:
         """The mean over the runs of a number of their records."""
         found = [value for run in self.runs if (value := run.cost(name)) is not None]
         return fmean(found) if found else None
-
-    @cached_property
-    def sentences(self) -> Sentences | None:
-        """Counts by sentence at the last validation; None unless all seeds have the same ones."""
-        counts = [run.counts for run in self.runs if run.counts and self.metric.name == COUNTED]
-        if len(counts) < max(len(self.runs), 1):
-            return None
-        tokens = counts[0]["tokens"]
-        if any(not np.array_equal(found["tokens"], tokens) for found in counts):
-            return None
-        correct = np.stack([found["last_right"] for found in counts]).astype(np.float64)
-        return Sentences(correct, tokens.astype(np.float64))
 
     @property
     def curves(self) -> list[dict[int, Point]]:
@@ -156,14 +144,20 @@ class Contrast(NamedTuple):
         return estimate((sign, variant.early if same else []) for sign, variant in self.groups)
 
     def over_sentences(self, alpha: float = ALPHA) -> Interval | None:
-        """Over other seeds and sentences; None unless all have counts of the same sentences."""
-        counts = [(sign, variant.sentences) for sign, variant in self.groups]
-        known = [(sign, found) for sign, found in counts if found is not None]
-        if len(known) < len(counts) or self.early:
+        """Over other seeds and sentences; None unless all runs counted the same sentences."""
+        variants = [variant for _, variant in self.groups]
+        counts = [run.counts for variant in variants for run in variant.runs]
+        known = all(counts) and all(v.runs and v.metric.name == COUNTED for v in variants)
+        if self.early or not known:
             return None
-        if any(not np.array_equal(found.tokens, known[0][1].tokens) for _, found in known):
+        tokens = counts[0]["tokens"]
+        if any(not np.array_equal(found["tokens"], tokens) for found in counts):
             return None
-        return over_sentences(known, alpha)
+        correct = [
+            (sign, np.array([run.counts["last_right"] for run in variant.runs], np.float64))
+            for sign, variant in self.groups
+        ]
+        return over_sentences(correct, tokens.astype(np.float64), alpha)
 
 
 # Gathering
@@ -181,7 +175,7 @@ def gather_variants(runs: Sequence[Run], one_suite: bool) -> list[Variant]:
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         own = run.record.get("variant") if one_suite else None
-        groups.setdefault(own or run.id.rpartition("/")[0], []).append(run)
+        groups.setdefault(own or run.group, []).append(run)
     for name, group in groups.items():
         _check(name, group)
     variants = [

@@ -104,7 +104,7 @@ def _log(run: Run, project: str, entity: str) -> None:
         entity=entity,
         id=wandb_id(run),
         name=run.id,
-        group=run.id.rpartition("/")[0],
+        group=run.group,
         job_type="train",
         resume="allow",
         reinit="finish_previous",

@@ -85,9 +85,9 @@ def test_a_band_is_over_the_same_steps(tmp_path: Path) -> None:
     comparison = compared([f for f in runs.glob("*/*") if (f / "run.json").exists()])
     base, other = comparison.variants
     own = band(other)
-    assert own.tokens == [step / 1000 for step in range(1, 11)]
-    assert own.spans[-1] == (61.0, 60.5, 61.5)
-    gains = band(other, base).spans
+    assert list(own) == [step / 1000 for step in range(1, 11)]
+    assert own[0.01] == (61.0, 60.5, 61.5)
+    gains = [*band(other, base).values()]
     assert gains == [pytest.approx((1.0, 1 - 1.2421, 1 + 1.2421), abs=1e-4)] * 10, "t 4.3027"
 
 

@@ -142,7 +142,9 @@ def test_other_sentences_are_not_paired(runs: list[Path]) -> None:
     assert Contrast((qv,), (qkv,)).over_sentences() is None
     assert Contrast((qv,), ()).over_sentences() is not None
     np.savez_compressed(runs[0] / "sentences.npz", tokens=np.full(8, 9), last_right=np.full(8, 5))
-    assert compared(runs).variants[0].sentences is None
+    assert Contrast(compared(runs).variants[:1], ()).over_sentences() is None
+    (runs[0] / "sentences.npz").unlink()
+    assert Contrast(compared(runs).variants[:1], ()).over_sentences() is None
 
 
 # A suite's runs

@@ -13,7 +13,6 @@ from qvbench.report.statistics import (
     ALPHA,
     Finding,
     Floats,
-    Sentences,
     estimate,
     finding,
     over_sentences,
@@ -212,12 +211,13 @@ def test_equivalence_takes_the_seeds_of_a_printed_formula() -> None:
 
 def scored(
     random: np.random.Generator, seeds: int, tokens: Floats, hard: Floats, spreads: Floats
-) -> Sentences:
+) -> Floats:
     """Seeds of a variant on sentences that are hard for all; spreads of seed and of both."""
     of_seed, of_both = spreads
     luck = of_seed * random.normal(size=(seeds, 1))
     share = 60 + hard + luck + of_both * random.normal(size=(seeds, len(tokens)))
-    return Sentences(share / 100 * tokens, tokens)
+    correct: Floats = share / 100 * tokens
+    return correct
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_intervals_over_sentences_hold_the_truth(
     for _ in range(1000):
         hard = of_sentence * random.normal(size=100)
         of_run = scored(random, seeds, tokens, hard, np.array([of_seed, of_both]))
-        _, low, high = over_sentences([(1, of_run)])
+        _, low, high = over_sentences([(1, of_run)], tokens)
         held.append(low <= 60 <= high)
     assert 0.93 <= np.mean(held) <= 0.975
 
@@ -256,7 +256,8 @@ def test_intervals_of_differences_over_sentences_hold_the_truth(seeds: int) -> N
         hard, own = 10 * random.normal(size=100), 4 * random.normal(size=100)
         one = scored(random, seeds, tokens, hard + own, np.array([0.8, 4.0]))
         other = scored(random, seeds, tokens, hard, np.array([0.3, 4.0]))
-        both, single = over_sentences([(1, one), (-1, other)]), over_sentences([(1, one)])
+        both = over_sentences([(1, one), (-1, other)], tokens)
+        single = over_sentences([(1, one)], tokens)
         held.append(both.low <= 0 <= both.high)
         reach.append((both.high - both.mean, single.high - single.mean))
     assert 0.93 <= np.mean(held) <= 0.985
@@ -273,12 +274,12 @@ def test_other_sentences_never_make_sure() -> None:
             (sign, scored(random, 3, tokens, random.normal(size=50), np.array([0.5, 5.0])))
             for sign in (1, -1)
         ]
-        scores = [(s, (100 * c.sum(1) / tokens.sum()).tolist()) for s, (c, _) in groups]
-        assert over_sentences(groups).high >= estimate(scores).interval().high
+        scores = [(s, (100 * c.sum(1) / tokens.sum()).tolist()) for s, c in groups]
+        assert over_sentences(groups, tokens).high >= estimate(scores).interval().high
 
 
 def test_a_score_is_per_token() -> None:
     """Catches a mean of sentences' accuracies, which weighs short ones more."""
     correct, tokens = np.array([[1.0, 0.0], [1.0, 4.0]]), np.array([1.0, 9.0])
-    assert over_sentences([(1, Sentences(correct, tokens))]).mean == pytest.approx((10 + 50) / 2)
-    assert np.isnan(over_sentences([(1, Sentences(correct[:1], tokens))]).low)
+    assert over_sentences([(1, correct)], tokens).mean == pytest.approx((10 + 50) / 2)
+    assert np.isnan(over_sentences([(1, correct[:1])], tokens).low)
