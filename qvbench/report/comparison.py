@@ -221,10 +221,10 @@ def compare(
     by_budget: dict[float, list[Run]] = {}
     for run in filter(has_ended, runs):
         sweep = run.record.get("sweep", {})
-        own = (
-            searched if sweep.get("of_search") else by_budget.setdefault(sweep.get("budget", 0), [])
-        )
-        own.append(run)
+        if sweep.get("of_search"):
+            searched.append(run)
+        else:
+            by_budget.setdefault(sweep.get("budget", 0), []).append(run)
     if searched and not by_budget:
         raise UserError("these are the runs of a search alone, which report nothing")
     if not any(has_value(run) for group in by_budget.values() for run in group):
@@ -236,9 +236,8 @@ def compare(
         for run in group
     }
     if len(by_budget) > 1 and len(suites) > 1:
-        raise UserError(
-            "a suite with several budgets is not compared with other runs: report it alone"
-        )
+        what = "a suite with several budgets is not compared with other runs"
+        raise UserError(f"{what}: report it alone")
     compared = {
         budget: _compare(by_budget[budget], folder, options, bleu_tests)
         for budget in sorted(by_budget)

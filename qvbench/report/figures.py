@@ -269,9 +269,8 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     """From the end of the warm-up on, with the early part shaded."""
     last = max((max(band) for band in bands), default=1.0)
     start = base.warmed_up or 0
-    scale = last / max(
-        (max(curve) for curve in base.curves if curve), default=1
-    )  # tokens of a step
+    steps = max((max(curve) for curve in base.curves if curve), default=1)
+    scale = last / steps  # tokens of a step
     points = [(t, v) for band in bands for t, span in band.items() for v in span]
     first = (start - 1) * scale  # steps have about as many tokens, not just as many
     shown = [value for t, value in points if t > first and not math.isnan(value)]

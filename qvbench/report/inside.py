@@ -143,10 +143,8 @@ def affinity_figure(comparison: Comparison) -> Figure | None:
         tooltip(axes, offset, place, f"{relation}, best offset: {offset:.2f}")
         for below, variant in enumerate(variants):
             at = place + 0.8 * ((below + 0.5) / len(variants) - 0.5)
-            interval, words = (
-                over_seeds(variant, relation, "relations"),
-                f"{relation}, {variant.label}",
-            )
+            interval = over_seeds(variant, relation, "relations")
+            words = f"{relation}, {variant.label}"
             label = {"label": variant.label} if not place else {}
             _draw(axes, interval, at, look[variant.name], words, **label)
     axes.plot([], [], color=GRAY, linewidth=2, label="best fixed offset")
