@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import copy
 import functools
@@ -108,9 +109,10 @@ def check_text(pair: tuple[tuple[str, bytes], tuple[str, bytes]]) -> bool:
 
 
 def _consistent(pairs: list[tuple[str, str]], paths: Any, files: Any, full: bool = False) -> None:
-    """What was read is what the files say: one line for each newline, in order."""
+    """What was read is what the files say: one line for each newline, in order, without a mark of
+    byte order before the first."""
     for side, (path, (end, content)) in enumerate(zip(paths, files, strict=True)):
-        text = gzip.decompress(content) if end else content
+        text = (gzip.decompress(content) if end else content).removeprefix(codecs.BOM_UTF8)
         expected = [line.decode().strip() for line in text.split(b"\n")]
         expected = expected[:-1] if text.endswith(b"\n") or not text else expected
         assert [pair[side] for pair in pairs] == expected, path
