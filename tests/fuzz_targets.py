@@ -109,8 +109,8 @@ def check_text(pair: tuple[tuple[str, bytes], tuple[str, bytes]]) -> bool:
 
 
 def _consistent(pairs: list[tuple[str, str]], paths: Any, files: Any, full: bool = False) -> None:
-    """What was read is what the files say: one line for each newline, in order, without a mark of
-    byte order before the first."""
+    """What was read is what the files say: one line for each newline, in order, without a byte
+    order mark before the first."""
     for side, (path, (end, content)) in enumerate(zip(paths, files, strict=True)):
         text = (gzip.decompress(content) if end else content).removeprefix(codecs.BOM_UTF8)
         expected = [line.decode().strip() for line in text.split(b"\n")]

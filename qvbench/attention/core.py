@@ -51,8 +51,14 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
 
 
 def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
-    """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv). Softmax and
-    coefficient are taken in float32 at least, whatever the logits are in."""
+    """Values (B, Hv, Lk, Dv) weighed by scaled logits (B, H, Lq, Lk): (B, H, Lq, Dv)."""
+    weights = dropout(attention_weights(logits, terms), terms.dropout_p)
+    return grouped_product(weights.to(v.dtype), v)
+
+
+def attention_weights(logits: Tensor, terms: Terms) -> Tensor:
+    """Weights before dropout, (B, H, Lq, Lk), of scaled logits; PCM-V's coefficient is in them.
+    Softmax and coefficient are taken in float32 at least, whatever the logits are in."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     q_len, k_len = logits.shape[-2:]
     mask = combine_masks(terms.mask, terms.causal, q_len, k_len, logits.device)
@@ -71,8 +77,7 @@ def weigh(logits: Tensor, v: Tensor, terms: Terms) -> Tensor:
         weights = weights.masked_fill(~mask, 0.0)  # of rows that allow no key
     if terms.value_scaling and terms.coefficient is not None:
         weights = weights * terms.coefficient
-    weights = dropout(weights, terms.dropout_p)
-    return grouped_product(weights.to(v.dtype), v)
+    return weights
 
 
 def own_dropout(q: Tensor, dropout_p: float) -> bool:

@@ -137,9 +137,8 @@ class Attention(nn.Module):
         """Attention of ``x`` (B, Lq, d) over what is cached, from that alone: (B, Lq, d)."""
         q, (k, v) = self.queries(x), self.keys_values(kv)
         q = self.rotate(q, k.shape[2] - q.shape[2])
-        return self.attend(
-            q, k if self.caches_keys else self.rotate(k), v, mask=mask, causal=causal
-        )
+        k = k if self.caches_keys else self.rotate(k)
+        return self.attend(q, k, v, mask=mask, causal=causal)
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool

@@ -58,7 +58,7 @@ def test_a_fault_names_file_and_line(tmp_path: Path, fault: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_mark_of_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     """Catches a first word that is another one than elsewhere, in files written on Windows."""
     lines, text = "\ufeffa b\r\n\ufeffc\r\n".encode(), "a b\r\n\ufeffc\r\n"
     source, target = (put(tmp_path / name, lines) for name in ("a.en", "a.de.gz"))

@@ -151,15 +151,9 @@ def by_definition(
     """What :func:`fused.fused_attention` should give, through the reference's own steps."""
     q_len, k_len = q.shape[2], k.shape[2]
     c = table[:, offsets(q_len, k_len, 0, q.device) + q_len - 1]
-    logits = core.grouped_product(q, k.mT) * q.shape[-1] ** -0.5 * c
-    mask = core.combine_masks(mask, settings.causal, q_len, k_len, q.device)
-    if mask is not None:
-        logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
-    weights = logits.softmax(-1)
-    if mask is not None:
-        weights = weights.masked_fill(~mask, 0.0)  # of rows that allow no key
-    if settings.value_scaling:
-        weights = weights * c
+    logits = core.grouped_product(q, k.mT) * q.shape[-1] ** -0.5
+    terms = core.Terms(mask, settings.causal, c, value_scaling=settings.value_scaling)
+    weights = core.attention_weights(logits, terms)
     if keys is not None:
         weights = weights * fused.keep_mask(keys, settings.dropout_p) / (1 - settings.dropout_p)
     return core.grouped_product(weights, v)

@@ -82,8 +82,7 @@ def read_text(path: Path) -> str:
 
 
 def _decoded(raw: bytes, path: Path, line: int) -> str:
-    """The text of UTF-8 bytes that begin on this line of a file, whose mark of byte order is none
-    of it."""
+    """The text of UTF-8 bytes that begin on this line of a file, without a byte order mark."""
     try:
         text = raw.decode("utf-8")
         return text.removeprefix("\ufeff") if line == 1 else text
