@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jsonargparse.typing import PositiveFloat
@@ -14,6 +16,7 @@ from qvbench.report.comparison import Comparison, Options, compare
 from qvbench.report.html import html_page
 from qvbench.report.page import markdown_page
 from qvbench.report.runs import Run, gather, load, readable, runs_of_suite, text_of
+from qvbench.report.search import is_search_alone, search_alone_page
 from qvbench.report.statistics import MARGIN
 from qvbench.report.tables import (
     COSTS,
@@ -26,6 +29,7 @@ from qvbench.report.tables import (
 )
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
+PAGE = "README.md"
 OPTIONS = "report.json"
 BLEU_TESTS = "bleu_tests.json"
 """p-values that a results folder keeps: a minute of resampling each, always with one outcome."""
@@ -35,23 +39,36 @@ def main(args: list[str]) -> int:
     own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
     runs = _runs(arguments, overrides)
+    if is_search_alone(runs):
+        page = search_alone_page(runs, arguments.title)
+        with _writing(arguments.output):
+            gather(runs, arguments.output)
+            (arguments.output / PAGE).write_text(page, encoding="utf-8")
+        print(f"wrote {arguments.output / PAGE}: a search alone, nothing is compared yet")
+        return 0
     known: dict[str, list[float]] = {}
     for file in (place / BLEU_TESTS for place in (*arguments.runs, arguments.output)):
         with readable(file, "p-values"):
             content = json.loads(text_of(file) or "{}")
             known |= {key: [float(p) for p in values] for key, values in content.items()}
     comparison = compare(runs, arguments.output.as_posix(), _options(arguments), known)
-    try:
+    with _writing(arguments.output):
         gather(runs, arguments.output)
         write(comparison, arguments.output)
-    except OSError as error:
-        raise UserError(f"{arguments.output}: cannot be written: {error.strerror}") from error
-    print(f"wrote {arguments.output / 'README.md'}")
+    print(f"wrote {arguments.output / PAGE}")
     if arguments.wandb is not None:
         from qvbench.report.wandb import publish
 
         publish(arguments.wandb, comparison, arguments.output)
     return 0
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def _parser() -> ArgumentParser:
@@ -104,7 +121,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     text = markdown_page(comparison)
     options = {k: v for k, v in comparison.options._asdict().items() if v is not None}
     files = {
-        "README.md": text,
+        PAGE: text,
         "report.html": html_page(text, folder),
         "table.md": signs("\n\n".join(part_of_table(RESULT, comparison)) + "\n"),
         "table.csv": csv_table(table_of(comparison)),

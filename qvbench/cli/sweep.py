@@ -17,7 +17,7 @@ from qvbench.cli import ArgumentParser, part_overrides
 from qvbench.config_files import read_yaml
 from qvbench.errors import UserError
 from qvbench.sweep.launch import LAUNCHERS, exit_on, runs_elsewhere, say, time_left
-from qvbench.sweep.plan import PlannedRun, plan
+from qvbench.sweep.plan import ENDED, PlannedRun, plan
 from qvbench.sweep.suite import find_suite, read_suite
 
 
@@ -26,11 +26,18 @@ def main(args: list[str]) -> int:
     own, overrides = part_overrides(args)
     options = _parser().parse_args(own)
     from qvbench.cli.experiment import resolve  # torch: seconds that --help need not take
+    from qvbench.report.runs import load
 
+    published = {
+        (run.identity, run.seed): run.record
+        for run in load(options.results)
+        if run.record["status"] in ENDED
+    }
     suite = read_suite(find_suite(options.suite))
     resources = read_resources(options.resources)
     output = options.output.resolve()
-    planned = partial(plan, suite, output, resolve, options.only, options.seeds, overrides)
+    given = (options.only, options.seeds, overrides)
+    planned = partial(plan, suite, output, resolve, *given, published=published)
     runs = planned()
     counts = f"{len(runs)} runs, {sum(run.is_finished for run in runs)} of them finished"
     if options.dry_run:
@@ -74,6 +81,8 @@ def _parser() -> ArgumentParser:
     add = parser.add_argument
     add("--suite", required=True, help="suite file or shipped suite")
     add("--output", type=Path, default=Path(), help="folder that gets runs/ and the logs")
+    results = "results folders; runs that they hold are not repeated"
+    add("--results", type=Path, nargs="+", default=[], metavar="FOLDER", help=results)
     add("--only", nargs="+", metavar="VARIANT", help="these variants alone")
     add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
     add("--launcher", choices=list(LAUNCHERS), default="local", help="what executes the runs")
@@ -110,7 +119,9 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
         say(f"diverged, which is a result: {', '.join(diverged)}")
     if done:
         folder = relpath(runs[0].output / "runs")
-        args = [*([] if folder == "runs" else [folder]), "--suite", options.suite]
+        results = [str(place) for place in options.results]
+        args = [*([] if folder == "runs" and not results else [folder]), *results]
+        args += ["--suite", options.suite]
         args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
         args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
         args += ["--output", f"results/{runs[0].suite.name}"]

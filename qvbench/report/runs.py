@@ -367,8 +367,9 @@ class _RunIndex:
     def _add(self, runs: Iterable[Run]) -> None:
         for run in runs:
             other = self.found.setdefault((run.identity, run.seed), run)
-            if other is not run and run.identity:  # which old records lack
-                raise UserError(f"{run.id} and {other.id}: one run twice; give it once")
+            repeated = run.record.get("started") != other.record.get("started")
+            if repeated and run.identity:  # which old records lack
+                raise UserError(f"{run.id} and {other.id}: one config and seed, two runs; give one")
 
     def run(self, planned: PlannedRun) -> Run | None:
         digits = planned.identity[:IDENTITY_DIGITS]

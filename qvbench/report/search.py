@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qvbench.errors import UserError
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import add_legend, canvas, log_ticks, looks, tooltip
-from qvbench.report.tables import NONE, markdown
-from qvbench.report.variants import Variant
+from qvbench.report.runs import Run
+from qvbench.report.tables import NONE, markdown, signs
+from qvbench.report.variants import Variant, has_ended, labels_of
 from qvbench.runs.record import score
 
 if TYPE_CHECKING:
@@ -34,16 +36,46 @@ class Searched(NamedTuple):
 def searches(comparison: Comparison) -> dict[Variant, Searched]:
     """The search of each variant whose own runs have one of the values that were searched."""
     found: dict[Variant, Searched] = {}
+    scores = _scores(comparison.searched)
     for variant in comparison.variants:
-        scores: dict[float, list[float]] = {}
-        for run in comparison.searched:
-            if run.record["variant"] == variant.name:
-                values = scores.setdefault(run.record["sweep"]["value"], [])
-                values.append(comparison.sign * score(run.record))
         chosen = variant.record.get("sweep", {}).get("value")
-        if chosen in scores:
-            found[variant] = Searched(dict(sorted(scores.items())), chosen)
+        if chosen in scores.get(variant.name, {}):
+            found[variant] = Searched(scores[variant.name], chosen)
     return found
+
+
+def _scores(runs: Sequence[Run]) -> dict[str, dict[float, list[float]]]:
+    """The primary metric of a search's runs by variant and value, ascending."""
+    scores: dict[str, dict[float, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: run.record["sweep"]["value"]):
+        of_variant = scores.setdefault(run.record["variant"], {})
+        sign = 1 if run.record["primary_metric"]["higher_is_better"] else -1
+        of_variant.setdefault(run.record["sweep"]["value"], []).append(sign * score(run.record))
+    return scores
+
+
+def is_search_alone(runs: Sequence[Run]) -> bool:
+    return all(run.record.get("sweep", {}).get("of_search") for run in runs)
+
+
+def search_alone_page(runs: Sequence[Run], title: str | None) -> str:
+    """What is known before any variant has a run of its own: the score of every value.
+
+    UserError if no run has ended.
+    """
+    ended = [run for run in runs if has_ended(run)]
+    if not ended:
+        raise UserError("no finished run")
+    record, scores = ended[0].record, _scores(ended)
+    labels = labels_of({run.record["variant"]: run for run in ended})
+    words = _words(ended) | {"metric": record["primary_metric"]["label"]}
+    values = sorted({value for of_variant in scores.values() for value in of_variant})
+    rows = [["variant", *(f"{value:g}" for value in values)]]
+    for name in filter(scores.__contains__, record["sweep"]["rows"]):
+        texts = {value: _written(fmean(found), ".3f") for value, found in scores[name].items()}
+        rows.append([labels[name], *(texts.get(value, NONE) for value in values)])
+    title = title or record["sweep"].get("title") or record["suite"]
+    return signs(f"# {title}\n\n{TEXT['search_alone'].format(**words)}\n\n{markdown(rows)}\n")
 
 
 def search_section(comparison: Comparison) -> list[str]:
@@ -51,16 +83,7 @@ def search_section(comparison: Comparison) -> list[str]:
     found = searches(comparison)
     if not found:
         return []
-    runs, first = comparison.searched, comparison.searched[0]
-    words = {
-        "key": first.record["sweep"]["key"],
-        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
-        "diverged": sum(math.isinf(score(run.record)) for run in runs),
-        "runs": len(runs),
-        "steps": first.record.get("steps", 0),
-        "split": first.config.get("data", {}).get("val_split") or "val",
-        "metric": comparison.axis,
-    }
+    words = _words(comparison.searched) | {"metric": comparison.axis}
     values = sorted({value for one in found.values() for value in one.scores})
     rows = [["variant", *(f"{value:g}" for value in values)]]
     for variant, one in found.items():
@@ -72,6 +95,19 @@ def search_section(comparison: Comparison) -> list[str]:
         if base in found:
             parts += _at_value_of(base, found, comparison)
     return parts
+
+
+def _words(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the page says of a search."""
+    first = runs[0]
+    return {
+        "key": first.record["sweep"]["key"],
+        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
+        "diverged": sum(math.isinf(score(run.record)) for run in runs),
+        "runs": len(runs),
+        "steps": first.record.get("steps", 0),
+        "split": first.config.get("data", {}).get("val_split") or "val",
+    }
 
 
 def _at_value_of(

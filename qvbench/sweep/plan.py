@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,9 @@ ENDED = ("finished", "diverged")
 Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
 
+Records = Mapping[tuple[str, int], dict[str, Any]]
+"""Records of runs by identity and seed."""
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -40,6 +43,7 @@ class PlannedRun:
     budget: float | None = None  # that ends it; None for the search's, and if the suite has none
     value: float | None = None  # of the suite's search that it has; None where there is no search
     of_search: bool = False  # whether it is to choose that value, and reports nothing
+    published: dict[str, Any] = field(default_factory=dict)  # the record of a run elsewhere
 
     @cached_property
     def identity(self) -> str:
@@ -74,7 +78,9 @@ class PlannedRun:
     # How far it is
 
     def record(self) -> dict[str, Any]:
-        """The record of exactly this; empty if there is none that can be read."""
+        """The record of exactly this, published or here; empty if there is none to be read."""
+        if self.published:
+            return self.published
         content = read_json(self.folder / RECORD)
         return content if content.get("identity") == self.identity else {}
 
@@ -123,12 +129,14 @@ def plan(
     seeds: Sequence[int] | None = None,
     overrides: Settings = (),
     record: Callable[[PlannedRun], Mapping[str, Any]] = PlannedRun.record,
+    published: Records | None = None,
 ) -> list[PlannedRun]:
     """All runs, seed by seed over the variants, so that an interrupted sweep still compares.
 
     Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others; budget
     by budget. Where the suite has a search, a variant has the search's runs, and its own from when
-    they are finished: ``record`` reads the record of one, empty if there is none.
+    they are finished: ``record`` reads the record of one, empty if there is none. What has a record
+    in ``published`` is finished.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.
@@ -139,13 +147,15 @@ def plan(
         raise UserError(f"--only {unknown[0]}: {suite.file} has no such variant; known: {known}")
     numbers = list(dict.fromkeys(suite.seeds if seeds is None else seeds))
 
-    def first_seed(variant: Variant, **facts: Any) -> PlannedRun:
+    def by_seed(variant: Variant, seeds: Sequence[int], **facts: Any) -> list[PlannedRun]:
         try:
             config = resolve(variant.args(overrides))
         except UserError as error:
             raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
         group = _group(variant, config, output / RUNS)
-        return PlannedRun(suite, variant, 0, overrides, output, config, group, **facts)
+        first = PlannedRun(suite, variant, 0, overrides, output, config, group, **facts)
+        known = {seed: (published or {}).get((first.identity, seed), {}) for seed in seeds}
+        return [replace(first, seed=seed, published=known[seed]) for seed in seeds]
 
     chosen: list[tuple[Variant, float | None]] = []
     searched: list[PlannedRun] = []
@@ -155,21 +165,24 @@ def plan(
         if suite.search is None:
             chosen.append((variant, None))
             continue
-        runs, value = _search(suite.search, variant, first_seed, record)
+        runs, value = _search(suite.search, variant, by_seed, record)
         searched += runs
         if value is not None:
             chosen.append((variant.with_settings(suite.search.setting(value)), value))
     own: list[PlannedRun] = []
     for amount, budget in suite.budgets.items():
-        runs = [first_seed(v.with_settings(budget), budget=amount, value=x) for v, x in chosen]
-        own += [replace(run, seed=seed) for seed in numbers for run in runs]
+        of_variants = [
+            by_seed(variant.with_settings(budget), numbers, budget=amount, value=value)
+            for variant, value in chosen
+        ]
+        own += [run for of_seed in zip(*of_variants, strict=True) for run in of_seed]
     return [*sorted(searched, key=lambda run: run.seed), *own]
 
 
 def _search(
     search: Search,
     variant: Variant,
-    first_seed: Callable[..., PlannedRun],
+    by_seed: Callable[..., list[PlannedRun]],
     record: Callable[[PlannedRun], Mapping[str, Any]],
 ) -> tuple[list[PlannedRun], float | None]:
     """The runs of a variant's search as far as it has come, and the value chosen."""
@@ -178,8 +191,8 @@ def _search(
     while new := [value for value in search.grid(scores) if value not in runs]:
         for value in new:
             setting = (*search.settings, *search.setting(value))
-            run = first_seed(variant.with_settings(setting), value=value, of_search=True)
-            runs[value] = [replace(run, seed=seed) for seed in search.seeds]
+            of_value = variant.with_settings(setting)
+            runs[value] = by_seed(of_value, search.seeds, value=value, of_search=True)
             records = [record(run) for run in runs[value]]
             if all(record.get("status") in ENDED for record in records):
                 scores[value] = fmean(map(score, records))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 
 from qvbench.cli.experiment import resolve
 from qvbench.cli.report import main
+from qvbench.cli.sweep import main as sweep
 from qvbench.errors import UserError
 from qvbench.report.runs import load, runs_of_suite
 from qvbench.report.variants import Contrast
@@ -183,6 +185,35 @@ def test_results_serve_another_suite(swept: Path, monkeypatch: pytest.MonkeyPatc
     write_suite(swept, title="Again", baseline="one", margin=0.3).rename("again.yaml")
     again = report(Path("results/again"), "results/pair", "--suite", "again.yaml")
     assert again.startswith("# Again")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_published_runs_are_not_repeated(
+    swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a suite that begins anew where its folder of runs is gone, an unfinished run taken
+    for published, and two runs of one config and seed of which one is left out in silence."""
+    monkeypatch.chdir(swept)
+    runs = plan(read_suite(swept / "pair.yaml"), swept, resolve)
+    facts = {"identity": runs[3].identity, "variant": "one", "started": "2026-01-01T00:00:00"}
+    begun = write_run(swept, runs[3].group, "agf", [50.0], 2, **facts, status="interrupted")
+    report(Path("results/pair"), "--suite", "pair.yaml")
+    words = ["--suite", "pair.yaml", "--results", "results/pair", "--output", "new"]
+    assert sweep([*words, "--dry_run"]) == 0
+    planned = capsys.readouterr().out
+    assert "4 runs, 3 of them finished" in planned
+    digits = runs[3].identity[:8]
+    assert f"to run    one-{digits}/seed-2" in planned
+    shutil.rmtree(begun)
+    report(Path("results/pair"), "--suite", "pair.yaml")
+    write_run(swept / "new", runs[3].group, "agf", [70.0], 2, **facts)
+    words = ["new", "results/pair", "--suite", "pair.yaml"]
+    page = report(Path("results/pair"), *words)
+    assert "Planned and not run" not in page
+    assert report(Path("results/pair"), *words) == page  # the fourth run is now in both places
+    write_run(swept / "other", runs[3].group, "agf", [50.0], 2, **facts | {"started": "later"})
+    with pytest.raises(UserError, match="one config and seed, two runs; give one"):
+        report(Path("out"), "other", *words)
 
 
 @pytest.mark.usefixtures("no_figures")

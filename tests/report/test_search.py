@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from qvbench.cli.experiment import resolve
+from qvbench.cli.sweep import main as sweep
 from qvbench.errors import UserError
 from qvbench.report.comparison import Options, compare
 from qvbench.report.page import markdown_page
-from qvbench.report.runs import runs_of_suite
+from qvbench.report.runs import gather, runs_of_suite
 from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import read_suite
 from tests.report.helpers import contents, report, write_run
@@ -123,10 +124,26 @@ def test_a_search_that_is_not_whole(swept: Path, tmp_path: Path) -> None:
     assert f"left out:** {', '.join(r.id for r in running if r.seed == 12)}." in page
 
 
-def test_a_search_alone_reports_nothing(swept: Path) -> None:
-    """Catches scores of the selection split in the place of results."""
+def test_a_search_alone_compares_nothing(
+    swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches scores of the selection split in the place of results, and a search that cannot be
+    kept before the variants' own runs."""
+    monkeypatch.chdir(swept)
+    monkeypatch.setattr("qvbench.cli.experiment.resolve", resolve_once)
     runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
     searched = [run for run in runs if run.record["sweep"]["of_search"]]
     assert len(searched) == 14
     with pytest.raises(UserError, match="the runs of a search alone, which report nothing"):
         compare(searched, "out", Options(), {})
+    gather(searched, swept / "alone")
+    page = report(swept / "alone", "alone")
+    assert "14 runs so far" in page
+    assert "| QV | - | 60.250 | 70.250 | 65.250 |" in page
+    assert "| ONE | 45.250 | 50.250 | 40.250 | diverged |" in page
+    before = contents(swept / "alone")
+    report(swept / "alone", "alone")
+    assert contents(swept / "alone") == before
+    words = ["--suite", "pair.yaml", "--results", "alone", "--output", "new"]
+    assert sweep([*words, "--dry_run"]) == 0
+    assert "22 runs, 14 of them finished" in capsys.readouterr().out
