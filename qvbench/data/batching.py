@@ -40,6 +40,8 @@ class Windows(NamedTuple):
     inputs: Tensor  # (B, L)
     targets: Tensor  # (B, L), the token after each, or NO_TOKEN
     index: Tensor  # type: ignore[assignment]  # (B,), number of the sequence in its split, from 0
+    # (B, L), the same for inputs of one document, which alone they attend to; None for all of them.
+    documents: Tensor | None = None
 
 
 class Lengths(NamedTuple):

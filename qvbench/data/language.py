@@ -1,13 +1,14 @@
 """The data module of language modeling: any text as windows of token ids.
 
-A store holds a split as one array of ids, ``<split>.bin``, and the tokenizer; see
-:mod:`qvbench.data.store`.
+A store holds a split as one array of ids, ``<split>.bin``, and the tokenizer; with a document mask
+also where documents begin, ``<split>.documents.bin`` (int64). See :mod:`qvbench.data.store`.
 
 Shape letters: B windows, L tokens of a window, the context.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from qvbench.data.store import TOKENIZER, MappedDataset, id_type
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
+DOCUMENTS = ".documents.bin"
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
@@ -82,12 +84,22 @@ class TextVocabulary(Vocabulary):
 
 
 class StoredText(MappedDataset[Windows]):
-    """The ids of a split, memory-mapped; an item is the windows that begin at chosen places."""
+    """The ids of a split, memory-mapped; an item is the windows that begin at chosen places.
 
-    def __init__(self, file: Path, ids: np.dtype[Any], context: int) -> None:
-        super().__init__(file, ids, context)
+    Args:
+        file: of the ids.
+        ids: their type.
+        context: tokens of a window.
+        documents: file of the places at which documents begin; None for no mask between them.
+    """
+
+    def __init__(
+        self, file: Path, ids: np.dtype[Any], context: int, documents: Path | None = None
+    ) -> None:
+        super().__init__(file, ids, context, documents)
         self.ids = np.memmap(file, ids, "r")
         self.context = context
+        self.begins = None if documents is None else np.memmap(documents, np.int64, "r")
 
     def __len__(self) -> int:
         """Tokens of the text."""
@@ -98,8 +110,12 @@ class StoredText(MappedDataset[Windows]):
         found = self.ids[np.minimum(places, len(self.ids) - 1)].astype(np.int64)
         tokens = torch.from_numpy(np.where(places < len(self.ids), found, NO_TOKEN))
         index = torch.from_numpy(first // self.context)
+        documents = None
+        if self.begins is not None:
+            number = np.searchsorted(self.begins, places[:, :-1], side="right")
+            documents = torch.from_numpy(number.astype(np.int64))
         # What is read after the end of a text is hidden from what is before it.
-        return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index)
+        return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index, documents)
 
 
 class LanguageDataModule(StoredDataModule):
@@ -124,6 +140,9 @@ class LanguageDataModule(StoredDataModule):
         seed: of the order of training windows.
         cache_dir: folder for stored token ids; default ``$QVBENCH_CACHE``, else
             ``~/.cache/qvbench``.
+        document_mask: let tokens attend to their own document alone, of those that share a window:
+            files, rows of a data set, sentences of a corpus of pairs. Documents are then encoded
+            one by one. Absolute positions still count from the window's start.
     """
 
     vocabulary_class = TextVocabulary
@@ -141,6 +160,7 @@ class LanguageDataModule(StoredDataModule):
         cache_dir: str | None = None,
         val_split: str | None = None,
         eval_context: int | None = None,
+        document_mask: bool = False,
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_least(1, context=context, eval_context=eval_context or context)
@@ -169,6 +189,7 @@ class LanguageDataModule(StoredDataModule):
         self.planned_vocabulary = {"bpe": vocab_size, "bytes": 256}.get(tokenizer)
         self.context = context
         self.eval_context = eval_context
+        self.document_mask = document_mask
 
     @cached_property
     def settings(self) -> dict[str, object]:
@@ -179,16 +200,20 @@ class LanguageDataModule(StoredDataModule):
             "tokenizer": file_sha256(self._given) if self._given else self.tokenizer,
             **({"vocab_size": self.vocab_size} if self.tokenizer == "bpe" else {}),
             **({"test": self.test_split} if self.test_split else {}),
+            **({"documents": "apart"} if self.document_mask else {}),
             "versions": {"tokenizers": version("tokenizers")},
         }
 
     def write(self, work: Path) -> dict[str, Any]:
         vocabulary = self._make_vocabulary()
         vocabulary.save(work / TOKENIZER)
-        splits = {
-            name: encode_split(work / f"{name}.bin", self._pieces(name), vocabulary)
-            for name in self._stored
-        }
+        splits: dict[str, Any] = {}
+        for name in self._stored:
+            file = work / f"{name}.bin"
+            splits[name], begins = encode_split(file, self._pieces(name), vocabulary)
+            if self.document_mask:
+                with file.with_suffix(DOCUMENTS).open("wb") as opened:
+                    begins.tofile(opened)
         return {"vocabulary": len(vocabulary), "splits": splits}
 
     def _make_vocabulary(self) -> Vocabulary:
@@ -196,13 +221,17 @@ class LanguageDataModule(StoredDataModule):
             return TextVocabulary.load(self._given)
         if self.tokenizer == "characters":
             texts = (self._pieces(name) for name in self._stored)
-            return TextVocabulary.of_characters(piece for text in texts for piece in text)
+            return TextVocabulary.of_characters(piece for text in texts for piece, _ in text)
         if self.tokenizer == "bpe":
-            return TextVocabulary.of_merges(self._pieces("train"), self.vocab_size)
+            train = (piece for piece, _ in self._pieces("train"))
+            return TextVocabulary.of_merges(train, self.vocab_size)
         return TextVocabulary.of_merges()
 
-    def _pieces(self, split: str) -> Iterator[str]:
-        return pieces(track(self.corpus.text(split), f"reading {split}"))
+    def _pieces(self, split: str) -> Iterator[tuple[str, bool]]:
+        """Of the split's text, and whether each is the first of what is encoded by itself."""
+        documents = track(self.corpus.text(split), f"reading {split}")
+        for text in ([one] for one in documents) if self.document_mask else [documents]:
+            yield from ((piece, number == 0) for number, piece in enumerate(pieces(text)))
 
     def steps(self) -> list[str]:
         vocabulary = f" of {self.vocab_size:,} entries" if self.tokenizer == "bpe" else ""
@@ -220,7 +249,9 @@ class LanguageDataModule(StoredDataModule):
         """The windows of a split."""
         ids = id_type(len(self.vocabulary))
         context = self.context if name == "train" else self.eval_context or self.context
-        return StoredText(self.folder / f"{name}.bin", ids, context)
+        file = self.folder / f"{name}.bin"
+        documents = file.with_suffix(DOCUMENTS) if self.document_mask else None
+        return StoredText(file, ids, context, documents)
 
     def order(self) -> dict[str, Any]:
         return {**super().order(), "context": self.context}
@@ -254,26 +285,32 @@ def pieces(text: Iterable[str]) -> Iterator[str]:
         yield left
 
 
-def encode_split(file: Path, text: Iterator[str], vocabulary: Vocabulary) -> dict[str, int | None]:
-    """Write the ids of a split.
+def encode_split(
+    file: Path, text: Iterator[tuple[str, bool]], vocabulary: Vocabulary
+) -> tuple[dict[str, int | None], array[int]]:
+    """Write the ids of a split, whose pieces come with whether they are the first of a document.
 
     Returns:
         ``tokens``, and ``bytes`` of the text in UTF-8: None where the ids do not give back the text
         (lower-cased, or with characters that are unknown), so that a loss per byte means nothing.
+        And the places of the first tokens of documents, int64.
 
     Raises:
         UserError: there are fewer than two tokens, of which one could predict the other.
     """
     tokens = size = 0
-    lossless = True
+    lossless, begins = True, array("q")
     ids = id_type(len(vocabulary))
     with file.open("wb") as opened:
         while some := list(islice(text, _PIECES_AT_ONCE)):
-            for piece, found in zip(some, vocabulary.encode_batch(some), strict=True):
+            encoded = vocabulary.encode_batch([piece for piece, _ in some])
+            for (piece, first), found in zip(some, encoded, strict=True):
+                if first:
+                    begins.append(tokens)
                 opened.write(np.asarray(found, dtype=ids).tobytes())
                 tokens += len(found)
                 size += len(piece.encode())
                 lossless = lossless and vocabulary.decode(found) == piece
     if tokens < 2:
         raise UserError(f"{file.stem}: a text of {tokens} tokens; give it more text")
-    return {"tokens": tokens, "bytes": size if lossless else None}
+    return {"tokens": tokens, "bytes": size if lossless else None}, begins

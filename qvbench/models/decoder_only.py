@@ -157,11 +157,17 @@ class DecoderOnly(nn.Module):
         """(V, d): the embeddings' table where they are tied."""
         return (self.output or self.embeddings.tokens).weight
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Ids (B, L) to hidden states (B, L, d), of which that at t predicts token t + 1."""
+    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Ids (B, L) to hidden states (B, L, d), of which that at t predicts token t + 1.
+
+        ``documents`` (B, L) are equal for tokens of one document, which attend to each other alone.
+        """
+        mask = None
+        if documents is not None:
+            mask = documents[:, None, :, None] == documents[:, None, None, :]
         x: Tensor = self.embeddings(ids)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, mask)
         y: Tensor = self.final_norm(x)
         return y
 

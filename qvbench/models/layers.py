@@ -162,9 +162,10 @@ class EncoderLayer(_SelfAttentionLayer):
 class CausalLayer(_SelfAttentionLayer):
     """Every token attends to those up to itself: a layer of a decoder without an encoder."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) to (B, L, d). Padding may stand on the right, hidden by the causal mask."""
-        x = self.attention_residual(x, lambda y: self.attention(y, causal=True))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, L, d) to (B, L, d), with a further mask (B, 1, L, L) where there is one. Padding may
+        stand on the right, hidden by the causal mask."""
+        x = self.attention_residual(x, lambda y: self.attention(y, mask=mask, causal=True))
         return self.feed_forward_residual(x, self.feed_forward)
 
     def step(self, x: Tensor, cache: KVCache) -> Tensor:

@@ -44,7 +44,8 @@ class LanguageModelingTask(Task):
 
     def forward(self, batch: Windows) -> Predictions:
         """Predictions of every token of a window but the first, from those before it."""
-        return Predictions(self.network(batch.inputs), batch.targets, batch.targets != NO_TOKEN)
+        hidden = self.network(batch.inputs, batch.documents)
+        return Predictions(hidden, batch.targets, batch.targets != NO_TOKEN)
 
     def token_ids(self, batch: Windows) -> tuple[Tensor, ...]:
         return (batch.targets,)

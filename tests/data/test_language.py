@@ -106,6 +106,36 @@ def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
             module(**settings)
 
 
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
+def test_documents_are_told_apart(
+    module: Make, tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a document that begins a token too late, one that is cut into pieces taken for two,
+    merges across a border, and ids of texts without a mask that change their name."""
+    monkeypatch.setattr(language, "_PIECE", 50)
+    for number, text in enumerate(("the dog", " sees", "a" * 90 + "\n" + TEXT[:800])):
+        (tmp_path / f"{number}.doc").write_text(text, newline="")
+    corpus = Files([str(tmp_path / "*.doc")], val_fraction=0.01)
+    made = module(corpus=corpus, tokenizer=tokenizer, document_mask=True)
+    expected: list[tuple[int, int]] = []
+    for number, document in enumerate(corpus.text("train")):
+        encoded = [made.vocabulary.encode(piece) for piece in pieces([document])]
+        expected += [(number, token) for ids in encoded for token in ids]
+    assert number == 2
+    split = made.split("train")
+    assert split.ids.tolist() == [token for _, token in expected]
+    windows = split[np.array([0, 3, len(expected) - 4])]
+    assert windows.documents is not None
+    for row, first in enumerate((0, 3, len(expected) - 4)):
+        found = [number for number, _ in expected[first : first + 16]]
+        own = windows.documents[row, : len(found)]
+        assert (own[:, None] == own).tolist() == np.equal.outer(found, found).tolist()
+    plain = module(corpus=corpus, tokenizer=tokenizer)
+    assert plain.split("train")[np.array([0])].documents is None
+    assert "documents" not in plain.settings
+    assert plain.fingerprint != made.fingerprint
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 @pytest.mark.parametrize("tokens", [2, 16, 17, 18, 33, 1000])
 def test_validation_predicts_every_token_once(tokens: int, ranks: int, tmp_path: Path) -> None:

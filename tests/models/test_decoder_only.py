@@ -86,6 +86,26 @@ def check_steps(mechanism: Part, scheme: Part) -> None:
 
 
 @each_mechanism
+@torch.inference_mode()
+def test_documents_in_one_window_do_not_see_each_other(mechanism: Part) -> None:
+    """Catches a mask that one kind of logits leaves out, a document that is cut at a row's border,
+    and a first token that may look nowhere."""
+    ids = tokens(2, 13)
+    documents = torch.tensor([[7] * 4 + [8] * 9, [7] * 9 + [8] * 1 + [9] * 3])
+    for scheme in schemes(mechanism):
+        if scheme in EMBEDDED:  # which count from the start of the window
+            continue
+        network = strange(build(mechanism, scheme))
+        together = network(ids, documents)
+        for row, of_row in enumerate(documents):
+            for document in of_row.unique():
+                own = of_row == document
+                alone = network(ids[row : row + 1, own])[0]
+                assert (together[row, own] - alone).abs().max() < TOLERANCE, scheme
+        assert (together - network(ids)).abs().max() > 1e-3, scheme
+
+
+@each_mechanism
 def test_every_parameter_is_reached(mechanism: Part) -> None:
     """Catches a part that is built and never used, and a start from which nothing can learn."""
     ids = tokens(3, 12)

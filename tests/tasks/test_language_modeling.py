@@ -164,14 +164,15 @@ def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
     assert not (here / "cache").exists()
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
+@pytest.mark.parametrize("document_mask", ["false", "true"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path, document_mask: str) -> None:
     """Catches windows, dropout or moments that a resume does not take up."""
-    dropout = ("--model.network.dropout", "0.1")
+    settings = ("--model.network.dropout", "0.1", "--data.document_mask", document_mask)
     checkpoints = here / "checkpoints.yaml"
     saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 5}}
     saver["init_args"] |= {"save_top_k": -1, "filename": "{step}"}  # type: ignore[operator]
     checkpoints.write_text(yaml.safe_dump({"trainer": {"callbacks": [saver]}}))
-    more = ("--config", "checkpoints.yaml", *dropout)
+    more = ("--config", "checkpoints.yaml", *settings)
     assert run("fit", "--name", "whole", *more) == 0
     (middle,) = here.glob("runs/whole/seed-0/**/step=15.ckpt")
     whole = torch.load(here / "runs/whole/seed-0/checkpoints/last.ckpt", weights_only=True)

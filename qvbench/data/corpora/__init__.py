@@ -6,6 +6,7 @@ from qvbench.data.corpora.associative_recall import AssociativeRecall
 from qvbench.data.corpora.copying import Copying
 from qvbench.data.corpora.corpus import Corpus, MonolingualCorpus, Text
 from qvbench.data.corpora.grammar import Grammar
+from qvbench.data.corpora.hub import Hub
 from qvbench.data.corpora.induction import Induction
 from qvbench.data.corpora.modifiers import Modifiers
 from qvbench.data.corpora.monolingual import Files, PythonLibrary, Shakespeare
@@ -23,6 +24,7 @@ CORPORA.register("wmt17_raw", Wmt17Raw)
 CORPORA.register("files", Files)
 CORPORA.register("shakespeare", Shakespeare)
 CORPORA.register("python", PythonLibrary)
+CORPORA.register("hub", Hub)
 CORPORA.register("associative_recall", AssociativeRecall)
 CORPORA.register("copying", Copying)
 CORPORA.register("induction", Induction)
@@ -35,6 +37,7 @@ __all__ = [
     "Corpus",
     "Files",
     "Grammar",
+    "Hub",
     "Induction",
     "Modifiers",
     "MonolingualCorpus",

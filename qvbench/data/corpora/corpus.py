@@ -29,7 +29,7 @@ class MonolingualCorpus(ABC):
 
     @abstractmethod
     def text(self, split: str) -> Iterator[str]:
-        """The text of a split, piece by piece, as it stands.
+        """The text of a split as it stands, document by document.
 
         Raises:
             UserError: naming the file, for what is missing, damaged, or no UTF-8.

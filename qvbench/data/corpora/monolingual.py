@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import sysconfig
+from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -18,18 +19,59 @@ _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2
 _NO_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
-class Files(MonolingualCorpus):
-    """Any UTF-8 files, text or code, plain or gzipped (by the name's ``.gz``).
+class Documents(MonolingualCorpus):
+    """Documents one after the other, the last part of which is ``val``: of many all but one are
+    whole, a single one is cut in two.
 
-    They are put in the order of their SHA-256, one after the other, and the last part is ``val``:
-    a single file is cut in two, of many files all but one are whole. Names and places of files do
-    not matter, their content does.
+    Args:
+        val_fraction: of all characters, for ``val``.
+        selection_fraction: of all characters, those before ``val`` are no longer part of ``train``
+            but the split ``selection``, to choose settings on. None for no such split.
+    """
+
+    def __init__(self, val_fraction: float, selection_fraction: float | None) -> None:
+        held_out = {"val_fraction": val_fraction, "selection_fraction": selection_fraction}
+        self.held_out = {name: f for name, f in held_out.items() if f is not None}
+        for name, fraction in self.held_out.items():
+            if not 0 < fraction < 1 or sum(self.held_out.values()) >= 1:
+                raise UserError(
+                    f"{type(self).__name__}: {name} must be between 0 and 1, and leave text to "
+                    f"train on, got {fraction}"
+                )
+
+    @abstractmethod
+    def documents(self) -> Iterator[str]:
+        """All of them, in their order; UserError for one that is missing, damaged, or no UTF-8."""
+
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "val", *(["selection"] if "selection_fraction" in self.held_out else []))
+
+    def text(self, split: str) -> Iterator[str]:
+        val = int(self._characters * (1 - self.held_out["val_fraction"]))
+        selection = int(self._characters * (1 - sum(self.held_out.values())))
+        bounds = {"train": (0, selection), "selection": (selection, val)}
+        start, stop = bounds.get(split, (val, self._characters))
+        place = 0
+        for text in self.documents():
+            if part := text[max(start - place, 0) : max(stop - place, 0)]:
+                yield part
+            place += len(text)
+
+    @cached_property
+    def _characters(self) -> int:
+        return sum(map(len, self.documents()))
+
+
+class Files(Documents):
+    """Any UTF-8 files, text or code, plain or gzipped (by the name's ``.gz``), each a document.
+
+    They are put in the order of their SHA-256. Names and places of files do not matter, their
+    content does.
 
     Args:
         paths: files, or patterns such as ``src/**/*.py``; one, or a list.
         val_fraction: of all characters, for ``val``.
-        selection_fraction: of all characters, those before ``val`` are no longer part of ``train``
-            but the split ``selection``, to choose settings on. None for no such split.
+        selection_fraction: see :class:`Documents`.
         test: files, or patterns, of the split ``test``. None for no such split.
     """
 
@@ -40,14 +82,7 @@ class Files(MonolingualCorpus):
         selection_fraction: float | None = None,
         test: list[str] | str | None = None,
     ) -> None:
-        held_out = {"val_fraction": val_fraction, "selection_fraction": selection_fraction}
-        self._held_out = {name: f for name, f in held_out.items() if f is not None}
-        for name, fraction in self._held_out.items():
-            if not 0 < fraction < 1 or sum(self._held_out.values()) >= 1:
-                raise UserError(
-                    f"{type(self).__name__}: {name} must be between 0 and 1, and leave text to "
-                    f"train on, got {fraction}"
-                )
+        super().__init__(val_fraction, selection_fraction)
         self.paths = [paths] if isinstance(paths, str) else paths
         self.test = [test] if isinstance(test, str) else test
 
@@ -60,28 +95,20 @@ class Files(MonolingualCorpus):
         return named_files(self.paths)
 
     def splits(self) -> tuple[str, ...]:
-        more = {"selection": "selection_fraction" in self._held_out, "test": self.test is not None}
-        return ("train", "val", *(name for name, given in more.items() if given))
+        return (*super().splits(), *(["test"] if self.test is not None else []))
+
+    def documents(self) -> Iterator[str]:
+        return (read_text(path) for _, path in self._by_content)
 
     def text(self, split: str) -> Iterator[str]:
         if split == "test":
-            yield from (read_text(path) for _, path in self._test_by_content)
-            return
-        val = int(self._characters * (1 - self._held_out["val_fraction"]))
-        selection = int(self._characters * (1 - sum(self._held_out.values())))
-        bounds = {"train": (0, selection), "selection": (selection, val)}
-        start, stop = bounds.get(split, (val, self._characters))
-        place = 0
-        for _, path in self._by_content:
-            text = read_text(path)
-            if part := text[max(start - place, 0) : max(stop - place, 0)]:
-                yield part
-            place += len(text)
+            return (read_text(path) for _, path in self._test_by_content)
+        return super().text(split)
 
     def fingerprint(self) -> dict[str, object]:
         sha256 = [found for found, _ in self._by_content]
         test = [found for found, _ in self._test_by_content]
-        held_out = {**self._held_out, **({"test": test} if test else {})}
+        held_out = {**self.held_out, **({"test": test} if test else {})}
         return {"corpus": "files", "sha256": sha256, **held_out}
 
     @cached_property
@@ -91,10 +118,6 @@ class Files(MonolingualCorpus):
     @cached_property
     def _test_by_content(self) -> list[tuple[str, Path]]:
         return [] if self.test is None else by_content(named_files(self.test))
-
-    @cached_property
-    def _characters(self) -> int:
-        return sum(len(read_text(path)) for _, path in self._by_content)
 
 
 def named_files(patterns: list[str]) -> list[Path]:
@@ -124,7 +147,7 @@ class Shakespeare(Files):
     Args:
         root: folder with a local copy, ``input.txt`` or ``input.txt.gz``; where none is given the
             file is downloaded into the cache.
-        selection_fraction: see :class:`Files`.
+        selection_fraction: see :class:`Documents`.
     """
 
     def __init__(self, root: str | None = None, selection_fraction: float | None = None) -> None:
@@ -149,7 +172,7 @@ class Shakespeare(Files):
 
     def fingerprint(self) -> dict[str, object]:
         # The text is the published one wherever it lies: prepare() verifies it.
-        split = {k: v for k, v in self._held_out.items() if k != "val_fraction"}
+        split = {k: v for k, v in self.held_out.items() if k != "val_fraction"}
         return {"corpus": "shakespeare", "sha256": _SHAKESPEARE_SHA256, **split}
 
 
@@ -161,7 +184,7 @@ class PythonLibrary(Files):
 
     Args:
         val_fraction: of all characters, for ``val``.
-        selection_fraction: see :class:`Files`.
+        selection_fraction: see :class:`Documents`.
     """
 
     def __init__(self, val_fraction: float = 0.1, selection_fraction: float | None = None) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from qvbench.data.cache import cache_root, track
 from qvbench.data.corpora.corpus import Corpus
@@ -21,6 +20,7 @@ from qvbench.data.corpora.files import (
     recorded_sha256,
     verify,
 )
+from qvbench.data.corpora.hub import hub_rows
 from qvbench.errors import UserError
 from qvbench.runs.folder import replacing
 
@@ -132,28 +132,6 @@ def _raw_files(name: str) -> tuple[Path, Path]:
     return folder / f"{name}.en", folder / f"{name}.de"
 
 
-def _hub_rows(repository: str, split: str) -> Iterator[dict[str, str]]:
-    """The hub's pairs, by language."""
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UserError(
-            "wmt17_raw needs the package datasets to read the hub; pip install 'qvbench[hub]'"
-        ) from None
-    try:
-        # Of wmt15, streaming reads the split alone; of wmt17, the hub's client fetches all of
-        # de-en, in files that it keeps and resumes.
-        streaming = repository == "wmt/wmt15"
-        data: Any = load_dataset(repository, "de-en", split=split, streaming=streaming)
-        for batch in data.iter(batch_size=10_000):
-            yield from batch["translation"]
-    except Exception as error:  # the hub's client raises those of several HTTP packages
-        raise UserError(
-            f"{repository} (de-en, {split}): could not be read from the Hugging Face hub ({error});"
-            " check the network, or use the corpus Text with files of your own"
-        ) from None
-
-
 class Wmt17Raw(Corpus):
     """WMT17's raw text from the hub's data set ``wmt/wmt17``, for one's own tokenization.
 
@@ -171,7 +149,13 @@ class Wmt17Raw(Corpus):
                 files[0].parent.mkdir(parents=True, exist_ok=True)
                 with ExitStack() as stack:
                     sides = [stack.enter_context(replacing(file)) for file in files]
-                    for row in track(_hub_rows(repository, split), f"fetching {name}"):
+                    # Of wmt15, streaming reads the split alone; of wmt17, the hub's client fetches
+                    # all of de-en, in files that it keeps and resumes.
+                    streaming = repository == "wmt/wmt15"
+                    rows = hub_rows(
+                        repository, "translation", split, name="de-en", streaming=streaming
+                    )
+                    for row in track(rows, f"fetching {name}"):
                         for side, text in zip(sides, (row["en"], row["de"]), strict=True):
                             # A few rows have line breaks inside.
                             side.write((" ".join(re.split("[\r\n]", text)) + "\n").encode())
