@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse.typing import PositiveInt
@@ -28,17 +29,23 @@ def main(args: list[str]) -> int:
     from qvbench.training.checkpoints import SafeCheckpointIO, read_checkpoint
 
     checkpoint: Path = options.checkpoint
-    source, stored = load_task(checkpoint, Task, "a model")
-    config = ["--config", str(options.config or _config_beside(checkpoint))]
-    words = [*config, *overrides, "--model.attention", options.attention]
+    if checkpoint.is_dir():
+        source, whole = _published(checkpoint, options.config, overrides)
+        stored = whole["qvbench"]
+    else:
+        source, stored = load_task(checkpoint, Task, "a model")
+        whole = read_checkpoint(checkpoint, tensors=False)
+    config = str(options.config or _config_beside(checkpoint))
+    words = ["--config", config, *overrides, "--model.attention", options.attention]
     experiment = Experiment("convert", words)
     if type(source) is not type((built := experiment.build()).model):
-        raise UserError(f"--config {config[1]}: is of another task than {checkpoint}")
+        raise UserError(f"--config {config}: is of another task than {checkpoint}")
     built.data.setup()
     own, there = built.data.vocabulary.fingerprint(), source.vocabulary.fingerprint()
     check_vocabulary(there, own, f"--checkpoint {checkpoint}")
     model = yaml.safe_load(stored["config"])
     model["attention"] = experiment.resolved()["model"]["attention"]
+    model["attention"]["init_args"]["bias"] = source.network.attention.bias  # which are kept
     text = yaml.safe_dump(model, sort_keys=False)
     target = task_from_config(text, TASKS.name_of(type(source)))
     target.build(source.vocabulary)
@@ -51,7 +58,6 @@ def main(args: list[str]) -> int:
                 return
 
     convert(source.network, target.network, read_text)
-    whole = read_checkpoint(checkpoint, tensors=False)
     saved = {name: whole[name] for name in KEPT}
     saved |= {"state_dict": target.state_dict(), "qvbench": {**stored, "config": text}}
     SafeCheckpointIO().save_checkpoint(saved, options.output)
@@ -69,13 +75,44 @@ def _parser() -> ArgumentParser:
         "fine-tune with `qvbench fit --model.init_from`. Other options are those of `qvbench fit`.",
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="PATH", help="of a training run of QKV")
+    trained = "of a training run of QKV, or a folder with GPT-2's or Llama's published weights"
+    add("--checkpoint", type=Path, required=True, metavar="PATH", help=trained)
     mechanism = "a mechanism, or a fragment with one, as --model.attention takes it"
     add("--attention", required=True, metavar="NAME", help=mechanism)
     add("--output", type=Path, required=True, metavar="FILE", help="the new checkpoint")
-    add("--config", metavar="NAME", help="whose data is read; by default that of the run")
+    read = "whose data is read; by default that of the run. Of published weights also the model's"
+    add("--config", metavar="NAME", help=read)
     add("--tokens", type=PositiveInt, default=16384, help="target tokens of text to solve on")
     return parser
+
+
+def _published(
+    folder: Path, config: str | None, overrides: list[str]
+) -> tuple[Any, dict[str, Any]]:
+    """The task of a config with the weights of a folder, and what a checkpoint of it would hold
+    beside them."""
+    if config is None:
+        raise UserError(f"--checkpoint {folder}: give the --config of its network and of text")
+    import lightning
+
+    from qvbench.cli.experiment import Experiment
+
+    experiment = Experiment("convert", ["--config", config, *overrides])
+    built = experiment.build()
+    built.data.setup()
+    task = built.model
+    task.build(built.data.vocabulary)
+    task.start_from(folder)
+    task.network.eval()
+    resolved = experiment.resolved()
+    own = {
+        "task": resolved["task"],
+        "config": yaml.safe_dump(resolved["model"], sort_keys=False),
+        "vocabulary": task.vocabulary.to_json(),
+        "target_tokens_seen": 0,
+    }
+    version = {"pytorch-lightning_version": lightning.__version__}
+    return task, {"epoch": 0, "global_step": 0, **version, "qvbench": own}
 
 
 def _config_beside(checkpoint: Path) -> Path:

@@ -82,7 +82,8 @@ def tokens_of_keys(network: nn.Module, read_text: Callable[[], object]) -> Token
     def listener(name: str) -> Callable[..., None]:
         def listen(_: nn.Module, args: tuple[Tensor, ...], settings: dict[str, Any]) -> None:
             mask = settings.get("mask")
-            found[name].append(args[-1].flatten(0, 1) if mask is None else args[-1][mask])
+            padded = mask is not None and mask.dim() == 2  # others hide from some queries alone
+            found[name].append(args[-1][mask] if padded else args[-1].flatten(0, 1))
 
         return listen
 

@@ -20,6 +20,8 @@ from qvbench.errors import UserError
 from qvbench.models.decoder_only import DecoderOnly
 from qvbench.positions import POSITIONS
 
+TOLERANCE = 100  # of logits against the largest, in roundings of the weights' type
+
 Weights = dict[str, Tensor]
 
 
@@ -42,6 +44,35 @@ def load_pretrained(folder: Path) -> DecoderOnly:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder}: not the {family} that its config tells ({reason})") from error
     return network.eval()
+
+
+@torch.no_grad()
+def copy_weights(source: DecoderOnly, target: DecoderOnly, where: str) -> None:
+    """Give ``target`` the weights of a network that computes the same.
+
+    Raises:
+        UserError: ``target`` has other weights, or computes something else with them; the message
+            begins with ``where``.
+    """
+    given, own = source.state_dict(), target.state_dict()
+    for name in dict.fromkeys([*own, *given]):
+        there, here = (list(w[name].shape) if name in w else "not" for w in (given, own))
+        if there != here:
+            what = f"{where}: of another network than the config's: {name} is {there} there"
+            tokenizer = "; data.tokenizer takes the path of its tokenizer.json"
+            of_ids = name in ("embeddings.tokens.weight", "output.weight")
+            raise UserError(f"{what}, {here} here{tokenizer if of_ids else ''}")
+    target.load_state_dict(given)
+    ids = torch.arange(min(16, target.max_length or 16))[None] % len(target.output_weight)
+    training = target.training
+    theirs, ours = (network.project(network.eval()(ids)) for network in (source, target))
+    target.train(training)
+    rounding = torch.finfo(target.output_weight.dtype).eps
+    if (theirs - ours).abs().max() > TOLERANCE * rounding * theirs.abs().max():
+        raise UserError(
+            f"{where}: its weights fit the config's network, which computes something else with "
+            "them; compare activation, norm, norm_eps, placement and RoPE's base with config.json"
+        )
 
 
 def read_weights(folder: Path) -> Weights:
@@ -124,9 +155,9 @@ def build_llama(config: Mapping[str, Any]) -> DecoderOnly:
     _refuse_unless(config, "hidden_act", ("silu",))
     _refuse_unless(config, "mlp_bias", (False,), default=False)
     heads = config["num_attention_heads"]
+    groups = config.get("num_key_value_heads") or heads
     attention = _with(
-        ATTENTION["gqa"],
-        num_kv_heads=config.get("num_key_value_heads") or heads,
+        ATTENTION["qkv"] if groups == heads else _with(ATTENTION["gqa"], num_kv_heads=groups),
         head_dim=config.get("head_dim"),
         bias=config.get("attention_bias", False),
     )

@@ -62,7 +62,7 @@ class Task(LightningModule):
         schedule: learning rate per step; the optimizer's own rate should be 1.
         label_smoothing: probability mass spread evenly over the vocabulary in training.
         init_from: a checkpoint with whose weights a training starts, such as one that
-            ``qvbench convert`` wrote.
+            ``qvbench convert`` wrote. Of a language model also a folder with published ones.
 
     Attributes:
         task_name: as a config names the task; a checkpoint keeps it.
@@ -125,10 +125,10 @@ class Task(LightningModule):
             if self.init_from is not None and self.trainer.state.fn == "fit":
                 self.start_from(Path(self.init_from))
 
-    def start_from(self, file: Path) -> None:
+    def start_from(self, path: Path) -> None:
         """Take the weights of a checkpoint of the same network and vocabulary; UserError if not."""
-        checkpoint = read_checkpoint(file)
-        self._check_fits(checkpoint["qvbench"], f"model.init_from {file}", fit=False)
+        checkpoint = read_checkpoint(path)
+        self._check_fits(checkpoint["qvbench"], f"model.init_from {path}", fit=False)
         self.load_state_dict(checkpoint["state_dict"])
 
     def _check_fits(self, stored: dict[str, Any], where: str, fit: bool) -> None:

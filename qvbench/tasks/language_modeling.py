@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from qvbench.data.module import StoredDataModule
 from qvbench.metrics import TokenMeans
 from qvbench.models.decoder_only import DecoderOnlyFactory
 from qvbench.models.loss import TokenScores
+from qvbench.models.pretrained import copy_weights, load_pretrained
 from qvbench.positions import Position
 from qvbench.runs.record import Metric
 from qvbench.tasks.base import Predictions, Task
@@ -41,6 +43,14 @@ class LanguageModelingTask(Task):
     def __init__(self, network: DecoderOnlyFactory, **settings: Any) -> None:
         super().__init__(network=network, **settings)
         self._by_position: dict[int, TokenMeans] = {}  # by the first position that it counts
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a checkpoint, or of a folder with GPT-2's or Llama's as Hugging Face
+        writes them; UserError if they are of another network or vocabulary."""
+        if path.is_dir():
+            copy_weights(load_pretrained(path), self.network, f"model.init_from {path}")
+        else:
+            super().start_from(path)
 
     def forward(self, batch: Windows) -> Predictions:
         """Predictions of every token of a window but the first, from those before it."""
