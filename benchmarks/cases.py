@@ -213,24 +213,30 @@ def attention() -> Iterable[Case]:
         for position, label in (("none", ""), ("agf", " + agf"))
         for mechanism in MECHANISMS
     )
+    lengths = (32, 128, 512, 2048, 8192)
     for backward, which in ((False, "forward"), (True, "forward and backward")):
-        for length in (32, 128, 512, 2048, 8192):
+        for length in lengths if backward else (*lengths, 16384):
             sizes = {"length": length, "batch": max(1, 4096 // length), "backward": backward}
             yield Case(f"attention/{which}, {length}", "attention", programs, {**LAYER, **sizes})
 
 
 def decoding() -> Iterable[Case]:
-    for batch in (1, 16):
-        for length in (512, 2048, 8192):
-            programs = by_mechanism({name: {"mechanism": name} for name in MECHANISMS})
-            if length == 8192:  # QV reads half of what QKV reads
-                half = Entry("qv", shape={"mechanism": "qv"}, goal=Goal(0.75, at_most=True))
-                programs = (programs[0], half, *programs[2:])
-            # As much as QKV's cache, so that both are at the same distance from the processor.
-            room = batch * length * 2 * 512 * 4
-            rates = memory_rate("copy", room), memory_rate("read", room)
-            shape = {**LAYER, "length": length, "batch": batch}
-            yield Case(f"decoding/batch {batch}, {length}", "step", (*programs, *rates), shape)
+    """Without positions in the layer, as AGF's and others' cost comes on top; and with RoPE, under
+    which a value that is its own key is rotated anew at every step."""
+    cached = {name: {"mechanism": name} for name in (*MECHANISMS, "mla")}
+    cached["mqa"] = {"mechanism": "gqa"}
+    sizes = [("none", batch, length) for batch in (1, 16) for length in (512, 2048, 8192, 16384)]
+    for position, batch, length in (*sizes, ("rope", 1, 8192), ("rope", 16, 8192)):
+        programs = by_mechanism(cached)
+        if length >= 8192 and position == "none":  # QV reads half of what QKV reads
+            half = Entry("qv", shape={"mechanism": "qv"}, goal=Goal(0.75, at_most=True))
+            programs = (programs[0], half, *programs[2:])
+        # As much as QKV's cache, so that both are at the same distance from the processor.
+        room = batch * length * 2 * 512 * 4
+        rates = matmul_rate("32-true"), memory_rate("copy", room), memory_rate("read", room)
+        shape = {**LAYER, "position": position, "length": length, "batch": batch}
+        name = f"decoding/{'RoPE, ' if position == 'rope' else ''}batch {batch}, {length}"
+        yield Case(name, "step", (*programs, *rates), shape)
 
 
 def changes() -> Iterable[Case]:

@@ -20,6 +20,7 @@ from benchmarks.protocol import Shape, Task, Work, each_time
 from qvbench.attention import Attention, build_attention
 from qvbench.attention.cache import KVCache
 from qvbench.attention.core import repeat_heads
+from qvbench.models.facts import counter
 from qvbench.positions import build_position
 
 REPEAT_SECONDS = 0.3
@@ -174,7 +175,10 @@ def step(work: Work) -> Task:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     read = size([*cached, *layer.parameters()]) / shape.batch
-    settings = {"cache_bytes": size(cached), "bytes_per_item": read}
+    with counter() as counted:
+        one()
+    done = counted.get_total_flops() / shape.batch
+    settings = {"cache_bytes": size(cached), "bytes_per_item": read, "flops_per_item": done}
     return Task(lambda: {"values": [sample(one()[0])]}, *repeated(one, shape.batch), settings)
 
 

@@ -23,6 +23,7 @@ COLUMNS = {
     "expected": "---:",
     "goal": "---",
     "reached": "---",
+    "FLOP/byte": "---:",
     "share of peak": "---:",
     "peak memory, MiB": "---:",
     "check": "---",
@@ -68,8 +69,9 @@ def row(raw: Raw, entry: Raw) -> dict[str, str]:
     if entry.get("predicted"):
         cells["expected"] = f"{entry['predicted']:.2f}"
     if case["kind"] not in ("start", "rates"):
-        peak = max(repeat["peak_bytes"] for repeat in outcome["repeats"])
-        cells["peak memory, MiB"] = number(peak / 2**20)
+        memory = max(repeat["peak_bytes"] for repeat in outcome["repeats"])
+        cells["peak memory, MiB"] = number(memory / 2**20)
+    cells |= {"FLOP/byte": intensity(raw, entry, outcome)}
     return cells | {"share of peak": share_of_peak(raw, outcome), "check": found(outcome["check"])}
 
 
@@ -109,16 +111,33 @@ def seconds_of(outcome: Raw) -> Quantiles:
     return quantiles([repeat["seconds"] / repeat["items"] for repeat in outcome["repeats"]])
 
 
+def peak(raw: Raw, kind: str) -> float:
+    """The most FLOP or bytes per second that the machine did in the same run; 0 if not measured."""
+    names = [entry["name"] for entry in raw["case"]["programs"] if entry["measures"] == kind]
+    repeats = [raw["programs"][name]["repeats"] for name in names]
+    return max((speeds(each).median for each in repeats if each), default=0.0)
+
+
 def share_of_peak(raw: Raw, outcome: Raw) -> str:
-    """What a program did per second, over the most that the machine did in the same run."""
+    """What a program did per second, over the most that the machine did: of FLOP or of bytes, of
+    which it is nearer to the most."""
     settings = outcome["ready"].get("settings", {})
-    for key, kind in (("flops_per_item", "FLOP"), ("bytes_per_item", "B")):
-        names = [entry["name"] for entry in raw["case"]["programs"] if entry["measures"] == kind]
-        repeats = [raw["programs"][name]["repeats"] for name in names]
-        rates = [speeds(each).median for each in repeats if each]
-        if key in settings and rates:
-            done = settings[key] * speeds(outcome["repeats"]).median
-            return f"{100 * done / max(rates):.0f} %"
+    shares = [
+        settings[key] * speeds(outcome["repeats"]).median / peak(raw, kind)
+        for key, kind in (("flops_per_item", "FLOP"), ("bytes_per_item", "B"))
+        if key in settings and peak(raw, kind)
+    ]
+    return f"{100 * max(shares):.0f} %" if shares else ""
+
+
+def intensity(raw: Raw, entry: Raw, outcome: Raw) -> str:
+    """A program's FLOP per byte that it has to read, and the machine's where products and memory
+    were measured: with less, a program waits for memory."""
+    settings = outcome["ready"].get("settings", {})
+    if entry["measures"] == "FLOP" and peak(raw, "B"):
+        return number(speeds(outcome["repeats"]).median / peak(raw, "B"))
+    if {"flops_per_item", "bytes_per_item"} <= settings.keys():
+        return number(settings["flops_per_item"] / settings["bytes_per_item"])
     return ""
 
 

@@ -5,6 +5,8 @@ transformers is imported where it is asked: that takes seconds.
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -104,3 +106,27 @@ def test_odd_widths_are_refused_at_construction():
         rope.rotate(torch.randn(1, 2, 3, 7))
     with pytest.raises(UserError, match="base must exceed 1"):
         build_position("rope", num_heads=2, base=1.0)
+
+
+def test_what_it_keeps_serves_every_later_use(monkeypatch):
+    """Catches angles computed at every step, those of another type or too few positions, what
+    validation kept and training cannot use, and a copy with the original's."""
+    rope = build_position("rope", num_heads=2)
+    made = []
+    turns = rope.turns
+    monkeypatch.setattr(rope, "turns", lambda *args: made.append(args) or turns(*args))
+    x = torch.randn(1, 2, 40, 6)
+    with torch.inference_mode():
+        for end in range(1, 41):
+            rope.rotate(x[:, :, end - 1 : end], end - 1)
+    assert len(made) == 1
+    x.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(rope.rotate(x, 3).square().sum(), x)
+    torch.testing.assert_close(gradient, 2 * x)  # rotations keep lengths
+    assert len(made) == 1
+    far = rope.rotate(x, 300)
+    assert len(made) == 2
+    exact = build_position("rope", num_heads=2).rotate(x.double(), 300)
+    torch.testing.assert_close(far.double(), exact, rtol=0, atol=1e-4)
+    torch.testing.assert_close(rope.rotate(x.double(), 300), exact, rtol=0, atol=1e-13)
+    assert copy.deepcopy(rope)._kept is None
