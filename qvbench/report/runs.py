@@ -29,7 +29,7 @@ from qvbench.runs.folder import (
     TRANSLATIONS,
 )
 from qvbench.runs.record import without_folders
-from qvbench.sweep.plan import IDENTITY_DIGITS, PlannedRun, Resolve, plan
+from qvbench.sweep.plan import ENDED, IDENTITY_DIGITS, PlannedRun, Resolve, plan
 from qvbench.sweep.suite import Settings, Suite
 
 NEEDED = {"id", "config", "mechanism", "position", "label", "seed", "status", "metrics"}
@@ -366,10 +366,15 @@ class _RunIndex:
 
     def _add(self, runs: Iterable[Run]) -> None:
         for run in runs:
-            other = self.found.setdefault((run.identity, run.seed), run)
-            repeated = run.record.get("started") != other.record.get("started")
-            if repeated and run.identity:  # which old records lack
-                raise UserError(f"{run.id} and {other.id}: one config and seed, two runs; give one")
+            key = run.identity, run.seed
+            both = [r for r in (self.found.get(key), run) if r is not None]
+            ended = [r for r in both if r.record["status"] in ENDED]
+            if (
+                len({r.record.get("started") for r in ended}) > 1 and run.identity
+            ):  # as old ones lack
+                ids = " and ".join(r.id for r in ended)
+                raise UserError(f"{ids}: one config and seed, two runs; give one")
+            self.found[key] = ended[0] if ended else run
 
     def run(self, planned: PlannedRun) -> Run | None:
         digits = planned.identity[:IDENTITY_DIGITS]

@@ -205,7 +205,6 @@ def test_published_runs_are_not_repeated(
     digits = runs[3].identity[:8]
     assert f"to run    one-{digits}/seed-2" in planned
     shutil.rmtree(begun)
-    report(Path("results/pair"), "--suite", "pair.yaml")
     write_run(swept / "new", runs[3].group, "agf", [70.0], 2, **facts)
     words = ["new", "results/pair", "--suite", "pair.yaml"]
     page = report(Path("results/pair"), *words)
