@@ -6,14 +6,13 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import dict_to_namespace
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from qvbench.errors import UserError
@@ -233,8 +232,7 @@ def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
     ``stored`` and ``own`` are the ``model`` sections (YAML) of its run and of this one. Settings
     that only one side knows are accepted: another version may have added them.
     """
-    sections = (dict_to_namespace(yaml.safe_load(text) or {}) for text in (stored, own))
-    then, now = (dict(section.items()) for section in sections)  # by dotted key
+    then, now = (dict(leaves(yaml.safe_load(text) or {})) for text in (stored, own))
     for key in sorted(then.keys() & now.keys()):  # a class comes before its arguments
         if key.split(".")[0] in (TRAINING if fit else NETWORK) and then[key] != now[key]:
             name = key.replace(".init_args", "").removesuffix(".class_path")
@@ -244,6 +242,15 @@ def check_same_model(stored: str, own: str, where: str, fit: bool) -> None:
                 f"{where}: the checkpoint is of another model than the config's: model.{name} is "
                 f"{there} there, {here} here; give the config of its run, or start a new run"
             )
+
+
+def leaves(section: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a section by dotted key."""
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def gather(own: Any, world_size: int) -> list[Any]:
