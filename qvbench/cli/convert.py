@@ -1,4 +1,4 @@
-"""``qvbench convert``: a trained QKV model with another mechanism, to validate or fine-tune."""
+"""``qvbench convert``: a trained model with another mechanism, to validate or fine-tune."""
 
 from __future__ import annotations
 
@@ -70,12 +70,13 @@ def main(args: list[str]) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="qvbench convert",
-        description="Give a trained QKV model another mechanism (QV, QV-Ka, GQA, MQA, V-shared), "
-        "by rules that qvbench.models.conversion states: a checkpoint to validate, or to "
-        "fine-tune with `qvbench fit --model.init_from`. Other options are those of `qvbench fit`.",
+        description="Give a trained QKV or GQA model another mechanism (QV, QV-Ka, GQA-QvVv, MQA, "
+        "V-shared, ...), by rules that qvbench.models.conversion states: a checkpoint to validate, "
+        "or to fine-tune with `qvbench fit --model.init_from`. Other options are those of "
+        "`qvbench fit`.",
     )
     add = parser.add_argument
-    trained = "of a training run of QKV, or a folder with GPT-2's or Llama's published weights"
+    trained = "of a training run, or a folder with GPT-2's or Llama's published weights"
     add("--checkpoint", type=Path, required=True, metavar="PATH", help=trained)
     mechanism = "a mechanism, or a fragment with one, as --model.attention takes it"
     add("--attention", required=True, metavar="NAME", help=mechanism)

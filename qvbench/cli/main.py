@@ -23,7 +23,7 @@ COMMANDS = {
     "generate": "go on with prompts as a language model has it",
     "inspect": "what a model attends to in a sentence, as figures and a page",
     "measure": "attention of models against gold tags, trees and alignments",
-    "convert": "give a trained QKV model another mechanism",
+    "convert": "give a trained model another mechanism",
     "profile": "what configs cost, side by side",
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",

@@ -3,7 +3,8 @@
 All that both networks have is copied; then each attention layer follows a rule:
 
 * **Heads that are shared** (GQA, MQA, V-shared, shared key): the mean of the key or value
-  projections of a group (Ainslie et al. 2023, arXiv:2305.13245, section 2.1).
+  projections of a group (Ainslie et al. 2023, arXiv:2305.13245, section 2.1). Of a source that
+  shares them already, a head of the target has a copy of its group's.
 * **No keys** (QV, GQA-QvVv): the keys ``K_i`` (N, D) that a head makes of N tokens of text are
   regressed on its values, ``K_i ≈ V_i A_i``, and ``A_i`` moves to the query: ``q · (v A) =
   (q A^T) · v``. Of all queries this has the least squared error of the logits between the N tokens
@@ -43,7 +44,7 @@ def convert(source: nn.Module, target: nn.Module, read_text: Callable[[], object
     """Give ``target`` the weights of ``source``, of whose network only the mechanism differs.
 
     Args:
-        source: trained, with mechanism QKV.
+        source: trained, with mechanism QKV or GQA.
         target: a network of the same shape with another mechanism.
         read_text: passes some text through ``source``.
 
@@ -52,8 +53,9 @@ def convert(source: nn.Module, target: nn.Module, read_text: Callable[[], object
     """
     layers, given = attention_layers(target), attention_layers(source)
     for name, layer in layers.items():
-        if (kind := ATTENTION.name_of(type(given[name]))) != "qkv":
-            raise UserError(f"convert: from {kind} there is no way; give a checkpoint of qkv")
+        if (kind := ATTENTION.name_of(type(given[name]))) not in SOURCES:
+            known = " or ".join(SOURCES)
+            raise UserError(f"convert: from {kind} there is no way; give a checkpoint of {known}")
         if (kind := ATTENTION.name_of(type(layer))) not in RULES:
             raise UserError(f"convert: to {kind} there is no way; known are: {', '.join(RULES)}")
         if layer.head_dim != given[name].project_kv(_token(layer))[0].shape[-1]:
@@ -98,14 +100,19 @@ def tokens_of_keys(network: nn.Module, read_text: Callable[[], object]) -> Token
 
 
 def pool(source: Any, target: Any, tokens: Tensor) -> None:
-    """Keys and values that heads come to share are the means of those that they had."""
+    """Keys and values that heads come to share are the means of those that they had; those that
+    they come to have for themselves are what they shared."""
     for name in ("key", "value"):
         if hasattr(target, name):
             own, theirs = getattr(target, name), getattr(source, name)
-            groups = own.out_features // target.head_dim
+            groups, had = (each.out_features // target.head_dim for each in (own, theirs))
+            if groups % had and had % groups:
+                raise UserError(f"convert: {groups} {name} heads cannot be made of {had}")
             for part, given in zip(own.parameters(), theirs.parameters(), strict=True):
-                heads = given.unflatten(0, (groups, -1, target.head_dim))
-                part.copy_(heads.mean(1).flatten(0, 1))
+                heads = given.unflatten(0, (had, target.head_dim))
+                if groups < had:
+                    heads = heads.unflatten(0, (groups, -1)).mean(1)
+                part.copy_(heads.repeat_interleave(groups // len(heads), 0).flatten(0, 1))
 
 
 def absorb_keys(source: Any, target: Any, tokens: Tensor) -> None:
@@ -146,6 +153,9 @@ def add_context(source: Any, target: Any, tokens: Tensor) -> None:
         target.key_bias.copy_(bias)
 
 
+SOURCES = ("qkv", "gqa")
+"""Mechanisms that there are rules from."""
+
 RULES: dict[str, Callable[[Any, Any, Tensor], None]] = {
     "qkv": pool,
     "gqa": pool,
@@ -155,7 +165,7 @@ RULES: dict[str, Callable[[Any, Any, Tensor], None]] = {
     "gqa_qv": absorb_keys,
     "qvka": add_context,
 }
-"""By mechanism: what is done to a layer beyond copying what it has in common with QKV's."""
+"""By mechanism: what is done to a layer beyond copying what it has in common with the source's."""
 
 
 def fit(features: Tensor, keys: Tensor, intercept: bool) -> tuple[Tensor, Tensor]:
@@ -185,6 +195,7 @@ def _fit_pairs(values: Tensor, keys: Tensor) -> Tensor:
 def _keys_values(source: Any, target: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Keys of the source, and values that the target has by now, of each head: (H, N, D)."""
     k, _ = source.keys_values(source.project_kv(tokens[None]))
+    k = repeat_heads(k, target.num_heads).expand(-1, target.num_heads, -1, -1)
     groups = target.value.out_features // target.head_dim
     v = repeat_heads(target.split(target.value(tokens[None]), groups), target.num_heads)
     return k[0].double(), v[0].double().expand(target.num_heads, -1, -1)

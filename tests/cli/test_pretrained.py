@@ -100,6 +100,34 @@ def test_a_training_starts_on_published_weights(oracle: Any, qvbench: Command, h
     assert found == pytest.approx(loss_of_oracle(oracle), abs=2e-5)
 
 
+def test_llama_loses_its_keys(oracle: Any, qvbench: Command, here: Path) -> None:
+    """Catches grouped heads that only a training run may have, and another base of RoPE."""
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
+    given = {"vocab_size": oracle.config.vocab_size, "rope_theta": 500.0, "rms_norm_eps": 1e-5}
+    llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **given)).eval()
+    llama.save_pretrained(here / "gpt")
+    attention = {"class_path": "GQA", "init_args": {"num_kv_heads": 2}}
+    network = {"norm": "rms", "activation": "swiglu", "tied": False, "bias": False, "ffn_dim": 40}
+    parts = {
+        "attention": attention,
+        "position": {"class_path": "RoPE", "init_args": {"base": 500.0}},
+    }
+    parts["network"] = {"class_path": "DecoderOnly", "init_args": {**NETWORK, **network}}
+    model = {"model": {**CONFIG["model"], **parts}}
+    Path("gpt.yaml").write_text(yaml.safe_dump({**CONFIG, **model}))
+    losses = []
+    for mechanism in ("GQA", "GQAQV"):
+        words = ("--checkpoint", "gpt", "--config", "gpt.yaml", "--output", f"{mechanism}.ckpt")
+        chosen = f"{{class_path: {mechanism}, init_args: {{num_kv_heads: 2}}}}"
+        answer = qvbench("convert", *words, "--attention", chosen, "--tokens", "500")
+        assert answer.status == 0, answer.err
+        own = ("--config", "gpt.yaml", "--model.attention", chosen)
+        losses.append(loss_of(qvbench("validate", *own, "--ckpt_path", f"{mechanism}.ckpt")))
+    assert losses[0] == pytest.approx(loss_of_oracle(llama), abs=2e-5)
+    assert losses[0] != losses[1]
+
+
 def test_published_weights_are_converted(oracle: Any, qvbench: Command, here: Path) -> None:
     """Catches biases that are left out, text of another tokenizer, and a checkpoint that neither
     validates, starts a training, nor generates what the published model does."""

@@ -19,12 +19,14 @@ from qvbench.positions import POSITIONS
 VOCABULARY = 40
 
 
-def build(mechanism: str, position: str = "none", seed: int = 0, **settings: Any) -> Any:
+def build(
+    mechanism: str, position: str = "none", seed: int = 0, num_heads: int = 4, **settings: Any
+) -> Any:
     """A network of random weights that are large enough for attention to be sharp."""
     torch.manual_seed(seed)
     scheme = partial(POSITIONS[position], **({"max_length": 32} if position == "learned" else {}))
     attention = partial(ATTENTION[mechanism], **settings)
-    sizes = {"d_model": 32, "num_heads": 4, "layers": 2, "ffn_dim": 48}
+    sizes = {"d_model": 8 * num_heads, "num_heads": num_heads, "layers": 2, "ffn_dim": 48}
     network = DecoderOnly(
         VOCABULARY, -1, attention, scheme, initialization="glorot", bias=True, **sizes
     )
@@ -78,6 +80,21 @@ def test_to_the_same_mechanism_nothing_changes(position: str, bias: bool) -> Non
         torch.testing.assert_close(target(text(3)), source(text(3)), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("position", ["rope", "agf", "learned"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_heads_that_share_may_have_their_own_again(groups: int, position: str) -> None:
+    """Catches a copy for the wrong head: nothing may change."""
+    source = build("gqa", position, num_kv_heads=groups, bias=True)
+    for mechanism, settings in (
+        ("qkv", {}),
+        ("gqa", {"num_kv_heads": groups}),
+        ("v_shared", {"num_value_heads": groups}),
+        ("v_shared", {"num_value_heads": 4}),
+    ):
+        target = converted(source, mechanism, position, bias=True, **settings)
+        torch.testing.assert_close(target(text(3)), source(text(3)), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_shared_heads_are_the_mean_of_their_group(groups: int) -> None:
     """Catches a mean of heads that no query head of the group had, and one of values alone."""
@@ -110,9 +127,13 @@ KEYLESS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("position", ["none", "rope", "agf"])
 @pytest.mark.parametrize(("mechanism", "settings"), KEYLESS)
-def test_solving_beats_copying(mechanism: str, settings: dict[str, Any], position: str) -> None:
+@pytest.mark.parametrize("origin", ["qkv", "gqa"])
+def test_solving_beats_copying(
+    origin: str, mechanism: str, settings: dict[str, Any], position: str
+) -> None:
     """Catches a map on the wrong side or of another head, on text that it was not solved on."""
-    source = build("qkv", position, bias=True)
+    shared = {"num_kv_heads": 2} if origin == "gqa" else {}
+    source = build(origin, position, bias=True, **shared)
     target = converted(source, mechanism, position, bias=True, **settings)
     solved = logit_error(source, target)
     copy = build(mechanism, position, seed=1, bias=True, **settings)
@@ -181,3 +202,6 @@ def test_what_has_no_rule_is_refused() -> None:
         converted(build("qv"), "qkv")
     with pytest.raises(UserError, match="keys have another width"):
         converted(build("qkv", head_dim_qk=16), "qv")
+    source = build("gqa", num_heads=6, num_kv_heads=3)
+    with pytest.raises(UserError, match="2 key heads cannot be made of 3"):
+        converted(source, "gqa", num_heads=6, num_kv_heads=2)
