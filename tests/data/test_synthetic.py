@@ -181,7 +181,8 @@ def test_stored_sequences_are_those_drawn(corpus: Any, module: Make) -> None:
     seen = {}
     for batch in made.val_dataloader():
         assert len(batch.inputs) <= 10
-        inputs, targets, numbers = (part.tolist() for part in batch)
+        inputs, targets, numbers = (part.tolist() for part in batch[:3])
+        assert batch.documents is None
         seen |= dict(zip(numbers, zip(inputs, targets, strict=True), strict=True))
     assert [seen[n] for n in range(300)] == expected
     assert len(made.vocabulary) == 70_000
