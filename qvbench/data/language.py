@@ -113,7 +113,7 @@ class StoredText(MappedDataset[Windows]):
         documents = None
         if self.begins is not None:
             number = np.searchsorted(self.begins, places[:, :-1], side="right")
-            documents = torch.from_numpy(number.astype(np.int64))
+            documents = torch.from_numpy(number)
         # What is read after the end of a text is hidden from what is before it.
         return Windows(tokens[:, :-1].clamp(min=0), tokens[:, 1:].contiguous(), index, documents)
 

@@ -369,9 +369,8 @@ class _RunIndex:
             key = run.identity, run.seed
             both = [r for r in (self.found.get(key), run) if r is not None]
             ended = [r for r in both if r.record["status"] in ENDED]
-            if (
-                len({r.record.get("started") for r in ended}) > 1 and run.identity
-            ):  # as old ones lack
+            starts = {r.record.get("started") for r in ended}
+            if len(starts) > 1 and run.identity:  # which old records lack
                 ids = " and ".join(r.id for r in ended)
                 raise UserError(f"{ids}: one config and seed, two runs; give one")
             self.found[key] = ended[0] if ended else run

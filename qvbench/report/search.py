@@ -55,6 +55,7 @@ def _scores(runs: Sequence[Run]) -> dict[str, dict[float, list[float]]]:
 
 
 def is_search_alone(runs: Sequence[Run]) -> bool:
+    """Whether no variant has a run of its own yet, not even one that is under way."""
     return all(run.record.get("sweep", {}).get("of_search") for run in runs)
 
 
@@ -69,13 +70,12 @@ def search_alone_page(runs: Sequence[Run], title: str | None) -> str:
     record, scores = ended[0].record, _scores(ended)
     labels = labels_of({run.record["variant"]: run for run in ended})
     words = _words(ended) | {"metric": record["primary_metric"]["label"]}
-    values = sorted({value for of_variant in scores.values() for value in of_variant})
-    rows = [["variant", *(f"{value:g}" for value in values)]]
-    for name in filter(scores.__contains__, record["sweep"]["rows"]):
-        texts = {value: _written(fmean(found), ".3f") for value, found in scores[name].items()}
-        rows.append([labels[name], *(texts.get(value, NONE) for value in values)])
+    texts = {
+        labels[name]: {v: _written(fmean(found), ".3f") for v, found in scores[name].items()}
+        for name in filter(scores.__contains__, record["sweep"]["rows"])
+    }
     title = title or record["sweep"].get("title") or record["suite"]
-    return signs(f"# {title}\n\n{TEXT['search_alone'].format(**words)}\n\n{markdown(rows)}\n")
+    return signs(f"# {title}\n\n{TEXT['search_alone'].format(**words)}\n\n{_table(texts)}\n")
 
 
 def search_section(comparison: Comparison) -> list[str]:
@@ -84,17 +84,22 @@ def search_section(comparison: Comparison) -> list[str]:
     if not found:
         return []
     words = _words(comparison.searched) | {"metric": comparison.axis}
-    values = sorted({value for one in found.values() for value in one.scores})
-    rows = [["variant", *(f"{value:g}" for value in values)]]
+    texts: dict[str, dict[float, str]] = {}
     for variant, one in found.items():
-        texts = {v: _written(one.mean(v), comparison.form) for v in one.scores}
-        texts[one.chosen] = f"**{texts[one.chosen]}**"
-        rows.append([variant.label, *(texts.get(value, NONE) for value in values)])
-    parts = [TEXT["search"].format(**words), markdown(rows)]
+        own = {v: _written(one.mean(v), comparison.form) for v in one.scores}
+        texts[variant.label] = own | {one.chosen: f"**{own[one.chosen]}**"}
+    parts = [TEXT["search"].format(**words), _table(texts)]
     for base in dict.fromkeys(comparison.baselines.values()):
         if base in found:
             parts += _at_value_of(base, found, comparison)
     return parts
+
+
+def _table(texts: Mapping[str, Mapping[float, str]]) -> str:
+    """A row for each variant, a column for each value."""
+    values = sorted({value for own in texts.values() for value in own})
+    rows = [[name, *(own.get(value, NONE) for value in values)] for name, own in texts.items()]
+    return markdown([["variant", *(f"{value:g}" for value in values)], *rows])
 
 
 def _words(runs: Sequence[Run]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +36,15 @@ def write_pair(folder: Path, name: str, source: list[str], target: list[str]) ->
     for path, lines in zip(paths, (source, target), strict=True):
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return str(paths[0]), str(paths[1])
+
+
+def stand_for_datasets(
+    load_dataset: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the package ``datasets`` be one function."""
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
 
 
 @pytest.fixture(autouse=True)

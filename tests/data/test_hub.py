@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from qvbench.data.corpora import Hub
 from qvbench.data.language import LanguageDataModule
 from qvbench.errors import UserError
+from tests.data.conftest import stand_for_datasets
 
 ROWS: list[Any] = [f"document {n}\nof two lines" for n in range(40)]
 
@@ -42,9 +42,7 @@ class Client:
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setenv("QVBENCH_CACHE", str(tmp_path))
     client = Client()
-    module = types.ModuleType("datasets")
-    module.load_dataset = client.load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", module)
+    stand_for_datasets(client.load_dataset, monkeypatch)
     return client
 
 

@@ -7,7 +7,6 @@ import io
 import sys
 import tarfile
 import threading
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from qvbench.data.corpora.files import NotFetchedError
 from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
+from tests.data.conftest import stand_for_datasets
 from tests.data.http_server import Server, serving
 from tests.data.test_corpora import SHARED
 from tests.data.wmt17_files import YEARS, Pairs, archive, from_grammar, published
@@ -290,9 +290,7 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub()
-    module = types.ModuleType("datasets")
-    module.load_dataset = hub.load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", module)
+    stand_for_datasets(hub.load_dataset, monkeypatch)
     return hub
 
 
