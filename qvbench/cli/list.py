@@ -15,6 +15,7 @@ from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS, build_position
 from qvbench.registry import Registry
+from qvbench.report.tables import markdown
 
 D_MODEL, NUM_HEADS = 1024, 16
 
@@ -78,7 +79,7 @@ def pairs() -> str:
         schemes[f"`{position}`"] = position, {}
         if "directional" in inspect.signature(cls).parameters:
             schemes[f"`{position}`, symmetric"] = position, {"directional": False}
-    rows, reasons = [["mechanism", *schemes], ["---", *("---:" for _ in schemes)]], [""]
+    rows, reasons = [["mechanism", *schemes]], [""]
     for mechanism in ATTENTION:
         rows.append([f"`{mechanism}`"])
         for title, (position, settings) in schemes.items():
@@ -87,7 +88,7 @@ def pairs() -> str:
             except UserError as error:
                 rows[-1].append("refused")
                 reasons.append(f"- `{mechanism}` with {title}: {str(error).partition(': ')[2]}")
-    return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), *reasons])
+    return "\n".join([markdown(rows), *reasons])
 
 
 def cache_size(mechanism: str, position: str, settings: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from jsonargparse.typing import PositiveInt
 
 from qvbench.cli import ArgumentParser
 from qvbench.errors import UserError
-from qvbench.runs.folder import INSIDE
+from qvbench.runs.folder import INSIDE, folder_of
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.inside.analysis import Gold
@@ -41,8 +41,7 @@ def main(args: list[str]) -> int:
             found = measures(reader, sentences)
         except UserError as error:
             raise UserError(f"{checkpoint}: {origin['text']}: {error}") from error
-        folder = checkpoint.parent
-        file = (folder.parent if folder.name == "checkpoints" else folder) / options.output
+        file = (folder_of(checkpoint) or checkpoint.parent) / options.output
         try:
             content = {"summary": {**origin, **summary(found)}, **found}
             file.write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from jsonargparse.typing import PositiveFloat
+from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from qvbench.cli import ArgumentParser, part_overrides
 from qvbench.errors import UserError
@@ -27,6 +28,7 @@ from qvbench.report.tables import (
     signs,
     table_of,
 )
+from qvbench.runs.folder import RUNS
 from qvbench.sweep.suite import Settings, find_suite, read_suite
 
 PAGE = "README.md"
@@ -38,12 +40,12 @@ BLEU_TESTS = "bleu_tests.json"
 def main(args: list[str]) -> int:
     own, overrides = part_overrides(args)
     arguments = _parser().parse_args(own)
-    runs = _runs(arguments, overrides)
+    runs, options = _runs(arguments, overrides), _options(arguments)
     if is_search_alone(runs):
-        page = search_alone_page(runs, arguments.title)
+        page = search_alone_page(runs, options.title)
         with _writing(arguments.output):
             gather(runs, arguments.output)
-            (arguments.output / PAGE).write_text(page, encoding="utf-8")
+            _write(arguments.output, {PAGE: page, OPTIONS: _json(options.given)})
         print(f"wrote {arguments.output / PAGE}: a search alone, nothing is compared yet")
         return 0
     known: dict[str, list[float]] = {}
@@ -51,15 +53,15 @@ def main(args: list[str]) -> int:
         with readable(file, "p-values"):
             content = json.loads(text_of(file) or "{}")
             known |= {key: [float(p) for p in values] for key, values in content.items()}
-    comparison = compare(runs, arguments.output.as_posix(), _options(arguments), known)
+    comparison = compare(runs, arguments.output, options, known)
     with _writing(arguments.output):
         gather(runs, arguments.output)
-        write(comparison, arguments.output)
+        write(comparison)
     print(f"wrote {arguments.output / PAGE}")
     if arguments.wandb is not None:
         from qvbench.report.wandb import publish
 
-        publish(arguments.wandb, comparison, arguments.output)
+        publish(arguments.wandb, comparison)
     return 0
 
 
@@ -81,7 +83,7 @@ def _parser() -> ArgumentParser:
     add("runs", nargs="*", type=Path, metavar="RUN", help=runs)
     suite = "suite file or shipped suite; with the options of `qvbench fit` that its sweep had"
     add("--suite", help=suite)
-    add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    add("--seeds", nargs="+", type=NonNegativeInt, metavar="N", help="instead of the suite's")
     add("--output", required=True, type=Path, help="results folder to write")
     add("--title", help="heading of the page; the suite's or the folder's name")
     add("--baseline", metavar="VARIANT", help="instead of the suite's")
@@ -94,7 +96,7 @@ def _parser() -> ArgumentParser:
 def _runs(arguments: Namespace, overrides: Settings) -> list[Run]:
     if arguments.suite is not None:
         suite = read_suite(find_suite(arguments.suite))
-        places = arguments.runs or [Path("runs")]
+        places = arguments.runs or [Path(RUNS)]
         from qvbench.cli.experiment import resolve  # imports torch, so not without --suite
 
         return runs_of_suite(suite, places, resolve, overrides, arguments.seeds or ())
@@ -112,14 +114,13 @@ def _options(arguments: Namespace) -> Options:
         file = arguments.runs[0] / OPTIONS
         with readable(file, "a report's options"):
             kept = Options(**json.loads(text_of(file) or "{}"))
-    given = {name: getattr(arguments, name) for name in Options._fields}
-    return kept._replace(**{name: value for name, value in given.items() if value is not None})
+    given = Options(*(getattr(arguments, name) for name in Options._fields)).given
+    return kept._replace(**given)
 
 
-def write(comparison: Comparison, folder: Path) -> None:
+def write(comparison: Comparison) -> None:
     """Write tables, figures and page, and what they are made again from."""
-    text = markdown_page(comparison)
-    options = {k: v for k, v in comparison.options._asdict().items() if v is not None}
+    folder, text = comparison.folder, markdown_page(comparison)
     files = {
         PAGE: text,
         "report.html": html_page(text, folder),
@@ -127,10 +128,18 @@ def write(comparison: Comparison, folder: Path) -> None:
         "table.csv": csv_table(table_of(comparison)),
         "table.tex": latex_table(table_of(comparison, RESULT)),
         "costs.tex": latex_table(table_of(comparison, COSTS)),
-        OPTIONS: json.dumps(options, indent=2) + "\n",
+        OPTIONS: _json(comparison.options.given),
     }
     (folder / BLEU_TESTS).unlink(missing_ok=True)
     if comparison.bleu_tests:
         files[BLEU_TESTS] = json.dumps(comparison.bleu_tests, indent=0, sort_keys=True) + "\n"
+    _write(folder, files)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"

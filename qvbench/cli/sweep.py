@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse.typing import NonNegativeInt
 
 from qvbench.cli import ArgumentParser, part_overrides
-from qvbench.config_files import read_yaml
+from qvbench.config_files import NOT_YAML, read_yaml
 from qvbench.errors import UserError
+from qvbench.runs.folder import RUNS
 from qvbench.sweep.launch import LAUNCHERS, exit_on, runs_elsewhere, say, time_left
-from qvbench.sweep.plan import ENDED, PlannedRun, plan
+from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import find_suite, read_suite
 
 
@@ -26,18 +28,14 @@ def main(args: list[str]) -> int:
     own, overrides = part_overrides(args)
     options = _parser().parse_args(own)
     from qvbench.cli.experiment import resolve  # torch: seconds that --help need not take
-    from qvbench.report.runs import load
+    from qvbench.report.runs import RunIndex
 
-    published = {
-        (run.identity, run.seed): run.record
-        for run in load(options.results)
-        if run.record["status"] in ENDED
-    }
     suite = read_suite(find_suite(options.suite))
     resources = read_resources(options.resources)
     output = options.output.resolve()
     given = (options.only, options.seeds, overrides)
-    planned = partial(plan, suite, output, resolve, *given, published=published)
+    published = RunIndex(options.results).ended
+    planned = partial(plan, suite, output, resolve, *given, published)
     runs = planned()
     counts = f"{len(runs)} runs, {sum(run.is_finished for run in runs)} of them finished"
     if options.dry_run:
@@ -65,8 +63,11 @@ def _later(runs: list[PlannedRun]) -> str:
 def read_resources(text: str) -> dict[str, Any]:
     """What one run needs, from YAML or from a file of it."""
     found = None
-    with suppress(yaml.YAMLError):
-        found = read_yaml(Path(text)) if text.endswith(".yaml") else yaml.safe_load(text)
+    if text.endswith(".yaml"):
+        found = read_yaml(Path(text))
+    else:
+        with suppress(*NOT_YAML):
+            found = yaml.safe_load(text)
     if not isinstance(found, dict):
         raise UserError(f"--resources {text}: not YAML of a mapping, like '{{num_gpus: 1}}'")
     return found
@@ -84,7 +85,7 @@ def _parser() -> ArgumentParser:
     results = "results folders; runs that they hold are not repeated"
     add("--results", type=Path, nargs="+", default=[], metavar="FOLDER", help=results)
     add("--only", nargs="+", metavar="VARIANT", help="these variants alone")
-    add("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    add("--seeds", nargs="+", type=NonNegativeInt, metavar="N", help="instead of the suite's")
     add("--launcher", choices=list(LAUNCHERS), default="local", help="what executes the runs")
     resources = "of one run, as sbatch has them: '{time: 240, gpus_per_node: 1}'; or a YAML file"
     add("--resources", default="{}", metavar="YAML", help=resources)
@@ -118,9 +119,9 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
     if diverged:
         say(f"diverged, which is a result: {', '.join(diverged)}")
     if done:
-        folder = relpath(runs[0].output / "runs")
+        folder = relpath(runs[0].output / RUNS)
         results = [str(place) for place in options.results]
-        args = [*([] if folder == "runs" and not results else [folder]), *results]
+        args = [*([] if folder == RUNS and not results else [folder]), *results]
         args += ["--suite", options.suite]
         args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
         args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]

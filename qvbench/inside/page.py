@@ -22,7 +22,7 @@ from qvbench.errors import UserError
 from qvbench.inside.maps import Kind, LayerMap
 from qvbench.inside.reading import Reading
 from qvbench.inside.words import Pieces
-from qvbench.report.figures import pyplot, save
+from qvbench.report.figures import canvas, save
 
 MAX_BYTES = 3_000_000
 """Of a page: what a phone opens at once."""
@@ -121,25 +121,17 @@ def draw(reading: Reading, folder: Path, prefix: str) -> None:
     """A figure of each attention, a panel a head, as PNG, SVG and PDF named by its path."""
     from matplotlib.colors import PowerNorm
 
-    plt = pyplot()
     for found in reading.maps:
         queries, keys = map(labels, reading.sides[found.kind])
         maps = reading.words(found).numpy()
         width, height = (0.6 + 0.115 * max(len(words), 8) for words in (keys, queries))
         columns = min(len(maps), max(1, int(10 / width)))
         rows = -(-len(maps) // columns)
-        figure, panels = plt.subplots(
-            rows,
-            columns,
-            figsize=(columns * width, rows * height + 0.3),
-            sharex=True,
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
+        shared = {"width": columns * width, "sharex": True, "sharey": True}
+        figure, panels = canvas(rows * height + 0.3, rows, columns, **shared)
         figure.suptitle(f"{found.name}: rows look at columns", fontsize=8)
         ink = PowerNorm(0.5, 0, 1)  # as on the page: the root of a probability, in all heads
-        for head, panel in enumerate(panels.flat):
+        for head, panel in enumerate(panels):
             if head >= len(maps):
                 panel.axis("off")
                 continue

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from qvbench.report.variants import (
     Contrast,
     Question,
     Variant,
+    differing,
     gather_variants,
     has_ended,
     has_value,
@@ -34,6 +36,11 @@ class Options(NamedTuple):
     baseline: str | None = None
     margin: float | None = None
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that are not None."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -45,7 +52,7 @@ class Comparison:
     suite: Mapping[str, Any]  # what records say of the one suite that ran them all; else empty
     margin: float  # of equivalence, in the unit of the metric
     options: Options  # that the user gave
-    folder: str  # of the results, as commands name it
+    folder: Path  # of the results
     bleu_tests: dict[str, list[float]]  # p-values that were kept; completed when needed
     left_out: tuple[Run, ...] = ()  # that were not run to their end
     searched: tuple[Run, ...] = ()  # of the suite's search, which report nothing
@@ -127,9 +134,8 @@ class Comparison:
 
     def kind(self, variant: Variant) -> str:
         """Mechanism and positions of a variant, as far as the variants differ in them."""
-        labels = [v.record["label"] for v in self.variants]
-        differ = [key for key in variant.record["label"] if len({x[key] for x in labels}) > 1]
-        return ", ".join(variant.record["label"][key] for key in differ or ["mechanism"])
+        differ = differing(v.record["label"] for v in self.variants) or ["mechanism"]
+        return ", ".join(variant.record["label"][key] for key in differ)
 
     @cached_property
     def rows(self) -> dict[Variant, Contrast]:
@@ -210,7 +216,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
+    runs: Sequence[Run], folder: Path, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
     """Gather runs by variant; where a suite has several budgets, those of the largest.
 
@@ -251,7 +257,7 @@ def compare(
 
 
 def _compare(
-    runs: Sequence[Run], folder: str, options: Options, bleu_tests: dict[str, list[float]]
+    runs: Sequence[Run], folder: Path, options: Options, bleu_tests: dict[str, list[float]]
 ) -> Comparison:
     one_suite = len({run.record.get("suite") for run in runs}) == 1
     sweeps = (run.record["sweep"] for run in runs if one_suite and "sweep" in run.record)
@@ -259,7 +265,7 @@ def _compare(
     variants = gather_variants(runs, one_suite)
     wanted = options.baseline or suite.get("baseline")
     return Comparison(
-        title=options.title or suite.get("title") or folder.rpartition("/")[2],
+        title=options.title or suite.get("title") or folder.name,
         variants=tuple(variants),
         baseline=next((variant for variant in variants if variant.name == wanted), None),
         suite=suite,

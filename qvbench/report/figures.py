@@ -71,28 +71,22 @@ def _look(kind: str, name: str) -> Any:
     return known.get(name) or [*known.values()][zlib.crc32(name.encode()) % len(known)]
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot without a screen, set to write the same bytes every time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams.update(LOOKS["matplotlib"])
-    return plt
-
-
 def tooltip(axes: Any, x: float, y: float, words: str) -> None:
     """An invisible point, over which the HTML page shows these words."""
     axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"tooltip {words}")
 
 
-def canvas(height: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:
-    """A figure as wide as a column, and its axes in a flat array."""
-    figure, axes = pyplot().subplots(
-        rows, columns, figsize=(WIDTH, height), squeeze=False, **options
-    )
-    return figure, axes.flat
+def canvas(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
+) -> Any:
+    """A figure, as wide as a column, and its axes in a flat array; it belongs to no window, and
+    is written as the same bytes every time."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams.update(LOOKS["matplotlib"])
+    figure = Figure((width, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options).flat
 
 
 def add_legend(figure: Any, columns: int = 2) -> None:
@@ -121,7 +115,7 @@ def log_ticks(axes: Any, ticks: Mapping[float, str]) -> None:
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Write a figure in each format, without dates, and close it."""
+    """Write a figure in each format, without dates."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # settled once for all: it takes as long as drawing
     figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
@@ -129,7 +123,6 @@ def save(figure: Any, folder: Path, name: str) -> None:
     figure.savefig(file := folder / f"{name}.svg", metadata={"Date": None})
     words = re.sub('<g id="tooltip (.*?)">', r"<g><title>\1</title>", file.read_text("utf-8"))
     file.write_text(words, encoding="utf-8")
-    pyplot().close(figure)
 
 
 def caption(name: str, figure: Figure, comparison: Comparison) -> str:
@@ -160,7 +153,7 @@ def lowest_usual(values: Sequence[float]) -> float:
     return min(value for value in values if value >= 2 * bulk - max(values))
 
 
-def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     """Limits of an axis with a margin on either side, a share of the range of the values."""
     low, high = min(values), max(values)
     margin = share * (high - low) or 1.0
@@ -206,7 +199,7 @@ def differences(comparison: Comparison) -> Figure | None:
             marker, fill = LOOKS["verdicts"][verdict]
             axes.plot([], [], marker, label=verdict, color="#555555", fillstyle=fill, linestyle="")
     add_rows(axes, list(rows))
-    axes.set(xlim=_padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
+    axes.set(xlim=padded(ends, 0.05), ylim=(len(rows) - 0.4, -0.6))
     words = f"{comparison.metric.label}\nminus that of {comparison.against} ({comparison.unit})"
     figure.supxlabel(words)  # longer than the axis
     add_legend(figure, columns=4)
@@ -278,7 +271,7 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     if base.early_steps is not None:
         early = [step * scale for step in base.early_steps]
         axes.axvspan(*early, color="black", alpha=0.06, linewidth=0)
-    axes.set(xlim=(start * scale, 1.02 * last), ylim=_padded([0.0, *shown]))
+    axes.set(xlim=(start * scale, 1.02 * last), ylim=padded([0.0, *shown]))
 
 
 def highlighted(comparison: Comparison, variants: Iterable[Variant]) -> list[Variant]:
@@ -330,7 +323,7 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
     worst = lowest_usual([sign * variant.mean for variant in known])
     inside = [variant for variant in known if sign * variant.mean >= worst]
     reached = [value for variant in inside for value in variant.interval if not math.isnan(value)]
-    bottom, top = _padded(reached, 0.1)
+    bottom, top = padded(reached, 0.1)
     axes.set_ylim(bottom, top)
     for variant, cost in known.items():
         mark = look[variant.name].mark

@@ -186,7 +186,9 @@ def distance_figure(comparison: Comparison) -> Figure | None:
     highest = 0.0
     for place, variant in enumerate(variants):
         own, inside = look[variant.name], [run.inside for run in variant.runs if run.inside]
-        mean = np.mean([found["attention by distance"] for found in inside], 0)
+        by_distance = [found["attention by distance"] for found in inside]
+        reach = min(map(len, by_distance))  # of sentences that were not equally long
+        mean = np.mean([means[:reach] for means in by_distance], 0)
         line = {"linestyle": own.style, "label": variant.label, "gid": f"tooltip {variant.label}"}
         above.plot(range(1, len(mean) + 1), mean, **own.mark, markevery=4, **line)
         highest = max(highest, mean[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from qvbench.report import data, figures, inside, provenance, search, trends
@@ -53,9 +52,9 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
     figure = FIGURES[name](comparison) if name in FIGURES else None
     if figure is None:  # an earlier report may have left one
         for suffix in figures.SUFFIXES:
-            Path(comparison.folder, f"{name}{suffix}").unlink(missing_ok=True)
+            (comparison.folder / f"{name}{suffix}").unlink(missing_ok=True)
         return []
-    figures.save(figure, Path(comparison.folder), name)
+    figures.save(figure, comparison.folder, name)
     alt = figures.LOOKS["captions"][name]["alt"]
     return [f"![{alt}]({name}.png)", figures.caption(name, figure, comparison)]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from qvbench.report import data
 from qvbench.report.variants import Contrast, Variant
+from qvbench.runs.identity import DEFAULTS
 
 PAPER = data("paper.yaml")
 JUDGMENTS = ("supported", "contradicted", "undecided")
@@ -16,13 +17,14 @@ JUDGMENTS = ("supported", "contradicted", "undecided")
 
 
 def our_rows(variants: Sequence[Variant], baseline: Variant | None) -> dict[str, Variant]:
-    """Our variants by the key of the paper's row; empty where the metric is not the paper's.
+    """Our variants by the key of the paper's row; empty where task or metric is not the paper's.
 
     A row that several variants would fit (other exponents, say) goes to none of them, but to the
     baseline: which is the paper's is not for the report to choose.
     """
     found: dict[str, Variant] = {}
-    if variants[0].metric.name != PAPER["metric"]:
+    task = variants[0].config.get("task", DEFAULTS["task"])
+    if (task, variants[0].metric.name) != (PAPER["task"], PAPER["metric"]):
         return found
     facts = {variant.name: _facts(variant) for variant in variants}
     for key, row in (PAPER["rows"] | PAPER["others"]).items():

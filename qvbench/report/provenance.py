@@ -107,19 +107,21 @@ def _checkpoint_rule(runs: list[Run]) -> str:
 
 def commands(comparison: Comparison) -> list[str]:
     """What made the runs and this page; one sweep made them all, or each has its own command."""
-    folder, suite = comparison.folder, comparison.suite
+    folder, suite = comparison.folder.as_posix(), comparison.suite
     runs = comparison.runs + comparison.failed
     output = ["--output", folder]
-    for name, value in comparison.options._asdict().items():
-        output += [] if value is None else [f"--{name}", f"{value}"]
+    for name, value in comparison.options.given.items():
+        output += [f"--{name}", f"{value}"]
     if not suite:
         report, intro = [f"runs/{run.id}" for run in runs], ""
-        lines = [
+        configs = [
             # A suite changed the config that it started from: what came of that is kept beside it.
-            f"qvbench fit --config {folder}/{run.config_file} --seed_everything {run.seed}"
-            if "variant" in run.record
-            else f"qvbench fit --config {run.record['config']} --seed_everything {run.seed}"
+            f"{folder}/{run.config_file}" if "variant" in run.record else run.record["config"]
             for run in runs
+        ]
+        lines = [
+            f"qvbench fit {shlex.join(['--config', config, '--seed_everything', f'{run.seed}'])}"
+            for config, run in zip(configs, runs, strict=True)
         ]
     else:
         path = PurePosixPath(suite["file"])

@@ -178,7 +178,8 @@ def text_of(file: Path) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return text.split("\n")[:-1]  # a translation may hold what else `splitlines` takes for an end
+    # Not `splitlines`: a translation may hold what else that takes for an end.
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _record(text: str, file: Path) -> dict[str, Any]:
@@ -191,10 +192,12 @@ def _record(text: str, file: Path) -> dict[str, Any]:
 
 
 def _read_curves(file: Path) -> dict[str, Curves]:
-    """Curves by run (``""`` in a file of one run) and metric; rows without a step are skipped."""
+    """Curves by run (``""`` in a file of one run) and metric; rows without a step are skipped, and
+    so is half a line at the end, which a killed run leaves."""
     curves: dict[str, Curves] = {}
+    text = text_of(file)
     with readable(file, "curves"):
-        rows = list(csv.DictReader(io.StringIO(text_of(file), newline="")))
+        rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
     for number, row in enumerate(rows, 2):
         name = row.get("metric") or ""
         if name.startswith(KEPT_CURVES) and row.get("step"):
@@ -252,12 +255,8 @@ def gather(runs: Sequence[Run], folder: Path) -> None:
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     if (folder / RECORDS).is_file():  # of an earlier report, perhaps on other runs
-        for old in (
-            folder / COUNTS,
-            folder / LINES,
-            folder / MEASURED,
-            *(folder / RUNS).glob("*.yaml"),
-        ):
+        files = (COUNTS, LINES, MEASURED)
+        for old in (*(folder / name for name in files), *(folder / RUNS).glob("*.yaml")):
             old.unlink(missing_ok=True)
     records = [json.dumps(run.record, ensure_ascii=False) + "\n" for run in runs]
     (folder / RECORDS).write_text("".join(records), encoding="utf-8")
@@ -315,10 +314,10 @@ def runs_of_suite(
     ``places`` hold ``runs/``, are ``runs/`` itself, or results folders; ``overrides`` are those of
     the suite's sweep, and ``seeds`` stand for the suite's.
     """
-    index, seeds = _RunIndex(places), tuple(seeds) or suite.seeds
+    index, seeds = RunIndex(places), tuple(seeds) or suite.seeds
     found = {}
-    for planned in plan(suite, Path(), resolve, None, seeds, overrides, index.record):
-        run = index.run(planned)
+    for planned in plan(suite, places[0], resolve, None, seeds, overrides, index.ended):
+        run = index.run(planned.identity, planned.seed)
         if run is not None:
             labels = {"suite": suite.name, "variant": planned.variant.name}
             record = run.record | labels | {"sweep": _sweep(planned, seeds)}
@@ -353,7 +352,7 @@ def _sweep(planned: PlannedRun, seeds: Sequence[int]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-class _RunIndex:
+class RunIndex:
     """The runs below some folders, by identity and seed."""
 
     def __init__(self, places: Sequence[Path]) -> None:
@@ -361,6 +360,8 @@ class _RunIndex:
         self.found: dict[tuple[str, int], Run] = {}
         self.searched: set[str] = set()  # beginnings of identities
         for place in places:  # results folders are read whole
+            if not place.is_dir():
+                raise UserError(f"{place}: no such folder")
             if (place / RECORDS).is_file() or (place / RECORD).is_file():
                 self._add(load([place]))
 
@@ -375,15 +376,16 @@ class _RunIndex:
                 raise UserError(f"{ids}: one config and seed, two runs; give one")
             self.found[key] = ended[0] if ended else run
 
-    def run(self, planned: PlannedRun) -> Run | None:
-        digits = planned.identity[:IDENTITY_DIGITS]
+    def run(self, identity: str, seed: int) -> Run | None:
+        digits = identity[:IDENTITY_DIGITS]
         if digits not in self.searched:  # all seeds of a variant lie together
             self.searched.add(digits)
             for runs in (runs for place in self.places for runs in (place / RUNS, place)):
                 records = sorted(runs.glob(f"*-{digits}/*/{RECORD}"))
                 self._add(_run_in(file.parent) for file in records)
-        return self.found.get((planned.identity, planned.seed))
+        return self.found.get((identity, seed))
 
-    def record(self, planned: PlannedRun) -> Mapping[str, Any]:
-        run = self.run(planned)
-        return run.record if run is not None else {}
+    def ended(self, identity: str, seed: int) -> dict[str, Any]:
+        """The record of a run that came to its end, by itself or diverged; empty without one."""
+        run = self.run(identity, seed)
+        return run.record if run is not None and run.record["status"] in ENDED else {}

@@ -110,7 +110,7 @@ def _words(runs: Sequence[Run]) -> dict[str, Any]:
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
         "diverged": sum(math.isinf(score(run.record)) for run in runs),
         "runs": len(runs),
-        "steps": first.record.get("steps", 0),
+        "steps": max(run.record.get("steps", 0) for run in runs),  # of one that did not diverge
         "split": first.config.get("data", {}).get("val_split") or "val",
     }
 
@@ -127,6 +127,8 @@ def _at_value_of(
             differences = (one.mean(value) - at_base for value in (common, one.chosen))
             there, at_own = (_written(value, f"+{comparison.form}") for value in differences)
             lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
+    if not lines:
+        return []
     return [TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
 
 
@@ -149,9 +151,8 @@ def search_figure(comparison: Comparison) -> Figure | None:
             kept = list(filter(math.isfinite, scores))
             axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
             for height in kept:
-                tooltip(
-                    axes, value, height, f"{variant.label}, {value:g}: {height:{comparison.form}}"
-                )
+                text = f"{variant.label}, {value:g}: {height:{comparison.form}}"
+                tooltip(axes, value, height, text)
         ring = {"markersize": 8, "markerfacecolor": "none", "linestyle": ""}
         if one.chosen in means:
             axes.plot(one.chosen, means[one.chosen], "o", color=own.color, **ring)

@@ -11,7 +11,15 @@ import numpy as np
 
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import add_legend, canvas, log_ticks, looks, lowest_usual, tooltip
+from qvbench.report.figures import (
+    add_legend,
+    canvas,
+    log_ticks,
+    looks,
+    lowest_usual,
+    padded,
+    tooltip,
+)
 from qvbench.report.statistics import ALPHA, Estimate, estimate
 from qvbench.report.tables import (
     NONE,
@@ -165,8 +173,11 @@ def by_size(comparison: Comparison) -> dict[str, Trend]:
         parameters = base.cost("parameters/total")
         if parameters is not None:
             for variant in (base, *others):
+                kind = comparison.kind(variant)
+                if parameters in found.get(kind, {}):  # they differ in something else
+                    kind = f"{kind}, {variant.name}"
                 entry = Entry(variant, comparison.rows.get(variant))
-                found.setdefault(comparison.kind(variant), {})[parameters] = entry
+                found.setdefault(kind, {})[parameters] = entry
     return found
 
 
@@ -311,9 +322,8 @@ def context_figure(comparison: Comparison) -> Figure | None:
             axes.vlines(place, span.low, span.high, color=own.color, linewidth=0.5, alpha=0.6)
             tooltip(axes, place, span.mean, f"{variant.label}: {span.mean:.3f}")
     top = -lowest_usual([-height for height in heights])
-    margin = 0.06 * (top - min(heights)) or 0.1
-    axes.set(xlabel="from position", ylabel=comparison.axis)
-    axes.set_ylim(min(heights) - margin, top + margin)
+    ends = padded([min(heights), top])
+    axes.set(xlabel="from position", ylabel=comparison.axis, ylim=ends)
     log_ticks(axes, {place: f"{start:,}" for start, place in places.items()})
     add_legend(figure)
     return figure

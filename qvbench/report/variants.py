@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -212,16 +212,24 @@ def _check(name: str, group: list[Run]) -> None:
             raise UserError(f"{name}: {both}: they differ in {key}; give the runs of each alone")
 
 
+LABEL = ("mechanism", "position")
+
+
+def differing(labels: Iterable[Mapping[str, str]]) -> list[str]:
+    """In which of mechanism and positions labels differ."""
+    pairs = [[label[key] for key in LABEL] for label in labels]
+    return [key for key, *values in zip(LABEL, *pairs, strict=True) if len({*values}) > 1]
+
+
 def labels_of(runs: Mapping[str, Run]) -> dict[str, str]:
     """A display name for each variant, of which one run is given.
 
     Mechanism and positions as far as the variants differ in them; the name itself where two agree.
     """
     of = {name: run.record["label"] for name, run in runs.items()}
-    parts = {name: (label["mechanism"], label["position"]) for name, label in of.items()}
-    differ = [i for i in (0, 1) if len({part[i] for part in parts.values()}) > 1]
-    if not differ and len(parts) > 1:
-        return {name: name for name in parts}
-    labels = {n: ", ".join(part[i] for i in differ or (0, 1)) for n, part in parts.items()}
+    differ = differing(of.values())
+    if not differ and len(of) > 1:
+        return {name: name for name in of}
+    labels = {n: ", ".join(label[key] for key in differ or LABEL) for n, label in of.items()}
     found = list(labels.values())
     return {n: x if found.count(x) == 1 else f"{x} ({n})" for n, x in labels.items()}

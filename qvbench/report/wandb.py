@@ -7,7 +7,6 @@ import json
 import os
 import re
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from qvbench.errors import UserError
@@ -21,7 +20,7 @@ LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardwar
 COSTS = ("parameters/total", "flops_per_target_token/train", "cache_per_token/self")
 
 
-def publish(target: str, comparison: Comparison, folder: Path) -> None:
+def publish(target: str, comparison: Comparison) -> None:
     """Log runs that W&B does not have, label all for this comparison, and save its report.
 
     Labels stand under config keys and a tag of this comparison's own, so that reports share runs.
@@ -52,14 +51,14 @@ def publish(target: str, comparison: Comparison, folder: Path) -> None:
             _log(run, project, entity)
         print(f"W&B      {len(missing)} of {len(comparison.runs)} runs sent", flush=True)
         known = comparison.variants[0].record.get("suite") if comparison.suite else None
-        suite = re.sub(r"\W", "_", str(known or folder.name))  # a key in W&B's config
+        suite = re.sub(r"\W", "_", str(known or comparison.folder.name))  # a key in W&B's config
         for variant in comparison.variants:
             for run in variant.runs:
                 _label(api.run(f"{path}/{wandb_id(run)}"), run, suite, variant, comparison)
         own, title = f"qvbench report: {suite}", comparison.title[:128]
         report = reports.Report(project, entity, title, own, width="fluid")
         report = reports.Report.from_url(saved[own]) if own in saved else report
-        page = (folder / "README.md").read_text(encoding="utf-8")
+        page = (comparison.folder / "README.md").read_text(encoding="utf-8")
         text = re.sub(r"!\[[^\]]*\]\([\w-]+\.png\)\n\n[^\n]*\n*", "", page)  # figures, captions
         grid = _grid(comparison, suite, entity, project)
         report.title, report.blocks = title, [grid, reports.MarkdownBlock(text)]

@@ -81,14 +81,15 @@ def slurm(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
     except ImportError as error:
         raise UserError("--launcher slurm: not installed; pip install 'qvbench[slurm]'") from error
     extra = {"signal": f"USR1@{SIGNAL_DELAY}", "requeue": True}
-    extra |= resources.get("additional_parameters") or {}
-    parameters = {"job_name": runs[0].suite.name, **resources, "additional_parameters": extra}
     with ExitStack() as locks:
         left = [run for run in runs if not run.is_finished]
         free = [run for run in left if locks.enter_context(locked(run)) is not None]
         if not free:
             return
         try:
+            extra |= resources.get("additional_parameters") or {}
+            parameters = {**resources, "additional_parameters": extra}
+            parameters = {"job_name": runs[0].suite.name, **parameters}
             executor = submitit.SlurmExecutor(folder=runs[0].output / "sweeps" / "slurm")
             executor.update_parameters(**parameters)
             jobs = executor.map_array(run_in_job, free)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,8 +24,8 @@ ENDED = ("finished", "diverged")
 Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
 
-Records = Mapping[tuple[str, int], dict[str, Any]]
-"""Records of runs by identity and seed."""
+Published = Callable[[str, int], dict[str, Any]]
+"""Gives the record of a run elsewhere that has ended, by identity and seed; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,12 @@ class PlannedRun:
     overrides: Settings  # of this sweep's command line
     output: Path  # folder under which runs/ and sweeps/ are
     resolved: dict[str, Any]  # config of variant and overrides
+    identity: str  # of that config
     group: str  # name of the folder that holds the variant's seeds
     budget: float | None = None  # that ends it; None for the search's, and if the suite has none
     value: float | None = None  # of the suite's search that it has; None where there is no search
     of_search: bool = False  # whether it is to choose that value, and reports nothing
-    published: dict[str, Any] = field(default_factory=dict)  # the record of a run elsewhere
-
-    @cached_property
-    def identity(self) -> str:
-        return identity(self.resolved)
+    published: dict[str, Any] = field(default_factory=dict)  # its record elsewhere
 
     @property
     def id(self) -> str:
@@ -128,15 +124,13 @@ def plan(
     only: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     overrides: Settings = (),
-    record: Callable[[PlannedRun], Mapping[str, Any]] = PlannedRun.record,
-    published: Records | None = None,
+    published: Published = lambda identity, seed: {},
 ) -> list[PlannedRun]:
     """All runs, seed by seed over the variants, so that an interrupted sweep still compares.
 
     Those of all variants with the suite's seeds, unless ``only`` and ``seeds`` name others; budget
     by budget. Where the suite has a search, a variant has the search's runs, and its own from when
-    they are finished: ``record`` reads the record of one, empty if there is none. What has a record
-    in ``published`` is finished.
+    they are finished. What is ``published`` need not be run.
 
     Raises:
         UserError: there is no such variant, or what one asks for is no config.
@@ -152,10 +146,12 @@ def plan(
             config = resolve(variant.args(overrides))
         except UserError as error:
             raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
-        group = _group(variant, config, output / RUNS)
-        first = PlannedRun(suite, variant, 0, overrides, output, config, group, **facts)
-        known = {seed: (published or {}).get((first.identity, seed), {}) for seed in seeds}
-        return [replace(first, seed=seed, published=known[seed]) for seed in seeds]
+        own = identity(config)
+        fixed = (overrides, output, config, own, _group(variant, own, output / RUNS))
+        return [
+            PlannedRun(suite, variant, seed, *fixed, **facts, published=published(own, seed))
+            for seed in seeds
+        ]
 
     chosen: list[tuple[Variant, float | None]] = []
     searched: list[PlannedRun] = []
@@ -165,7 +161,7 @@ def plan(
         if suite.search is None:
             chosen.append((variant, None))
             continue
-        runs, value = _search(suite.search, variant, by_seed, record)
+        runs, value = _search(suite.search, variant, by_seed)
         searched += runs
         if value is not None:
             chosen.append((variant.with_settings(suite.search.setting(value)), value))
@@ -180,10 +176,7 @@ def plan(
 
 
 def _search(
-    search: Search,
-    variant: Variant,
-    by_seed: Callable[..., list[PlannedRun]],
-    record: Callable[[PlannedRun], Mapping[str, Any]],
+    search: Search, variant: Variant, by_seed: Callable[..., list[PlannedRun]]
 ) -> tuple[list[PlannedRun], float | None]:
     """The runs of a variant's search as far as it has come, and the value chosen."""
     runs: dict[float, list[PlannedRun]] = {}
@@ -193,15 +186,14 @@ def _search(
             setting = (*search.settings, *search.setting(value))
             of_value = variant.with_settings(setting)
             runs[value] = by_seed(of_value, search.seeds, value=value, of_search=True)
-            records = [record(run) for run in runs[value]]
-            if all(record.get("status") in ENDED for record in records):
-                scores[value] = fmean(map(score, records))
+            if all(run.is_finished for run in runs[value]):
+                scores[value] = fmean(score(run.record()) for run in runs[value])
     return [run for value in sorted(runs) for run in runs[value]], search.choice(scores)
 
 
-def _group(variant: Variant, config: dict[str, Any], runs: Path) -> str:
+def _group(variant: Variant, identity: str, runs: Path) -> str:
     """The folder under ``runs/`` for all seeds of a variant: that of any suite that began one."""
-    digits = identity(config)[:IDENTITY_DIGITS]
+    digits = identity[:IDENTITY_DIGITS]
     own = f"{variant.name}-{digits}"
     others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
     return own if own in others or not others else others[0]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from qvbench import config_files
@@ -19,13 +20,17 @@ from qvbench.errors import UserError, did_you_mean
 Settings = tuple[tuple[str, str], ...]
 """Config keys with their values as arguments of a command line, in the order in which they act."""
 
-REQUIRED = {"base": str, "baseline": str, "seeds": list, "variants": dict}
-OPTIONAL = {
+Kinds = Mapping[str, type | UnionType]
+REQUIRED: Kinds = {"base": str, "baseline": str, "seeds": list, "variants": dict}
+OPTIONAL: Kinds = {
     **{"extends": str, "title": str, "budget": dict},
-    **{"margin": float, "settings": dict, "search": dict},
+    **{"margin": int | float, "settings": dict, "search": dict},
 }
-SEARCH = {"key": str, "values": list, "seeds": list, "budget": dict, "settings": dict}
-KINDS = {str: "text", float: "a number like 0.1", list: "a list", dict: "a mapping"}
+SEARCH: Kinds = {"key": str, "values": list, "seeds": list, "budget": dict, "settings": dict}
+KINDS: Mapping[type | UnionType, str] = {
+    **{str: "text", int | float: "a number like 0.1"},
+    **{list: "a list", dict: "a mapping"},
+}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
 BUDGETS = {"steps": "a whole number", "target_tokens": "a whole number", "minutes": "a number"}
 TOKEN_BUDGET = "qvbench.training.schedules.TokenBudget"
@@ -110,10 +115,10 @@ class Suite:
     baseline: str  # variant that the others are compared with
     seeds: tuple[int, ...]
     variants: Mapping[str, Variant]  # by name, without what ends their runs
-    budgets: Mapping[float | None, Settings] = field(default_factory=lambda: {None: ()})
-    unit: str = ""  # of the budgets' amounts: steps, target_tokens or minutes
-    margin: float | None = None  # within which two variants count as equivalent
-    search: Search | None = None
+    budgets: Mapping[float | None, Settings]
+    unit: str  # of the budgets' amounts: steps, target_tokens or minutes
+    margin: float | None  # within which two variants count as equivalent
+    search: Search | None
 
 
 def find_suite(name: str, folder: Path = Path()) -> Path:
@@ -195,16 +200,14 @@ def _extend(extended: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**extended, **own, "settings": settings, "variants": variants}
 
 
-def _check_keys(
-    what: str, content: Any, required: Mapping[str, type], optional: Mapping[str, type]
-) -> None:
+def _check_keys(what: str, content: Any, required: Kinds, optional: Kinds) -> None:
     kinds = {**required, **optional}
     if not isinstance(content, dict):
         raise UserError(f"not a {what}: it needs the keys {', '.join(kinds)}")
     for key, value in content.items():
         if key not in kinds:
             raise UserError(f"a {what} has no key {key!r}; known are: {', '.join(kinds)}")
-        if value is not None and not isinstance(value, kinds[key]):
+        if value is not None and (type(value) is bool or not isinstance(value, kinds[key])):
             raise UserError(f"{key} must be {KINDS[kinds[key]]}, got {value!r}")
     missing = [key for key in required if not content.get(key)]
     if missing:
@@ -290,6 +293,6 @@ def _arguments(folder: Path, settings: Mapping[str, Any]) -> Settings:
 def _argument(folder: Path, value: Any) -> str:
     """A setting as an argument of a command line: a fragment by its path."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        return json.dumps(value, default=str)  # YAML has dates
     fragment = config_files.find_fragment(value, folder) if value.endswith(".yaml") else None
     return str(fragment.resolve()) if fragment else value

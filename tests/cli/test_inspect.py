@@ -99,9 +99,12 @@ def test_a_treebank(inspect: Inspect, here: Path) -> None:
         }
 
 
-def test_measures_are_written_into_the_folder_of_the_run(trained, qvbench, here: Path) -> None:
-    """Catches a checkpoint measured in another's folder, a target given to a language model, and
-    sentences of a treebank for which translation has no gold target."""
+def test_measures_are_written_into_the_folder_of_the_run(
+    trained, qvbench, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a checkpoint measured in another's folder, also one given from beside it, a target
+    given to a language model, and sentences of a treebank for which translation has no gold
+    target."""
     (here / "four.conllu").write_text(TREE * 4)
     for name, checkpoint in trained.items():
         run = checkpoint.parent.parent
@@ -112,6 +115,9 @@ def test_measures_are_written_into_the_folder_of_the_run(trained, qvbench, here:
         assert (found["summary"]["text"], found["sentences"]) == ("four.conllu", 4)
         assert found["summary"]["options"] == "--sentences 400 --conllu four.conllu"
         assert set(found["dependencies"]) == {"encoder" if name == "translation" else "causal"}
+    monkeypatch.chdir(checkpoint.parent)
+    answer = qvbench("measure", "--checkpoint", checkpoint.name, "--sentences", "6")
+    assert answer.out == f"wrote {run / 'inside.json'}\n"
 
 
 def test_what_cannot_be_measured_is_one_line(trained, qvbench, here: Path) -> None:

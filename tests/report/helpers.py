@@ -130,4 +130,4 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def compared(places: Sequence[Path], **options: Any) -> Comparison:
     """The comparison of some folders' runs."""
-    return compare(load(places), "made up", Options(**options), {})
+    return compare(load(places), Path("made up"), Options(**options), {})

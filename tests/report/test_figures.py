@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +26,6 @@ def write_many(root: Path, count: int, **changes: object) -> Comparison:
 
 def axes_of(figure: Figure | None) -> list[Axes]:
     assert figure is not None
-    plt.close("all")
     return list(figure.axes)
 
 

@@ -88,8 +88,11 @@ def test_a_damaged_file_is_named(runs: list[Path], tmp_path: Path, capsys: Any) 
 
 
 def test_figures_show_what_was_measured(runs: list[Path]) -> None:
-    """Catches a seed's value for the mean, a run that was not measured, a relation left out."""
+    """Catches a seed's value for the mean, a run that was not measured, a relation left out, and a
+    traceback where one run was measured on longer sentences."""
     (runs[0] / "inside.json").unlink()
+    longer = runs[-1] / "inside.json"
+    longer.write_text(longer.read_text().replace("0.4, 0.2, 0.1]", "0.4, 0.2, 0.1, 0.05]"))
     comparison = compared(runs)
     assert over_seeds(comparison.variants[0], "queries over values").mean == pytest.approx(0.25)
     drawn = [draw(comparison) for draw in (affinity_figure, diffusion_figure, distance_figure)]

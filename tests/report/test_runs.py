@@ -90,6 +90,16 @@ def test_a_folder_of_seeds_is_its_runs(runs: list[Path]) -> None:
         load([runs[0], runs[0]])
 
 
+def test_what_a_killed_run_leaves_is_no_damage(runs: list[Path]) -> None:
+    """Catches half a line of the curves taken for a value, or a suite that it makes unreadable."""
+    curves = runs[0] / "curves.csv"
+    whole = curves.read_bytes()
+    expected = load(runs[:1])[0].curves
+    for half in (b"4,,4000,4.5,val/acc", b"4,,4000,4.5,val/accuracy,6"):
+        curves.write_bytes(whole + half)
+        assert load(runs[:1])[0].curves == expected
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
     """Catches a traceback, or a table that leaves a damaged run out."""
@@ -107,7 +117,7 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
         (runs[0] / "sentences.npz", b"no", r"sentences.npz: cannot be read"),
         (
             runs[0] / "curves.csv",
-            b"step,target_tokens,seconds,metric,value\n1,2,3,val/loss,x",
+            b"step,target_tokens,seconds,metric,value\n1,2,3,val/loss,x\n",
             r"curves.csv:2: cannot be read as a measurement",
         ),
         (runs[0] / "curves.csv", b"step\n\xff", r"curves.csv: cannot be read as text"),
@@ -117,7 +127,7 @@ def test_damage_names_the_file(runs: list[Path], tmp_path: Path) -> None:
         (lines, b"no", r"test.json.xz: cannot be read as translations"),
         (lines, bad, r"test.json.xz: cannot be read as translations"),
         (output / "runs/sentences.npz", b"no", r"sentences.npz: cannot be read"),
-        (output / "runs/records.jsonl", records[:-9] + b"\n", r"records.jsonl:\d: cannot be read"),
+        (output / "runs/records.jsonl", records[:-9], r"records.jsonl:\d: cannot be read"),
         (output / "report.json", b"[]", r"report.json: cannot be read"),
         (output / "bleu_tests.json", b"[1]", r"bleu_tests.json: cannot be read"),
     ):
@@ -192,7 +202,8 @@ def test_published_runs_are_not_repeated(
     swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a suite that begins anew where its folder of runs is gone, an unfinished run taken
-    for published, and two runs of one config and seed of which one is left out in silence."""
+    for published, one run in two folders refused, a folder that is not there passed over, and two
+    runs of one config and seed of which one is left out in silence."""
     monkeypatch.chdir(swept)
     runs = plan(read_suite(swept / "pair.yaml"), swept, resolve)
     facts = {"identity": runs[3].identity, "variant": "one", "started": "2026-01-01T00:00:00"}
@@ -206,6 +217,11 @@ def test_published_runs_are_not_repeated(
     assert f"to run    one-{digits}/seed-2" in planned
     shutil.rmtree(begun)
     write_run(swept / "new", runs[3].group, "agf", [70.0], 2, **facts)
+    both = ["--suite", "pair.yaml", "--results", "results/pair", "results/pair", "new"]
+    assert sweep([*both, "--dry_run"]) == 0
+    assert "4 runs, 4 of them finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match="reslts/pair: no such folder"):
+        sweep(["--suite", "pair.yaml", "--results", "reslts/pair", "--dry_run"])
     words = ["new", "results/pair", "--suite", "pair.yaml"]
     page = report(Path("results/pair"), *words)
     assert "Planned and not run" not in page

@@ -99,27 +99,29 @@ def test_budgets_that_were_not_run_are_named(swept: Path, tmp_path: Path) -> Non
     runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
     begun = [run for run in runs if run.record["sweep"].get("budget") != 6]
     for some, notice in ((runs, False), (begun, True)):
-        page = markdown_page(compare(some, str(tmp_path), Options(), {}))
+        page = markdown_page(compare(some, tmp_path, Options(), {}))
         assert ("**Planned and not run:** 6 steps." in page) == notice
 
 
 @pytest.mark.usefixtures("no_figures")
 def test_a_search_that_is_not_whole(swept: Path, tmp_path: Path) -> None:
-    """Catches a traceback where the runs of the value taken are not given, and runs that have not
-    come to their end counted as diverged."""
+    """Catches a traceback where the runs of the value taken are not given, runs that have not come
+    to their end counted as diverged, and the search's steps read off a run that diverged."""
     runs = runs_of_suite(read_suite(swept / "pair.yaml"), [swept], resolve_once)
     taken = {"qv": 0.002, "one": 0.001}
+    next(run for run in runs if run.record["sweep"]["of_search"]).record["steps"] = 3  # diverged
     given = [
         r for r in runs if r.record["sweep"]["value"] != taken["qv"] or r.record["variant"] == "one"
     ]
     missing = [r for r in runs if r not in given and not r.record["sweep"]["of_search"]]
-    page = markdown_page(compare([*given, *missing], str(tmp_path), Options(), {}))
+    page = markdown_page(compare([*given, *missing], tmp_path, Options(), {}))
     assert "| QV | - |" not in page
+    assert " of 100 steps" in page
     assert "| ONE | 45.25 | **50.25** | 40.25 | diverged |" in page
     running = [
         replace(r, record=r.record | {"status": "running"}) if r.seed == 12 else r for r in runs
     ]
-    page = markdown_page(compare(running, str(tmp_path), Options(), {}))
+    page = markdown_page(compare(running, tmp_path, Options(), {}))
     assert "of which 1 diverged" in page
     assert f"left out:** {', '.join(r.id for r in running if r.seed == 12)}." in page
 
@@ -135,9 +137,10 @@ def test_a_search_alone_compares_nothing(
     searched = [run for run in runs if run.record["sweep"]["of_search"]]
     assert len(searched) == 14
     with pytest.raises(UserError, match="the runs of a search alone, which report nothing"):
-        compare(searched, "out", Options(), {})
+        compare(searched, Path("out"), Options(), {})
     gather(searched, swept / "alone")
-    page = report(swept / "alone", "alone")
+    page = report(swept / "alone", "alone", "--title", "Mine")
+    assert page.startswith("# Mine\n")
     assert "14 runs so far" in page
     assert "| QV | - | 60.250 | 70.250 | 65.250 |" in page
     assert "| ONE | 45.250 | 50.250 | 40.250 | diverged |" in page

@@ -88,6 +88,14 @@ def test_one_that_stands_at_one_size_alone_has_the_baseline(tmp_path: Path) -> N
     assert (found["qv_32"], found["qv_64"], found["qkv_64"]) == ("qkv_32", "qkv_16", "qkv_16")
 
 
+def test_two_of_one_mechanism_and_size_are_two_rows(tmp_path: Path) -> None:
+    """Catches a variant that takes the place of another, which differs in a setting alone."""
+    runs = [*of_sizes(tmp_path), *write(tmp_path, "qv_dropout", 16, [1, 2, 3])]
+    trends = by_size(compared(runs))
+    assert list(trends) == ["QKV", "QV", "QV, qv_dropout"]
+    assert len(trends["QV"]) == 3
+
+
 def test_a_slope_is_that_of_least_squares_with_the_seeds_error(tmp_path: Path) -> None:
     """Catches the mechanism's own parameters on the axis, another logarithm, a weight that is left
     out of the error or not squared, and a line through fewer than three sizes."""

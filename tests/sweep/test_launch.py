@@ -343,7 +343,7 @@ def test_resources(tmp_path: Path, runs: list[PlannedRun]) -> None:
     assert read_resources("{mem: 3GB}") == {"mem": "3GB"}
     (tmp_path / "node.yaml").write_text("time: 3\n")
     assert read_resources(str(tmp_path / "node.yaml")) == {"time": 3}
-    for text in ("3", "{a", "none.yaml"):
+    for text in ("3", "{a", "{time: 2024-13-45}", "none.yaml"):
         with pytest.raises(UserError, match=text):
             read_resources(text)
     with pytest.raises(UserError, match="the whole machine"):
