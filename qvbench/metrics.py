@@ -58,10 +58,7 @@ class CorpusScores(NamedTuple):
 
 
 def corpus_scores(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    tokenizer: Literal["none", "13a"],
-    lowercase: bool = False,
+    hypotheses: Sequence[str], references: Sequence[str], tokenizer: Literal["none", "13a"]
 ) -> CorpusScores:
     """Scores of translations against one reference each, by sacreBLEU.
 
@@ -81,8 +78,8 @@ def corpus_scores(
     if not hypotheses:
         raise ValueError("no hypotheses to score")
     # force: sacreBLEU warns of periods that stand alone; in tokenized text they all do.
-    bleu = BLEU(tokenize=tokenizer, lowercase=lowercase, force=tokenizer == "none")
-    chrf = CHRF(lowercase=lowercase)
+    bleu = BLEU(tokenize=tokenizer, force=tokenizer == "none")
+    chrf = CHRF()
     return CorpusScores(
         bleu=bleu.corpus_score(hypotheses, [references]).score,
         chrf=chrf.corpus_score(hypotheses, [references]).score,

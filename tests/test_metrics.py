@@ -98,28 +98,11 @@ def plain_bleu(hypotheses: list[str], references: list[str]) -> float:
     return 100 * precision * min(1.0, math.exp(1 - lengths[1] / lengths[0]))
 
 
-def lower(lines: list[str]) -> list[str]:
-    return [line.lower() for line in lines]
-
-
 def test_tokenized_bleu_is_bleu_of_the_tokens_given() -> None:
     """Catches a hidden tokenization, swapped arguments and a missing brevity penalty."""
     scores = corpus_scores(HYPOTHESES, REFERENCES, "none")
     assert scores.bleu == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES), abs=1e-9)
     assert scores.bleu != pytest.approx(plain_bleu(REFERENCES, HYPOTHESES), abs=1e-3)
-
-
-def test_lowercase_ignores_case_in_both_scores_and_says_so() -> None:
-    """Catches a lower-cased score whose signature says mixed case, or the other way round."""
-    scores = corpus_scores(HYPOTHESES, REFERENCES, "none", lowercase=True)
-    expected = plain_bleu(lower(HYPOTHESES), lower(REFERENCES))
-    assert scores.bleu == pytest.approx(expected, abs=1e-9)
-    assert scores.chrf > corpus_scores(HYPOTHESES, REFERENCES, "none").chrf
-    mixed = corpus_scores(HYPOTHESES, REFERENCES, "none")
-    for signature in (scores.bleu_signature, scores.chrf_signature):
-        assert "case:lc" in signature
-    for signature in (mixed.bleu_signature, mixed.chrf_signature):
-        assert "case:mixed" in signature
 
 
 def test_the_two_kinds_name_their_tokenizer() -> None:

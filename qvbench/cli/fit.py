@@ -84,6 +84,8 @@ class Run:
         self.model, self.data, arguments = built.model, built.data, dict(built.trainer)
         self.model.config_yaml = yaml.safe_dump(self.resolved["model"], sort_keys=False)
         self.model.task_name = self.resolved["task"]
+        if self.settings.ckpt_path is not None:
+            self.model.init_from = None  # a resumed training has weights of its own
         command, step = self.command, f"{self.command}_step"
         if command in ("test", "predict") and not is_overridden(step, self.model):
             raise UserError(f"{command}: not for the task {self.resolved['task']}; it has validate")
@@ -180,8 +182,8 @@ def check_network(task: Any, data: Any) -> None:
             if most is not None and context is not None and context > most:
                 scheme = type(network.position).__name__
                 raise UserError(
-                    f"data.{key}={context} is longer than the {most} positions of {scheme}; lower "
-                    "it, or train with a larger model.position.max_length"
+                    f"data: {key} of {context} tokens is longer than the {most} positions of "
+                    f"{scheme}; lower it, or train with a larger model.position.max_length"
                 )
         try:
             task.optimizer(network.parameters())

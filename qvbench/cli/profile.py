@@ -52,7 +52,7 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     if vocab_size is None:
         vocab_size, source = built.data.planned_vocabulary or DEFAULT_VOCABULARY, "default"
         with suppress(UserError):  # the corpus's own files are not there
-            if (built.data.folder / "manifest.json").is_file():
+            if built.data.is_stored:
                 vocab_size, source = len(built.data.vocabulary), "corpus"
     task = built.model
     task.network = task.build_network(vocab_size)
@@ -60,8 +60,9 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
         kind = type(task.network).__name__
         raise UserError(f"profile: {name}: cannot count a network of the user's own ({kind})")
     trainer = experiment.settings.trainer
-    named = str(trainer.devices)  # ``auto``, or a number that may be text
-    devices = trainer.num_nodes * (int(named) if named.isdecimal() else 1)
+    named = trainer.devices  # ``auto``, a number that may be text, or a list of which
+    count = len(named) if isinstance(named, list) else int(named) if str(named).isdecimal() else 1
+    devices = trainer.num_nodes * count
     strategy = getattr(trainer.strategy, "class_path", trainer.strategy)
     precision = str(trainer.precision or "32-true")
     return Model(experiment.name, task, precision, source, devices, "fsdp" in str(strategy).lower())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from qvbench.cli import CHUNK, ArgumentParser, decoded, opened
+from qvbench.data.cache import track
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
@@ -29,7 +30,7 @@ def main(args: list[str]) -> int:
         with opened("--output", target, "wb") as written:
             chunk = 1 if lines.isatty() else CHUNK  # somebody who types waits for each line
             translations = _translate(decoded(lines, source), *parts, chunk)
-            for translation in _with_progress(translations, source):
+            for translation in track(translations, "translating", _lines_of(source)):
                 written.write(f"{translation}\n".encode())
                 if chunk == 1:
                     written.flush()
@@ -78,15 +79,9 @@ def _translate(
         yield from found if processor.tokenized else map(processor.detokenize, found)
 
 
-def _with_progress(translations: Iterator[str], file: Path) -> Iterable[str]:
-    """The same, with a bar on standard error if it is a terminal."""
-    if not sys.stderr.isatty():
-        return translations
-    from rich.console import Console
-    from rich.progress import track
-
-    total = None
-    if file.is_file():  # a pipe can be read but once
-        with file.open("rb") as lines:
-            total = sum(1 for _ in lines)
-    return track(translations, "translating", total, console=Console(stderr=True))
+def _lines_of(file: Path) -> int | None:
+    """How many there are, for a bar; None where none is shown, or they can be read but once."""
+    if not (sys.stderr.isatty() and file.is_file()):
+        return None
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)

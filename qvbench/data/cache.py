@@ -24,7 +24,16 @@ T = TypeVar("T")
 
 def cache_root(cache_dir: str | None = None) -> Path:
     """The cache folder: the one given, else ``$QVBENCH_CACHE``, else ``~/.cache/qvbench``."""
-    return Path(cache_dir or os.environ.get("QVBENCH_CACHE") or "~/.cache/qvbench").expanduser()
+    return expanded(cache_dir or os.environ.get("QVBENCH_CACHE") or "~/.cache/qvbench")
+
+
+def expanded(path: str) -> Path:
+    """A path whose ``~`` or ``~name`` is a user's home; UserError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        home = path.partition("/")[0]
+        raise UserError(f"{path}: {home} is no user's home here; give the whole path") from None
 
 
 @contextmanager

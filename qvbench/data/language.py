@@ -21,7 +21,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from qvbench.data.batching import EvaluationWindows, TrainWindows, Windows
-from qvbench.data.cache import track
+from qvbench.data.cache import expanded, track
 from qvbench.data.corpora import MonolingualCorpus
 from qvbench.data.corpora.files import file_sha256
 from qvbench.data.corpora.synthetic import NO_TOKEN, Int64
@@ -34,6 +34,7 @@ DOCUMENTS = ".documents.bin"
 _IDS_VERSION = 1  # raised whenever the same text and settings give other ids than before
 _PIECE = 1 << 18  # characters that are encoded as one text
 _PIECES_AT_ONCE = 16
+_COUNTED = 65_535  # tokens of a window, whose counts runs and results keep in 16 bits
 _SPLITS = ("train", "val", "selection")  # what else a corpus has are test sets
 
 
@@ -164,6 +165,12 @@ class LanguageDataModule(StoredDataModule):
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_least(1, context=context, eval_context=eval_context or context)
+        named, longest = ("eval_context", eval_context) if eval_context else ("context", context)
+        if longest > _COUNTED:
+            raise UserError(
+                f"{named}={longest}: a window of validation has {_COUNTED:,} tokens at most; give "
+                "that or less as eval_context"
+            )
         self._stored = [name for name in _SPLITS if name in corpus.splits()]
         check_set("val_split", val_split, self._stored[1:])
         self.val_split = val_split or "val"
@@ -171,14 +178,14 @@ class LanguageDataModule(StoredDataModule):
         self.test_split = tests[0] if tests else None
         self._stored += tests
         check_least(256, vocab_size=vocab_size)  # the bytes
-        for name, budget, size in (
-            ("max_tokens", max_tokens, context),
-            ("eval_max_tokens", eval_max_tokens, eval_context or context),
+        for name, budget, window, size in (
+            ("max_tokens", max_tokens, "context", context),
+            ("eval_max_tokens", eval_max_tokens, named, longest),
         ):
             if budget < size:
-                raise UserError(f"{name}={budget} is smaller than a window of context={size}")
+                raise UserError(f"{name}={budget} is smaller than a window of {window}={size}")
         known = ("characters", "bytes", "bpe")
-        self._given = None if tokenizer in known else Path(tokenizer).expanduser()
+        self._given = None if tokenizer in known else expanded(tokenizer)
         if self._given and not self._given.is_file():
             raise UserError(
                 f"tokenizer={tokenizer}: no such file; give the path of a tokenizer.json, or one "

@@ -123,6 +123,7 @@ def learn_vocabulary(work: Path, config: PreprocessingConfig) -> tuple[Vocabular
     counts: Counter[str] = Counter()
     for line in _words(work, "train"):
         counts.update(line.split(" "))
+    counts.pop("", None)  # of empty lines
     characters: Counter[str] = Counter()
     for word, count in counts.items():
         for character in word:
@@ -183,8 +184,10 @@ def encode_split(
                 lengths.extend(subwords)
             read += 1
     if not kept:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
         raise UserError(
-            f"{split}: no pair is left of {read:,}; raise max_length={config.max_length}"
+            f"{split}: no pair is left of {read:,}; dropped: {reasons or 'none'}; raise max_length "
+            "or max_ratio where they drop too many, or give other text"
         )
     (work / f"{split}.lines.bin").write_bytes(kept.tobytes())
     for number, side in enumerate(_SIDES):

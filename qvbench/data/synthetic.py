@@ -46,7 +46,8 @@ class SyntheticDataModule(StoredDataModule):
     """Sequences drawn at random, of whose tokens those count that are asked for.
 
     Args:
-        corpus: what draws them: ``AssociativeRecall``, ``Copying`` or ``Induction``.
+        corpus: what draws them: ``AssociativeRecall``, ``Copying``, ``Induction`` or
+            ``Modifiers``.
         max_tokens: of a training batch: sequences times their length.
         eval_max_tokens: of a validation batch, like max_tokens.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
@@ -57,6 +58,7 @@ class SyntheticDataModule(StoredDataModule):
     """
 
     vocabulary_class = TextVocabulary
+    eval_context = None
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class SyntheticDataModule(StoredDataModule):
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_set("val_split", val_split, corpus.splits()[1:])
         self.val_split = val_split
+        self.context = corpus.length
         self.planned_vocabulary = corpus.vocab_size
 
     @cached_property
@@ -103,6 +106,9 @@ class SyntheticDataModule(StoredDataModule):
             f"for {split['asked']:,}"
             for name, split in self.store.manifest["splits"].items()
         ]
+
+    def bytes_per_token(self, split: str) -> None:
+        """None: what is drawn is no text."""
 
     def split(self, name: str) -> StoredExamples:
         """The sequences of a split."""

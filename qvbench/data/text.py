@@ -151,18 +151,18 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without ``<s>`` and ``</s>``."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(_encoded(self._tokenizer.encode, text).ids)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """For each id of :meth:`encode` the first character of the text that it stands for, and one
         past the last."""
         spans: list[tuple[int, int]]
-        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        spans = _encoded(self._tokenizer.encode, text).offsets
         return spans
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, in parallel."""
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        encoded = _encoded(self._tokenizer.encode_batch_fast, list(texts))
         return [encoding.ids for encoding in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -235,6 +235,20 @@ def check_vocabulary(expected: str, actual: str, where: str) -> None:
             f"{where}: was trained with another vocabulary (fingerprint {expected[:12]}…, the "
             f"data has {actual[:12]}…); use the corpus and vocabulary of its training"
         )
+
+
+def _encoded(encode: Callable[..., Any], text: str | list[str]) -> Any:
+    """What a method of a tokenizer makes of text; UserError for words that it has no id for, if it
+    has none for what is unknown either."""
+    try:
+        return encode(text, add_special_tokens=False)
+    except Exception as error:
+        if type(error) is not Exception:  # tokenizers raises the bare class
+            raise
+        raise UserError(
+            f"the tokenizer cannot encode the text ({error}); keep to the words of its vocabulary, "
+            "or give a tokenizer that has a token for all others"
+        ) from None
 
 
 def _untrained() -> Tokenizer:

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qvbench.decoding.search import Network, evaluating
-
-
-class LanguageModel(Network, Protocol):
-    """A network whose ``start`` takes a prompt without its last token."""
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens for which it has positions; None where any number is fine."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,9 @@ class Sampling:
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (N, V) to what is drawn from, (N, V): 0 for what is not kept. No temperature 0."""
-        logits = logits / self.temperature
+        # Less than their type can hold would divide zero by zero.
+        temperature = max(self.temperature, torch.finfo(logits.dtype).tiny)
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             last = logits.topk(self.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < last, -torch.inf)
@@ -71,7 +65,7 @@ class Sampling:
 
 
 def generate(
-    network: LanguageModel,
+    network: Network,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     max_new_tokens: int,
@@ -86,7 +80,8 @@ def generate(
     Any other network sees the whole text, however long.
 
     Args:
-        network: on its device; left in the mode it was in.
+        network: on its device; left in the mode it was in. Its ``start`` takes a prompt without the
+            last token.
         prompts: ids, one at least in each.
         sampling: how tokens are chosen.
         max_new_tokens: T.
@@ -115,7 +110,7 @@ def generate(
 
 
 def _continue(
-    network: LanguageModel,
+    network: Network,
     ids: Tensor,
     numbers: Tensor,
     sampling: Sampling,

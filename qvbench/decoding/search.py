@@ -41,6 +41,10 @@ class Network(HasModules, Protocol):
     """Of ids (B, S), padded with ``vocabulary.pad``, a state; of newest tokens (N,) and the state,
     which advances, logits (N, V) of the next."""
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens for which it has positions; None where any number is fine."""
+
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def start(self, source: Tensor) -> Any: ...

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from qvbench.data.text import Vocabulary
 from qvbench.decoding.beam import beam_search
 from qvbench.decoding.search import Network, evaluating, greedy
-
-
-class Vocabulary(Protocol):
-    """What a translator asks of a vocabulary: ids without the special ones, and back."""
-
-    pad: int
-    bos: int
-    eos: int
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 @dataclass(eq=False)
@@ -38,7 +26,7 @@ class Translator:
         patience: a sentence is done once ``patience * beam_size`` of its hypotheses have ended;
             infinite for all that the beam could find, which takes more steps.
         max_length_ratio: a translation may get ``ratio * source tokens + offset`` tokens,
-            ``</s>`` counted on both sides.
+            ``</s>`` counted on both sides, and no more than the network has positions.
         max_length_offset: see ``max_length_ratio``.
         max_tokens: source tokens of a batch, padding included and copies for the beam not; a
             longer sentence gets a batch of its own.
@@ -81,6 +69,8 @@ class Translator:
         source = source.to(next(self.network.parameters()).device)
         lengths = (source != self.vocabulary.pad).sum(1)
         limits = (lengths * self.max_length_ratio).long() + self.max_length_offset
+        if self.network.max_length is not None:
+            limits = limits.clamp(max=self.network.max_length)
         special = (self.vocabulary.bos, self.vocabulary.eos, self.vocabulary.pad)
         with evaluating(self.network):
             state = self.network.start(source)

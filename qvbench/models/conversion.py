@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from qvbench.attention import ATTENTION, Attention
 from qvbench.attention.core import repeat_heads
 from qvbench.errors import UserError
+from qvbench.models.layers import Embeddings
 
 RIDGE = 1e-6  # of the features' mean square, added to their squares
 
@@ -80,17 +81,24 @@ def tokens_of_keys(network: nn.Module, read_text: Callable[[], object]) -> Token
     """The hidden states from which each attention layer makes keys as the network reads a text,
     without those of padding."""
     found: dict[str, list[Tensor]] = {name: [] for name in attention_layers(network)}
+    real: Any = slice(None)
+
+    def embed(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        nonlocal real  # of the ids that the layers after it read
+        real = args[0] != network.padding_id
 
     def listener(name: str) -> Callable[..., None]:
         def listen(_: nn.Module, args: tuple[Tensor, ...], settings: dict[str, Any]) -> None:
             mask = settings.get("mask")
-            padded = mask is not None and mask.dim() == 2  # others hide from some queries alone
-            found[name].append(args[-1][mask] if padded else args[-1].flatten(0, 1))
+            of_keys = mask is not None and mask.dim() == 2  # others hide from some queries alone
+            found[name].append(args[-1][mask if of_keys else real].flatten(0, -2))
 
         return listen
 
     layers = attention_layers(network).items()
     hooks = [m.register_forward_pre_hook(listener(n), with_kwargs=True) for n, m in layers]
+    embeddings = (m for m in network.modules() if isinstance(m, Embeddings))
+    hooks += [m.register_forward_pre_hook(embed) for m in embeddings]
     try:
         read_text()
     finally:

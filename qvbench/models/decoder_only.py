@@ -112,11 +112,10 @@ class DecoderOnly(nn.Module):
             attention, d_model=d_model, num_heads=num_heads, dropout=attention_dropout
         )
         scheme = build_position()
-        absolute = scheme if scheme.absolute else Position(num_heads)
         # By sqrt(d) where positions are fixed (Vaswani et al. 2017, section 3.4), which would drown
         # vectors that start with a deviation of 0.02.
-        scale = d_model**0.5 if absolute.fixed else 1.0
-        self.embeddings = Embeddings(nn.Embedding(vocab_size, d_model), absolute, dropout, scale)
+        scale = d_model**0.5 if scheme.absolute and scheme.fixed else 1.0
+        self.embeddings = Embeddings(nn.Embedding(vocab_size, d_model), scheme, dropout, scale)
         self.layers = nn.ModuleList(
             CausalLayer(own, feed_forward(), residual)
             for own in self_attentions(layers, build_attention, build_position)

@@ -106,9 +106,7 @@ class EncoderDecoder(nn.Module):
             return layer_norm() if norm == "pre" else nn.Identity()
 
         def embeddings() -> Embeddings:
-            scheme = build_position()
-            absolute = scheme if scheme.absolute else Position(num_heads)
-            return Embeddings(tokens, absolute, dropout, scale=d_model**0.5)
+            return Embeddings(tokens, build_position(), dropout, scale=d_model**0.5)
 
         tokens = nn.Embedding(vocab_size, d_model)
         self.source_embeddings = embeddings()
@@ -135,6 +133,11 @@ class EncoderDecoder(nn.Module):
         """One module of the position scheme, from the embeddings or from a layer."""
         embedded = self.target_embeddings.position
         return embedded if embedded.absolute else self.attention.position
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that its position scheme has positions for; None for any number."""
+        return self.position.max_length
 
     @property
     def cache_per_token(self) -> dict[str, int]:

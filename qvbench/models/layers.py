@@ -68,14 +68,14 @@ def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class Embeddings(nn.Module):
-    """Token vectors times a scale, plus an absolute position scheme."""
+    """Token vectors times a scale, plus the position scheme if it is absolute."""
 
     def __init__(
         self, tokens: nn.Embedding, position: Position, dropout: float, scale: float = 1.0
     ) -> None:
         super().__init__()
         self.tokens = tokens
-        self.position = position
+        self.position = position if position.absolute else Position(position.num_heads)
         self.dropout = Dropout(dropout)
         self.scale = scale
 

@@ -1,7 +1,7 @@
 """GPT-2's and Llama's published weights in our network: folders as Hugging Face writes them.
 
 A folder holds ``config.json`` and the weights in ``*.safetensors``, or as a state dict that
-``torch.save`` wrote (``*.bin``). Nothing of it is executed.
+``torch.save`` wrote (``pytorch_model*.bin``). Nothing of it is executed.
 """
 
 from __future__ import annotations
@@ -77,9 +77,11 @@ def copy_weights(source: DecoderOnly, target: DecoderOnly, where: str) -> None:
 
 def read_weights(folder: Path) -> Weights:
     """All tensors in a folder's files, by name."""
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    # Not ``*.bin``: a training leaves its arguments beside the weights, as a pickle.
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
-        raise UserError(f"{folder}: no weights there, neither *.safetensors nor *.bin")
+        what = "neither *.safetensors nor pytorch_model*.bin"
+        raise UserError(f"{folder}: no weights there, {what}")
     weights: Weights = {}
     for file in files:
         try:

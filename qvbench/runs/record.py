@@ -115,3 +115,8 @@ def has_wandb_key() -> bool:
     given = os.environ.get("WANDB_BASE_URL")
     hosts = [given] if given else [wandb.setup().settings.base_url, "https://api.wandb.ai"]
     return any(get_netrc_auth(host) for host in hosts)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception of somebody else's package says, as far as it fits a message of ours."""
+    return str(error).partition("\n")[0] or type(error).__name__

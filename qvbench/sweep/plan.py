@@ -42,7 +42,7 @@ class PlannedRun:
     group: str  # name of the folder that holds the variant's seeds
     budget: float | None = None  # that ends it; None for the search's, and if the suite has none
     value: float | None = None  # of the suite's search that it has; None where there is no search
-    of_search: bool = False  # whether it is to choose that value, and reports nothing
+    of_search: bool = False  # whether it is to choose that value
     published: dict[str, Any] = field(default_factory=dict)  # its record elsewhere
 
     @property

@@ -134,9 +134,8 @@ class Task(LightningModule):
     def _check_fits(self, stored: dict[str, Any], where: str, fit: bool) -> None:
         """Refuse a checkpoint of another network or vocabulary, or to resume another training."""
         check_same_model(stored["config"], self.config_yaml, where, fit)
-        if self.vocabulary is not None:
-            expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
-            check_vocabulary(expected, self.vocabulary.fingerprint(), where)
+        expected = type(self.vocabulary).from_json(stored["vocabulary"]).fingerprint()
+        check_vocabulary(expected, self.vocabulary.fingerprint(), where)
 
     def build(self, vocabulary: Any) -> None:
         self.vocabulary = vocabulary

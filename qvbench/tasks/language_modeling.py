@@ -58,7 +58,7 @@ class LanguageModelingTask(Task):
         return Predictions(hidden, batch.targets, batch.targets != NO_TOKEN)
 
     def token_ids(self, batch: Windows) -> tuple[Tensor, ...]:
-        return (batch.targets,)
+        return (batch.inputs,)
 
     def parameters_to_train(self) -> Iterable[Any]:
         """Matrices, and apart from them, without weight decay, what it is not meant for: vectors,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from qvbench.data.batching import Windows
 from qvbench.data.synthetic import SyntheticDataModule
 from qvbench.tasks.base import Task
 from qvbench.tasks.language_modeling import LanguageModelingTask
@@ -18,12 +15,3 @@ class RecallTask(LanguageModelingTask):
 
     data_module = SyntheticDataModule
     primary_metric = Task.primary_metric
-
-    def token_ids(self, batch: Windows) -> tuple[Tensor, ...]:
-        return (batch.inputs,)
-
-    def position_starts(self) -> list[int]:
-        return []
-
-    def measures(self, means: dict[str, float]) -> dict[str, float]:
-        return means

@@ -5,7 +5,6 @@ Shape letters: B batch, S source length, T target length with the start token.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from torch import Tensor
@@ -51,6 +50,8 @@ class TranslationTask(Task):
         super().__init__(network=network, label_smoothing=label_smoothing, **settings)
         if beam_size < 1:
             raise UserError(f"model.beam_size must be at least 1, got {beam_size}")
+        if not length_penalty >= 0:
+            raise UserError(f"model.length_penalty must be at least 0, got {length_penalty}")
         if not patience > 0:
             raise UserError(f"model.patience must be above 0, got {patience}")
         self.beam_size = beam_size
@@ -79,14 +80,20 @@ class TranslationTask(Task):
         return dict(zip(batch.index.tolist(), translations, strict=True))
 
     def examples(self, count: int) -> list[dict[str, str]]:
-        """The first validation pairs with their translations, as the corpus writes text."""
+        """The first validation pairs with their translations, as the corpus writes text; none where
+        the store is gone."""
         data, processor = self.data, self.data.processor
-        pairs = list(islice(data.corpus.pairs(data.val_split), count))
-        words = self.translator().translate_lines([processor.source(source) for source, _ in pairs])
+        try:  # as they are stored: the downloads need not be there any more
+            sources, references = (
+                data.lines(data.val_split, side)[:count] for side in ("source", "target")
+            )
+        except FileNotFoundError:  # nor the store, which a run that has opened it can do without
+            return []
+        words = self.translator().translate_lines(map(processor.source, sources))
         texts = words if processor.tokenized else [processor.detokenize(line) for line in words]
         return [
             {"source": source, "reference": reference, "translation": text}
-            for (source, reference), text in zip(pairs, texts, strict=True)
+            for source, reference, text in zip(sources, references, texts, strict=True)
         ]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -95,10 +102,11 @@ class TranslationTask(Task):
     def on_test_epoch_end(self) -> None:
         """Score the whole test set: BLEU and chrF of plain and of tokenized text, in per cent."""
         processor = self.data.processor
-        references = self.data.lines(self.data.test_split, "target")
+        lines = self.data.lines(self.data.test_split, "target")
         translations = gather_lines(self._translations, self.trainer.world_size)
         self._translations = {}
-        words = [self.vocabulary.decode(ids) for ids in translations]
+        references = [lines[number] for number in translations]  # all, unless batches are limited
+        words = [self.vocabulary.decode(ids) for ids in translations.values()]
         tokens = [processor.target(line) for line in references]
         plain = [processor.detokenize(line) for line in words]
         references = [processor.plain_reference(line) for line in references]

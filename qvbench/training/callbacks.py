@@ -26,6 +26,7 @@ from qvbench.runs.folder import (
 from qvbench.training.checkpoints import gather, gather_lines
 from qvbench.training.guards import StepGuard
 from qvbench.training.progress import RunProgress
+from qvbench.training.record import is_of_whole_set
 from qvbench.training.resume import LastCheckpoint, is_of_training
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class TestFiles(Callback):
         self._lines.update(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        lines = gather_lines(self._lines, trainer.world_size)
+        lines = gather_lines(self._lines, trainer.world_size).values()
         if trainer.is_global_zero:
             data: Any = getattr(trainer, "datamodule", None)
             file = self.folder / predictions(data.test_split)
@@ -117,7 +118,7 @@ class TestFiles(Callback):
             print(f"{len(lines):,} translations of {data.test_split}: {file}")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and is_of_whole_set(trainer):
             names = {"translations": TRANSLATIONS, "references": REFERENCES}
             for name, lines in getattr(pl_module, "tested_lines", {}).items():
                 text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)

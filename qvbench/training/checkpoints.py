@@ -262,9 +262,9 @@ def gather(own: Any, world_size: int) -> list[Any]:
     return parts
 
 
-def gather_lines(own: dict[int, Any], world_size: int) -> list[Any]:
+def gather_lines(own: dict[int, Any], world_size: int) -> dict[int, Any]:
     """What all processes have by number of line, in the order of the lines."""
     lines: dict[int, Any] = {}
     for part in gather(own, world_size):
         lines |= part
-    return [lines[number] for number in sorted(lines)]
+    return {number: lines[number] for number in sorted(lines)}

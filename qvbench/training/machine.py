@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import logging
 import os
 import platform
@@ -17,6 +16,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from qvbench.data.cache import DISK_FULL
 from qvbench.data.preprocessing import usable_cores
 from qvbench.errors import UserError
 
@@ -78,7 +78,7 @@ def explain(error: BaseException, batch_shapes: Sequence[tuple[int, ...]] = ()) 
 def is_full(error: BaseException | None) -> bool:
     """Whether the disk was full; torch's writer says so without the system's error number."""
     while error is not None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in DISK_FULL
         if full or "PytorchStreamWriter failed writing" in str(error):
             return True
         error = error.__cause__ or error.__context__
@@ -88,12 +88,14 @@ def is_full(error: BaseException | None) -> bool:
 def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
     """Refuse what the trainer's settings ask for and this machine lacks, before Lightning starts:
     a UserError that says which override works here."""
-    cuda = torch.cuda.is_available()
-    any_gpu = cuda or torch.backends.mps.is_available()
-    there = {"cpu": False, "cuda": cuda, "gpu": any_gpu, "auto": any_gpu}
+    cuda, apple = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"cpu": False, "mps": False, "cuda": cuda, "gpu": cuda, "auto": cuda}
     if there.get(accelerator, True):  # another kind of device: Lightning knows better
         return
     override = ON_CPU if devices in ("auto", 1, "1") else f"{ON_CPU} --trainer.devices 1"
+    if accelerator == "mps" or (apple and accelerator in ("gpu", "auto")):
+        what = f"trainer.accelerator: {accelerator} is an Apple GPU, which has no float64, in which"
+        raise UserError(f"{what} losses are summed; to run on the CPU add {override}")
     if accelerator in ("gpu", "cuda"):
         what = f"trainer.accelerator: {accelerator} is asked for, but no GPU is visible here"
         raise UserError(f"{what}; to run on the CPU add {override}")

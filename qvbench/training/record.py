@@ -131,6 +131,8 @@ class RunRecord(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the scores, and which checkpoint they are of."""
+        if not is_of_whole_set(trainer):
+            return
         self.record["metrics"].update(_numbers(trainer, "test/"))
         self.record["bleu_signatures"] = dict(getattr(pl_module, "bleu_signatures", {}))
         self.record["tested_checkpoint"] = Path(str(trainer.ckpt_path)).name
@@ -193,6 +195,11 @@ class RunRecord(Callback):
         if status != "running":
             self.record["ended"] = now()
         self.write(trainer)
+
+
+def is_of_whole_set(trainer: Trainer) -> bool:
+    """Whether a test reads all of its set, not a few batches (``limit_test_batches``) to try it."""
+    return type(trainer.limit_test_batches) is float and trainer.limit_test_batches == 1.0
 
 
 def _numbers(trainer: Trainer, *prefixes: str) -> dict[str, float | None]:

@@ -203,7 +203,9 @@ class LastCheckpoint(Checkpoint):
 
 
 def is_of_training(trainer: Trainer) -> bool:
-    return trainer.state.fn == "fit" and not trainer.sanity_checking
+    """Whether a validation is of a training, of which files are kept."""
+    tried_out = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+    return trainer.state.fn == "fit" and not tried_out
 
 
 def _is_ending(trainer: Trainer) -> bool:

@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from qvbench.runs.folder import RECORD
-from qvbench.runs.record import has_wandb_key, read_json, sweep_labels
+from qvbench.runs.record import first_line, has_wandb_key, read_json, sweep_labels
 from qvbench.training.machine import is_first_process
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class AsyncLogger(Logger):
                     call()
             except Exception as error:  # whatever a tracker raises: the run is worth more
                 if not self.failed:
-                    self._give_up(_first_line(error))
+                    self._give_up(first_line(error))
 
 
 def configure(settings: Namespace, folder: Path, group: str, job_type: str) -> None:
@@ -179,14 +179,10 @@ def _open_wandb(logger: WandbLogger) -> None:
     try:
         _ = logger.experiment
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        log.warning(OFFLINE, _first_line(error))
+        log.warning(OFFLINE, first_line(error))
         wandb.teardown()
         os.environ["WANDB_MODE"] = "offline"
         _ = logger.experiment
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _label_wandb(logger: WandbLogger, record: Mapping[str, Any]) -> None:

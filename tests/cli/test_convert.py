@@ -35,7 +35,8 @@ def test_a_converted_model_is_validated_and_fine_tuned(
     trained: Path, here: Path, qvbench: Command
 ) -> None:
     """Catches a checkpoint that keeps the old mechanism's config or optimizer, weights that a run
-    does not start on, and a conversion to itself that changes numbers."""
+    does not start on, or needs again to be resumed, and a conversion to itself that changes
+    numbers."""
     before = qvbench("validate", "--ckpt_path", str(trained))
     for mechanism, file in (("QKV", "same.ckpt"), ("attention/qv.yaml", "qv.ckpt")):
         words = ("--checkpoint", str(trained), "--attention", mechanism, "--output", file)
@@ -56,6 +57,9 @@ def test_a_converted_model_is_validated_and_fine_tuned(
         started = torch.load(last, weights_only=True)["state_dict"]
         for name, weight in torch.load(file, weights_only=True)["state_dict"].items():
             assert torch.equal(started[name], weight), name
+        (here / file).unlink()
+        answer = qvbench("fit", *own, *tune, *rate, "--ckpt_path", "last")
+        assert answer.status == 0, answer.err
 
 
 @pytest.mark.slow

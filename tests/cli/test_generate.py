@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tokenizers import Tokenizer, models
 
 from qvbench.cli import generate
 from qvbench.cli.experiment import task_from_config
@@ -50,10 +51,13 @@ def write_checkpoint(file: Path, vocabulary: Vocabulary, task: str, model: Any) 
 
 @pytest.fixture
 def checkpoints(here: Path) -> Path:
-    """The current folder with ``characters.ckpt``, ``bytes.ckpt`` and ``translation.ckpt``."""
+    """The current folder with ``characters.ckpt``, ``bytes.ckpt``, ``numbers.ckpt`` and
+    ``translation.ckpt``."""
+    numbers = models.WordLevel({str(number): number for number in range(9)})
     for name, vocabulary in (
         ("characters", TextVocabulary.of_characters([TEXT])),
         ("bytes", TextVocabulary.of_merges()),
+        ("numbers", TextVocabulary(Tokenizer(numbers))),
     ):
         write_checkpoint(here / f"{name}.ckpt", vocabulary, "language_modeling", MODEL)
     pairs = Vocabulary.train([TEXT], merges=2, alphabet=set(TEXT))
@@ -159,6 +163,7 @@ FAULTS = {
     "--checkpoint translation.ckpt --prompt b": "translation.ckpt: a checkpoint, but not of a lang",
     "--checkpoint characters.ckpt --prompt=": "--prompt: empty; a text goes on from",
     "--checkpoint characters.ckpt --prompt bÜ€": "--prompt: the model does not know the characters",
+    "--checkpoint numbers.ckpt --prompt b": "the tokenizer cannot encode the text (WordLevel error",
     "--checkpoint characters.ckpt --prompt b --input in.txt": "--prompt and --input: give one",
     "--checkpoint characters.ckpt --input none.txt": "--input none.txt: No such file",
     "--checkpoint characters.ckpt --input gap.txt": "--input gap.txt, line 2: empty",

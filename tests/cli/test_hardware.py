@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from qvbench.cli.profile import build
 from qvbench.errors import UserError
 from qvbench.training.machine import check_hardware, describe_hardware, explain
 
@@ -90,6 +91,17 @@ def test_several_processes_on_a_cpu(machine: Machine) -> None:
         check_hardware("gpu", devices, "16-mixed")
 
 
+def test_an_apple_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback over float64 before the first step."""
+    machine()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for accelerator in ("auto", "gpu", "mps"):
+        message = refusal(accelerator, 1, "32-true")
+        assert message.startswith(f"trainer.accelerator: {accelerator} is an Apple GPU")
+        assert message.endswith(ON_CPU)
+    check_hardware("cpu", 1, "32-true")
+
+
 def test_a_gpu_under_a_torch_without_code_for_it(machine: Machine) -> None:
     """Catches a page of CUDA's advice where a V100 meets a newer PyTorch."""
     machine((7, 0))
@@ -97,6 +109,13 @@ def test_a_gpu_under_a_torch_without_code_for_it(machine: Machine) -> None:
     assert "GPU of sm_70 (sm_70)" in message
     assert "cu126 wheel" in message
     assert message.endswith(ON_CPU)
+
+
+@pytest.mark.parametrize(("devices", "count"), [("[0,1]", 2), ("4", 4), ("auto", 1)])
+def test_devices_of_a_profile(devices: str, count: int, tiny: Path) -> None:
+    """Catches a list of GPUs that is taken for one, over which nothing is shared out."""
+    words = ["--trainer.devices", devices, "--trainer.num_nodes", "2"]
+    assert build(tiny.name, words, vocab_size=8).devices == 2 * count
 
 
 def test_description(machine: Machine) -> None:

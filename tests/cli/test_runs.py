@@ -150,12 +150,17 @@ def test_taking_up_a_run_goes_on_in_its_folder(trained: Path, qvbench: Command, 
 
 def test_a_test_adds_to_the_record(trained: Path, qvbench: Command) -> None:
     """Catches scores that overwrite the training's record, or stand without signature; a
-    validation that left no counts by sentence, and a test without its lines."""
+    validation that left no counts by sentence, a test without its lines, and scores of a few
+    batches that pass for those of the set."""
     before = record_of(trained)
     with np.load(trained / "sentences.npz") as kept:
         right, tokens = kept["last_right"].sum(dtype=int), kept["tokens"].sum(dtype=int)
     assert 100 * right / tokens == pytest.approx(before["metrics"]["val/accuracy"])
-    answer = qvbench("test", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
+    command = ("test", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt"))
+    assert qvbench(*command, "--trainer.limit_test_batches", "1").status == 0
+    assert record_of(trained) == before
+    assert not list(trained.glob("test-*.txt"))
+    answer = qvbench(*command)
     assert answer.status == 0, answer.err
     after = record_of(trained)
     assert after["metrics"].keys() - before["metrics"].keys() >= {"test/bleu", "test/chrf"}

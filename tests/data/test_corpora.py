@@ -14,6 +14,7 @@ import pytest
 
 from qvbench.data.corpora import (
     CORPORA,
+    Files,
     MonolingualCorpus,
     Multi30k,
     SyntheticCorpus,
@@ -21,6 +22,7 @@ from qvbench.data.corpora import (
     multi30k,
 )
 from qvbench.data.corpora.files import file_sha256, read_pairs, read_text
+from qvbench.data.language import LanguageDataModule
 from qvbench.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -89,6 +91,21 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
     """Catches a traceback over a folder given for a file."""
     with pytest.raises(UserError, match="cannot be read"):
         list(read_pairs(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: Text((path, path), (path, path), {"test": (path, path)}),
+        lambda path: Files(path).files(),
+        lambda path: Multi30k(path).prepare(),
+        lambda path: LanguageDataModule(Files("a"), tokenizer=path),
+    ],
+)
+def test_a_home_that_is_nobody_s_is_named(make: Callable[[str], object]) -> None:
+    """Catches a traceback over a typing error."""
+    with pytest.raises(UserError, match="~nobody-here/a: ~nobody-here is no user's home"):
+        make("~nobody-here/a")
 
 
 class TestText:

@@ -272,6 +272,22 @@ def test_a_damaged_record_is_named(server: Server, tmp_path: Path) -> None:
 # Disks
 
 
+def test_what_cannot_be_read_is_not_removed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a download of hours that is deleted for a disk that fails, or a file of somebody
+    else's."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    fetch(f"{server.url}/text", tmp_path / "text")
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    with pytest.raises(UserError, match=r"text: cannot be read \(Input/output error\)"):
+        fetch(f"{server.url}/text", tmp_path / "text")
+    assert (tmp_path / "text").read_bytes() == TEXT
+
+
 def test_a_full_disk_is_not_asked_again(server: Server, tmp_path: Path) -> None:
     """Catches a full disk taken for an error of the network, and asked for three times."""
     if not Path("/dev/full").exists():

@@ -48,7 +48,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def test_rows_are_documents_and_read_once(client: Client) -> None:
     """Catches a stream that is read to its end, a row cut or run into the next one, a second
-    reading, and options that never reach the hub."""
+    reading, options that never reach the hub, and two settings that share a file."""
     settings: dict[str, Any] = {"name": "some/texts", "config": "sample", "revision": "abc"}
     for _ in range(2):
         corpus = Hub(**settings, characters=250, val_fraction=0.2, selection_fraction=0.2)
@@ -65,6 +65,7 @@ def test_rows_are_documents_and_read_once(client: Client) -> None:
     assert [round(len(part) / len("".join(documents)), 1) for part in parts] == [0.6, 0.2, 0.2]
     other = Hub(**settings, characters=251, val_fraction=0.2)
     assert other.file != corpus.file
+    assert Hub("some/texts", config="v1").file != Hub("some/texts", revision="v1").file
     other.prepare()
     assert other.fingerprint() != corpus.fingerprint()
 

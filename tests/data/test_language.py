@@ -74,7 +74,8 @@ def test_the_stored_ids_are_the_text(
 
 def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
     """Catches another file of the same name taken for the same tokenizer, ids beyond the size of
-    the vocabulary, and bits per byte of a text that cannot be given back."""
+    the vocabulary, bits per byte of a text that cannot be given back, a bare exception of the
+    library, windows whose counts do not fit, and a message that names another setting."""
     path = tmp_path / "tokenizer.json"
     folders = []
     for lower in (False, True):
@@ -96,9 +97,15 @@ def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
     own.save(str(path))
     found = {made.vocabulary.fingerprint(), module(tokenizer=str(path)).vocabulary.fingerprint()}
     assert len(found) == 2
+    Tokenizer(models.WordLevel({"dog": 0})).save(str(path))
+    wide = {"eval_max_tokens": 1 << 17, "max_tokens": 1 << 17}
     for settings, message in (
+        ({"tokenizer": str(path)}, r"cannot encode the text \(WordLevel error: Missing \[UNK\]"),
         ({"tokenizer": "charcters"}, "tokenizer=charcters: no such file; give the path"),
         ({"context": 99}, "max_tokens=80 is smaller than a window of context=99"),
+        ({"eval_context": 99}, "eval_max_tokens=50 is smaller than a window of eval_context=99"),
+        ({"context": 65_536, **wide}, "context=65536: a window of validation has 65,535 tokens at"),
+        ({"eval_context": 65_536, **wide}, "eval_context=65536: a window of validation has 65,535"),
         ({"vocab_size": 255}, "vocab_size must be at least 256"),
         ({"context": 0}, "context must be at least 1"),
     ):
@@ -200,7 +207,8 @@ def test_a_loader_goes_on_in_mid_epoch(module: Make) -> None:
 
 def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     """Catches an order by name, which a moved folder would change, a file read twice because two
-    patterns name it, and a file cut at another place than the fraction."""
+    patterns name it, one whose name looks like a pattern, and a file cut at another place than the
+    fraction."""
     for folder, names in (("a", "1 2 3"), ("b", "z y x")):
         for name, number in zip(names.split(), range(3), strict=True):
             (tmp_path / folder / name).mkdir(parents=True)
@@ -214,6 +222,8 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert Files([f"{tmp_path}/a/**/*.py"], 0.3).fingerprint() != made[1].fingerprint()
     one = f"{tmp_path}/b/**/*.py"
     assert Files(one, 0.3, test=one).fingerprint() == Files([one], 0.3, test=[one]).fingerprint()
+    named = (tmp_path / "a/1/f.py").rename(tmp_path / "n[1].txt")
+    assert Files(str(named)).files() == [named]
 
 
 def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_file: Path) -> None:

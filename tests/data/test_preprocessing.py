@@ -60,9 +60,10 @@ def test_words_one_by_one_are_the_line(data_module: Make, monkeypatch: pytest.Mo
 def test_the_rarest_words_are_left_out_of_learning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a threshold that is off by one, a frequent word left out, characters counted once per
-    word, and a vocabulary of less than the corpus that nobody is told of."""
-    (tmp_path / "train.words").write_text("aa bb aa cc\naa bb dd\nee 😀 bb\n")
+    """Catches a threshold that is off by one, a frequent word left out, an empty line counted as
+    one, characters counted once per word, and a vocabulary of less than the corpus that nobody is
+    told of."""
+    (tmp_path / "train.words").write_text("aa bb aa cc\naa bb dd\nee 😀 bb\n\n")
     config = PreprocessingConfig(merges=20, max_length=9)
     counted: list[dict[str, int]] = []
 

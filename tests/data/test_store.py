@@ -64,10 +64,11 @@ def test_long_training_pairs_are_dropped_and_counted(
 
 
 def test_nothing_left_is_an_error(data_module: Make, tmp_path: Path) -> None:
-    """Catches an empty store, which a sampler would fail over without a word of why."""
+    """Catches an empty store, which a sampler would fail over without a word of why, and a remedy
+    for another reason."""
     pair = write_pair(tmp_path, "long", ["man dog house"] * 3, ["man dog"] * 3)
     corpus = Text(pair, pair, {"test": pair}, tokenized=True)
-    with pytest.raises(UserError, match="no pair is left of 3; raise max_length=1"):
+    with pytest.raises(UserError, match="is left of 3; dropped: 3 over 1 subwords; raise max_"):
         data_module(corpus=corpus, max_length=1)
 
 

@@ -48,7 +48,8 @@ def test_what_is_drawn_from_is_transformers(temperature: float, top_k: Any, top_
 
 
 def test_tokens_come_as_often_as_they_are_likely() -> None:
-    """Catches a draw that is off by one, and one of what is not kept at either end of the unit."""
+    """Catches a draw that is off by one, one of what is not kept at either end of the unit, and
+    logits that overflow at a low temperature."""
     logits, sampling = random_logits(1), Sampling(top_k=6)
     (likely,) = sampling.probabilities(logits)
     numbers = (torch.arange(20_000, dtype=torch.float32) + 0.5) / 20_000
@@ -59,6 +60,9 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     for row in random_logits():
         kept = sampling.probabilities(row[None])[0].nonzero()[:, 0]
         assert sampling.choose(row.expand(2, -1), ends).tolist() == kept[[0, -1]].tolist()
+    for temperature in (1e-38, 1e-300):
+        found = Sampling(temperature).choose(random_logits(2).float(), ends)
+        assert torch.equal(found, random_logits(2).argmax(-1))
 
 
 @pytest.mark.parametrize("build", [gpt2, llama])

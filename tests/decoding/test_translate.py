@@ -23,6 +23,8 @@ LINES = ["ein Hund bellt .", "", "zwei Katzen schlafen im Haus .", "ja"]
 class Echo(torch.nn.Module):
     """A network that repeats its source: the likeliest next token is the source's next."""
 
+    max_length = None
+
     def __init__(self, vocab: int) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.full((vocab,), 20.0))

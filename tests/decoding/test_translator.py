@@ -102,7 +102,8 @@ def test_the_network_is_left_as_it_was_after_a_fault(
 def test_length_limit_is_that_of_each_sentence(
     network: EncoderDecoder, vocabulary: Vocabulary
 ) -> None:
-    """Catches a limit computed from the padded width: the short sentence would get more."""
+    """Catches a limit computed from the padded width: the short sentence would get more; and one
+    beyond the table of positions."""
     with torch.no_grad():
         network.output_bias[vocabulary.eos] = -100.0
     source = torch.tensor([[5, 6, 7, 8, vocabulary.eos], [5, vocabulary.eos, 0, 0, 0]])
@@ -110,6 +111,9 @@ def test_length_limit_is_that_of_each_sentence(
         network, vocabulary, beam_size=2, max_length_ratio=1.5, max_length_offset=2
     )
     assert [len(ids) for ids in translator.translate_ids(source)] == [9, 5]
+    table = build_position("learned", num_heads=2, d_model=16, max_length=7)
+    network.target_embeddings.position = table.double()
+    assert [len(ids) for ids in translator.translate_ids(source)] == [7, 5]
 
 
 def test_batches_hold_what_they_may() -> None:

@@ -185,7 +185,8 @@ def test_padding_is_no_text() -> None:
     sizes = {"d_model": 16, "num_heads": 2, "ffn_dim": 24, "encoder_layers": 1, "decoder_layers": 1}
     source = EncoderDecoder(vocab_size=20, padding_id=0, **parts, **sizes).eval()
     ids = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 0]])
-    tokens = tokens_of_keys(source, lambda: source(ids, ids[:, :3]))
+    targets = torch.tensor([[2, 10, 0, 0], [2, 11, 12, 13]])
+    tokens = tokens_of_keys(source, lambda: source(ids, targets))
     assert {name: len(found) for name, found in tokens.items()} == {
         "encoder.0.attention": 7,
         "decoder.0.attention": 6,

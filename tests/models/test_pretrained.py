@@ -105,13 +105,15 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 
 
 def test_weights_may_lie_in_several_files_of_either_kind(tmp_path: Path) -> None:
-    """Catches a reader that takes the first file for all, or executes a pickle."""
+    """Catches a reader that takes the first file for all, executes a pickle, or takes what a
+    training leaves beside the weights for one of them."""
     oracle = gpt2()
     for folder, options in (("one", {}), ("many", {"max_shard_size": "30KB"})):
         oracle.save_pretrained(tmp_path / folder, **options)
     assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
     (tmp_path / "old").mkdir()
     torch.save(oracle.state_dict(), tmp_path / "old" / "pytorch_model.bin")
+    torch.save(Path("arguments"), tmp_path / "old" / "training_args.bin")
     (tmp_path / "old" / "config.json").write_bytes((tmp_path / "one/config.json").read_bytes())
     expected = load_pretrained(tmp_path / "one").state_dict()
     for folder in ("many", "old"):

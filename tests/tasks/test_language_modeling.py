@@ -159,7 +159,7 @@ def test_a_context_beyond_the_positions_is_refused_before_the_data_is_prepared(
     for key, value, most in (("context", 32, 31), ("eval_context", 128, 127)):
         position = f'{{"class_path": "Learned", "init_args": {{"max_length": {most}}}}}'
         assert run("fit", "--model.position", position) == 2
-        message = f"data.{key}={value} is longer than the {most} positions of Learned; lower it"
+        message = f"data: {key} of {value} tokens is longer than the {most} positions of Learned; l"
         assert_one_line(capsys, message)
     assert not (here / "cache").exists()
 

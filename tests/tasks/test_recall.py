@@ -103,15 +103,18 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
 
 
 def test_what_does_not_fit_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a traceback, or a search for places that are not there; and a corpus of another task
-    that is offered."""
+    """Catches a traceback, or a search for places that are not there; a corpus of another task
+    that is offered; and sequences beyond the positions, found once they are drawn."""
+    learned = '{"class_path": "Learned", "init_args": {"max_length": 7}}'
     for key, value, message in (
+        ("model.position", learned, "data: context of 8 tokens is longer than the 7 positions of"),
         ("data.corpus.pairs", "3", "3 pairs and a query of each take 12 tokens; length is 8"),
         ("data.corpus.vocab_size", "5", "vocab_size=5 has 1 keys for 2 pairs; give 6 at least"),
         ("data.val_split", "test", "val_split=test: no such set; known are val, selection"),
         ("data.corpus", "Grammar", "known are: AssociativeRecall, Copying, Induction, Modifiers"),
     ):
-        assert run("prepare", f"--{key}", value) == 2
+        assert run("fit", f"--{key}", value) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+    assert not (here / "cache").exists()

@@ -46,14 +46,17 @@ def test_the_mean_is_that_of_the_last_snapshots(data, trainer, tmp_path: Path): 
     [
         ({}, 1),
         ({"sanity_checking": True}, 0),
+        ({"fast_dev_run": True}, 0),
         ({"state": SimpleNamespace(fn="validate")}, 0),
         ({"is_global_zero": False}, 0),
     ],
 )
 def test_only_training_leaves_weights_and_only_once(changed, files, tmp_path: Path):
-    """Untrained weights or a later `validate` in the mean, or all devices writing one file."""
+    """Untrained weights or a later `validate` in the mean, all devices writing one file, or a trial
+    run that leaves files in the current folder."""
     settings = {
         "sanity_checking": False,
+        "fast_dev_run": False,
         "state": SimpleNamespace(fn="fit"),
         "is_global_zero": True,
         "global_step": 7,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 
+from qvbench.data.cache import expanded
 from qvbench.data.corpora.files import file_sha256, read_pairs
 from qvbench.errors import UserError
 
@@ -109,7 +109,7 @@ class Text(Corpus):
         self.source_language = source_language
         self.target_language = target_language
         self.files = {
-            split: (Path(source).expanduser(), Path(target).expanduser())
+            split: (expanded(source), expanded(target))
             for split, (source, target) in {"train": train, "val": val, **test}.items()
         }
 

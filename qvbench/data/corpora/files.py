@@ -18,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from qvbench.data.cache import DISK_FULL, cache_root, locked, track
+from qvbench.data.cache import DISK_FULL, cache_root, expanded, locked, track
 from qvbench.errors import UserError
 from qvbench.runs.folder import write_text
 
@@ -37,6 +37,10 @@ class NotFetchedError(UserError):
     """The text has never been here, and nothing is published that names it."""
 
 
+class DamagedError(UserError):
+    """A gzip file is cut off, or holds what was not written."""
+
+
 @contextmanager
 def _opened(path: Path, decompress: bool = True) -> Iterator[BinaryIO]:
     """A file's bytes, decompressed if its name ends in ``.gz`` or ``.tgz``."""
@@ -47,7 +51,8 @@ def _opened(path: Path, decompress: bool = True) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path in the corpus settings") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise UserError(f"{path}: damaged or cut off gzip file; fetch or write it again") from None
+        what = "damaged or cut off gzip file; fetch or write it again"
+        raise DamagedError(f"{path}: {what}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -167,12 +172,12 @@ def verify(path: Path, source: str, sha256: str | None = None) -> None:
     file was read to its end, since gzip tells damage on the way. A file that differs is removed.
 
     Raises:
-        UserError: it differs.
+        UserError: it differs, or cannot be read and stays.
     """
     expected = sha256 or (recorded_sha256(path) if _record_file(path).exists() else None)
     try:
         found = file_sha256(path, decompress=True)
-    except UserError:
+    except DamagedError:
         found = "unreadable"
     if expected is None and found != "unreadable":
         record = json.dumps({"url": source, "text_sha256": found}, indent=1)
@@ -268,7 +273,7 @@ def local_copy(root: str, *names: str) -> Path:
     Raises:
         UserError: none is.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -276,6 +281,15 @@ def local_copy(root: str, *names: str) -> Path:
         f"{folder / names[0]}: no such file, nor {', '.join(names[1:])}; copy it there, or leave "
         "root out to download it"
     )
+
+
+def check_published(path: Path, sha256: str, remedy: str) -> None:
+    """UserError, which ends with what to do, unless a local copy's text is the published one."""
+    if (found := file_sha256(path, decompress=True)) != sha256:
+        raise UserError(
+            f"{path}: is not the published file (SHA-256 of its text is {found[:12]}…, should be "
+            f"{sha256[:12]}…); {remedy}"
+        )
 
 
 def _size(part: Path) -> int:

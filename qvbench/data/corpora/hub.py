@@ -88,7 +88,9 @@ class Hub(Documents):
     @property
     def file(self) -> Path:
         """The documents in the cache, each a line of JSON."""
-        what = (self.name, *self.options.values(), self.split, self.column, self.characters)
+        config, revision = self.options.values()
+        at = revision and f"at-{revision}"  # no configuration of that name
+        what = (self.name, config, at, self.split, self.column, self.characters)
         name = "_".join(re.sub(r"[^\w.-]+", "-", str(part)) for part in what if part is not None)
         return cache_root() / "downloads" / "hub" / f"{name}.jsonl"
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from qvbench.data.cache import cache_root
+from qvbench.data.cache import cache_root, expanded
 from qvbench.data.corpora.corpus import MonolingualCorpus
-from qvbench.data.corpora.files import fetch, file_sha256, local_copy, read_text
+from qvbench.data.corpora.files import check_published, fetch, file_sha256, local_copy, read_text
 from qvbench.errors import UserError
 
 _SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare"
@@ -121,10 +121,12 @@ class Files(Documents):
 
 
 def named_files(patterns: list[str]) -> list[Path]:
-    """Files that paths or patterns name; UserError if one of them names none, or there is none."""
+    """Files that paths, which may have brackets, or patterns name; UserError if one of them names
+    none, or there is none."""
     found: set[Path] = set()
     for pattern in patterns:
-        names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+        path = expanded(pattern)
+        names = [path] if path.is_file() else glob.glob(str(path), recursive=True)  # noqa: PTH207
         files = {Path(name) for name in names if Path(name).is_file()}
         if not files:
             raise UserError(f"{pattern}: no such file, and no pattern that names some")
@@ -163,12 +165,9 @@ class Shakespeare(Files):
         (file,) = self.files()
         if self.root is None:
             fetch(f"{_SHAKESPEARE}/input.txt", file, _SHAKESPEARE_SHA256)
-        elif (found := file_sha256(file, decompress=True)) != _SHAKESPEARE_SHA256:
-            raise UserError(
-                f"{file}: is not the published file (SHA-256 of its text is {found[:12]}…, should "
-                f"be {_SHAKESPEARE_SHA256[:12]}…); leave root out to download it, or use the "
-                "corpus Files for text of your own"
-            )
+        else:
+            remedy = "leave root out to download it, or use the corpus Files for text of your own"
+            check_published(file, _SHAKESPEARE_SHA256, remedy)
 
     def fingerprint(self) -> dict[str, object]:
         # The text is the published one wherever it lies: prepare() verifies it.

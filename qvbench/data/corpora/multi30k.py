@@ -14,7 +14,7 @@ from typing import Literal
 
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora.corpus import Corpus
-from qvbench.data.corpora.files import fetch, file_sha256, local_copy, read_pairs
+from qvbench.data.corpora.files import check_published, fetch, local_copy, read_pairs
 from qvbench.errors import UserError
 
 _URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1"
@@ -73,14 +73,12 @@ class Multi30k(Corpus):
 
     def prepare(self) -> None:
         for name, sha256 in self._sha256.items():
+            url, path = self._url(name), self._path(name)
             if self.root is None:
-                fetch(self._url(name), self._path(name), sha256)
-            elif (found := file_sha256(self._path(name), decompress=True)) != sha256:
-                raise UserError(
-                    f"{self._path(name)}: is not the published file (SHA-256 of its text is "
-                    f"{found[:12]}…, should be {sha256[:12]}…); fetch {self._url(name)}, or use "
-                    "the corpus Text for data of your own"
-                )
+                fetch(url, path, sha256)
+            else:
+                remedy = f"fetch {url}, or use the corpus Text for data of your own"
+                check_published(path, sha256, remedy)
 
     def splits(self) -> tuple[str, ...]:
         return (*self._splits, *(["selection"] if self.selection_pairs else []))
