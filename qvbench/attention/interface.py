@@ -149,7 +149,7 @@ class Attention(nn.Module):
         k_len = k.shape[2]
         past = k_len - q_len
         mask = core.with_four_axes(mask, (batch, heads, q_len, k_len))
-        self.backend = choose(position, q, k, v, mask)
+        self.backend = choose(position, q, k, v, mask, dropout)
         if self.backend.name == FUSED:
             table = position.coefficient_table(q_len, k_len)
             assert table is not None, "a scheme with by_table has one"

@@ -41,10 +41,10 @@ def count_parameters(network: nn.Module) -> dict[str, int]:
 def attention_backend(network: nn.Module) -> dict[str, str] | None:
     """Which kernel computed self-attention, and why; none before the first batch.
 
-    Cross-attention is always PyTorch's; one layer that fell back speaks for all.
+    No scheme acts in cross-attention, which comes last; one layer that fell back speaks for all.
     """
-    layers = (module for module in network.modules() if isinstance(module, Attention))
-    used = {layer.backend.name: layer.backend for layer in layers if layer.backend is not None}
+    layers = [module for module in network.modules() if isinstance(module, Attention)]
+    used = {of.backend.name: of.backend for of in reversed(layers) if of.backend is not None}
     names = (name for name in (REFERENCE, FUSED, SDPA) if name in used)
     return next((used[name]._asdict() for name in names), None)
 

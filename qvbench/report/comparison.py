@@ -55,7 +55,7 @@ class Comparison:
     folder: Path  # of the results
     bleu_tests: dict[str, list[float]]  # p-values that were kept; completed when needed
     left_out: tuple[Run, ...] = ()  # that were not run to their end
-    searched: tuple[Run, ...] = ()  # of the suite's search, which report nothing
+    searched: tuple[Run, ...] = ()  # of the suite's search, whose scores are not reported
     shorter: Mapping[float, Comparison] = field(default_factory=dict)  # the same by lesser budget
 
     @property
@@ -151,8 +151,8 @@ class Comparison:
     def families(self) -> tuple[set[Question], set[Question]]:
         """The differences that the page shows, each once: of the paper's claims, and all others.
 
-        The claims are the primary family. The others describe: rows of every budget, the paper's
-        rows.
+        The claims are the primary family. The others are descriptive: rows of every budget, the
+        paper's rows.
         """
         claims = [contrast for _, contrast in tested_claims(self.ours)]
         others = [*self.rows.values(), *paper_contrasts(self.ours).values()]

@@ -133,17 +133,19 @@ def commands(comparison: Comparison) -> list[str]:
         only = ["--only", *(variant.name for variant in comparison.variants)] if few else []
         lines = [f"qvbench sweep {shlex.join(['--suite', name, *only, *same])}"]
         report, intro = ["--suite", name, *same], f"The suite's file is `{suite['file']}`.\n\n"
-    lines += [*_tests(runs), f"qvbench report {shlex.join([*report, *output])}"]
+    lines += [*_tests(runs, bool(suite)), f"qvbench report {shlex.join([*report, *output])}"]
     text = "\n".join(lines)
     return [TEXT["generated"], f"{intro}```sh\n{text}\n```"]
 
 
-def _tests(runs: list[Run]) -> list[str]:
+def _tests(runs: list[Run], of_suite: bool) -> list[str]:
     """The commands that translated the test set, one for each checkpoint's name."""
     places: dict[str, dict[str, None]] = {}
     for run in runs:
         if checkpoint := run.record.get("tested_checkpoint"):
-            places.setdefault(checkpoint, {})[f"runs/{run.group}/seed-*"] = None
+            # A sweep begun now may give the folder other digits than the run's have.
+            group = f"{run.record['variant']}-*" if of_suite else run.group
+            places.setdefault(checkpoint, {})[f"runs/{group}/seed-*"] = None
     return [
         f"for run in {' '.join(folders)}; do\n"
         f'  qvbench test --ckpt_path "$run/checkpoints/{checkpoint}"\ndone'

@@ -14,7 +14,7 @@ from qvbench.report.comparison import Comparison
 from qvbench.report.figures import looks
 from qvbench.report.runs import Run
 from qvbench.report.variants import Variant
-from qvbench.runs.record import has_wandb_key
+from qvbench.runs.record import first_line, has_wandb_key
 
 LABELS = ("mechanism", "position", "corpus", "seed", "git", "versions", "hardware")
 COSTS = ("parameters/total", "flops_per_target_token/train", "cache_per_token/self")
@@ -36,7 +36,7 @@ def publish(target: str, comparison: Comparison) -> None:
     try:
         api = _connect()
     except Exception as error:  # W&B's own, and those of the libraries that it stands on
-        print(f"W&B      {_line(error)}: nothing was sent; give this command again online")
+        print(f"W&B      {first_line(error)}: nothing was sent; give this command again online")
         return
     if not (entity := entity or api.default_entity or ""):
         raise UserError(f"--wandb {target}: the key has no default entity; give ENTITY/PROJECT")
@@ -65,7 +65,7 @@ def publish(target: str, comparison: Comparison) -> None:
         report.save()
     except Exception as error:
         again = "this command, given again, sends what is missing"
-        raise UserError(f"W&B, {path}: {_line(error)}; {again}") from error
+        raise UserError(f"W&B, {path}: {first_line(error)}; {again}") from error
     print(f"W&B      report: {report.url}")
 
 
@@ -78,10 +78,6 @@ def _connect() -> Any:
     import wandb
 
     return wandb.Api(timeout=30)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 # Runs

@@ -143,7 +143,7 @@ def test_what_the_kernel_does_not_take_is_the_references(
     """A mask that is ignored, a tile that does not fit."""
     dtype, width = change.get("dtype", torch.float32), change.get("width", 8)
     q = torch.zeros(2, 2, 5, width, dtype=dtype, device=DEVICE)
-    chosen = backend.choose(layer().position, q, q, q, change.get("mask"))
+    chosen = backend.choose(layer().position, q, q, q, change.get("mask"), 0.0)
     assert chosen.name == backend.REFERENCE
     assert reason in chosen.reason
 
@@ -156,6 +156,16 @@ def test_other_schemes_need_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
         built(torch.randn(1, 5, 16, device=DEVICE))
         assert built.backend is not None
         assert built.backend.name == backend.SDPA
+
+
+def test_dropout_on_a_cpu_is_the_references() -> None:
+    """Catches a record that names PyTorch's kernel, which has no dropout on a CPU."""
+    plain = build_attention("qkv", d_model=16, num_heads=2, dropout=0.1)
+    plain(torch.randn(1, 5, 16))
+    assert attention_backend(plain) == {
+        "name": "reference",
+        "reason": "PyTorch has no kernel for dropout on a CPU",
+    }
 
 
 def test_the_record_names_the_kernel_of_self_attention() -> None:

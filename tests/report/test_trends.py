@@ -70,7 +70,7 @@ def test_a_variant_is_compared_in_its_own_size(tmp_path: Path) -> None:
         assert rows[f"qkv_{width}"]["minus baseline"] == ""
     assert "**Against QKV of its size: " in page
     assert "\n\n**With ten times the parameters the difference moves by:** QV, +1.50 (" in page
-    assert ": 3, rows of every budget" in page
+    assert "descriptive: 3, rows of every budget" in page
 
 
 def test_one_that_stands_at_one_size_alone_has_the_baseline(tmp_path: Path) -> None:

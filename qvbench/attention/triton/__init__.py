@@ -39,10 +39,16 @@ class Backend(NamedTuple):
     reason: str
 
 
-def choose(position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Backend:
+PLAIN = Backend(SDPA, "nothing multiplies the logits")
+NO_DROPOUT = Backend(REFERENCE, "PyTorch has no kernel for dropout on a CPU")
+
+
+def choose(
+    position: Position, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float
+) -> Backend:
     """The kernel for queries (B, H, Lq, Dk), keys (B, Hk, Lk, Dk), values (B, Hv, Lk, Dv)."""
     if not position.multiplies:
-        return Backend(SDPA, "nothing multiplies the logits")
+        return NO_DROPOUT if core.own_dropout(q, dropout_p) else PLAIN
     if q.device.type not in DEVICES:
         return Backend(REFERENCE, f"the fused kernel needs a GPU; the tensors are on {q.device}")
     kind = q.device.type
