@@ -93,7 +93,7 @@ def test_the_page_holds_its_commands(output: Path) -> None:
     page = page_of(output)
     assert "`suites/trial.yaml`" in page
     assert "qvbench sweep --suite trial --seeds 1 2 3 --trainer.max_steps 5\n" in page
-    loop = "for run in runs/trial-qkv/seed-* runs/trial-qv/seed-*; do\n"
+    loop = "for run in runs/qkv-*/seed-* runs/qv-*/seed-*; do\n"
     assert f'{loop}  qvbench test --ckpt_path "$run/checkpoints/averaged.ckpt"\ndone\n' in page
     again = "qvbench report --suite trial --seeds 1 2 3 --trainer.max_steps 5"
     options = "--title 'A < B' --baseline qkv --margin 0.25"
