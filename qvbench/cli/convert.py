@@ -33,6 +33,9 @@ def main(args: list[str]) -> int:
         source, whole = _published(checkpoint, options.config, overrides)
         stored = whole["qvbench"]
     else:
+        if of_model := [word for word in overrides if word.startswith("--model")]:
+            what = f"{of_model[0]}: the model is the checkpoint's; --attention is what changes"
+            raise UserError(f"convert: {what}")
         source, stored = load_task(checkpoint, Task, "a model")
         whole = read_checkpoint(checkpoint, tensors=False)
     config = str(options.config or _config_beside(checkpoint))

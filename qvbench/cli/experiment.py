@@ -212,10 +212,17 @@ def load_task(
     named = stored.get("task") or DEFAULT_TASK
     if not {"config", "vocabulary"} <= stored.keys() or not issubclass(find_task(named), kind):
         raise UserError(f"{path}: a checkpoint, but not of {words}")
-    task = task_from_config(stored["config"], named)
-    vocabulary = task.data_module.vocabulary_class
-    task.build(vocabulary.from_json(stored["vocabulary"]))
-    task.load_state_dict(checkpoint["state_dict"])
+    try:
+        task = task_from_config(stored["config"], named)
+        vocabulary = task.data_module.vocabulary_class
+        task.build(vocabulary.from_json(stored["vocabulary"]))
+        task.load_state_dict(checkpoint["state_dict"])
+    except UserError:
+        raise
+    except Exception as error:  # of jsonargparse, YAML, tokenizers and torch, each its own
+        reason = " ".join(str(error).split())
+        what = f"{path}: its model cannot be built here ({reason}); a class of your own is imported"
+        raise UserError(f"{what} from the folder in which you run") from error
     task.network.eval()
     return task, stored
 

@@ -164,7 +164,9 @@ class LanguageDataModule(StoredDataModule):
         document_mask: bool = False,
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
-        check_least(1, context=context, eval_context=eval_context or context)
+        check_least(1, context=context)
+        if eval_context is not None:
+            check_least(1, eval_context=eval_context)
         named, longest = ("eval_context", eval_context) if eval_context else ("context", context)
         if longest > _COUNTED:
             raise UserError(

@@ -45,6 +45,7 @@ class Sampling:
         if self.top_p < 1:
             ordered, order = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
             enough = ordered.cumsum(-1) - ordered >= self.top_p  # without the token itself
+            enough[:, 0] = False  # one is left
             dropped = torch.zeros_like(enough).scatter(1, order, enough)
             logits = logits.masked_fill(dropped, -torch.inf)
         return logits.softmax(-1)

@@ -59,9 +59,16 @@ def convert(source: nn.Module, target: nn.Module, read_text: Callable[[], object
             raise UserError(f"convert: from {kind} there is no way; give a checkpoint of {known}")
         if (kind := ATTENTION.name_of(type(layer))) not in RULES:
             raise UserError(f"convert: to {kind} there is no way; known are: {', '.join(RULES)}")
-        if layer.head_dim != given[name].project_kv(_token(layer))[0].shape[-1]:
+        token = _token(layer)
+        before = given[name].project_kv(token)[0].shape[-1]
+        after = layer.keys_values(layer.project_kv(token))[0].shape[-1]
+        if layer.head_dim != before:
             raise UserError("convert: keys have another width than the values that replace them")
+        if after != before:
+            raise UserError(f"convert: keys are {before} wide, and {after} in the new mechanism")
     copied = source.state_dict()
+    if not all(weight.isfinite().all() for weight in copied.values()):
+        raise UserError("convert: the weights of the checkpoint are not finite")
     kept = {
         name: copied[name] if _fits(copied.get(name), value) else value
         for name, value in target.state_dict().items()

@@ -7,6 +7,7 @@ A folder holds ``config.json`` and the weights in ``*.safetensors``, or as a sta
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -32,17 +33,21 @@ def load_pretrained(folder: Path) -> DecoderOnly:
         UserError: a file is missing or damaged, or the model is not one that is known here.
     """
     config = _read_config(folder / "config.json")
-    family = config.get("model_type")
+    family = str(config.get("model_type"))
     if family not in FAMILIES:
         raise UserError(f"{folder}: a model of type {family}; known are: {', '.join(FAMILIES)}")
     build, convert = FAMILIES[family]
+    given = read_weights(folder)
     try:
         network = build(config)
-        weights = convert(read_weights(folder), config)
+        weights = convert(given, config)
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (KeyError, RuntimeError) as error:  # a key of the config, or of the weights
+        layers = int(config.get("n_layer") or config["num_hidden_layers"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # of the config or the weights
         reason = " ".join(str(error).split())
         raise UserError(f"{folder}: not the {family} that its config tells ({reason})") from error
+    if any(re.search(rf"\b(h|layers)\.{layers}\.", name) for name in given):
+        raise UserError(f"{folder}: config.json tells of {layers} layers, the weights have more")
     return network.eval()
 
 
@@ -68,7 +73,7 @@ def copy_weights(source: DecoderOnly, target: DecoderOnly, where: str) -> None:
     theirs, ours = (network.project(network.eval()(ids)) for network in (source, target))
     target.train(training)
     rounding = torch.finfo(target.output_weight.dtype).eps
-    if (theirs - ours).abs().max() > TOLERANCE * rounding * theirs.abs().max():
+    if not (theirs - ours).abs().max() <= TOLERANCE * rounding * theirs.abs().max():
         raise UserError(
             f"{where}: its weights fit the config's network, which computes something else with "
             "them; compare activation, norm, norm_eps, placement and RoPE's base with config.json"

@@ -56,6 +56,8 @@ class Learned(Position):
         super().__init__(num_heads, d_model)
         if d_model is None or max_length < 1:
             raise UserError("Learned: needs d_model, and max_length from 1 on")
+        if std is not None and not std >= 0:
+            raise UserError(f"Learned: std must be at least 0, got {std}")
         self.max_length = max_length
         self.table = nn.Parameter(torch.empty(max_length, d_model))
         nn.init.normal_(self.table, std=d_model**-0.5 if std is None else std)

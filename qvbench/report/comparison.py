@@ -26,6 +26,7 @@ from qvbench.report.variants import (
 )
 from qvbench.runs.record import Metric
 
+BITS = Metric("val/bits_per_byte", "validation loss", "bits per byte", higher_is_better=False)
 VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 
 
@@ -223,6 +224,7 @@ def compare(
     ``folder`` is that of the results, whose name is the title if neither the user nor a suite gave
     one. UserError if no run is finished, or they are not seeds of comparable experiments.
     """
+    runs = of_one_unit(runs)
     searched: list[Run] = []
     by_budget: dict[float, list[Run]] = {}
     for run in filter(has_ended, runs):
@@ -254,6 +256,18 @@ def compare(
         raise UserError(f"--baseline {options.baseline}: no such variant; known: {known}")
     left_out = tuple(run for run in runs if not has_ended(run))
     return replace(last, left_out=left_out, searched=tuple(searched), shorter=compared)
+
+
+def of_one_unit(runs: Sequence[Run]) -> Sequence[Run]:
+    """Language models of different stores, of other tokenizers or text, measured in bits per byte:
+    a loss per token is of each one's own tokens."""
+    stores = {run.record.get("data_fingerprint") for run in runs}
+    losses = all(run.record["primary_metric"]["name"] == "val/loss" for run in runs)
+    known = all(BITS.name in run.record["metrics"] for run in filter(has_value, runs))
+    if len(stores) == 1 or not (losses and known):
+        return runs
+    metric = {"primary_metric": BITS._asdict()}
+    return [replace(run, record=run.record | metric) for run in runs]
 
 
 def _compare(

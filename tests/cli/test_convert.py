@@ -64,15 +64,21 @@ def test_a_converted_model_is_validated_and_fine_tuned(
 
 @pytest.mark.slow
 def test_what_cannot_be_converted_is_one_line(trained: Path, here: Path, qvbench: Command) -> None:
-    """Catches a traceback, a file that is overwritten, and weights taken into another network."""
+    """Catches a traceback, a file that is overwritten, weights taken into another network, and
+    settings that are passed over."""
     (here / "moved.ckpt").write_bytes(trained.read_bytes())
     (here / "there.ckpt").write_text("mine")
+    own = torch.load(trained, weights_only=True)
+    own["qvbench"]["config"] = own["qvbench"]["config"].replace("QKV", "nowhere.Mine")
+    torch.save(own, here / "own.ckpt")
     for words, message in (
         (("--attention", "MLA"), "to mla there is no way; known are: qkv, gqa"),
         (("--attention", "QVX"), "QVX: no class of that name is known here"),
         (("--output", "there.ckpt"), "there.ckpt: is there already"),
         (("--checkpoint", "moved.ckpt"), "is in no run's folder; give its --config"),
         (("--checkpoint", "none.ckpt"), "none.ckpt: no such checkpoint"),
+        (("--checkpoint", "own.ckpt"), "own.ckpt: its model cannot be built here"),
+        (("--model.position", "RoPE"), "the model is the checkpoint's"),
         (("--data.merges", "10"), "was trained with another vocabulary"),
     ):
         given = {"--checkpoint": str(trained), "--attention": "QV", "--output": "new.ckpt"}

@@ -108,6 +108,7 @@ def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
         ({"eval_context": 65_536, **wide}, "eval_context=65536: a window of validation has 65,535"),
         ({"vocab_size": 255}, "vocab_size must be at least 256"),
         ({"context": 0}, "context must be at least 1"),
+        ({"eval_context": 0}, "eval_context must be at least 1"),
     ):
         with pytest.raises(UserError, match=message):
             module(**settings)
@@ -224,6 +225,9 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert Files(one, 0.3, test=one).fingerprint() == Files([one], 0.3, test=[one]).fingerprint()
     named = (tmp_path / "a/1/f.py").rename(tmp_path / "n[1].txt")
     assert Files(str(named)).files() == [named]
+    (tmp_path / "b/loop").symlink_to(tmp_path / "b")
+    (tmp_path / "b/link.py").symlink_to(tmp_path / "b/x/f.py")
+    assert len(Files([one, f"{tmp_path}/a/../b/x/f.py"]).files()) == 3
 
 
 def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_file: Path) -> None:

@@ -63,6 +63,8 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
     for temperature in (1e-38, 1e-300):
         found = Sampling(temperature).choose(random_logits(2).float(), ends)
         assert torch.equal(found, random_logits(2).argmax(-1))
+    found = Sampling(top_p=1e-50).choose(random_logits(2), ends)
+    assert torch.equal(found, random_logits(2).argmax(-1)), "none is kept"
 
 
 @pytest.mark.parametrize("build", [gpt2, llama])

@@ -195,7 +195,8 @@ def test_padding_is_no_text() -> None:
 
 
 def test_what_has_no_rule_is_refused() -> None:
-    """Catches a network that keeps its initial weights without a word."""
+    """Catches a network that keeps its initial weights without a word, and one of weights that are
+    not finite."""
     source = build("qkv")
     with pytest.raises(UserError, match="to mla there is no way; known are: qkv, gqa"):
         converted(source, "mla")
@@ -203,6 +204,11 @@ def test_what_has_no_rule_is_refused() -> None:
         converted(build("qv"), "qkv")
     with pytest.raises(UserError, match="keys have another width"):
         converted(build("qkv", head_dim_qk=16), "qv")
+    with pytest.raises(UserError, match="keys are 8 wide, and 4 in the new mechanism"):
+        converted(build("qkv"), "qkv", head_dim_qk=4)
+    source.final_norm.weight.data[0] = torch.nan
+    with pytest.raises(UserError, match="weights of the checkpoint are not finite"):
+        converted(source, "qvka")
     source = build("gqa", num_heads=6, num_kv_heads=3)
     with pytest.raises(UserError, match="2 key heads cannot be made of 3"):
         converted(source, "gqa", num_heads=6, num_kv_heads=2)

@@ -127,6 +127,8 @@ def test_weights_may_lie_in_several_files_of_either_kind(tmp_path: Path) -> None
         ({"model_type": "mamba"}, r"type mamba; known are: gpt2, llama$"),
         ({"activation_function": "tanh"}, r"activation_function is tanh; known here: gelu_new"),
         ({"n_layer": 4}, r"not the gpt2 that its config tells \('h\.3"),
+        ({"n_layer": 1}, r"config.json tells of 1 layers, the weights have more$"),
+        ({"n_head": None}, r"not the gpt2 that its config tells"),
         ({"n_embd": 48}, r"not the gpt2 that its config tells .*size mismatch"),
     ],
 )

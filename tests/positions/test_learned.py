@@ -29,6 +29,8 @@ def test_a_longer_sequence_is_refused():
         learned.embed(torch.zeros(1, 1, 8), start=10)
     with pytest.raises(UserError, match="needs d_model"):
         build_position("learned", num_heads=2)
+    with pytest.raises(UserError, match="std must be at least 0, got -1"):
+        build_position("learned", num_heads=2, d_model=8, std=-1)
 
 
 def test_an_untrained_table_is_softer_than_the_tokens():

@@ -250,6 +250,23 @@ def language_model(root: Path, name: str, ends: Sequence[float]) -> list[Path]:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_losses_of_other_tokens_are_compared_by_the_byte(tmp_path: Path) -> None:
+    """Catches a verdict, or per cent of perplexity, on losses of two tokenizers."""
+    runs = [
+        *language_model(tmp_path, "qkv_16", [2.0, 2.1]),
+        *language_model(tmp_path, "qv", [3, 4]),
+    ]
+    for folder in runs:
+        record = json.loads((folder / "run.json").read_text())
+        record["data_fingerprint"] = record["mechanism"]
+        (folder / "run.json").write_text(json.dumps(record))
+    assert compared(runs).axis == "validation loss (bits per byte)"
+    page = report(tmp_path / "out", *runs)
+    assert "perplexity, % more" not in page
+    assert report(tmp_path / "out", tmp_path / "out") == page
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_a_difference_in_loss_is_a_ratio_of_perplexities(tmp_path: Path) -> None:
     """Catches per cent of the loss, the ratio upside down, and the interval of another level."""
     qkv = language_model(tmp_path, "qkv_16", [2.0, 2.01, 2.02])

@@ -8,6 +8,7 @@ import http
 import http.client
 import json
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
@@ -133,7 +134,7 @@ def file_sha256(path: Path, decompress: bool = False) -> str:
     with _opened(path, decompress) as file:
         found = path.stat()
         state = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-        key = hashlib.sha256(f"{path.absolute()} {decompress} {state}".encode()).hexdigest()
+        key = hashlib.sha256(os.fsencode(f"{path.absolute()} {decompress} {state}")).hexdigest()
         memory = cache_root() / "checksums" / key[:32]
         with suppress(OSError, ValueError):
             if len(remembered := memory.read_text(encoding="ascii")) == len(key):

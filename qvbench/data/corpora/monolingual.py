@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sysconfig
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -121,19 +122,19 @@ class Files(Documents):
 
 
 def named_files(patterns: list[str]) -> list[Path]:
-    """Files that paths, which may have brackets, or patterns name; UserError if one of them names
-    none, or there is none."""
-    found: set[Path] = set()
+    """Files that paths, which may have brackets, or patterns name, each once, also where links lead
+    to it; UserError if one of them names none, or there is none."""
+    found: dict[str, Path] = {}
     for pattern in patterns:
         path = expanded(pattern)
         names = [path] if path.is_file() else glob.glob(str(path), recursive=True)  # noqa: PTH207
         files = {Path(name) for name in names if Path(name).is_file()}
         if not files:
             raise UserError(f"{pattern}: no such file, and no pattern that names some")
-        found |= files
+        found |= {os.path.realpath(file): file for file in sorted(files, reverse=True)}
     if not found:
         raise UserError("Files: the list of paths is empty; name at least one file")
-    return sorted(found)
+    return sorted(found.values())
 
 
 def by_content(files: list[Path]) -> list[tuple[str, Path]]:
