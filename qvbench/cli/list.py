@@ -15,7 +15,6 @@ from qvbench.data.corpora import CORPORA
 from qvbench.errors import UserError
 from qvbench.positions import POSITIONS, build_position
 from qvbench.registry import Registry
-from qvbench.report.tables import markdown
 
 D_MODEL, NUM_HEADS = 1024, 16
 
@@ -74,6 +73,8 @@ def pairs() -> str:
     Its numbers are the elements that self-attention at the paper's size caches per token and
     layer; below it are the pairs that are refused, and why.
     """
+    from qvbench.report.tables import markdown  # scipy, which a list need not load
+
     schemes: dict[str, tuple[str, dict[str, Any]]] = {}
     for position, cls in POSITIONS.items():
         schemes[f"`{position}`"] = position, {}

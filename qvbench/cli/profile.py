@@ -61,8 +61,8 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
         raise UserError(f"profile: {name}: cannot count a network of the user's own ({kind})")
     trainer = experiment.settings.trainer
     named = trainer.devices  # ``auto``, a number that may be text, or a list of which
-    count = len(named) if isinstance(named, list) else int(named) if str(named).isdecimal() else 1
-    devices = trainer.num_nodes * count
+    named = str(len(named) if isinstance(named, list) else named)
+    devices = trainer.num_nodes * (int(named) if named.isdecimal() else 1)
     strategy = getattr(trainer.strategy, "class_path", trainer.strategy)
     precision = str(trainer.precision or "32-true")
     return Model(experiment.name, task, precision, source, devices, "fsdp" in str(strategy).lower())

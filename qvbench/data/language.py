@@ -164,10 +164,10 @@ class LanguageDataModule(StoredDataModule):
         document_mask: bool = False,
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
-        check_least(1, context=context)
+        named, longest = "context", context
         if eval_context is not None:
-            check_least(1, eval_context=eval_context)
-        named, longest = ("eval_context", eval_context) if eval_context else ("context", context)
+            named, longest = "eval_context", eval_context
+        check_least(1, **{"context": context, named: longest})
         if longest > _COUNTED:
             raise UserError(
                 f"{named}={longest}: a window of validation has {_COUNTED:,} tokens at most; give "

@@ -8,7 +8,6 @@ from typing import Any
 
 from qvbench.report import data
 from qvbench.report.variants import Contrast, Variant
-from qvbench.runs.identity import DEFAULTS
 
 PAPER = data("paper.yaml")
 JUDGMENTS = ("supported", "contradicted", "undecided")
@@ -23,8 +22,7 @@ def our_rows(variants: Sequence[Variant], baseline: Variant | None) -> dict[str,
     baseline: which is the paper's is not for the report to choose.
     """
     found: dict[str, Variant] = {}
-    task = variants[0].config.get("task", DEFAULTS["task"])
-    if (task, variants[0].metric.name) != (PAPER["task"], PAPER["metric"]):
+    if (variants[0].task, variants[0].metric.name) != (PAPER["task"], PAPER["metric"]):
         return found
     facts = {variant.name: _facts(variant) for variant in variants}
     for key, row in (PAPER["rows"] | PAPER["others"]).items():

@@ -52,8 +52,7 @@ def notes(comparison: Comparison) -> list[str]:
     runs = comparison.runs
     headings = table_of(comparison)[0]
     columns = [text for name, text in TEXT["columns"].items() if name in headings]
-    task = comparison.variants[0].config.get("task", "translation")
-    notes = [TEXT["measured"].get(task, ""), " ".join(columns)]
+    notes = [TEXT["measured"].get(comparison.variants[0].task, ""), " ".join(columns)]
     notes.append(_checkpoint_rule(runs))
     if any(run.record["position"] == "agf" for run in runs):
         notes.append(TEXT["agf"])

@@ -360,7 +360,7 @@ class RunIndex:
         self.found: dict[tuple[str, int], Run] = {}
         self.searched: set[str] = set()  # beginnings of identities
         for place in places:  # results folders are read whole
-            if not place.is_dir():
+            if not place.is_dir() and place != Path(RUNS):  # which the first sweep makes
                 raise UserError(f"{place}: no such folder")
             if (place / RECORDS).is_file() or (place / RECORD).is_file():
                 self._add(load([place]))

@@ -14,7 +14,7 @@ import numpy as np
 from qvbench.errors import UserError
 from qvbench.report.runs import Point, Run
 from qvbench.report.statistics import ALPHA, Estimate, Interval, estimate, over_sentences
-from qvbench.runs.identity import counted, difference
+from qvbench.runs.identity import DEFAULTS, counted, difference
 from qvbench.runs.record import Metric, score
 
 COUNTED = "val/accuracy"  # the metric that a run's counts by sentence add up to
@@ -44,6 +44,11 @@ class Variant:
     def settings(self) -> dict[str, Any]:
         """What the identity counts of its config, by dotted key; empty if none was kept."""
         return counted(self.config)
+
+    @property
+    def task(self) -> str:
+        """By the name that a config has for it."""
+        return str(self.config.get("task", DEFAULTS["task"]))
 
     @property
     def network(self) -> dict[str, Any]:

@@ -88,8 +88,8 @@ def slurm(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
             return
         try:
             extra |= resources.get("additional_parameters") or {}
-            parameters = {**resources, "additional_parameters": extra}
-            parameters = {"job_name": runs[0].suite.name, **parameters}
+            own = {"job_name": runs[0].suite.name}
+            parameters = {**own, **resources, "additional_parameters": extra}
             executor = submitit.SlurmExecutor(folder=runs[0].output / "sweeps" / "slurm")
             executor.update_parameters(**parameters)
             jobs = executor.map_array(run_in_job, free)

@@ -233,7 +233,12 @@ def test_published_runs_are_not_repeated(
 
 @pytest.mark.usefixtures("no_figures")
 def test_nothing_found_says_how_to_make_it(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches an empty page, and options that are silently without effect."""
+    """Catches an empty page, the remedy left out before the first sweep, and options that are
+    silently without effect."""
+    (swept / "before").mkdir()
+    monkeypatch.chdir(swept / "before")
+    with pytest.raises(UserError, match="none of its runs in runs; `qvbench sweep --suite pair`"):
+        main(["--suite", "../pair.yaml", "--output", "out"])
     monkeypatch.chdir(swept)
     with pytest.raises(UserError, match="none of its runs in runs; `qvbench sweep --suite pair`"):
         main(["--suite", "pair.yaml", "--trainer.max_steps", "3", "--output", "out"])
