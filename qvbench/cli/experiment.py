@@ -223,6 +223,8 @@ def load_task(
         reason = " ".join(str(error).split())
         what = f"{path}: its model cannot be built here ({reason}); a class of your own is imported"
         raise UserError(f"{what} from the folder in which you run") from error
+    if not all(weight.isfinite().all() for weight in task.network.parameters()):
+        raise UserError(f"{path}: its weights are not finite; give an earlier checkpoint")
     task.network.eval()
     return task, stored
 

@@ -86,6 +86,8 @@ class Run:
         self.model.task_name = self.resolved["task"]
         if self.settings.ckpt_path is not None:
             self.model.init_from = None  # a resumed training has weights of its own
+        if self.command == "fit" and self.model.init_from is not None:
+            self.model.check_start(Path(self.model.init_from))
         command, step = self.command, f"{self.command}_step"
         if command in ("test", "predict") and not is_overridden(step, self.model):
             raise UserError(f"{command}: not for the task {self.resolved['task']}; it has validate")
@@ -164,7 +166,9 @@ class Run:
         base = self.base.resolve()
         if not machine.is_first_process():  # writes nothing, but should agree on the place
             return Path(os.environ.get(FOLDER_VARIABLE) or base / "runs" / self.group)
-        folder = run_folder.create_folder(base, self.group, self.settings.seed_everything)
+        # Named otherwise than a training, which `--ckpt_path last` would look for in it.
+        name = f"seed-{self.settings.seed_everything}" if self.command == "fit" else self.command
+        folder = run_folder.create_folder(base, self.group, name)
         os.environ[FOLDER_VARIABLE] = str(folder)
         return folder
 

@@ -54,6 +54,8 @@ def _parser() -> ArgumentParser:
     add("--prompt", metavar="TEXT", help="what the text begins with; else each line of --input")
     add("--input", type=Path, metavar="FILE", help="UTF-8; standard input unless given")
     add("--max_new_tokens", type=PositiveInt, default=256, help="tokens after the prompt")
+    stop = "one token of the model, before which a text ends, such as '<|endoftext|>'"
+    add("--stop", metavar="TEXT", help=stop)
     add("--num_samples", type=PositiveInt, default=1, help="texts for each prompt")
     temperature = "divides the logits; 0 takes the likeliest token each time"
     add("--temperature", type=NonNegativeFloat, default=1.0, help=temperature)
@@ -76,7 +78,10 @@ def _generate(options: argparse.Namespace, prompts: Iterator[tuple[str, str]], c
     network, vocabulary = load_language_model(options.checkpoint)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
-    sizes = options.max_new_tokens, options.num_samples, options.batch_size
+    stop = None if options.stop is None else vocabulary.token(options.stop)
+    if stop is None and options.stop is not None:
+        raise UserError(f"--stop {options.stop!r}: not one token of the model; give one that is")
+    sizes = options.max_new_tokens, options.num_samples, options.batch_size, stop
     stream = Stream(vocabulary)
     while together := list(islice(prompts, chunk)):
         ids = [_encoded(vocabulary, *prompt) for prompt in together]

@@ -78,6 +78,12 @@ class TextVocabulary(Vocabulary):
         """The text of ids as it stood."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def token(self, text: str) -> int | None:
+        """The id of a special token, or of a text that is one token; None for any other text."""
+        known = self._tokenizer.token_to_id(text)
+        ids = self.encode(text) if known is None else [known]
+        return ids[0] if len(ids) == 1 else None
+
     def left_out(self, text: str) -> str:
         """The characters of a text that its ids leave out, as those of characters do if unknown."""
         kept = self.decode(self.encode(text))

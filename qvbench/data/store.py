@@ -152,7 +152,7 @@ class Store:
                 path = folder / name
                 if (found := path.stat().st_size) != size:
                     raise ValueError(f"{found:,} bytes of {size:,}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: damaged ({error}); remove the folder {folder}, it will be written anew"
             ) from None

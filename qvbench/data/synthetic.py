@@ -19,6 +19,7 @@ from qvbench.data.corpora.synthetic import NO_TOKEN, Int64, SyntheticCorpus
 from qvbench.data.language import TextVocabulary
 from qvbench.data.module import StoredDataModule, check_set
 from qvbench.data.store import TOKENIZER, MappedDataset
+from qvbench.errors import UserError
 
 
 class StoredExamples(MappedDataset[Windows]):
@@ -72,6 +73,10 @@ class SyntheticDataModule(StoredDataModule):
     ) -> None:
         super().__init__(corpus, max_tokens, eval_max_tokens, num_workers, seed, cache_dir)
         check_set("val_split", val_split, corpus.splits()[1:])
+        for name, budget in (("max_tokens", max_tokens), ("eval_max_tokens", eval_max_tokens)):
+            if budget < corpus.length:
+                what = f"a sequence of {corpus.length} tokens"
+                raise UserError(f"{name}={budget} is smaller than {what}")
         self.val_split = val_split
         self.context = corpus.length
         self.planned_vocabulary = corpus.vocab_size

@@ -25,8 +25,8 @@ class Sampling:
         top_k: keep the k likeliest tokens, and others as likely as the last of them.
         top_p: keep, of these, the fewest likeliest that have the probability p together: nucleus
             sampling (Holtzman et al. 2020, arXiv:1904.09751).
-        seed: of the random numbers. Every sample of a prompt has its own, by its number, which do
-            not depend on what is generated beside it.
+        seed: of the random numbers. Every sample of a prompt has its own, which do not depend on
+            what is generated beside it.
     """
 
     temperature: float = 1.0
@@ -59,9 +59,9 @@ class Sampling:
         wanted = numbers[:, None] * below[:, -1:]
         return torch.searchsorted(below, wanted, right=True)[:, 0]
 
-    def numbers(self, sample: int, count: int) -> Tensor:
-        """The first random numbers (count,) of a sample of a prompt."""
-        generator = np.random.default_rng((self.seed, sample))
+    def numbers(self, prompt: Sequence[int], sample: int, count: int) -> Tensor:
+        """The first random numbers (count,) of a sample of a prompt, by its number."""
+        generator = np.random.default_rng((self.seed, sample, *prompt))
         return torch.from_numpy(generator.random(count, dtype=np.float32))
 
 
@@ -72,6 +72,7 @@ def generate(
     max_new_tokens: int,
     num_samples: int = 1,
     batch_size: int = 32,
+    stop: int | None = None,
     each: Callable[[Tensor], object] = lambda tokens: None,
 ) -> list[list[int]]:
     """Texts that begin with a prompt and go on from the smallest exact cache.
@@ -89,24 +90,27 @@ def generate(
         num_samples: texts for each prompt.
         batch_size: most texts that are generated together; their prompts are of one length, so
             that nothing is padded.
+        stop: the token before which a text ends; None for texts of T more tokens.
         each: is called with the next tokens (N,) of a batch as soon as they are known.
 
     Returns:
         Ids of each text with its prompt, the samples of the first prompt first.
     """
-    texts: list[list[int]] = [[] for _ in range(len(prompts) * num_samples)]
+    wanted = [(list(prompt), sample) for prompt in prompts for sample in range(num_samples)]
+    texts: list[list[int]] = [[] for _ in wanted]
     by_length: dict[int, list[int]] = {}
-    for number in range(len(texts)):
-        by_length.setdefault(len(prompts[number // num_samples]), []).append(number)
+    for number, (prompt, _) in enumerate(wanted):
+        by_length.setdefault(len(prompt), []).append(number)
     with evaluating(network):
-        for alike in by_length.values():
+        for length, alike in by_length.items():
             for first in range(0, len(alike), batch_size):
                 batch = alike[first : first + batch_size]
-                ids = torch.tensor([list(prompts[number // num_samples]) for number in batch])
-                drawn = [sampling.numbers(n % num_samples, max_new_tokens) for n in batch]
-                found = _continue(network, ids, torch.stack(drawn), sampling, each)
+                ids = torch.tensor([wanted[number][0] for number in batch])
+                drawn = [sampling.numbers(*wanted[number], max_new_tokens) for number in batch]
+                found = _continue(network, ids, torch.stack(drawn), sampling, stop, each)
                 for number, text in zip(batch, found.tolist(), strict=True):
-                    texts[number] = text
+                    end = text.index(stop, length) if stop in text[length:] else None
+                    texts[number] = text[:end]
     return texts
 
 
@@ -115,16 +119,23 @@ def _continue(
     ids: Tensor,
     numbers: Tensor,
     sampling: Sampling,
+    stop: int | None,
     each: Callable[[Tensor], object],
 ) -> Tensor:
-    """Ids (N, L) with T tokens more, (N, L + T), drawn by random numbers (N, T)."""
+    """Ids (N, L) with T tokens more, (N, L + T), drawn by random numbers (N, T); fewer once each
+    text has come to ``stop``."""
     device = next(network.parameters()).device
     ids, most = ids.to(device), network.max_length
     state: Any = None
+    ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
     for drawn in numbers.to(device).unbind(1):
         if state is None or state.length == most:
             state = network.start(ids[:, :-1] if most is None else ids[:, -most:-1])
         tokens = sampling.choose(network.step(ids[:, -1], state), drawn)
+        if stop is not None:
+            ended |= tokens == stop
+            if ended.all():
+                break
         ids = torch.cat((ids, tokens[:, None]), 1)
         each(tokens)
     return ids

@@ -67,7 +67,7 @@ def convert(source: nn.Module, target: nn.Module, read_text: Callable[[], object
         if after != before:
             raise UserError(f"convert: keys are {before} wide, and {after} in the new mechanism")
     copied = source.state_dict()
-    if not all(weight.isfinite().all() for weight in copied.values()):
+    if not all(weight.isfinite().all() for weight in copied.values()):  # of published ones
         raise UserError("convert: the weights of the checkpoint are not finite")
     kept = {
         name: copied[name] if _fits(copied.get(name), value) else value

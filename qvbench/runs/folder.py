@@ -46,14 +46,14 @@ def checked_name(name: str) -> str:
     return name
 
 
-def create_folder(base: Path, group: str, seed: int) -> Path:
-    """Make a folder that no other run has: a second run of a config and seed is numbered.
+def create_folder(base: Path, group: str, name: str) -> Path:
+    """Make a folder that no other run has: a second one of a name is numbered.
 
     Raises:
         UserError: the folder cannot be made.
     """
-    folder = base / RUNS / group / f"seed-{seed}"
-    numbered = (folder.with_name(f"seed-{seed}-{number}") for number in count(2))
+    folder = base / RUNS / group / name
+    numbered = (folder.with_name(f"{name}-{number}") for number in count(2))
     try:
         while True:
             with suppress(FileExistsError):

@@ -125,6 +125,11 @@ class Task(LightningModule):
             if self.init_from is not None and self.trainer.state.fn == "fit":
                 self.start_from(Path(self.init_from))
 
+    def check_start(self, path: Path) -> None:
+        """UserError for what :meth:`start_from` would refuse, if that shows without the data."""
+        stored = read_checkpoint(path, tensors=False)["qvbench"]
+        check_same_model(stored["config"], self.config_yaml, f"model.init_from {path}", fit=False)
+
     def start_from(self, path: Path) -> None:
         """Take the weights of a checkpoint of the same network and vocabulary; UserError if not."""
         checkpoint = read_checkpoint(path)

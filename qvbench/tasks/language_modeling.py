@@ -13,6 +13,7 @@ from qvbench.data.batching import Windows
 from qvbench.data.corpora.synthetic import NO_TOKEN
 from qvbench.data.language import LanguageDataModule
 from qvbench.data.module import StoredDataModule
+from qvbench.data.text import check_vocabulary
 from qvbench.metrics import TokenMeans
 from qvbench.models.decoder_only import DecoderOnlyFactory
 from qvbench.models.loss import TokenScores
@@ -44,11 +45,19 @@ class LanguageModelingTask(Task):
         super().__init__(network=network, **settings)
         self._by_position: dict[int, TokenMeans] = {}  # by the first position that it counts
 
+    def check_start(self, path: Path) -> None:
+        if not path.is_dir():
+            super().check_start(path)
+
     def start_from(self, path: Path) -> None:
         """Take the weights of a checkpoint, or of a folder with GPT-2's or Llama's as Hugging Face
         writes them; UserError if they are of another network or vocabulary."""
         if path.is_dir():
-            copy_weights(load_pretrained(path), self.network, f"model.init_from {path}")
+            where = f"model.init_from {path}"
+            copy_weights(load_pretrained(path), self.network, where)
+            if (tokenizer := path / "tokenizer.json").is_file():
+                theirs = type(self.vocabulary).load(tokenizer).fingerprint()
+                check_vocabulary(theirs, self.vocabulary.fingerprint(), where)
         else:
             super().start_from(path)
 

@@ -181,8 +181,10 @@ def _keep_previous(file: Path, step: int) -> None:
 
 
 def last_checkpoint(base: Path, group: str, seed: int) -> Path:
-    """The newest whole checkpoint of the newest run of a config and seed; UserError without one."""
-    folders = sorted(_folders(base, group, seed), key=_last_active)
+    """The newest whole checkpoint of the newest run of a config and seed that began to train;
+    UserError without one."""
+    begun = (folder for folder in _folders(base, group, seed) if (folder / RECORD).is_file())
+    folders = sorted(begun, key=_last_active)
     found = newest_whole(_checkpoints(folders[-1])) if folders else None
     if found is None:
         where = base / "runs" / group / f"seed-{seed}"

@@ -19,6 +19,7 @@ _SHOWN = (
     ("train/loss", "loss {:.3f}"),
     ("train/accuracy", "accuracy {:.1f} %"),
     ("train/tokens_per_second", "{:,.0f} tokens/s"),
+    ("val/loss", "val loss {:.3f}"),
     ("val/accuracy", "val accuracy {:.2f} %"),
     ("val/bits_per_byte", "{:.4f} bits per byte"),
 )

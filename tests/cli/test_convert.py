@@ -60,6 +60,10 @@ def test_a_converted_model_is_validated_and_fine_tuned(
         (here / file).unlink()
         answer = qvbench("fit", *own, *tune, *rate, "--ckpt_path", "last")
         assert answer.status == 0, answer.err
+    # Not the folders of what was validated or refused.
+    assert {f.name for f in here.glob("runs/qkv/v*")} == {"validate", "validate-2"}
+    answer = qvbench("fit", "--config", "qkv.yaml", "--ckpt_path", "last")
+    assert answer.status == 0, answer.err
 
 
 @pytest.mark.slow
@@ -86,7 +90,13 @@ def test_what_cannot_be_converted_is_one_line(trained: Path, here: Path, qvbench
         answer = qvbench("convert", *(word for pair in given.items() for word in pair))
         assert (answer.status, answer.err.count("qvbench: error")) == (2, 1), answer.err
         assert message in answer.err.splitlines()[-1]
-    answer = qvbench("fit", "--config", "tiny.yaml", "--model.init_from", str(trained))
-    assert answer.status == 2
-    assert "model.init_from" in answer.err
+    # Before the data is prepared, which would fail here.
+    words = ("fit", "--config", "tiny.yaml", "--data.cache_dir", "tiny.yaml", "--model.init_from")
+    for file, message in (
+        (str(trained), "model.attention is QKV there"),
+        ("none.ckpt", "no such checkpoint"),
+    ):
+        answer = qvbench(*words, file)
+        assert (answer.status, answer.err.count("qvbench: error")) == (2, 1), answer.err
+        assert message in answer.err.splitlines()[-1]
     assert not (here / "new.ckpt").exists()

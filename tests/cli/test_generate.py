@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qvbench.cli import generate
 from qvbench.cli.experiment import task_from_config
@@ -119,6 +119,20 @@ def test_prompts_from_everywhere(
     assert greedy == texts(capsysbinary, "--prompt", "b", "--top_k", "1", "--seed", "3")
 
 
+def test_a_text_ends_at_what_stops_it(checkpoints: Path, capsysbinary: Any) -> None:
+    """Catches a special token or a sign of several bytes that is taken for other text."""
+    (whole,) = texts(capsysbinary, "--prompt", "b")
+    stop = whole[5]
+    (ended,) = texts(capsysbinary, "--prompt", "b", "--stop", stop)
+    assert ended == whole[0] + whole[1:].split(stop)[0] + "\n"
+    tokenizer = Tokenizer(models.BPE({"a": 0, "Ċ": 1, "<|end|>": 2}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(["<|end|>"])
+    vocabulary = TextVocabulary(tokenizer)
+    found = {text: vocabulary.token(text) for text in ("a", "\n", "<|end|>", "aa", "", "b")}
+    assert found == {"a": 0, "\n": 1, "<|end|>": 2, "aa": None, "": None, "b": None}
+
+
 def test_a_terminal_shows_a_text_as_it_comes(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: Any
 ) -> None:
@@ -171,6 +185,9 @@ FAULTS = {
     "--checkpoint characters.ckpt --prompt b --temperature -1": "invalid NonNegativeFloat value",
     "--checkpoint characters.ckpt --prompt b --top_p 0": "--top_p: invalid Probability value",
     "--checkpoint characters.ckpt --prompt b --top_p 1.1": "--top_p: invalid Probability value",
+    "--checkpoint characters.ckpt --prompt b --stop bb": "--stop 'bb': not one token of the model",
+    "--checkpoint characters.ckpt --prompt b --stop Ü": "--stop 'Ü': not one token of the model",
+    "--checkpoint nan.ckpt --prompt b": "nan.ckpt: its weights are not finite; give an earlier",
     "--checkpoint characters.ckpt --prompt b --top_k 0": "--top_k: invalid PositiveInt value",
     "--prompt b": "arguments are required: --checkpoint",
 }
@@ -183,6 +200,9 @@ def test_what_is_wrong_is_one_line(
     """Catches a traceback, a character that is left out in silence, and a text of the wrong model;
     texts of the lines before are shown all the same."""
     (checkpoints / "gap.txt").write_text("b\n\nb\n")
+    diverged = torch.load("bytes.ckpt")
+    diverged["state_dict"]["network.final_norm.weight"][0] = torch.nan
+    torch.save(diverged, "nan.ckpt")
     monkeypatch.setattr(sys, "stdin", Stdin(b"b\n\xff\xfe\x00\x01"))
     answer = qvbench("generate", *given.split())
     assert answer.status == 2

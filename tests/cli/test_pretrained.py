@@ -160,6 +160,10 @@ def test_published_weights_are_converted(oracle: Any, qvbench: Command, here: Pa
 def test_what_does_not_fit_is_one_line(oracle: Any, qvbench: Command, here: Path) -> None:
     """Catches weights that are loaded in part, or into a network that computes something else."""
     (here / "gpt" / "wrong.txt").touch()
+    tokenizer = json.loads((here / "gpt" / "tokenizer.json").read_text())
+    ids = tokenizer["model"]["vocab"]
+    ids["0"], ids["1"] = ids["1"], ids["0"]
+    (here / "other.json").write_text(json.dumps(tokenizer))
     network = "--model.network.init_args"
     for words, message in (
         (
@@ -174,6 +178,7 @@ def test_what_does_not_fit_is_one_line(oracle: Any, qvbench: Command, here: Path
         ((f"{network}.ffn_dim", "24"), r"is [96, 24] there, [24, 24] here"),
         (("--model.attention", "QV"), "layers.0.attention.key.weight is [24, 24] there, not here"),
         (("--data.tokenizer", "bytes"), "data.tokenizer takes the path of its tokenizer.json"),
+        (("--data.tokenizer", "other.json"), "gpt: was trained with another vocabulary"),
         (("--model.init_from", "runs"), "runs/config.json: cannot be read"),
     ):
         (here / "runs").mkdir(exist_ok=True)

@@ -131,6 +131,14 @@ def test_a_damaged_store_is_named_when_it_is_opened(data_module: Make, name: str
             data_module()
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"files": []}', '{"files": {"x": {}}}'])
+def test_a_manifest_of_something_else_is_damaged(data_module: Make, content: str) -> None:
+    """Catches a traceback for JSON that is no manifest."""
+    (data_module().folder / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"damaged .*; remove the folder"):
+        data_module()
+
+
 def test_a_read_only_cache_serves_what_it_has(
     data_module: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,8 @@ def test_a_loader_of_sequences_goes_on_in_mid_epoch(module: Make) -> None:
         (lambda: Induction(vocab_size=0), "vocab_size must be at least 1"),
         (lambda: Induction(val_examples=0), "val_examples must be at least 1"),
         (lambda: SyntheticDataModule(Copying(), val_split="train"), "known are val, selection"),
+        (lambda: SyntheticDataModule(Copying(), 63), "max_tokens=63 is smaller than a sequence of"),
+        (lambda: SyntheticDataModule(Copying(), 64, 63), "eval_max_tokens=63 is smaller than"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Callable[[], Any], message: str) -> None:

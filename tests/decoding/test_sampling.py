@@ -114,7 +114,7 @@ def test_texts_are_those_without_a_cache(mechanism: Part, scheme: Part) -> None:
     (text,) = generate(network, PROMPTS[:1], sampling, 9)
     assert network.training
     ids, window = list(PROMPTS[0]), scheme[1].get("max_length", 99)
-    for number in sampling.numbers(0, 9):
+    for number in sampling.numbers(PROMPTS[0], 0, 9):
         with torch.no_grad():
             hidden = network.eval()(torch.tensor([ids[-window:]]))
         ids += sampling.choose(network.project(hidden[:, -1]), number[None]).tolist()
@@ -134,6 +134,35 @@ def test_a_seed_gives_the_same_texts_whatever_is_beside_them() -> None:
         assert len({tuple(text) for text in own}) == 3
         assert all(text[: len(prompt)] == prompt for text in own)
     assert whole != generate(network, PROMPTS, Sampling(seed=6), 12, num_samples=3)
+
+
+def test_prompts_have_random_numbers_of_their_own() -> None:
+    """Catches the same draws for every prompt, which make the texts of two prompts alike."""
+    sampling = Sampling(seed=5)
+    drawn = [sampling.numbers(p, n, 4).tolist() for p in ([], [1], [2], [2, 1]) for n in range(2)]
+    assert len({tuple(numbers) for numbers in drawn}) == 8
+    assert drawn[2] == sampling.numbers([1], 0, 4).tolist()
+
+
+def test_a_text_ends_before_the_token_that_stops_it() -> None:
+    """Catches a batch that ends with its first text or goes on to its last token, a text with the
+    token that ends it or with what comes after, and a prompt that is taken for its own end."""
+    network, sampling, seen = small(("qv", {}), ("none", {})), Sampling(seed=1), []
+    whole = generate(network, PROMPTS, sampling, 40, num_samples=2)
+    stop = whole[0][len(PROMPTS[0]) + 3]
+    prompts = [[*prompt[:-1], stop, prompt[-1]] for prompt in PROMPTS]
+    whole = generate(network, prompts, sampling, 40, num_samples=2)
+    found = generate(network, prompts, sampling, 40, 2, stop=stop, each=seen.append)
+    for number, (text, ended) in enumerate(zip(whole, found, strict=True)):
+        new = text[len(prompts[number // 2]) :]
+        assert ended == text[: len(text) - len(new)] + new[: (*new, stop).index(stop)]
+    lengths = {len(text) - len(prompts[n // 2]) for n, text in enumerate(found)}
+    assert len(lengths) > 2
+    longest: dict[int, int] = {}
+    for number, text in enumerate(found):
+        size = len(prompts[number // 2])
+        longest[size] = max(longest.get(size, 0), len(text) - size)
+    assert len(seen) == sum(longest.values())
 
 
 def test_tokens_are_shown_when_they_are_known() -> None:

@@ -20,16 +20,16 @@ from qvbench.runs.folder import (
 
 def test_folders_are_numbered(tmp_path: Path) -> None:
     """Catches a second run that writes over the first."""
-    names = [create_folder(tmp_path, "tiny-qvka", 0).name for _ in range(3)]
+    names = [create_folder(tmp_path, "tiny-qvka", "seed-0").name for _ in range(3)]
     assert names == ["seed-0", "seed-0-2", "seed-0-3"]
-    assert create_folder(tmp_path, "tiny-qvka", 1).name == "seed-1"
+    assert create_folder(tmp_path, "tiny-qvka", "seed-1").name == "seed-1"
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a traceback, or a training that cannot be saved."""
     (tmp_path / "runs").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot make the run's folder"):
-        create_folder(tmp_path, "tiny", 0)
+        create_folder(tmp_path, "tiny", "seed-0")
 
     check_writable(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)

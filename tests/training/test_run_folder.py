@@ -31,10 +31,12 @@ def run(base: Path, name: str, *steps: int, at: int = 0, **record: Any) -> Path:
 
 
 def test_the_newest_of_the_newest_run(tmp_path: Path) -> None:
-    """Catches the run of another seed, and an older run that was numbered higher."""
+    """Catches the run of another seed, an older run that was numbered higher, and a newer one that
+    was refused before it began."""
     resumed = run(tmp_path, "seed-1", 100, 200, at=50)
     run(tmp_path, "seed-1-2", 100, at=30)
     run(tmp_path, "seed-10", 100, at=90)
+    (run(tmp_path, "seed-1-3", at=90) / "run.json").unlink()
     assert last_checkpoint(tmp_path, "tiny", 1) == resumed / "checkpoints" / LAST
 
 
