@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         status = run(args[0] if args else "help", args[1:])
-        sys.stdout.flush()  # a reader who left shows here, not when Python exits
+        if sys.stdout is not None:  # it is closed
+            sys.stdout.flush()  # a reader who left shows here, not when Python exits
         return status
     except UserError as error:
         print(f"qvbench: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -63,8 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("qvbench: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _discard_output()
+        print("qvbench: error: the disk is full; free some space", file=sys.stderr)
+        return 2
+
+
+def _discard_output() -> None:
+    """Let Python write what is left in buffers, when it exits, to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run(command: str, args: list[str]) -> int:

@@ -107,6 +107,21 @@ def test_interruption_has_the_shells_status(
     assert qvbench("fit").status == INTERRUPTED
 
 
+@pytest.mark.parametrize(
+    ("output", "status", "said"),
+    [
+        (">/dev/full", 2, "qvbench: error: the disk is full; free some space\n"),
+        (">&-", 0, ""),  # closed
+        ("| exec true", 0, ""),  # which reads nothing
+    ],
+)
+def test_output_that_nobody_takes(output: str, status: int, said: str) -> None:
+    """Catches a traceback, of ours or of Python's own when it exits."""
+    lines = f"{sys.executable} -m qvbench --help {output}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
 def test_list_shows_every_part(qvbench: Command) -> None:
     """Catches a registry or folder that the list forgets."""
     lines = [line.split() for line in qvbench("list").out.splitlines()]
