@@ -374,7 +374,9 @@ class RunIndex:
             if len(starts) > 1 and run.identity:  # which old records lack
                 ids = " and ".join(r.id for r in ended)
                 raise UserError(f"{ids}: one config and seed, two runs; give one")
-            self.found[key] = ended[0] if ended else run
+            # Of copies the one with scores of a test, which may have come after it was published.
+            tested = (r for r in ended if "tested_checkpoint" in r.record)
+            self.found[key] = next(tested, ended[0] if ended else run)
 
     def run(self, identity: str, seed: int) -> Run | None:
         digits = identity[:IDENTITY_DIGITS]

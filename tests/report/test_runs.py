@@ -202,8 +202,8 @@ def test_published_runs_are_not_repeated(
     swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a suite that begins anew where its folder of runs is gone, an unfinished run taken
-    for published, one run in two folders refused, a folder that is not there passed over, and two
-    runs of one config and seed of which one is left out in silence."""
+    for published, one run in two folders refused, scores of its test left out, a folder that is not
+    there passed over, and two runs of one config and seed of which one is left out in silence."""
     monkeypatch.chdir(swept)
     runs = plan(read_suite(swept / "pair.yaml"), swept, resolve)
     facts = {"identity": runs[3].identity, "variant": "one", "started": "2026-01-01T00:00:00"}
@@ -226,6 +226,11 @@ def test_published_runs_are_not_repeated(
     page = report(Path("results/pair"), *words)
     assert "Planned and not run" not in page
     assert report(Path("results/pair"), *words) == page  # the fourth run is now in both places
+    file = swept / "new" / "runs" / runs[3].group / "seed-2" / "run.json"
+    record = json.loads(file.read_text())
+    record["metrics"]["test/bleu"] = 12.34
+    file.write_text(json.dumps(record | {"tested_checkpoint": "last.ckpt"}))
+    assert "12.34" in report(Path("results/pair"), *words), "tested after it was published"
     write_run(swept / "other", runs[3].group, "agf", [50.0], 2, **facts | {"started": "later"})
     with pytest.raises(UserError, match="one config and seed, two runs; give one"):
         report(Path("out"), "other", *words)
