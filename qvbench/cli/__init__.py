@@ -11,8 +11,6 @@ from typing import BinaryIO, NoReturn
 
 from qvbench.errors import UserError
 
-CHUNK = 2048  # lines read and answered together: enough that batches of one length fill up
-
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:

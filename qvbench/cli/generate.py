@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from jsonargparse.typing import restricted_number_type as number_type
 
-from qvbench.cli import CHUNK, ArgumentParser, decoded, opened
+from qvbench.cli import ArgumentParser, decoded, opened
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
 
     from qvbench.data.language import TextVocabulary
 
+BATCHES = 8  # are read and answered together, so that prompts of one length fill them up
 SEPARATOR = "-" * 15  # a line of its own between two texts
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what the first bytes of a character decode to
 
@@ -38,7 +39,7 @@ def main(args: list[str]) -> int:
     with opened("--input", file, "rb") as lines:
         numbered = enumerate(decoded(lines, file), start=1)
         prompts = ((f"--input {file}, line {number}", line) for number, line in numbered)
-        _generate(options, prompts, 1 if lines.isatty() else CHUNK)
+        _generate(options, prompts, 1 if lines.isatty() else BATCHES * options.batch_size)
     return 0
 
 

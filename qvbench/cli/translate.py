@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from qvbench.cli import CHUNK, ArgumentParser, decoded, opened
+from qvbench.cli import ArgumentParser, decoded, opened
 from qvbench.data.cache import track
 from qvbench.errors import UserError
 
 if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.data.text import TextProcessor
     from qvbench.decoding.translator import Translator
+
+CHUNK = 2048  # lines read and answered together: enough that batches of one length fill up
 
 
 def main(args: list[str]) -> int:
