@@ -242,7 +242,8 @@ class AbsorbedAttention(Attention):
 
     A key ``k = W c`` need not be made: ``q . (W c) = (W^T q) . c``, and the cache holds ``c``. A
     scheme that rotates the key stands between matrix and query, ``q . (R_n W c_n)``, with another
-    rotation for every key: then keys are made once, when a token enters the cache, and kept.
+    rotation for every key: then keys, or values that are keys too, are made once, when a token
+    enters the cache, and kept.
 
     A mechanism defines three methods in place of :meth:`project_kv`: :meth:`latents`,
     :meth:`up_project` and :meth:`attend_latents`, which gives what attention over the up-projected

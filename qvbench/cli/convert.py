@@ -84,9 +84,10 @@ def _parser() -> ArgumentParser:
     mechanism = "a mechanism, or a fragment with one, as --model.attention takes it"
     add("--attention", required=True, metavar="NAME", help=mechanism)
     add("--output", type=Path, required=True, metavar="FILE", help="the new checkpoint")
-    read = "whose data is read; by default that of the run. Of published weights also the model's"
+    read = "config of the text to fit on; that of the run if not given. For published weights, of "
+    read += "their network too"
     add("--config", metavar="NAME", help=read)
-    add("--tokens", type=PositiveInt, default=16384, help="target tokens of text to solve on")
+    add("--tokens", type=PositiveInt, default=16384, help="of text, to fit new keys on")
     return parser
 
 

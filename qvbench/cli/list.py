@@ -25,7 +25,7 @@ def main(args: list[str]) -> int:
         description="List mechanisms, position schemes, corpora, configs, fragments, and suites.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    shown = "what every mechanism caches with every position scheme instead"
+    shown = "instead, a table of what each mechanism caches under each position scheme"
     parser.add_argument("--pairs", action="store_true", help=shown)
     options = parser.parse_args(args)
     if options.pairs:

@@ -16,9 +16,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "fit": "train the model of a config, e.g. --config tiny/qvka.yaml",
     "validate": "accuracy and loss of a checkpoint: --ckpt_path PATH",
-    "test": "BLEU and chrF of a checkpoint by beam search",
+    "test": "the same of a test set, of translations BLEU and chrF by beam search",
     "predict": "translate the test set of a config to a file",
-    "list": "what a config can name: mechanisms, positions, configs and their fragments",
+    "list": "what a command line can name: mechanisms, positions, corpora, configs, suites",
     "prepare": "fetch, verify, tokenize and store a corpus",
     "translate": "translate a file or standard input",
     "generate": "go on with prompts as a language model has it",

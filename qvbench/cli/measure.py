@@ -64,7 +64,7 @@ def _parser() -> ArgumentParser:
     treebank = "words, tags and trees in CoNLL-U; the grammar corpus's val if not given"
     add("--conllu", type=Path, metavar="FILE", help=treebank)
     add("--sentences", type=PositiveInt, default=400, help="to read, from the first")
-    words = "of the longest sentence to read, so that no place is read that training never saw"
+    words = "leave out longer sentences: give the longest of training"
     add("--words", type=PositiveInt, metavar="N", help=words)
     add("--output", default=INSIDE, metavar="NAME", help="of the file to write")
     return parser

@@ -50,7 +50,8 @@ def build(name: str, overrides: list[str], vocab_size: int | None = None) -> Mod
     experiment = Experiment("profile", ["--config", name, *overrides])
     built, source = experiment.build(), "--vocab_size"
     if vocab_size is None:
-        vocab_size, source = built.data.planned_vocabulary or DEFAULT_VOCABULARY, "default"
+        planned = built.data.planned_vocabulary
+        vocab_size, source = planned or DEFAULT_VOCABULARY, "config" if planned else "default"
         with suppress(UserError):  # the corpus's own files are not there
             if built.data.is_stored:
                 vocab_size, source = len(built.data.vocabulary), "corpus"
@@ -81,12 +82,12 @@ def _parser() -> ArgumentParser:
     config = "YAML file, or a name of `qvbench list`"
     add("-c", "--config", action="append", required=True, metavar="NAME", help=config)
     add("--format", choices=("table", "json", "latex"), default="table", help="of the output")
-    add(
-        "--source_length", type=PositiveInt, default=32, metavar="N", help="of a sentence or prompt"
-    )
-    add("--target_length", type=PositiveInt, default=32, metavar="N", help="of it, or a text")
+    source, target = "of a source sentence, or of a prompt", "of a target sentence, or of a text"
+    add("--source_length", type=PositiveInt, default=32, metavar="N", help=f"tokens {source}")
+    add("--target_length", type=PositiveInt, default=32, metavar="N", help=f"tokens {target}")
     add("--batch_size", type=PositiveInt, default=2, metavar="N", help="sentences or texts")
-    vocab_size = f"entries; else those of the corpus, if it is prepared, else {DEFAULT_VOCABULARY}"
+    vocab_size = "entries; else those of the corpus if it is prepared, else as many as the config "
+    vocab_size += f"says that it will have, else {DEFAULT_VOCABULARY}"
     add("--vocab_size", type=PositiveInt, metavar="N", help=vocab_size)
     add("--repeats", type=NonNegativeInt, default=3, metavar="N", help="training steps to time")
     return parser

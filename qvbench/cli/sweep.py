@@ -69,7 +69,7 @@ def read_resources(text: str) -> dict[str, Any]:
         with suppress(*NOT_YAML):
             found = yaml.safe_load(text)
     if not isinstance(found, dict):
-        raise UserError(f"--resources {text}: not YAML of a mapping, like '{{num_gpus: 1}}'")
+        raise UserError(f"--resources {text}: not YAML of a mapping, like '{{gpus_per_node: 1}}'")
     return found
 
 

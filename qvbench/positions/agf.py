@@ -25,12 +25,12 @@ class AGF(Position):
     """Attention's gravitational field (AGF), optionally with PCM-V.
 
     The logit of query m and key n is multiplied by ``c(m, n)``, which depends on their distance
-    alone (equation 3): ``a_mn = softmax_n(q_m . k_n / sqrt(d) * c(m, n))``. With PCM-V the same
+    alone (equation 3): ``a_mn = softmax_n(q_m . k_n / sqrt(Dk) * c(m, n))``. With PCM-V the same
     factor multiplies the value, ``o_m = sum_n a_mn * c(m, n) * v_n``, and the weights no longer sum
     to one, as intended.
 
-    The suite's reading is ``c_h(D) = (1 + alpha_h * D) ** -beta_h``, learned per head and per
-    direction: a symmetric function makes a bidirectional encoder blind to reversal.
+    The suite's reading is ``c_h(x) = (1 + alpha_h * x) ** -beta_h`` at a distance x, learned per
+    head and direction: a symmetric function makes a bidirectional encoder blind to reversal.
 
     Args:
         value_scaling: multiply the values too (PCM-V).

@@ -32,7 +32,7 @@ class T5(Position):
     the root of the head's width as for all schemes, and the table starts at zero, as no position.
 
     Args:
-        num_buckets: rows of the table, even; half of them for each side.
+        num_buckets: rows of the table, a multiple of 4; half of them for each side.
         max_distance: from which on all keys of a side share a bucket.
         shared: one table for all layers of a stack, as T5 has it, or one per layer.
     """

@@ -109,8 +109,14 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 
 def _collapsed(comparison: Comparison) -> list[str]:
-    """The runs that lost more than a tenth of their gain, with the best and the last value."""
+    """The runs that lost more than a tenth of their gain, with the best and the last value.
+
+    Of trained models that are tuned on, and of contexts beyond those of training, a loss that rises
+    is what the page is about.
+    """
     form, collapsed = comparison.form, []
+    if _is_tuned(comparison) or trends.by_position(comparison):
+        return []
     best_of = max if comparison.metric.higher_is_better else min
     for run in comparison.runs:
         values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
@@ -121,12 +127,18 @@ def _collapsed(comparison: Comparison) -> list[str]:
     return [words] if collapsed else []
 
 
+def _is_tuned(comparison: Comparison) -> bool:
+    """Whether all runs started from trained weights."""
+    return all("model.init_from" in variant.settings for variant in comparison.variants)
+
+
 def _published(comparison: Comparison) -> list[str]:
     """What others report beside ours: of a config, and of a QV language model beside its QKV."""
     pairs = {
         (v.record["mechanism"], b.record["mechanism"]) for v, b in comparison.baselines.items()
     }
-    without_keys = comparison.metric.unit == "nats" and ("qv", "qkv") in pairs
+    trained = not _is_tuned(comparison) and not trends.by_position(comparison)
+    without_keys = trained and comparison.metric.unit == "nats" and ("qv", "qkv") in pairs
     return [*published(comparison.variants), *[TEXT["without_keys"]] * without_keys]
 
 
@@ -144,7 +156,8 @@ def _reading(comparison: Comparison) -> list[str]:
             parts.append(TEXT[name].format(number=number, level=100 * (1 - ALPHA / number)))
     if not math.isnan(alike := comparison.correlation):
         parts.append(TEXT["correlation"].format(alike=alike))
-    further = {"not_searched": not comparison.searched, "failed": bool(comparison.failed)}
+    further = {"not_searched": not comparison.searched, "one_start": _is_tuned(comparison)}
+    further["failed"] = bool(comparison.failed)
     return [" ".join(parts), *(TEXT[name] for name, holds in further.items() if holds)]
 
 

@@ -122,6 +122,11 @@ def budget_section(comparison: Comparison) -> list[str]:
     unit = comparison.suite["unit"].replace("_", " ")
     columns = {budget: f"{budget:,} {unit}" for budget in comparison.by_budget}
     table = _table(trends, columns, lambda entry: _value(comparison, entry))
+    starts = {variant.label: variant.start for variant in comparison.variants}
+    if None not in starts.values():
+        table[0].insert(1, "before training")
+        for row in table[1:]:
+            row.insert(1, number(starts[row[0]], comparison.form))
     parts = [TEXT["budgets"].format(base=base.label), markdown(table)]
     entries = [entry for trend in trends.values() for entry in trend.values()]
     scores = [score for entry in entries for score in entry.variant.scores.values()]
@@ -202,14 +207,17 @@ def slope(trend: Trend) -> Estimate | None:
     return None if math.isnan(found.error) else found
 
 
-def slopes(trends: Mapping[str, Trend]) -> dict[str, Estimate]:
-    """Of the mechanisms that have one."""
+def slopes(comparison: Comparison, trends: Mapping[str, Trend]) -> dict[str, Estimate]:
+    """Of the mechanisms that have one. In recall none has: from chance to all answers right, a
+    difference rises and falls again."""
+    if comparison.variants[0].task == "recall":
+        return {}
     return {kind: found for kind, trend in trends.items() if (found := slope(trend)) is not None}
 
 
 def answer(comparison: Comparison) -> list[str]:
     """The slopes, for the first lines of a page."""
-    found = slopes(by_size(comparison))
+    found = slopes(comparison, by_size(comparison))
     said = "; ".join(f"{kind}, {_slope(comparison, of, len(found))}" for kind, of in found.items())
     return [f"**With ten times the parameters the difference moves by:** {said}."] if said else []
 
@@ -219,11 +227,16 @@ def size_section(comparison: Comparison) -> list[str]:
     trends = by_size(comparison)
     if not trends:
         return []
-    base, found = next(iter(trends)), slopes(trends)
+    base, found = next(iter(trends)), slopes(comparison, trends)
     columns = {size: _size(size, entry.variant) for size, entry in trends[base].items()}
     head, *rows = _table(trends, columns, lambda entry: _value(comparison, entry))
+    if not found:
+        return [TEXT["sizes"].format(base=base), markdown([head, *rows])]
     rows = [[*row, _slope(comparison, found.get(row[0]), len(found))] for row in rows]
-    text = TEXT["sizes"].format(base=base, unit=comparison.unit)
+    text = f"{TEXT['sizes'].format(base=base)} {TEXT['slopes']}"
+    text = text.format(base=base, unit=comparison.unit)
+    steps = {variant.cost("steps") for variant in comparison.variants}
+    text += f" {TEXT['sizes_and_steps']}" * (len(steps) > 1)
     return [text, markdown([[*head, "slope"], *rows])]
 
 
@@ -254,7 +267,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
         above.plot(list(means), list(means.values()), **own.mark, linestyle=own.style, label=kind)
         for size, mean in means.items():
             tooltip(above, size, mean, f"{kind}: {mean:{comparison.form}}")
-        if found := slope(trend):
+        if found := slopes(comparison, trends).get(kind):
             rows = _rows(trend)
             height = fmean(row.estimate.mean for row in rows.values())
             places = np.log10(list(rows))

@@ -86,6 +86,12 @@ class Variant:
         return [{point.step: point for point in points} for points in found]
 
     @property
+    def start(self) -> float | None:
+        """The mean over the seeds of the metric before the first step, where all measured it."""
+        first = [curve[0].value for curve in self.curves if 0 in curve]
+        return fmean(first) if first and len(first) == len(self.runs) else None
+
+    @property
     def warmed_up(self) -> int | None:
         """The step at which the warm-up has ended and all curves have begun.
 

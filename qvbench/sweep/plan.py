@@ -133,7 +133,7 @@ def plan(
     they are finished. What is ``published`` need not be run.
 
     Raises:
-        UserError: there is no such variant, or what one asks for is no config.
+        UserError: there is no such variant, what one asks for is no config, or two are the same.
     """
     unknown = [name for name in only or () if name not in suite.variants]
     if unknown:
@@ -172,7 +172,18 @@ def plan(
             for variant, value in chosen
         ]
         own += [run for of_seed in zip(*of_variants, strict=True) for run in of_seed]
-    return [*sorted(searched, key=lambda run: run.seed), *own]
+    runs = [*sorted(searched, key=lambda run: run.seed), *own]
+    _check_different(suite, runs)
+    return runs
+
+
+def _check_different(suite: Suite, runs: list[PlannedRun]) -> None:
+    """UserError for two variants that are one experiment, of which a page would show one."""
+    names: dict[str, str] = {}
+    for run in runs:
+        name = run.variant.name
+        if (other := names.setdefault(run.identity, name)) != name:
+            raise UserError(f"{suite.file}: variants {other} and {name} are one experiment")
 
 
 def _search(

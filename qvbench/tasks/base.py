@@ -5,6 +5,7 @@ Shape letters: B rows of a batch, T target positions, N counted target tokens, d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -293,7 +294,8 @@ class Task(LightningModule):
             if self.trainer.is_global_zero:
                 for name, value in values.items():
                     print(f"{name:<20}{value:.6g}{' %' if name == 'val/accuracy' else ''}")
-        elif not self.trainer.sanity_checking:
+        elif not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == math.inf:
+            # A sanity check of the whole set is what the weights are worth before the first step.
             values["target_tokens"] = float(self.tokens_seen_now())
             for logger in self.loggers:
                 logger.log_metrics(values, self.trainer.global_step)

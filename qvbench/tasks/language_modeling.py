@@ -28,9 +28,9 @@ class LanguageModelingTask(Task):
 
     Beside loss, perplexity and accuracy of the next token it logs ``val/bits_per_byte``, which
     does not depend on the tokenizer. Where windows are longer than those of training
-    (``data.eval_context``), ``val/loss_at_0`` is the loss up to the context of training, and
-    ``val/loss_at_128`` that from 128 up to the next doubling of it. The optimizer's weight decay is
-    for matrices alone.
+    (``data.eval_context``), ``val/loss_at_0`` is the loss up to the context of training, say 128,
+    and ``val/loss_at_128`` that from there up to the next doubling of it. The optimizer's weight
+    decay is for matrices alone.
 
     Args:
         network: the decoder-only network around mechanism and position scheme.

@@ -88,15 +88,19 @@ def test_starting_a_loader_draws_no_random_number(data_module: Make, workers: in
         ({"seed": 1}, "seed"),
         ({"max_tokens": 200}, "max_tokens"),
         ({"merges": 10}, "data_fingerprint"),
+        ({}, "world_size"),
     ],
 )
 def test_a_state_of_another_order_is_refused(
-    data_module: Make, change: dict[str, int], named: str
+    data_module: Make, change: dict[str, int], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a resume that would silently go on in other data."""
+    """Catches a resume that would silently go on in other data, and a message without values."""
     state = data_module().train_dataloader().state_dict()
+    if named == "world_size":
+        monkeypatch.setattr(TranslationDataModule, "_rank", lambda self: (0, 2))
     other = data_module(**change).train_dataloader()
-    with pytest.raises(UserError, match=named):
+    then, now = state["identity"][named], other.state_dict()["identity"][named]
+    with pytest.raises(UserError, match=f"{named}={then}, this run has {now};"):
         other.load_state_dict(state)
 
 

@@ -268,6 +268,7 @@ def test_no_torch_is_needed() -> None:
     """Catches tables that can only be made where models can be trained."""
     code = (
         "import sys, qvbench.cli.report, qvbench.report.figures, qvbench.report.wandb;"
+        "import qvbench.sweep.launch, qvbench.runs.curves, qvbench.runs.slurm;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

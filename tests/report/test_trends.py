@@ -235,6 +235,38 @@ def test_an_interval_wider_than_any_number_is_shown(tmp_path: Path) -> None:
     assert "to +inf) |" in report(tmp_path / "out", *folders)
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_models_that_are_tuned_on(tmp_path: Path) -> None:
+    """Catches the loss before the first step left out, a control that only loses called a failure
+    of training, a published number of models that were trained without keys, and verdicts that
+    seem to hold for other models."""
+    folders = [folder for budget in (2, 6) for folder in tuned(tmp_path, budget)]
+    page = report(tmp_path / "out", *folders)
+    assert "| variant | before training | 2 steps | 6 steps |" in page
+    assert "| QKV | 1.000 | 1.200 (2 seeds) | 1.200 (2 seeds) |" in page
+    assert "| QV | 2.000 | +0.100 (" in page
+    assert "a failure of training" not in page
+    assert "report 3.1 %" not in page
+    assert "All seeds of a variant start from the weights of one checkpoint" in page
+    (folders[-1] / "curves.csv").write_text("")
+    assert "before training" not in report(tmp_path / "lost", *folders)
+
+
+def tuned(root: Path, budget: int) -> list[Path]:
+    """QKV, which loses by it, and QV, started from trained weights and measured before."""
+    folders = []
+    for name, start, end in (("qkv", 1.0, 1.2), ("qv", 2.0, 1.3)):
+        own = {"primary_metric": LOSS, "metrics": {"val/loss": end}}
+        for folder in of_budget(root, name, [end, end], budget, **own):
+            config = f"model:\n  init_from: {name}.ckpt\n"
+            (folder / "config.yaml").write_text(config)
+            rows = [f"{step},0,{step},{step},val/loss,{v}" for step, v in ((0, start), (2, end))]
+            head = "step,epoch,target_tokens,seconds,metric,value"
+            (folder / "curves.csv").write_text("\n".join([head, *rows, ""]))
+            folders.append(folder)
+    return folders
+
+
 # The context
 
 
@@ -272,6 +304,12 @@ def test_a_difference_in_loss_is_a_ratio_of_perplexities(tmp_path: Path) -> None
     qkv = language_model(tmp_path, "qkv_16", [2.0, 2.01, 2.02])
     gap = math.log(1.031)
     qv = language_model(tmp_path, "qv_16", [2.0 + gap, 2.01 + gap, 2.02 + gap])
+    longer = report(tmp_path / "longer", *qkv, *qv)
+    assert "report 3.1 %" not in longer, "a published number of the context that is trained on"
+    for folder in (*qkv, *qv):
+        record = json.loads((folder / "run.json").read_text())
+        kept = {n: v for n, v in record["metrics"].items() if "_at_" not in n}
+        (folder / "run.json").write_text(json.dumps(record | {"metrics": kept}))
     page = report(tmp_path / "out", *qkv, *qv)
     row = rows_of(tmp_path / "out")["qv_16"]
     comparison = compared([*qkv, *qv])

@@ -97,6 +97,15 @@ def test_published_runs_are_still_those_of_their_suite(suite: str) -> None:
     assert kept <= {run.identity for run in planned(suite)}
 
 
+def test_two_names_of_one_experiment_are_refused(tmp_path: Path) -> None:
+    """Catches a class that is given anew and keeps the settings it had, so that a row is another's
+    under a second name."""
+    variants = {"qv": {}, "same": {"model.attention": "QV"}}
+    suite = read_suite(write_suite(tmp_path, variants=variants))
+    with pytest.raises(UserError, match="variants qv and same are one experiment"):
+        plan(suite, tmp_path, resolve)
+
+
 def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
     """Catches an interrupted sweep with seeds of one variant and none to compare them with."""
     runs = plan(read_suite(write_suite(tmp_path)), tmp_path / "out", resolve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_from_a_config_to_a_record(here: Path, capsys: pytest.CaptureFixture[str
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
     (line,) = (ln for ln in capsys.readouterr().err.splitlines() if ln.startswith("qvbench: error"))
     assert message in line
+
+
+def test_what_weights_are_worth_before_the_first_step(here: Path) -> None:
+    """Catches a loss of converted weights that no curve has, one of a few batches among those of
+    the whole set, and one that a resumed run measures again."""
+    still = ("--model.schedule.peak", "1e-30", "--model.schedule.final", "1e-31")
+    whole = (*still, "--trainer.max_steps", "8", "--trainer.num_sanity_val_steps", "-1")
+    for more in ((), ("--ckpt_path", "last")):
+        assert run("fit", *whole, *more) == 0
+        with (here / "runs/lm/seed-0/curves.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["metric"] == "val/loss"]
+        assert [row["step"] for row in rows] == ["0", "8"]
+        assert float(rows[0]["value"]) == pytest.approx(float(rows[1]["value"]), abs=1e-6)
+    few = ("--name", "few", "--trainer.max_steps", "8", "--trainer.num_sanity_val_steps", "1")
+    assert run("fit", *few) == 0
+    assert "\n0," not in (here / "runs/few/seed-0/curves.csv").read_text()
 
 
 FAULTS = {

@@ -18,6 +18,7 @@ from qvbench.errors import UserError
 _SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare"
 _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 _NO_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+_NO_LIBRARY |= {"pydoc_data"}  # is no code, but help texts in one large file
 
 
 class Documents(MonolingualCorpus):
