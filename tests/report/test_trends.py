@@ -73,6 +73,19 @@ def test_a_variant_is_compared_in_its_own_size(tmp_path: Path) -> None:
     assert "descriptive: 3, rows of every budget" in page
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_recall_has_no_slope(tmp_path: Path) -> None:
+    """Catches a line through differences that are small where none recalls and where all do."""
+    folders = of_sizes(tmp_path)
+    for folder in folders:
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(f"task: recall\n{config}")
+    page = report(tmp_path / "out", *folders)
+    assert "Against QKV of its size" in page
+    assert "ten times the parameters" not in page
+    assert "| slope |" not in page
+
+
 def test_one_that_stands_at_one_size_alone_has_the_baseline(tmp_path: Path) -> None:
     """Catches a deeper network that is compared with nothing, and a choice between two of one."""
     one = [*write(tmp_path, "qkv_16", 16, [1, 2, 3]), *write(tmp_path, "qv_16", 16, [1, 2, 4])]
