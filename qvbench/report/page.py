@@ -109,13 +109,9 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 
 def _collapsed(comparison: Comparison) -> list[str]:
-    """The runs that lost more than a tenth of their gain, with the best and the last value.
-
-    Of trained models that are tuned on, and of contexts beyond those of training, a loss that rises
-    is what the page is about.
-    """
+    """The runs that lost more than a tenth of their gain, with the best and the last value."""
     form, collapsed = comparison.form, []
-    if _is_tuned(comparison) or trends.by_position(comparison):
+    if not _is_plain(comparison):  # a loss that rises is what the page is about
         return []
     best_of = max if comparison.metric.higher_is_better else min
     for run in comparison.runs:
@@ -132,13 +128,18 @@ def _is_tuned(comparison: Comparison) -> bool:
     return all("model.init_from" in variant.settings for variant in comparison.variants)
 
 
+def _is_plain(comparison: Comparison) -> bool:
+    """Whether it is of trainings from the start, scored in contexts as in training."""
+    return not (_is_tuned(comparison) or trends.by_position(comparison))
+
+
 def _published(comparison: Comparison) -> list[str]:
     """What others report beside ours: of a config, and of a QV language model beside its QKV."""
     pairs = {
         (v.record["mechanism"], b.record["mechanism"]) for v, b in comparison.baselines.items()
     }
-    trained = not _is_tuned(comparison) and not trends.by_position(comparison)
-    without_keys = trained and comparison.metric.unit == "nats" and ("qv", "qkv") in pairs
+    of_loss = _is_plain(comparison) and comparison.metric.unit == "nats"
+    without_keys = of_loss and ("qv", "qkv") in pairs
     return [*published(comparison.variants), *[TEXT["without_keys"]] * without_keys]
 
 

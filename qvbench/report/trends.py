@@ -230,14 +230,13 @@ def size_section(comparison: Comparison) -> list[str]:
     base, found = next(iter(trends)), slopes(comparison, trends)
     columns = {size: _size(size, entry.variant) for size, entry in trends[base].items()}
     head, *rows = _table(trends, columns, lambda entry: _value(comparison, entry))
-    if not found:
-        return [TEXT["sizes"].format(base=base), markdown([head, *rows])]
-    rows = [[*row, _slope(comparison, found.get(row[0]), len(found))] for row in rows]
-    text = f"{TEXT['sizes'].format(base=base)} {TEXT['slopes']}"
-    text = text.format(base=base, unit=comparison.unit)
-    steps = {variant.cost("steps") for variant in comparison.variants}
-    text += f" {TEXT['sizes_and_steps']}" * (len(steps) > 1)
-    return [text, markdown([[*head, "slope"], *rows])]
+    text = TEXT["sizes"]
+    if found:
+        head.append("slope")
+        rows = [[*row, _slope(comparison, found.get(row[0]), len(found))] for row in rows]
+        steps = {variant.cost("steps") for variant in comparison.variants}
+        text += f" {TEXT['slopes']}" + f" {TEXT['sizes_and_steps']}" * (len(steps) > 1)
+    return [text.format(base=base, unit=comparison.unit), markdown([head, *rows])]
 
 
 def _size(parameters: float, variant: Variant) -> str:
@@ -260,6 +259,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
     trends, look = by_size(comparison), looks(comparison.variants)
     if not trends:
         return None
+    fitted = slopes(comparison, trends)
     figure, (above, below) = canvas(4, 2, sharex=True)
     for kind, trend in trends.items():
         own = look[next(iter(trend.values())).variant.name]
@@ -267,7 +267,7 @@ def size_figure(comparison: Comparison) -> Figure | None:
         above.plot(list(means), list(means.values()), **own.mark, linestyle=own.style, label=kind)
         for size, mean in means.items():
             tooltip(above, size, mean, f"{kind}: {mean:{comparison.form}}")
-        if found := slopes(comparison, trends).get(kind):
+        if found := fitted.get(kind):
             rows = _rows(trend)
             height = fmean(row.estimate.mean for row in rows.values())
             places = np.log10(list(rows))
