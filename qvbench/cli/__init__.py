@@ -55,7 +55,10 @@ def part_overrides(args: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str
 def opened(option: str, file: Path, mode: str) -> AbstractContextManager[BinaryIO]:
     """The file of an option, or the standard stream for ``-``; UserError if it cannot be opened."""
     if str(file) == "-":
-        return nullcontext((sys.stdin if mode == "rb" else sys.stdout).buffer)
+        stream = sys.stdin if mode == "rb" else sys.stdout
+        if stream is None:
+            raise UserError(f"{option} -: the standard stream is closed; name a file")
+        return nullcontext(stream.buffer)
     try:
         return file.open(mode)  # type: ignore[return-value]
     except OSError as error:

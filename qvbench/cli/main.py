@@ -68,10 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _discard_output()
+            fault = "the disk is full; free some space"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+            fault = f"{error.filename}: {error.strerror}; change that, or name another place"
+        else:
             raise
-        _discard_output()
-        print("qvbench: error: the disk is full; free some space", file=sys.stderr)
+        print(f"qvbench: error: {fault}", file=sys.stderr)
         return 2
 
 

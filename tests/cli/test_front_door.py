@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -88,6 +89,26 @@ def test_our_own_faults_are_not_hidden(qvbench: Command, monkeypatch: pytest.Mon
     monkeypatch.setattr("qvbench.cli.main.run", _raiser(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         qvbench("fit")
+
+
+def test_a_folder_without_permission(qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback for what the user can fix, and an OSError without a place hidden."""
+    denied = PermissionError(errno.EACCES, "Permission denied", "runs/qkv")
+    monkeypatch.setattr("qvbench.cli.main.run", _raiser(denied))
+    said = "runs/qkv: Permission denied; change that, or name another place"
+    assert qvbench("fit") == Answer(2, "", f"qvbench: error: {said}\n")
+    monkeypatch.setattr("qvbench.cli.main.run", _raiser(PermissionError(errno.EACCES, "denied")))
+    with pytest.raises(PermissionError):
+        qvbench("fit")
+
+
+@pytest.mark.parametrize("command", ["translate", "generate"])
+def test_standard_input_that_is_closed(command: str) -> None:
+    """Catches a traceback where a service manager gives no standard input."""
+    lines = f"{sys.executable} -m qvbench {command} --checkpoint last.ckpt <&-"
+    done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, check=False)
+    said = "qvbench: error: --input -: the standard stream is closed; name a file\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_interruption_has_the_shells_status(
