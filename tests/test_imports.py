@@ -29,8 +29,7 @@ FORBIDDEN = (
     ("decoding", ("models", "training", "metrics")),
 )
 # What the mechanisms, and the schemes, have in common.
-COMMON = {"interface", "core", "cache", "dropout", "absorbed"}
-COMMON |= {"triton"}
+COMMON = {"interface", "core", "cache", "triton"}
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.parts)
 

@@ -166,8 +166,10 @@ def per_head_product(x: Tensor, weight: Tensor) -> Tensor:
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
     """Through PyTorch's kernel, which takes a causal flag or a mask, not both."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32.
+    wide = torch.is_grad_enabled() or terms.bias is not None
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and wide:
+        # The backward pass of PyTorch's CPU kernel is ten times slower in bfloat16 than in float32,
+        # and it takes a bias in the dtype of the queries, in which a far key's is too coarse.
         with torch.autocast("cpu", enabled=False):
             return _sdpa(q.float(), k.float(), v.float(), terms).to(v.dtype)
     q_len, k_len = q.shape[-2], k.shape[-2]

@@ -110,12 +110,22 @@ def test_a_bias_is_added_with_and_without_a_mask():
 @pytest.mark.parametrize("coefficient", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_is_near_float32(dtype, coefficient):
-    """A softmax taken in half precision."""
+    """A product or a term lost where the operands are in half precision."""
     c = torch.rand(4, 31, 31) if coefficient else None
     exact = attend(*qkv(31, torch.float32), causal=True, coefficient=c)
     low = attend(*qkv(31, dtype), causal=True, coefficient=c)
     assert low.dtype == dtype
     assert (low.float() - exact).norm() / exact.norm() < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_coefficient_keeps_its_precision(dtype):
+    """A coefficient, or the logits times it, rounded to half precision: 0.9975 would be 1."""
+    q = torch.full((1, 1, 1, 4), 10.0, dtype=dtype)
+    k = torch.full((1, 1, 2, 4), 5.0, dtype=dtype)
+    v = torch.tensor([1.0, 0.0], dtype=dtype).view(1, 1, 2, 1).expand(-1, -1, -1, 4)
+    y = attend(q, k, v, coefficient=torch.tensor([1.0, 0.9975]).view(1, 1, 2))
+    assert abs(y[0, 0, 0, 0].item() - torch.sigmoid(torch.tensor(0.25))) < 0.005
 
 
 def test_logits_out_of_half_precisions_range_stay_finite():
@@ -152,14 +162,16 @@ def test_dropout_follows_the_seed_and_the_mode():
     assert layer.eval()(x) is x
 
 
-def test_a_bias_keeps_its_precision_in_bfloat16_training():
-    """A bias rounded to the queries' dtype before the kernel widens them: 100.25 would be 100."""
+@pytest.mark.parametrize("training", [True, False])
+def test_a_bias_keeps_its_precision_in_bfloat16(training):
+    """A bias rounded to the queries' dtype, in validation too: 100.25 would be 100."""
     q = torch.zeros(1, 1, 1, 8, dtype=torch.bfloat16, requires_grad=True)
     k = torch.zeros(1, 1, 2, 8, dtype=torch.bfloat16)
     v = torch.tensor([1.0, 0.0], dtype=torch.bfloat16).view(1, 1, 2, 1).expand(-1, -1, -1, 8)
     bias = torch.tensor([-100.25, -100.0]).view(1, 1, 2)
     expected = torch.sigmoid(torch.tensor(-0.25))
-    assert abs(attend(q, k, v, bias=bias)[0, 0, 0, 0].item() - expected) < 0.005
+    with torch.set_grad_enabled(training):
+        assert abs(attend(q, k, v, bias=bias)[0, 0, 0, 0].item() - expected) < 0.005
 
 
 @pytest.mark.parametrize("p", [1 - 2**-16, 1 - 2**-17, 0.999995])

@@ -155,7 +155,7 @@ def test_kernels_compute_what_the_reference_does(problem: Problem) -> None:
         assert (found.double() - wanted).norm() <= tolerance * (1 + wanted.norm())
 
 
-@needs_triton
+@pytest.mark.skipif(not GPU, reason="Triton's interpreter runs one program after another")
 def test_gradients_are_the_same_bits_every_time() -> None:
     """An atomic addition, whose order is the scheduler's."""
     problem = Problem(33, 65, padded=True, dropout=0.1, groups=(1, 1))

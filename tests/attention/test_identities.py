@@ -66,63 +66,6 @@ def test_qvka_is_equation_8():
         torch.testing.assert_close(q[:, head], x @ attention.query.weight[rows].T)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("context", ["shared", "per_head"])
-@pytest.mark.parametrize("position", ["none", "rope", "t5", "agf"])
-def test_qvka_decodes_from_values_and_context_alone(position, context, bias):
-    """The key's matrix moved to the query's side must change nothing, the bias's part included."""
-    attention = build("qvka", position, context=context, context_dim=4, bias=bias)
-    if bias:
-        torch.nn.init.normal_(attention.key_bias)
-    x, m = inputs()
-    mask = torch.ones(2, 7, dtype=torch.bool)
-    mask[1, 4:] = False
-    whole = attention(x, m, mask=mask)
-    recalled = attention.attend_cached(x, attention.cache_entries(m), mask=mask)
-    torch.testing.assert_close(recalled, whole, rtol=0, atol=1e-12)
-
-
-def parameters_by_formula(d: int, h: int, width: int) -> dict[str, int]:
-    """Closed forms of the docstrings, at head width ``width`` and context width 2 * width."""
-    inner = h * width
-    context = 2 * width
-    return {
-        "qkv": 4 * d * inner,
-        "qv": 3 * d * inner,
-        "qvka": 3 * d * inner + d * context + h * (context + width) * width,
-    }
-
-
-@pytest.mark.parametrize(("d", "h"), [(24, 3), (1024, 16)])
-@pytest.mark.parametrize("name", ["qkv", "qv", "qvka"])
-def test_parameters_are_the_closed_form(name, d, h):
-    """A projection too many (a key that QV still carries) or too few."""
-    settings = {"context_dim": 2 * (d // h)} if name == "qvka" else {}
-    with torch.device("meta"):
-        attention = build_attention(name, d_model=d, num_heads=h, **settings)
-    counted = sum(p.numel() for p in attention.parameters())
-    assert counted == parameters_by_formula(d, h, d // h)[name]
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "numbers"),
-    [
-        ("qkv", {}, 2048),
-        ("qv", {}, 1024),
-        ("qvka", {"context_dim": 64}, 1088),
-        ("qvka", {"context_dim": 128}, 1152),
-        ("qvka", {"context_dim": 64, "context": "per_head"}, 2048),
-    ],
-)
-def test_cache_at_the_papers_size(name, settings, numbers):
-    """A cache that claims to be leaner than the tensors that it keeps."""
-    with torch.device("meta"):
-        attention = build_attention(name, d_model=1024, num_heads=16, **settings)
-        kept = attention.project_kv(torch.empty(1, 3, 1024))
-    assert attention.cache_size == numbers
-    assert sum(t.shape[1] * t.shape[3] for t in kept) == numbers
-
-
 @pytest.mark.parametrize("name", ATTENTION)
 def test_projections_have_the_documented_shapes(name):
     """The contract that other code builds on: heads second, lengths third."""

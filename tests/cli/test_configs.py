@@ -135,3 +135,17 @@ def test_a_task_of_a_module_of_ones_own(tiny: Path, here: Path, qvbench: Command
     for args in (("validate", "--ckpt_path"), ("translate", *texts, "--checkpoint")):
         answer = qvbench(*args, checkpoint)
         assert answer.status == 0, answer.err
+
+
+def test_a_seed_is_a_start_and_an_order_of_its_own() -> None:
+    """Catches seeds that are one run, by a constant or one that does not reach the data: intervals
+    of no width, and every difference shown."""
+    starts = []
+    for seed in (1, 2, 1):
+        words = ["--config", "tiny/qvka.yaml", "--seed_everything", str(seed)]
+        built = Experiment("fit", words).build()
+        assert built.data.seed == seed
+        network = built.model.build_network(50)
+        starts.append(torch.cat([weight.flatten() for weight in network.parameters()]))
+    assert torch.equal(starts[0], starts[2])
+    assert not torch.equal(starts[0], starts[1])

@@ -65,7 +65,7 @@ ON_THE_COMMAND_LINE = {
         "config: `mode` can be min",
     ),
     # this machine
-    "--trainer.devices 99": ("trainer.devices: 99 asked for, but no GPU is used",),
+    "--trainer.devices 9999": ("trainer.devices: 9999 asked for, but no GPU is used",),
     "--trainer.accelerator cuda --trainer.precision 16-mixed": (
         "trainer.",
         "--trainer.accelerator cpu --trainer.precision bf16-mixed",

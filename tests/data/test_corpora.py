@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 
 from qvbench.data.corpora import (
-    CORPORA,
     Files,
-    MonolingualCorpus,
     Multi30k,
-    SyntheticCorpus,
     Text,
     multi30k,
 )
@@ -257,18 +254,6 @@ class TestMulti30k:
         corpus.prepare()
         counts = [sum(1 for _ in corpus.pairs(split)) for split in corpus.splits()]
         assert counts == [29_000, 1_014, 1_000, 1_000][: len(counts)]
-
-
-def test_every_registered_corpus_is_a_corpus() -> None:
-    """Catches a class registered that is no corpus."""
-    assert {"grammar", "text", "multi30k"} <= set(CORPORA)
-    assert all(issubclass(cls, MonolingualCorpus | SyntheticCorpus) for cls in CORPORA.values())
-
-
-def test_an_unknown_corpus_lists_the_known() -> None:
-    """Catches a bare KeyError for a misspelled name."""
-    with pytest.raises(UserError, match=r"unknown corpus 'wmt99'; known are: .*multi30k"):
-        CORPORA["wmt99"]
 
 
 def test_naming_corpora_needs_no_heavy_package() -> None:

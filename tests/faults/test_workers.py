@@ -72,7 +72,7 @@ def test_a_store_that_is_removed_serves_the_runs_that_opened_it(
     )
     assert answer.status == 0, answer.err
     assert not multiprocessing.active_children()
-    assert not list((here / "cache").glob("grammar-*/*.npy"))
+    assert not list((here / "cache").glob("grammar-*/*.bin"))
     again = qvbench("fit", "--config", "tiny.yaml")
     assert again.status == 0, again.err  # written anew
 

@@ -11,12 +11,11 @@ from tests.inside.helpers import TAGS, trees
 SENTENCES = trees(120)
 WORDS = [s.words for s in SENTENCES]
 LABELS = [s.tags for s in SENTENCES]
-RNG = np.random.default_rng(0)
 
 
 def test_vectors_of_the_tag_are_read_and_their_control_is_not() -> None:
     """Catches a control that is solved by the tag, and one scored on the sentences of its fit."""
-    axes = RNG.normal(size=(len(TAGS), 10))
+    axes = np.random.default_rng(0).normal(size=(len(TAGS), 10))
     vectors = [axes[[TAGS.index(tag) for tag in tags]] for tags in LABELS]
     found = probe(vectors, WORDS, LABELS)
     assert found.accuracy.value == 1
@@ -39,7 +38,8 @@ def test_vectors_of_the_word_are_not_selective() -> None:
 def test_vectors_of_nothing_give_the_most_frequent_label() -> None:
     """Catches fit and test that share sentences: noise in many dimensions would be remembered."""
     labels = [tuple("A" if tag != "ADJ" else "B" for tag in tags) for tags in LABELS]
-    vectors = [RNG.normal(size=(len(of), 30)) for of in labels]
+    rng = np.random.default_rng(0)
+    vectors = [rng.normal(size=(len(of), 30)) for of in labels]
     found = probe(vectors, WORDS, labels)
     most = np.mean([label == "A" for of in labels for label in of])
     assert found.accuracy.value == pytest.approx(most, abs=0.08)

@@ -50,9 +50,8 @@ PAIRS = [(m, p) for (m, _), (p, _) in network_pairs([(name, {}) for name in ATTE
 everything = pytest.mark.parametrize(("mechanism", "position"), PAIRS)
 
 
-def test_every_mechanism_and_every_scheme_is_among_the_pairs() -> None:
-    """Catches a part that is never tested."""
-    assert {mechanism for mechanism, _ in PAIRS} == set(ATTENTION)
+def test_every_scheme_is_among_the_pairs() -> None:
+    """Catches a scheme that is never tested."""
     assert {position for _, position in PAIRS} == set(POSITIONS)
 
 

@@ -122,7 +122,7 @@ def test_impossible_buckets_are_refused(settings):
         build_position("t5", num_heads=2, **settings)
 
 
-@pytest.mark.parametrize("name", ["alibi", "t5"])
+@pytest.mark.parametrize("name", ["alibi", "t5", "kerple"])
 def test_a_bias_reaches_the_logits_under_masks(name):
     """A kernel that takes a bias or a mask, and forgets the other."""
     position = build_position(name, num_heads=2)

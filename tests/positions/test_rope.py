@@ -48,29 +48,6 @@ def test_it_is_what_llama_rotates_up_to_the_order_of_columns(base):
         torch.testing.assert_close(ours[..., halves], expected, rtol=0, atol=2e-5)
 
 
-def test_tied_logits_are_symmetric_and_yet_know_the_order():
-    """A docstring that takes a symmetric matrix for blindness to reversal."""
-    rope = build_position("rope", num_heads=1)
-    x = torch.randn(1, 1, 6, 8, dtype=torch.float64)
-
-    def logits(tokens):
-        return rope.rotate(tokens) @ rope.rotate(tokens).mT
-
-    torch.testing.assert_close(logits(x), logits(x).mT)
-    assert not torch.allclose(logits(x.flip(2)).flip(2, 3), logits(x))
-
-
-def test_scores_know_the_offset_alone():
-    """Positions that are counted in different units for queries and keys."""
-    rope = build_position("rope", num_heads=2)
-    q, k = (torch.randn(1, 2, 9, 16, dtype=torch.float64) for _ in range(2))
-    here = rope.rotate(q, 3) @ rope.rotate(k).mT
-    there = rope.rotate(q, 503) @ rope.rotate(k, 500).mT
-    torch.testing.assert_close(there, here, rtol=0, atol=1e-10)
-    torch.testing.assert_close(rope.rotate(q, 7).norm(dim=-1), q.norm(dim=-1))
-    assert not torch.allclose(rope.rotate(q, 4) @ rope.rotate(k).mT, here)
-
-
 def test_bfloat16_keeps_far_angles():
     """Angles in 16 bits: beyond position 256, neighbours would be rotated alike."""
     rope = build_position("rope", num_heads=1)

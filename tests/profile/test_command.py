@@ -122,7 +122,8 @@ def test_what_is_measured(qvbench: Command, config: str) -> None:
     words = ("-c", config, "--vocab_size", "4096", "--repeats", "1")
     (record,) = documents(qvbench, *words)
     measured = record["measured"]
-    assert measured["train_step_seconds"] > measured["decode_step_seconds"] > 0
+    assert measured["train_step_seconds"] > 0
+    assert measured["decode_step_seconds"] > 0
     if not torch.cuda.is_available():
         weights = 4 * record["parameters"]["total"]
         assert measured["device"] == "cpu"

@@ -307,6 +307,7 @@ def test_losses_of_other_tokens_are_compared_by_the_byte(tmp_path: Path) -> None
         (folder / "run.json").write_text(json.dumps(record))
     assert compared(runs).axis == "validation loss (bits per byte)"
     page = report(tmp_path / "out", *runs)
+    assert rows_of(tmp_path / "out")["qv"]["validation loss (bits per byte)"] == "7.000"
     assert "perplexity, % more" not in page
     assert report(tmp_path / "out", tmp_path / "out") == page
 

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qvbench.cli.sweep import main, read_resources
 from qvbench.errors import UserError
+from qvbench.sweep import launch
 from qvbench.sweep.launch import (
     local,
     locked,
@@ -34,6 +36,13 @@ Pretend = Callable[[str], None]
 
 def sweep(runs: list[PlannedRun]) -> None:
     local(runs, {})
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
 
 
 def starts(run: PlannedRun) -> int:
@@ -98,30 +107,35 @@ def test_a_run_outlives_its_sweep_and_keeps_its_lock(
         f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(.02)"
     )
     with start_sweep(runs, training) as sweeping:
-        while not runs_elsewhere(runs[0]):
-            time.sleep(0.02)
-        while not started.exists():
-            time.sleep(0.02)
+        wait_until(lambda: runs_elsewhere(runs[0]))
+        wait_until(started.exists)
         sweeping.send_signal(signal.SIGKILL)
         sweeping.wait()
         assert runs_elsewhere(runs[0])
         gate.touch()
-        deadline = time.monotonic() + 60
-        while runs_elsewhere(runs[0]):
-            assert time.monotonic() < deadline, "the orphan ended and its lock did not"
-            time.sleep(0.02)
+        wait_until(lambda: not runs_elsewhere(runs[0]))
 
 
 @pytest.mark.slow
-def test_sweeps_share_the_work(runs: list[PlannedRun], pretend: Pretend) -> None:
+def test_sweeps_share_the_work(
+    runs: list[PlannedRun], pretend: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches a run done twice, or none done by the second sweep."""
     pretend("time.sleep(0.2)")
+    workers, execute = set(), launch.execute
+
+    def observed(*args: Any) -> Any:
+        workers.add(threading.current_thread())
+        return execute(*args)
+
+    monkeypatch.setattr(launch, "execute", observed)
     other = threading.Thread(target=sweep, args=(runs,))
     other.start()
     sweep(runs)
     assert all(run.is_finished for run in runs), "it returned before the other sweep had finished"
     other.join()
     assert [starts(run) for run in runs] == [2, 2, 2, 2]  # two seeds of each variant
+    assert len(workers) == 2
     sweep(runs)
     assert [starts(run) for run in runs] == [2, 2, 2, 2]
 
@@ -184,8 +198,7 @@ def test_a_sweep_that_is_ended_ends_its_run(tmp_path: Path, runs: list[PlannedRu
         "import os,pathlib,time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
     )
     with start_sweep(runs, training) as sweeping:
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            time.sleep(0.02)
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         sweeping.terminate()
         assert sweeping.wait(60) == 143
     with pytest.raises(ProcessLookupError):
@@ -316,8 +329,7 @@ def test_a_job_whose_time_is_up_passes_the_signal_on(
     runs[0].beside(".job").write_text("12\n")
 
     def warn() -> None:
-        while not (runs[0].folder / "ready").exists():
-            time.sleep(0.02)
+        wait_until((runs[0].folder / "ready").exists)
         os.kill(os.getpid(), signal.SIGUSR1)
 
     threading.Thread(target=warn).start()

@@ -13,11 +13,12 @@ import pytest
 import torch
 import yaml
 
-from qvbench.attention import ATTENTION
 from qvbench.cli.experiment import Experiment
 from qvbench.cli.main import main
+from qvbench.data.batching import Windows
 from qvbench.data.corpora import Grammar
 from qvbench.positions import POSITIONS
+from tests.tasks.conftest import make_language_task
 
 pytestmark = pytest.mark.slow  # nearly every test trains; `make test` runs them
 
@@ -132,6 +133,32 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
     assert message in line
 
 
+def test_bits_per_byte_of_tokens_of_several_bytes(here: Path) -> None:
+    """Catches a loss per token taken for one per byte, and the bytes of another set."""
+    settings = ("--data.tokenizer", "bpe", "--data.vocab_size", "300", "--trainer.max_steps", "8")
+    assert run("fit", *settings) == 0
+    assert run("test", "--ckpt_path", "last", *settings) == 0
+    values = record(here / "runs/lm/seed-0")["metrics"]
+    (store,) = (here / "cache").glob("grammar-*")
+    for name in ("val", "test"):
+        size = len("".join(Grammar(60, 10, 10).text(name)).encode())
+        tokens = len(np.memmap(store / f"{name}.bin", np.uint16, "r"))
+        assert 1.2 * tokens < size
+        bits = values[f"{name}/loss"] * tokens / size / math.log(2)
+        assert values[f"{name}/bits_per_byte"] == pytest.approx(bits)
+
+
+def test_documents_of_a_window_are_passed_to_the_network() -> None:
+    """Catches a mask that data and network know of, and the task between them loses."""
+    task = make_language_task()
+    task.network = task.build_network(20)
+    ids = torch.randint(20, (2, 9), generator=torch.Generator().manual_seed(0))
+    documents = torch.tensor([0] * 4 + [1] * 4).expand(2, -1)
+    batch = Windows(ids[:, :-1], ids[:, 1:], torch.arange(2), documents)
+    alone = task.network(ids[:, 4:-1])
+    torch.testing.assert_close(task(batch).hidden[:, 4:], alone)
+
+
 def test_what_weights_are_worth_before_the_first_step(here: Path) -> None:
     """Catches a loss of converted weights that no curve has, one of a few batches among those of
     the whole set, and one that a resumed run measures again."""
@@ -224,18 +251,3 @@ def test_weight_decay_is_for_matrices_alone() -> None:
             assert "attention.position" not in names[id(parameter)]
         tables = [name for name in map(names.__getitem__, map(id, decayed)) if "embeddings" in name]
         assert len(tables) == 1 + (position == "learned")
-
-
-def test_every_mechanism_is_chosen_by_config() -> None:
-    """Catches a mechanism or scheme that a config of language models cannot name."""
-    for mechanism in ATTENTION:
-        words = [
-            "--config",
-            "lm/nanogpt_cpu.yaml",
-            "--model.attention",
-            ATTENTION[mechanism].__name__,
-        ]
-        task = Experiment("fit", words).build().model
-        with torch.device("meta"):
-            task.network = task.build_network(65)
-        assert task.mechanism_name == mechanism

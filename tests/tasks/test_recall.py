@@ -80,28 +80,6 @@ def test_recall_is_learned_and_recorded(here: Path, capsys: pytest.CaptureFixtur
     assert f"{values['val/accuracy']:.6g} %" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(here: Path) -> None:
-    """Catches sequences or moments that a resume does not take up, over the end of an epoch."""
-    saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 7}}
-    saver["init_args"] |= {"save_top_k": -1, "filename": "{step}"}  # type: ignore[operator]
-    trainer = {"callbacks": [saver], "max_steps": 30, "val_check_interval": 10}
-    (here / "more.yaml").write_text(yaml.safe_dump({"trainer": trainer}))
-    more = ("--config", "more.yaml", "--data.corpus.train_examples", "1000")
-    assert run("fit", "--name", "whole", *more) == 0
-    (middle,) = here.glob("runs/whole/seed-0/**/step=14.ckpt")
-    copy = here / "middle.ckpt"
-    copy.write_bytes(middle.read_bytes())
-    assert run("fit", "--name", "again", *more, "--ckpt_path", str(copy)) == 0
-    whole, again = (
-        torch.load(here / f"runs/{name}/seed-0/checkpoints/last.ckpt", weights_only=True)
-        for name in ("whole", "again")
-    )
-    assert whole["global_step"] == again["global_step"] == 30
-    for name, value in whole["state_dict"].items():
-        assert torch.equal(again["state_dict"][name], value), name
-
-
 def test_what_does_not_fit_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches a traceback, or a search for places that are not there; a corpus of another task
     that is offered; and sequences beyond the positions, found once they are drawn."""
