@@ -6,7 +6,7 @@ width, Dv value width, d model width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
@@ -145,10 +145,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Queries and keys, rotated, and values to the layer's output (B, Lq, d)."""
         position, dropout = self.position, self.dropout_now
-        batch, heads, q_len = q.shape[:3]
-        k_len = k.shape[2]
-        past = k_len - q_len
-        mask = core.with_four_axes(mask, (batch, heads, q_len, k_len))
+        q_len, k_len = q.shape[2], k.shape[2]
+        mask = core.with_four_axes(mask, (*q.shape[:3], k_len))
         self.backend = choose(position, q, k, v, mask, dropout)
         if self.backend.name == FUSED:
             table = position.coefficient_table(q_len, k_len)
@@ -160,17 +158,36 @@ class Attention(nn.Module):
             terms = core.Terms(mask, causal, dropout_p=dropout)
             return self.merge(core.softmax_attention(q, k, v, terms))
 
-        def weighted_sum(start: int, stop: int) -> Tensor:
+        def weighted_sum(rows: Tensor, seen: int, terms: core.Terms) -> Tensor:
+            return core.softmax_attention(rows, k[:, :, :seen], v[:, :, :seen], terms)
+
+        return self.merge(self.in_blocks(weighted_sum, q, k_len, mask, causal))
+
+    def in_blocks(
+        self,
+        weighted_sum: Callable[[Tensor, int, core.Terms], Tensor],
+        q: Tensor,
+        k_len: int,
+        mask: Tensor | None,
+        causal: bool,
+    ) -> Tensor:
+        """Values' sums (B, H, Lq, Dv) of queries (B, H, Lq, Dk), of many a block at a time:
+        ``weighted_sum`` takes some, the number of keys up to the last that they see, and terms."""
+        batch, heads, q_len = q.shape[:3]
+        past = k_len - q_len
+
+        def block(start: int, stop: int) -> Tensor:
             """Of queries ``start`` to ``stop``; causal ones need no keys after them."""
             seen = max(past + stop, 0) if causal else k_len
             part = mask
             if mask is not None:
                 part = mask[:, :, start:stop, :seen] if mask.shape[2] > 1 else mask[..., :seen]
             terms = self.terms(stop - start, seen, part, causal, past + start)
-            rows, k_seen, v_seen = q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen]
-            return core.softmax_attention(rows, k_seen, v_seen, terms)
+            return weighted_sum(q[:, :, start:stop], seen, terms)
 
-        return self.merge(core.in_query_blocks(weighted_sum, q_len, batch * heads * k_len))
+        # On the meta device, where FLOPs are counted, nothing is held: none are computed anew.
+        logits_per_query = 0 if q.is_meta else batch * heads * k_len
+        return core.in_query_blocks(block, q_len, logits_per_query)
 
     def terms(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int
@@ -280,12 +297,14 @@ class AbsorbedAttention(Attention):
         if not self.absorbs:
             return super().attend_cached(x, kv, mask=mask, causal=causal)
         q = self.queries(x)
-        q_len, k_len = q.shape[2], kv[0].shape[2]
-        past = k_len - q_len
+        k_len = kv[0].shape[2]
         mask = core.with_four_axes(mask, (*q.shape[:3], k_len))
-        q = self.rotate(q, past) * q.shape[-1] ** -0.5
-        terms = self.terms(q_len, k_len, mask, causal, past)
-        return self.merge(self.attend_latents(q, kv, terms))
+        q = self.rotate(q, k_len - q.shape[2]) * q.shape[-1] ** -0.5
+
+        def weighted_sum(rows: Tensor, seen: int, terms: core.Terms) -> Tensor:
+            return self.attend_latents(rows, tuple(entry[:, :, :seen] for entry in kv), terms)
+
+        return self.merge(self.in_blocks(weighted_sum, q, k_len, mask, causal))
 
 
 class AttentionFactory(Protocol):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from qvbench.attention.cache import KV
 from qvbench.attention.interface import Attention
+from qvbench.positions.interface import Position
 
 
 class QKV(Attention):
@@ -34,6 +35,9 @@ class QKV(Attention):
         self.query = self.linear(d_model, num_heads * self.head_dim_qk)
         self.key = self.linear(d_model, num_heads * self.head_dim_qk)
         self.value = self.linear(d_model, num_heads * self.head_dim)
+
+    def incompatible_with(self, position: Position) -> str | None:
+        return None  # keys have a width of their own, refused above
 
     def project_kv(self, m: Tensor) -> KV:
         return self.split(self.key(m), self.num_heads), self.split(self.value(m), self.num_heads)

@@ -23,7 +23,7 @@ class QVKa(AbsorbedAttention):
 
     Args:
         context_dim: width C of the context; the head width (the paper's 1x) if not given.
-        context: ``shared`` by all heads, or ``per_head`` (then it is larger than QKV).
+        context: ``shared`` by all heads, or ``per_head`` (larger than QKV at the default width).
         num_value_heads: values shared by groups of heads, a divisor of H; H if not given. With
             one value the cache holds ``D + C`` elements per token. Neither paper has it.
     """

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import restricted_number_type as number_type
 
 from qvbench.cli import ArgumentParser, decoded, opened
 from qvbench.data.cache import track
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # torch is loaded once the arguments are known to be right
     from qvbench.decoding.translator import Translator
 
 CHUNK = 2048  # lines read and answered together: enough that batches of one length fill up
+
+FloatFrom0To10 = number_type("FloatFrom0To10", float, [(">=", 0), ("<=", 10)])
 
 
 def main(args: list[str]) -> int:
@@ -50,8 +53,8 @@ def _parser() -> ArgumentParser:
     add("--input", type=Path, default="-", metavar="FILE", help="UTF-8; - is standard input")
     add("--output", type=Path, default="-", metavar="FILE", help="- is standard output")
     add("--beam_size", type=PositiveInt, default=5, help="1 is greedy search")
-    penalty = "exponent of the length that divides log-probabilities; 0 for none"
-    add("--length_penalty", type=NonNegativeFloat, default=1.0, help=penalty)
+    penalty = "exponent of the length that divides log-probabilities, up to 10; 0 for none"
+    add("--length_penalty", type=FloatFrom0To10, default=1.0, help=penalty)
     patience = "ended hypotheses at which a search ends, as a multiple of the beam; inf for all"
     add("--patience", type=PositiveFloat, default=1.0, help=patience)
     add("--max_tokens", type=PositiveInt, default=4096, help="source tokens of a padded batch")

@@ -70,6 +70,7 @@ class StoredDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.cache_dir = cache_dir
+        self._stored = list(corpus.splits())
         self._loaders: list[BatchLoader] = []
 
     # What a data module defines
@@ -169,7 +170,7 @@ class StoredDataModule(LightningDataModule):
         except NotFetchedError:
             steps = [f"fetch {self._corpus_name} into {cache_root() / 'downloads'}"]
             folder = "the cache, under a name that depends on what arrives"
-        steps += [*self.steps(), f"store the ids of {', '.join(self.corpus.splits())} in {folder}"]
+        steps += [*self.steps(), f"store the ids of {', '.join(self._stored)} in {folder}"]
         return "\n".join(f"would {step}" for step in steps)
 
     def describe(self) -> str:

@@ -50,7 +50,7 @@ def beam_search(
         state: at the start of N = ``sentences * beam_size`` hypotheses.
         max_lengths: (B,) int64 on the device of the logits; most tokens a sentence may get,
             ``</s>`` counted, at least 1. Hypotheses that reach it are closed as they are.
-        length_penalty: exponent of the length that divides log-probabilities, at least 0.
+        length_penalty: exponent of the length that divides log-probabilities, 0 to 10.
         bos, eos, pad: special ids; ``bos`` and ``pad`` are never produced.
         n_best: hypotheses asked for per sentence, from 1 to K; K unless given. Fewer stop earlier,
             and there are fewer only where fewer can be formed.
@@ -61,7 +61,8 @@ def beam_search(
         FloatingPointError: the logits hold NaN.
     """
     n_best = beam_size if n_best is None else n_best
-    if not 1 <= n_best <= beam_size or length_penalty < 0 or not patience > 0:
+    # To a higher power a length overflows, and scores would be no numbers.
+    if not (1 <= n_best <= beam_size and 0 <= length_penalty <= 10 and patience > 0):
         raise ValueError(f"out of range: {n_best=} of {beam_size=}, {length_penalty=}, {patience=}")
     check_max_lengths(max_lengths, sentences)
     if sentences == 0:

@@ -22,7 +22,8 @@ class Translator:
 
     Args:
         beam_size: live hypotheses a sentence; 1 is greedy search, which has no length penalty.
-        length_penalty: exponent of the length by which log-probabilities are divided; 0 for none.
+        length_penalty: exponent of the length by which log-probabilities are divided, up to 10; 0
+            for none.
         patience: a sentence is done once ``patience * beam_size`` of its hypotheses have ended;
             infinite for all that the beam could find, which takes more steps.
         max_length_ratio: a translation may get ``ratio * source tokens + offset`` tokens,
@@ -32,7 +33,7 @@ class Translator:
             longer sentence gets a batch of its own.
 
     Raises:
-        ValueError: a setting below its range.
+        ValueError: a setting out of its range.
     """
 
     network: Network
@@ -47,8 +48,10 @@ class Translator:
     def __post_init__(self) -> None:
         if min(self.beam_size, self.max_tokens, self.max_length_offset) < 1:
             raise ValueError("beam_size, max_tokens and max_length_offset must be at least 1")
-        if min(self.length_penalty, self.max_length_ratio) < 0 or not self.patience > 0:
-            raise ValueError("length_penalty and ratio must be at least 0, patience above")
+        if not 0 <= self.length_penalty <= 10:
+            raise ValueError(f"length_penalty must be from 0 to 10, got {self.length_penalty}")
+        if self.max_length_ratio < 0 or not self.patience > 0:
+            raise ValueError("max_length_ratio must be at least 0, patience above")
 
     def translate_lines(self, lines: Iterable[str]) -> list[str]:
         """A preprocessed translation for each preprocessed line; of an empty line an empty one."""

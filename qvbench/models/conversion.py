@@ -153,7 +153,8 @@ def add_context(source: Any, target: Any, tokens: Tensor) -> None:
     unknown = _per_head(source.key, target) - map_.mT @ _per_head(target.value, target)
     unknown = unknown.reshape(target.context_heads, -1, target.d_model)  # of a token, to (1 or H)
     parts = tokens.double() @ unknown.mT
-    parts = parts - parts.mean(1, keepdim=True)
+    if intercept:
+        parts = parts - parts.mean(1, keepdim=True)
     _, directions = torch.linalg.eigh(parts.mT @ parts)  # ascending
     wanted = directions[..., -target.context_dim :].mT
     rows = unknown.new_zeros(target.context_heads, target.context_dim, target.d_model)

@@ -124,9 +124,10 @@ def count(network: Any, size: Size) -> dict[str, Flops]:
     decode = size.target * first + size.target * (size.target - 1) // 2 * (second - first)
 
     def feed_forward(layers: nn.Module) -> int:
-        """Multiply-adds per token: one per weight."""
+        """Multiply-adds per token: one per entry of a matrix, none per bias."""
         networks = (module for module in layers.modules() if isinstance(module, FeedForward))
-        return sum(weight.numel() for each in networks for weight in each.parameters())
+        weights = (weight for each in networks for weight in each.parameters())
+        return sum(weight.numel() for weight in weights if weight.dim() > 1)
 
     reads, writes = stacks(network)
     reading = feed_forward(reads) * size.source

@@ -19,6 +19,7 @@ from qvbench.errors import UserError
 from qvbench.positions import Position
 
 LAYER_NORM_EPS = 1e-6  # OpenNMT-py's
+GPT2_STD = 0.02  # of initial weights
 
 Sublayer = Callable[[Tensor], Tensor]
 
@@ -231,7 +232,7 @@ def initialize(module: nn.Module) -> None:
         initialize(child)
 
 
-def initialize_gpt2(network: nn.Module, layers: list[CausalLayer], std: float = 0.02) -> None:
+def initialize_gpt2(network: nn.Module, layers: list[CausalLayer]) -> None:
     """GPT-2's start (Radford et al. 2019, section 2.3, and its code): normal with a deviation of
     0.02, divided by the root of their number in the matrices that write into the residual stream;
     zero for biases.
@@ -241,9 +242,9 @@ def initialize_gpt2(network: nn.Module, layers: list[CausalLayer], std: float = 
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=std)
+            nn.init.normal_(module.weight, std=GPT2_STD)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
     for layer in layers:
         for writes in (layer.attention.output, layer.feed_forward.narrow):
-            nn.init.normal_(writes.weight, std=std * (2 * len(layers)) ** -0.5)
+            nn.init.normal_(writes.weight, std=GPT2_STD * (2 * len(layers)) ** -0.5)

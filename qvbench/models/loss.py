@@ -138,7 +138,11 @@ def _gradients(
         # From here on p is the gradient at the logits, but for the uniform part, e / V.
         # (PyTorch's scatter in bfloat16 would copy all of p.)
         places = torch.arange(len(ids), device=ids.device), ids[:, 0]
-        p[places] = of_targets[:, 0] + (smoothing - 1.0)
+        if p.dtype == total:
+            p[places] = of_targets[:, 0] + (smoothing - 1.0)
+        else:  # p - 1 would cancel in bfloat16: minus the sum of the others
+            p[places] = 0.0
+            p[places] = (smoothing - p.sum(-1, dtype=total)).to(p.dtype)
         p = p.to(rows.dtype)
         grad_hidden[start : start + CHUNK_ROWS] = p @ weight
         of_weight = p.t() @ rows

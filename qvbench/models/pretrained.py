@@ -155,9 +155,11 @@ def convert_gpt2(weights: Weights, config: Mapping[str, Any]) -> Weights:
 
 def build_llama(config: Mapping[str, Any]) -> DecoderOnly:
     """Llama (Touvron et al. 2023, arXiv:2302.13971) of a ``config.json``, with initial weights."""
-    # Version 5 of transformers keeps the rotation's settings together, older ones beside others.
+    # Version 5 of transformers keeps the rotation's settings together, older ones beside others,
+    # and those before 4.43 call rope_type type.
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    rope = {"rope_theta": config.get("rope_theta", 10000.0), "rope_type": "default", **rope}
+    defaults = {"rope_theta": config.get("rope_theta", 10000.0)}
+    rope = {**defaults, "rope_type": rope.get("type", "default"), **rope}
     _refuse_unless(rope, "rope_type", ("default",))
     _refuse_unless(config, "hidden_act", ("silu",))
     _refuse_unless(config, "mlp_bias", (False,), default=False)

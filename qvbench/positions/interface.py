@@ -53,7 +53,6 @@ class Position(nn.Module):
     def __init__(self, num_heads: int, d_model: int | None = None) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.d_model = d_model
 
     def incompatible_with(self, head_dim: int) -> str | None:
         """Why the scheme cannot act on heads of a width, if it cannot."""
@@ -74,10 +73,7 @@ class Position(nn.Module):
     def coefficient(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
         """Factor (H, Lq, Lk) on the logits, from the table unless overridden; ``None`` is one."""
         table = self.coefficient_table(q_len, k_len, first)
-        if table is None:
-            return None
-        entry = offsets(q_len, k_len, 0, table.device) + q_len - 1
-        return table.index_select(1, entry.flatten()).unflatten(1, (q_len, k_len))
+        return None if table is None else by_offset(table, q_len, k_len)
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor | None:
         """Term (H, Lq, Lk) added to the scaled logits; ``None`` is zero."""
@@ -101,6 +97,13 @@ def distances(q_len: int, k_len: int, first: int | None, device: torch.device) -
     """What :func:`offsets` holds, once each and in order: (Lq + Lk - 1,), int64."""
     start = k_len - q_len if first is None else first
     return torch.arange(1 - q_len - start, k_len - start, device=device)
+
+
+def by_offset(table: Tensor, q_len: int, k_len: int) -> Tensor:
+    """A table (H, Lq + Lk - 1) in the order of :func:`distances` for each query and key: (H, Lq,
+    Lk), of which entry (m, n) is the table's ``n - m + Lq - 1``."""
+    entry = offsets(q_len, k_len, 0, table.device) + q_len - 1
+    return table.index_select(1, entry.flatten()).unflatten(1, (q_len, k_len))
 
 
 class PositionFactory(Protocol):

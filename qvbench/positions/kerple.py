@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position, distances, offsets
+from qvbench.positions.interface import Position, by_offset, distances
 
 KERNELS = {"logarithmic": (2.0, 1.0), "power": (1.0, 2.0)}
 """Below which r1 and r2 are drawn at the start, as in the source's program: factors below 1,
@@ -78,4 +78,4 @@ class Kerple(Position):
         else:  # the exponent's gradient at distance 0 would not be finite
             penalty = r1 * torch.where(offset == 0, 0.0, distance.clamp(min=1) ** r2)
         table = -torch.where(offset > 0, penalty[-1], penalty[0])  # (H, Lq + Lk - 1)
-        return table[:, offsets(q_len, k_len, 0, table.device) + q_len - 1]
+        return by_offset(table, q_len, k_len)

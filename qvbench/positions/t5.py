@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qvbench.errors import UserError
-from qvbench.positions.interface import Position, distances, offsets
+from qvbench.positions.interface import Position, by_offset, distances
 
 
 def bucket(offset: Tensor, num_buckets: int, max_distance: int) -> Tensor:
@@ -57,6 +57,6 @@ class T5(Position):
         self.table = nn.Parameter(torch.zeros(num_buckets, num_heads))
 
     def bias(self, q_len: int, k_len: int, first: int | None = None) -> Tensor:
-        device = self.table.device
-        each = bucket(distances(q_len, k_len, first, device), self.num_buckets, self.max_distance)
-        return self.table[each].t()[:, offsets(q_len, k_len, 0, device) + q_len - 1]
+        distance = distances(q_len, k_len, first, self.table.device)
+        each = bucket(distance, self.num_buckets, self.max_distance)
+        return by_offset(self.table[each].t(), q_len, k_len)

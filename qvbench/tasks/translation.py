@@ -26,7 +26,7 @@ class TranslationTask(Task):
         network: the encoder-decoder around mechanism and position scheme.
         label_smoothing: probability mass spread evenly over the vocabulary in training.
         beam_size: hypotheses per sentence in ``test`` and ``predict``; 1 is greedy search.
-        length_penalty: exponent of the length by which a hypothesis's score is divided.
+        length_penalty: exponent of the length by which a hypothesis's score is divided, 0 to 10.
         patience: a search ends once ``patience * beam_size`` hypotheses have; infinite for all
             that the beam could find.
         settings: the others of :class:`Task`.
@@ -50,8 +50,8 @@ class TranslationTask(Task):
         super().__init__(network=network, label_smoothing=label_smoothing, **settings)
         if beam_size < 1:
             raise UserError(f"model.beam_size must be at least 1, got {beam_size}")
-        if not length_penalty >= 0:
-            raise UserError(f"model.length_penalty must be at least 0, got {length_penalty}")
+        if not 0 <= length_penalty <= 10:
+            raise UserError(f"model.length_penalty must be from 0 to 10, got {length_penalty}")
         if not patience > 0:
             raise UserError(f"model.patience must be above 0, got {patience}")
         self.beam_size = beam_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,6 +68,32 @@ def test_blocks_change_nothing(
         torch.testing.assert_close(blocked, whole, rtol=0, atol=1e-12)
         for a, b in zip(blocked_gradients, gradients, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("mask", masks().values(), ids=masks())
+@pytest.mark.parametrize("scheme", [SCHEMES[0], ("none", {})])
+@pytest.mark.parametrize("mechanism", [("qvka", {}), ("mla", {}), ("mla_qv", {})])
+@torch.no_grad()
+def test_a_long_prompt_is_read_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, mechanism: Part, scheme: Part, mask: Tensor | None
+) -> None:
+    """Catches absorbed keys whose logits are all held at once, and a block of the wrong keys."""
+    layer: Any = build(mechanism, scheme).double()
+    x = torch.randn(2, LENGTH, D_MODEL, dtype=torch.float64)
+    prompt, kv = x[:, 3:], layer.cache_entries(x)
+    if mask is not None and mask.dim() == 4:
+        mask = mask[:, :, 3:]
+    attend, sizes = layer.attend_latents, []
+    monkeypatch.setattr(
+        layer, "attend_latents", lambda q, *others: sizes.append(q.shape[2]) or attend(q, *others)
+    )
+    for causal in (False, True):
+        with monkeypatch.context() as patch:
+            whole = layer.attend_cached(prompt, kv, mask=mask, causal=causal)
+            patch.setattr(core, "MAX_LOGITS", 2 * HEADS * LENGTH * 4)
+            blocked = layer.attend_cached(prompt, kv, mask=mask, causal=causal)
+        torch.testing.assert_close(blocked, whole, rtol=0, atol=1e-12)
+    assert sizes == [10, 2, 4, 4] * 2
 
 
 @pytest.mark.parametrize("scheme", ["agf", "none"])

@@ -61,6 +61,7 @@ ON_THE_COMMAND_LINE = {
     "--trainer.strategy nope": ("trainer: You selected an invalid strategy name",),
     "--trainer.max_time soon": ("trainer: `Timer(duration='soon')`",),
     "--trainer.enable_checkpointing false": ("trainer: Trainer was configured with",),
+    "--trainer.precision transformer-engine": ("trainer: ", "transformer_engine"),
     "--trainer.callbacks ModelCheckpoint --trainer.callbacks.mode x": (
         "config: `mode` can be min",
     ),
@@ -86,7 +87,7 @@ ON_THE_COMMAND_LINE = {
     ),
     "--model.label_smoothing 1": ("model.label_smoothing must be in [0, 1), got 1.0",),
     "--model.beam_size 0": ("model.beam_size must be at least 1, got 0",),
-    "--model.length_penalty -1": ("model.length_penalty must be at least 0, got -1.0",),
+    "--model.length_penalty -1": ("model.length_penalty must be from 0 to 10, got -1.0",),
     "--data.max_tokens 0": ("max_tokens must be at least 1, got 0",),
     "--data.merges -1": ("merges must be at least 0, got -1",),
     "--data.max_vocabulary 3": ("max_vocabulary=3 leaves no room for characters beside 200",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ class Client:
 
     def load_dataset(self, path: str, **options: Any) -> Client:
         self.asked.append({"path": path, **options})
+        self.arrived()
         if self.fault:
             raise self.fault
         return self
+
+    def arrived(self) -> None:
+        """What happens before the first row comes."""
 
     def iter(self, batch_size: int) -> Iterator[dict[str, list[Any]]]:
         for start in range(0, len(self.rows), 3):
@@ -65,9 +70,37 @@ def test_rows_are_documents_and_read_once(client: Client) -> None:
     assert [round(len(part) / len("".join(documents)), 1) for part in parts] == [0.6, 0.2, 0.2]
     other = Hub(**settings, characters=251, val_fraction=0.2)
     assert other.file != corpus.file
-    assert Hub("some/texts", config="v1").file != Hub("some/texts", revision="v1").file
+    alike: list[dict[str, Any]] = [
+        {"name": "a/b-c"},
+        {"name": "a-b/c"},
+        {"name": "a/b-c", "config": "v1"},
+        {"name": "a/b-c", "config": "at-v1"},
+        {"name": "a/b-c", "revision": "v1"},
+        {"name": "a/b-c", "split": "train_text"},
+        {"name": "a/b-c", "column": "text_text"},
+        {"name": "a/b-c", "config": "v1_train", "split": "text"},
+        {"name": "a/b-c", "config": "v1", "split": "train_text"},
+        {"name": "a/b-c", "config": "v1,train", "split": "text"},
+    ]
+    assert len({Hub(**each).file for each in alike}) == len(alike)
     other.prepare()
     assert other.fingerprint() != corpus.fingerprint()
+
+
+def test_two_at_once_fetch_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches two processes with caches of their own that write one download at the same time: the
+    second comes while the first reads, and waits."""
+    waiting = threading.Event()
+    monkeypatch.setattr("qvbench.data.cache.logger.info", lambda *_: waiting.set())
+    monkeypatch.setattr(client, "arrived", lambda: waiting.wait(10))
+    threads = [threading.Thread(target=Hub("some/texts").prepare) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert waiting.is_set()
+    assert len(client.asked) == 1
+    assert list(Hub("some/texts").documents()) == [f"{row}\n" for row in ROWS]
 
 
 def test_it_is_trained_on_like_any_text(client: Client) -> None:
@@ -92,7 +125,8 @@ def test_what_is_wrong_is_one_line(client: Client, monkeypatch: pytest.MonkeyPat
     refuses("some/texts: no column code; it has text, url", column="code")
     client.rows = ["text", None]
     refuses("some/texts: text holds NoneType, not text")
-    assert not list(Hub("some/texts").file.parent.glob("*"))
+    left = [file.suffix for file in Hub("some/texts").file.parent.iterdir()]
+    assert set(left) <= {".lock"}
     client.fault = ConnectionError("no route")
     refuses(
         r"some/texts \(small, test\): could not be read .*no route", config="small", split="test"

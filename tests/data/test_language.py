@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,18 @@ def test_the_stored_ids_are_the_text(
     again = type(made.vocabulary).from_json(made.vocabulary.to_json())
     assert again.fingerprint() == made.vocabulary.fingerprint()
     assert again.encode(TEXT) == made.vocabulary.encode(TEXT)
+
+
+def test_golden(module: Make) -> None:
+    """Catches ids that change while the version, hence every store, does not.
+
+    A change that is meant: raise ``_IDS_VERSION`` and replace the values.
+    """
+    digest = hashlib.sha256()
+    for tokenizer in ("characters", "bytes", "bpe"):
+        made = module(tokenizer=tokenizer, document_mask=True)
+        digest.update(repr(made.split("train").ids.tolist()).encode())
+    assert (language._IDS_VERSION, digest.hexdigest()[:16]) == (1, "83261d3949b9e7d9")
 
 
 def test_a_tokenizer_of_ones_own(module: Make, tmp_path: Path) -> None:
@@ -221,13 +234,30 @@ def test_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert len("".join(made[0].text("val"))) == 153 - int(153 * 0.7)
     (tmp_path / "a/1/f.py").write_text("0" * 49 + "1\n")
     assert Files([f"{tmp_path}/a/**/*.py"], 0.3).fingerprint() != made[1].fingerprint()
-    one = f"{tmp_path}/b/**/*.py"
-    assert Files(one, 0.3, test=one).fingerprint() == Files([one], 0.3, test=[one]).fingerprint()
+    one, test = f"{tmp_path}/b/**/*.py", f"{tmp_path}/b/x/f.py"
+    assert Files(one, 0.3, test=test).fingerprint() == Files([one], 0.3, test=[test]).fingerprint()
     named = (tmp_path / "a/1/f.py").rename(tmp_path / "n[1].txt")
     assert Files(str(named)).files() == [named]
     (tmp_path / "b/loop").symlink_to(tmp_path / "b")
     (tmp_path / "b/link.py").symlink_to(tmp_path / "b/x/f.py")
     assert len(Files([one, f"{tmp_path}/a/../b/x/f.py"]).files()) == 3
+
+
+def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
+    """Catches a test set among the paths, also as a copy of another name, and a corpus without one
+    that is known by another fingerprint than before."""
+    for name, text in (("a.txt", "a"), ("b.txt", "b"), ("copy.txt", "b"), ("test.md", "b")):
+        (tmp_path / name).write_text(text * 100)
+    paths = f"{tmp_path}/*.txt"
+    corpus = Files(paths, 0.3, test=f"{tmp_path}/test.md")
+    assert whole(corpus) == "a" * 100
+    assert "".join(corpus.text("test")) == "b" * 100
+    sha256 = sorted(hashlib.sha256(text * 100).hexdigest() for text in (b"a", b"b", b"b"))
+    plain = Files(paths, 0.3)
+    assert plain.fingerprint() == {"corpus": "files", "sha256": sha256, "val_fraction": 0.3}
+    assert len(whole(plain)) == 300
+    with pytest.raises(UserError, match="Files: test names all files of paths; leave some to"):
+        Files(paths, test=paths).fingerprint()
 
 
 def test_the_selection_is_taken_from_the_training_text_alone(module: Make, text_file: Path) -> None:

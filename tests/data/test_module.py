@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from jsonargparse import ArgumentParser
 
 from qvbench.data.corpora import Grammar, Text
 from qvbench.data.language import LanguageDataModule
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.module import _IDS_VERSION, TranslationDataModule
 from qvbench.data.synthetic import SyntheticDataModule
 from qvbench.errors import UserError
-from tests.data.conftest import write_pair
+from tests.data.conftest import sentences, write_pair
 
 Make = Callable[..., TranslationDataModule]
 
@@ -80,6 +81,24 @@ def test_raw_text_is_tokenized_before_it_is_stored(data_module: Make, tmp_path: 
     words = module.vocabulary.decode(split.target.ids[: split.target.offsets[1]])
     assert words == "Ein Mann , nicht ?"
     assert module.processor.detokenize(words) == module.lines("test", "target")[0]
+
+
+def test_golden(data_module: Make, tmp_path: Path) -> None:
+    """Catches ids that change while the version, hence every store, does not.
+
+    A change that is meant: raise ``_IDS_VERSION`` and replace the values.
+    """
+    odd = ["It's “ÜBER” <s>, x_y \u2581 & 漢字!"] * 3
+    train = write_pair(tmp_path, "train", [*sentences(60, 0), *odd], [*sentences(60, 1), *odd])
+    test = write_pair(tmp_path, "unseen", ["a Ω dog's"], ["Männer, “die”"])
+    module = data_module(
+        corpus=Text(train, test, {"test": test}, tokenized=False),
+        **{"lowercase": True, "max_length": 15, "max_ratio": 3, "max_vocabulary": 96},
+    )
+    splits = [module.split(name) for name in ("train", "test")]
+    ids = [side.ids.tolist() for split in splits for side in (split.source, split.target)]
+    digest = hashlib.sha256(repr(ids).encode()).hexdigest()
+    assert (_IDS_VERSION, digest[:16]) == (2, "c36f993ecb9e5d2f")
 
 
 def test_budgets_name_their_setting(data_module: Make) -> None:

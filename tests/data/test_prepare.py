@@ -9,8 +9,9 @@ import pytest
 
 from qvbench.cli.main import main
 from qvbench.data.cache import cache_root
-from qvbench.data.corpora import Text, Wmt17
+from qvbench.data.corpora import Text, Wmt17, Wmt17Raw
 from qvbench.data.corpora.files import read_pairs
+from qvbench.data.language import LanguageDataModule
 from qvbench.data.module import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
@@ -53,6 +54,12 @@ def test_a_plan_for_raw_text_tokenizes(tmp_path: Path) -> None:
     assert "would lower-case" in said
     assert f"in {module.folder}" in said
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_plan_names_what_a_language_model_stores() -> None:
+    """Catches a second test set, of which no ids are kept."""
+    said = LanguageDataModule(Wmt17Raw()).plan()
+    assert "would store the ids of train, val, newstest2016 in the cache" in said
 
 
 def test_a_plan_finds_a_missing_file(tmp_path: Path) -> None:

@@ -119,6 +119,12 @@ def test_two_addresses_do_not_share_their_files(statmt: Server) -> None:
         assert len(list(mirror.pairs("train"))) == 100
 
 
+def test_an_address_without_a_scheme_is_refused() -> None:
+    """Catches a ValueError out of the standard library once the training has begun to prepare."""
+    with pytest.raises(UserError, match=r"Wmt17: url mirror\.org/de-en has no scheme; write it"):
+        Wmt17(url="mirror.org/de-en")
+
+
 def test_an_archive_without_a_set_is_named(statmt: Server) -> None:
     """Catches a KeyError out of the archive."""
     publish(statmt, {**FILES, "dev.tgz": archive({"newstest2014.tc.en": b"a\n"})})

@@ -236,6 +236,8 @@ def test_no_sentences_is_no_hypotheses() -> None:
         ({"n_best": 4}, "n_best"),
         ({"n_best": 0}, "n_best"),
         ({"length_penalty": -0.5}, "length_penalty"),
+        ({"length_penalty": 40.0}, "length_penalty"),
+        ({"length_penalty": math.inf}, "length_penalty"),
         ({"patience": 0.0}, "patience"),
         ({"patience": math.nan}, "patience"),
         ({"max_lengths": [4, 0]}, "max_length"),

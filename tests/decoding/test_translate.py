@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from qvbench.cli import translate
 from qvbench.data.text import TextProcessor, Vocabulary
 from qvbench.errors import UserError
 from tests.decoding.language_models import PAD, TableState
+from tests.tasks.conftest import make_task
 
 LINES = ["ein Hund bellt .", "", "zwei Katzen schlafen im Haus .", "ja"]
 
@@ -173,8 +175,9 @@ def test_a_fault_in_the_checkpoint_leaves_an_old_output_alone(
         (["--patience", "0"], "invalid PositiveFloat value: '0'"),
         (["--patience", "nan"], "invalid PositiveFloat value: 'nan'"),
         (["--beam_size", "five"], "invalid PositiveInt value: 'five'"),
-        (["--length_penalty", "-1"], "invalid NonNegativeFloat value: '-1'"),
-        (["--length_penalty", "nan"], "invalid NonNegativeFloat value: 'nan'"),
+        (["--length_penalty", "-1"], "invalid FloatFrom0To10 value: '-1'"),
+        (["--length_penalty", "nan"], "invalid FloatFrom0To10 value: 'nan'"),
+        (["--length_penalty", "40"], "invalid FloatFrom0To10 value: '40'"),
         (["--max_tokens", "-5"], "--max_tokens"),
         (["--beam", "5"], "unrecognized arguments: --beam"),
     ],
@@ -185,6 +188,20 @@ def test_settings_out_of_range_end_with_status_2(
     """Catches settings that fail deep inside, an hour later."""
     with pytest.raises(UserError, match=re.escape(message)):
         run("--checkpoint", checkpoint, *settings)
+
+
+def test_a_translator_searches_as_asked(checkpoint: Path) -> None:
+    """Catches beam size, length penalty and patience handed on in another order, where each takes
+    any of the others' values; and a length penalty under which no score is a number."""
+    asked = {"beam_size": 3, "length_penalty": 0.2, "patience": 2.0}
+    args = [part for name, value in asked.items() for part in (f"--{name}", str(value))]
+    options = translate._parser().parse_args(["--checkpoint", str(checkpoint), *args])
+    translator, _ = translate._load(options)
+    for found in (translator, make_task(**asked).translator()):
+        assert {name: getattr(found, name) for name in asked} == asked
+    for penalty in (40.0, math.inf):
+        with pytest.raises(UserError, match=r"model\.length_penalty must be from 0 to 10, got"):
+            make_task(length_penalty=penalty)
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(checkpoint: Path, source: Path) -> None:

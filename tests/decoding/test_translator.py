@@ -129,11 +129,19 @@ def test_batches_hold_what_they_may() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"beam_size": 0}, {"length_penalty": -1.0}, {"max_tokens": 0}, {"max_length_offset": 0}],
+    [
+        {"beam_size": 0},
+        {"length_penalty": -1.0},
+        {"length_penalty": 40.0},
+        {"max_tokens": 0},
+        {"max_length_offset": 0},
+        {"max_length_ratio": -1.0},
+        {"patience": 0.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(
     network: EncoderDecoder, vocabulary: Vocabulary, settings: dict[str, float]
 ) -> None:
     """Catches a search that never ends or that finds nothing, an hour into a run."""
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         Translator(network, vocabulary, **settings)  # type: ignore[arg-type]

@@ -166,6 +166,22 @@ def test_keys_that_values_determine_are_kept(position: str) -> None:
         torch.testing.assert_close(target(text(3)), source(text(3)), rtol=0, atol=1e-4)
 
 
+def test_a_context_knows_what_keys_have_in_common_where_it_counts() -> None:
+    """Catches directions in which keys differ from their mean, where no softmax cancels the mean:
+    of keys that values say nothing of, the best approximation of rank C is known."""
+    source = build("qkv", "agf")
+    for layer in source.layers:
+        nn.init.normal_(layer.attention_residual.norm.bias)
+        layer.attention.value.weight.data.zero_()
+    tokens = tokens_of_keys(source, lambda: source(text(0)))
+    target = attention_layers(converted(source, "qvka", "agf", context_dim=4))
+    for name, layer in attention_layers(source).items():
+        of_both = (each.project(tokens[name][None])[1][0] for each in (layer, target[name]))
+        keys, found = (k.transpose(0, 1).flatten(1) for k in of_both)
+        least = torch.linalg.svdvals(keys)[4:].square().sum()
+        torch.testing.assert_close((keys - found).square().sum(), least, rtol=1e-4, atol=0)
+
+
 def test_a_context_as_wide_as_the_keys_is_exact() -> None:
     """Catches directions that do not hold most of what is unknown, or are read off other tokens."""
     source = build("qkv", "rope")

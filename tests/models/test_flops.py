@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qvbench.attention import ATTENTION, build_attention, precomputed
+from qvbench.attention import ATTENTION, build_attention, core, precomputed
 from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.models.facts import Size, count, counter, recorded_flops
@@ -101,9 +101,10 @@ def test_paper_sized_networks_cost_what_a_textbook_says(name: str) -> None:
     }
 
 
-def test_a_decoder_only_network_costs_what_a_textbook_says() -> None:
-    """Catches a prompt that is trained on, or left out of what decoding attends to; and a stack
-    that counts twice, as what reads and as what writes."""
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_decoder_only_network_costs_what_a_textbook_says(bias: bool) -> None:
+    """Catches a prompt that is trained on, or left out of what decoding attends to; a stack that
+    counts twice, as what reads and as what writes; and biases that attention is to pay for."""
     layer, d, ffn, vocabulary, layers = paper_layers()["qkv"], 1024, 2048, 1000, 3
     with torch.device("meta"):
         network = DecoderOnly(
@@ -115,6 +116,7 @@ def test_a_decoder_only_network_costs_what_a_textbook_says() -> None:
             num_heads=16,
             ffn_dim=ffn,
             layers=layers,
+            bias=bias,
         )
     b, s, t = PAPER
     feed_forward, output = 2 * d * ffn, d * vocabulary
@@ -172,6 +174,18 @@ def test_shapes_alone_cost_what_real_tensors_do(mechanism: Part, scheme: Part) -
     for layer, cache, source in zip(network.decoder, state.caches, state.sources, strict=True):
         for kept, attention in ((cache, layer.attention), (source, layer.cross_attention)):
             assert sum(t.shape[1] * t.shape[3] for t in kept.kv()) == attention.cache_size
+
+
+@pytest.mark.parametrize("scheme", ["agf", "alibi"])
+def test_a_long_sequence_is_counted_like_a_short_one(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Catches queries in blocks, of which the keys that nobody sees are left out, and those logits
+    counted again that the backward pass computes again."""
+    network = build(("qvka", {}), (scheme, {}))
+    whole = count(network, ODD)
+    monkeypatch.setattr(core, "MAX_LOGITS", 1)
+    assert count(network, ODD) == whole
 
 
 def test_position_schemes_cost_no_products() -> None:

@@ -66,6 +66,26 @@ def test_low_precision_stays_near_float32(dtype):
         assert error < 0.02
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("others", [1, 500])
+def test_a_likely_target_keeps_its_gradient_in_bfloat16(others: int, smoothing: float) -> None:
+    """Catches one taken from a probability of eight bits: a target that is nearly certain has no
+    gradient, or a wrong one, while the other tokens have theirs."""
+    logits = torch.tensor([[8.0, *[0.0] * others]])
+    weight = logits.t().bfloat16().requires_grad_()
+    hidden, bias = torch.ones(1, 1), torch.zeros(1 + others)
+    inputs = [x.bfloat16().requires_grad_() for x in (hidden, bias)]
+    training_totals(inputs[0], weight, inputs[1], torch.tensor([0]), smoothing).smoothed.backward()
+    found = inputs[1].grad  # of one row, that of its logits
+    assert found is not None
+    expected = logits.softmax(-1)[0] - smoothing / (1 + others)
+    expected[0] -= 1 - smoothing
+    if (others, smoothing) == (1, 0.0):
+        assert found[0].item() == pytest.approx(-3.35e-4, rel=0.01)
+    torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=1e-6)
+    assert abs(found.float().sum()) < 0.01 * found.float().abs().sum()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_an_impossible_target_costs_what_it_costs(dtype: torch.dtype) -> None:
     """Catches log(0) where float32 probabilities underflow: a NaN that would end a run, or a loss

@@ -130,6 +130,10 @@ def test_weights_may_lie_in_several_files_of_either_kind(tmp_path: Path) -> None
         ({"n_layer": 1}, r"config.json tells of 1 layers, the weights have more$"),
         ({"n_head": None}, r"not the gpt2 that its config tells"),
         ({"n_embd": 48}, r"not the gpt2 that its config tells .*size mismatch"),
+        (
+            {"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 4.0}},
+            r"rope_type is linear; known here: default$",
+        ),
     ],
 )
 def test_a_model_that_is_another_is_refused(

@@ -43,15 +43,17 @@ def test_nothing_of_it_is_learned_or_saved():
     assert not alibi.state_dict()
 
 
-def test_a_bfloat16_pass_is_near_the_exact_one():
-    """A bias that is lost, or doubled, where autocast casts the logits down."""
+@pytest.mark.parametrize("training", [True, False])
+def test_a_bfloat16_pass_is_near_the_exact_one(training):
+    """A bias that is lost, or doubled, where autocast casts the logits down, in training or in
+    validation, which other kernels compute."""
     torch.manual_seed(0)
     position = build_position("alibi", num_heads=4)
     attention = build_attention("qkv", d_model=16, num_heads=4, position=position)
     x = torch.randn(2, 40, 16)
     mask = torch.arange(40) < torch.tensor([[40], [25]])
     exact = attention(x, mask=mask, causal=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.set_grad_enabled(training):
         rounded = attention(x, mask=mask, causal=True)
     assert rounded.dtype == torch.bfloat16
     error = (rounded.float() - exact).abs().max()

@@ -73,8 +73,10 @@ def test_the_value_of_qv_is_not_rotated():
 
 
 def test_odd_widths_are_refused_at_construction():
-    """A last column that is left out of the rotation."""
+    """A last column that is left out of the rotation; a width that is not rotated refused."""
     rope = build_position("rope", num_heads=2)
+    wide = build_attention("qkv", d_model=10, num_heads=2, head_dim_qk=6, position=rope)
+    assert wide(torch.randn(1, 3, 10)).shape == (1, 3, 10)  # values of 5
     with pytest.raises(UserError, match="a head's width is 5; make it even"):
         build_attention("qkv", d_model=10, num_heads=2, position=rope)
     with pytest.raises(UserError, match=r"QKV with RoPE: .* width is 7; make it even"):

@@ -73,9 +73,10 @@ def make_data(folder: Path, pairs: int = 24, **settings: Any) -> TranslationData
 def make_language_data(folder: Path, pairs: int = 24, **settings: Any) -> LanguageDataModule:
     """The source side of the same as a text, half of it to validate on."""
     write_corpus(folder / f"text{pairs}", pairs)
-    file = str(folder / f"text{pairs}" / "en")
+    file, test = (str(folder / f"text{pairs}" / name) for name in ("en", "test"))
+    Path(test).write_text("der alte hund schläft vor dem tor\n" * pairs, encoding="utf-8")
     defaults = {"max_tokens": 40, "context": 8, "cache_dir": str(folder / "cache")}
-    corpus = Files([file], val_fraction=0.5, test=[file])
+    corpus = Files([file], val_fraction=0.5, test=[test])
     return LanguageDataModule(corpus, "bytes", **{**defaults, **settings})
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qvbench.attention import core
 from qvbench.attention.triton import fused
-from qvbench.positions.interface import Position, offsets
+from qvbench.positions.interface import Position, by_offset
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +155,7 @@ def by_definition(
     keys: fused.Keys | None,
 ) -> Tensor:
     """What :func:`fused.fused_attention` should give, through the reference's own steps."""
-    q_len, k_len = q.shape[2], k.shape[2]
-    c = table[:, offsets(q_len, k_len, 0, q.device) + q_len - 1]
+    c = by_offset(table, q.shape[2], k.shape[2])
     logits = core.grouped_product(q, k.mT) * q.shape[-1] ** -0.5
     terms = core.Terms(mask, settings.causal, c, value_scaling=settings.value_scaling)
     weights = core.attention_weights(logits, terms)

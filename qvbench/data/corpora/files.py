@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -158,12 +158,21 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> None:
     Raises:
         UserError: it cannot be fetched or stored, or is not what was published or recorded.
     """
-    if not path.is_file():
-        # Data modules with caches of their own share the downloads.
-        with locked(path.with_name(f".{path.name}.lock"), f"fetching {url}"):
-            if not path.is_file():
-                _download(url, path)
+    once([path], lambda: _download(url, path), f"fetching {url}")
     verify(path, url, sha256)
+
+
+def once(files: Sequence[Path], write: Callable[[], None], what: str) -> None:
+    """Let ``write``, which does ``what``, write files that are not all there, in one process at a
+    time: data modules with caches of their own share the downloads."""
+
+    def all_there() -> bool:
+        return all(file.is_file() for file in files)
+
+    if not all_there():
+        with locked(files[0].with_name(f".{files[0].name}.lock"), what):
+            if not all_there():
+                write()
 
 
 def verify(path: Path, source: str, sha256: str | None = None) -> None:

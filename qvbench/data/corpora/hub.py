@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from qvbench.data.cache import cache_root, track
-from qvbench.data.corpora.files import recorded_sha256, verify
+from qvbench.data.corpora.files import once, recorded_sha256, verify
 from qvbench.data.corpora.monolingual import Documents
 from qvbench.errors import UserError
 from qvbench.runs.folder import replacing
@@ -88,28 +88,27 @@ class Hub(Documents):
     @property
     def file(self) -> Path:
         """The documents in the cache, each a line of JSON."""
-        config, revision = self.options.values()
-        at = revision and f"at-{revision}"  # no configuration of that name
-        what = (self.name, config, at, self.split, self.column, self.characters)
-        name = "_".join(re.sub(r"[^\w.-]+", "-", str(part)) for part in what if part is not None)
+        what = (self.name, *self.options.values(), self.split, self.column, self.characters)
+        name = ",".join(quote(str(part or ""), safe="") for part in what)  # which has no comma
         return cache_root() / "downloads" / "hub" / f"{name}.jsonl"
 
     def prepare(self) -> None:
-        if not self.file.is_file():
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            left = self.characters
-            rows = hub_rows(self.name, self.column, self.split, streaming=True, **self.options)
-            with replacing(self.file) as opened:
-                for text in track(rows, f"fetching {self.name}"):
-                    if not isinstance(text, str):
-                        kind = type(text).__name__
-                        raise UserError(f"{self.name}: {self.column} holds {kind}, not text")
-                    document = text if text.endswith("\n") else f"{text}\n"
-                    opened.write(f"{json.dumps(document)}\n".encode())
-                    left -= len(document)
-                    if left <= 0:
-                        break
+        once([self.file], self._fetch, f"fetching {self.name}")
         verify(self.file, f"the hub's {self.name}")
+
+    def _fetch(self) -> None:
+        left = self.characters
+        rows = hub_rows(self.name, self.column, self.split, streaming=True, **self.options)
+        with replacing(self.file) as opened:
+            for text in track(rows, f"fetching {self.name}"):
+                if not isinstance(text, str):
+                    kind = type(text).__name__
+                    raise UserError(f"{self.name}: {self.column} holds {kind}, not text")
+                document = text if text.endswith("\n") else f"{text}\n"
+                opened.write(f"{json.dumps(document)}\n".encode())
+                left -= len(document)
+                if left <= 0:
+                    break
 
     def documents(self) -> Iterator[str]:
         with self.file.open(encoding="ascii") as lines:

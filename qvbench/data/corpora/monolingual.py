@@ -74,7 +74,8 @@ class Files(Documents):
         paths: files, or patterns such as ``src/**/*.py``; one, or a list.
         val_fraction: of all characters, for ``val``.
         selection_fraction: see :class:`Documents`.
-        test: files, or patterns, of the split ``test``. None for no such split.
+        test: files, or patterns, of the split ``test``. None for no such split. Files of the same
+            content are left out of the other splits, also where the paths name them.
     """
 
     def __init__(
@@ -115,7 +116,11 @@ class Files(Documents):
 
     @cached_property
     def _by_content(self) -> list[tuple[str, Path]]:
-        return by_content(self.files())
+        of_test = {sha256 for sha256, _ in self._test_by_content}
+        left = [found for found in by_content(self.files()) if found[0] not in of_test]
+        if of_test and not left:
+            raise UserError("Files: test names all files of paths; leave some to train on")
+        return left
 
     @cached_property
     def _test_by_content(self) -> list[tuple[str, Path]]:

@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,7 @@ from qvbench.data.corpora.files import (
     fetch,
     file_sha256,
     local_copy,
+    once,
     read_pairs,
     recorded_sha256,
     verify,
@@ -50,6 +52,8 @@ class Wmt17(Corpus):
     """
 
     def __init__(self, root: str | None = None, url: str = URL) -> None:
+        if "://" not in url:
+            raise UserError(f"Wmt17: url {url} has no scheme; write it like {URL}")
         self.root = root
         self.url = url if url.endswith("/") else f"{url}/"
 
@@ -58,8 +62,8 @@ class Wmt17(Corpus):
             return  # the fingerprint has found every file
         for name in (*(f"{text}.gz" for text in _TRAIN), _ARCHIVE):
             fetch(self.url + name, self._folder / name)
-        if not all(self._path(name).is_file() for name in _DEV):
-            _unpack(self._folder / _ARCHIVE)
+        dev = [self._path(name) for name in _DEV]
+        once(dev, lambda: _unpack(self._folder / _ARCHIVE), f"unpacking {_ARCHIVE}")
         for name in _DEV:
             verify(self._path(name), _ARCHIVE)
 
@@ -132,6 +136,20 @@ def _raw_files(name: str) -> tuple[Path, Path]:
     return folder / f"{name}.en", folder / f"{name}.de"
 
 
+def _fetch_raw(name: str) -> None:
+    repository, split = _HUB[name]
+    # Of wmt15, streaming reads the split alone; of wmt17, the hub's client fetches all of de-en, in
+    # files that it keeps and resumes.
+    streaming = repository == "wmt/wmt15"
+    rows = hub_rows(repository, "translation", split, name="de-en", streaming=streaming)
+    with ExitStack() as stack:
+        sides = [stack.enter_context(replacing(file)) for file in _raw_files(name)]
+        for row in track(rows, f"fetching {name}"):
+            for side, text in zip(sides, (row["en"], row["de"]), strict=True):
+                # A few rows have line breaks inside.
+                side.write((" ".join(re.split("[\r\n]", text)) + "\n").encode())
+
+
 class Wmt17Raw(Corpus):
     """WMT17's raw text from the hub's data set ``wmt/wmt17``, for one's own tokenization.
 
@@ -143,22 +161,9 @@ class Wmt17Raw(Corpus):
     tokenized = False
 
     def prepare(self) -> None:
-        for name, (repository, split) in _HUB.items():
+        for name, (repository, _) in _HUB.items():
             files = _raw_files(name)
-            if not all(file.is_file() for file in files):
-                files[0].parent.mkdir(parents=True, exist_ok=True)
-                with ExitStack() as stack:
-                    sides = [stack.enter_context(replacing(file)) for file in files]
-                    # Of wmt15, streaming reads the split alone; of wmt17, the hub's client fetches
-                    # all of de-en, in files that it keeps and resumes.
-                    streaming = repository == "wmt/wmt15"
-                    rows = hub_rows(
-                        repository, "translation", split, name="de-en", streaming=streaming
-                    )
-                    for row in track(rows, f"fetching {name}"):
-                        for side, text in zip(sides, (row["en"], row["de"]), strict=True):
-                            # A few rows have line breaks inside.
-                            side.write((" ".join(re.split("[\r\n]", text)) + "\n").encode())
+            once(files, partial(_fetch_raw, name), f"fetching {name}")
             for file in files:
                 verify(file, f"the hub's {repository}")
 
