@@ -27,6 +27,7 @@ def main(args: list[str]) -> int:
     from qvbench.tasks import TASKS
     from qvbench.tasks.base import Task
     from qvbench.training.checkpoints import SafeCheckpointIO, read_checkpoint
+    from qvbench.training.machine import RunFault
 
     checkpoint: Path = options.checkpoint
     if checkpoint.is_dir():
@@ -63,7 +64,11 @@ def main(args: list[str]) -> int:
     convert(source.network, target.network, read_text)
     saved = {name: whole[name] for name in KEPT}
     saved |= {"state_dict": target.state_dict(), "qvbench": {**stored, "config": text}}
-    SafeCheckpointIO().save_checkpoint(saved, options.output)
+    try:
+        SafeCheckpointIO().save_checkpoint(saved, options.output)
+    except RunFault as error:  # which says how a training goes on
+        what = f"cannot be written ({getattr(error.__cause__, 'strerror', None) or error})"
+        raise UserError(f"--output {options.output}: {what}; name another place") from error
     counts = [sum(p.numel() for p in task.network.parameters()) for task in (source, target)]
     names = [task.network.attention.label for task in (source, target)]
     print(f"{names[0]}, {counts[0]:,} parameters, to {names[1]}, {counts[1]:,}: {options.output}")

@@ -108,12 +108,13 @@ class Run:
             arguments["logger"] = loggers = [CurvesLogger(self.folder), *opened]
         try:
             self.trainer = Trainer(**arguments)
-        except (MisconfigurationException, ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             trackers.close_runs(loggers)
             raise UserError(f"trainer: {error}") from error
 
     def execute(self) -> None:
-        """Train, validate, test or predict; UserError if memory, disk or numbers gave out."""
+        """Train, validate, test or predict; UserError if memory, disk or numbers gave out, or
+        Lightning refuses the trainer's settings."""
         method = getattr(self.trainer, self.command)
         options = {name: self.settings[name] for name in self.experiment.method_arguments}
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +30,7 @@ COMMANDS = {
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",
 }
+_NO_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
 OF_A_CONFIG = ("fit", "validate", "test", "predict", "prepare")  # others have a file each
 _LINES = "\n".join(f"  {name:9}  {line}" for name, line in COMMANDS.items())
 OVERVIEW = f"""qvbench {__version__}: does attention need its keys?
@@ -44,9 +46,9 @@ looked up among the configs that ship with qvbench, which `qvbench list` shows."
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status.
 
-    0 is success, 2 what the user can fix (one line on standard error says what), 130 an
-    interruption, 143 (SIGTERM) or 138 (SIGUSR1) a training that a signal ended, which has left a
-    checkpoint. Any other error is raised: a traceback and status 1.
+    0 is success, 2 what the user can fix (one line on standard error says what), 1 a sweep of which
+    runs failed, 130 an interruption, 143 (SIGTERM) or 138 (SIGUSR1) a training that a signal ended,
+    which has left a checkpoint. Any other error is raised: a traceback and status 1.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -67,16 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has left, as `head` does
         _discard_output()
         return 0
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _discard_output()
-            fault = "the disk is full; free some space"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-            fault = f"{error.filename}: {error.strerror}; change that, or name another place"
-        else:
+    except (OSError, RuntimeError) as error:
+        fault = _fault(error)
+        if not fault:
             raise
         print(f"qvbench: error: {fault}", file=sys.stderr)
         return 2
+
+
+def _fault(error: OSError | RuntimeError) -> str:
+    """What the user can fix of an error of the system's or of torch's; empty if nothing."""
+    if isinstance(error, RuntimeError):
+        remedy = "lower --batch_size or --max_tokens, or give shorter texts"
+        return f"out of memory; {remedy}" if _NO_MEMORY.search(str(error)) else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _discard_output()
+        return "the disk is full; free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        return f"{error.filename}: {error.strerror}; change that, or name another place"
+    return ""
 
 
 def _discard_output() -> None:

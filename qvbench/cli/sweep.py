@@ -48,8 +48,8 @@ def main(args: list[str]) -> int:
     new = runs
     while new:  # what a search has found decides what is run next
         LAUNCHERS[options.launcher](new, resources)
-        known, runs = {run.folder for run in runs}, planned()
-        new = [run for run in runs if run.folder not in known]
+        known, runs = {(run.identity, run.seed) for run in runs}, planned()
+        new = [run for run in runs if (run.identity, run.seed) not in known]
     return _conclude(runs, options)
 
 
@@ -119,10 +119,10 @@ def _conclude(runs: list[PlannedRun], options: Namespace) -> int:
     if diverged:
         say(f"diverged, which is a result: {', '.join(diverged)}")
     if done:
-        folder = relpath(runs[0].output / RUNS)
-        results = [str(place) for place in options.results]
-        args = [*([] if folder == RUNS and not results else [folder]), *results]
-        args += ["--suite", options.suite]
+        here = runs[0].output / RUNS  # there is none where all runs are published
+        folders = [relpath(here)] if here.is_dir() else []
+        folders += [str(place) for place in options.results]
+        args = [*([] if folders == [RUNS] else folders), "--suite", options.suite]
         args += ["--seeds", *map(str, options.seeds)] if options.seeds else []
         args += [arg for key, value in runs[0].overrides for arg in (f"--{key}", value)]
         args += ["--output", f"results/{runs[0].suite.name}"]

@@ -23,12 +23,12 @@ class CurvesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: int | None = None  # in the file, once this process has written it
+        self._rows: int | None = None  # of training, once this process has written the file
 
     @property
     def rows(self) -> int:
-        """Measurements in the file."""
-        return len(self._read()) if self._rows is None else self._rows
+        """Measurements of the training; a test beside it may add its own meanwhile."""
+        return _of_training(self._read()) if self._rows is None else self._rows
 
     def append(self, place: Sequence[object], values: Mapping[str, float]) -> None:
         """Append a row per metric, after a place of step, epoch, target tokens and seconds."""
@@ -37,18 +37,19 @@ class CurvesFile:
         text = _csv([[*place, name, float(value)] for name, value in values.items()])
         with self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(text)  # at once: a killed process leaves few half lines
-        self._rows = self.rows + len(values)
+        self._rows = self.rows + (len(values) if place[0] != "" else 0)
 
     def cut(self, step: int, rows: int | None = None) -> None:
-        """Drop what is later than a checkpoint: its step, and the rows that the file had then.
+        """Drop what is later than a checkpoint: its step, and the :attr:`rows` that there were.
 
         Measurements outside training stay: they are of a checkpoint that was there.
         """
-        kept = [
-            row
-            for number, row in enumerate(self._read())
-            if row[0] == "" or (int(row[0]) <= step and (rows is None or number < rows))
-        ]
+        kept: list[list[str]] = []
+        number = 0
+        for row in self._read():
+            if row[0] == "" or (int(row[0]) <= step and (rows is None or number < rows)):
+                kept.append(row)
+            number += row[0] != ""
         self._write(kept)
 
     def _read(self) -> list[list[str]]:
@@ -60,7 +61,11 @@ class CurvesFile:
 
     def _write(self, rows: Sequence[Sequence[object]]) -> None:
         write_text(self.path, _csv([COLUMNS, *rows]))
-        self._rows = len(rows)
+        self._rows = _of_training(rows)
+
+
+def _of_training(rows: Sequence[Sequence[object]]) -> int:
+    return sum(row[0] != "" for row in rows)
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:

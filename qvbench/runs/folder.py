@@ -56,9 +56,12 @@ def create_folder(base: Path, group: str, name: str) -> Path:
     numbered = (folder.with_name(f"{name}-{number}") for number in count(2))
     try:
         while True:
-            with suppress(FileExistsError):
+            try:
                 folder.mkdir(parents=True)
                 return folder
+            except FileExistsError:
+                if not os.path.lexists(folder):  # in the way is a link above it that leads nowhere
+                    raise
             folder = next(numbered)
     except OSError as error:
         raise UserError(

@@ -5,26 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
 
-def slurm_job(environment: Mapping[str, str] = os.environ) -> str:
+def slurm_job() -> str:
     """The Slurm job that this process belongs to, as ``scontrol`` names it; empty if none.
 
     A job that somebody works in (named bash or interactive) is not requeued, so it counts as none.
     """
-    if environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return ""
-    if array := environment.get("SLURM_ARRAY_JOB_ID"):
-        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
-    return environment.get("SLURM_JOB_ID", "")
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    return os.environ.get("SLURM_JOB_ID", "")
 
 
-def was_requeued(environment: Mapping[str, str] = os.environ) -> bool:
+def was_requeued() -> bool:
     """Whether Slurm started this job before."""
-    return environment.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
 def requeue(job: str) -> None:

@@ -45,16 +45,18 @@ def local(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
     """
     if resources:
         raise UserError("--resources: the local launcher gives each run the whole machine")
-    started = time.time()
-    waiting = [run for run in runs if not run.is_finished]
+    started, runs = time.time(), list(runs)
+    waiting = [number for number, run in enumerate(runs) if not run.is_finished]
     while waiting:
         elsewhere = []
-        for run in waiting:
-            with locked(run) as lock:
+        for number in waiting:
+            with locked(runs[number]) as lock:
                 if lock is None:
-                    elsewhere.append(run)
-                elif not run.is_finished and not run.failed_since(started):
-                    place = f"[{runs.index(run) + 1}/{len(runs)}] {run.id}"
+                    elsewhere.append(number)
+                    continue
+                run = runs[number] = runs[number].placed()
+                if not run.is_finished and not run.failed_since(started):
+                    place = f"[{number + 1}/{len(runs)}] {run.id}"
                     how = "resumed from its last checkpoint" if run.is_resumable else "started"
                     say(f"{place}: {how}; {time_left(runs, started)}")
                     execute(run, lock)
@@ -62,7 +64,8 @@ def local(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
         if len(elsewhere) == len(waiting):
             time.sleep(POLL)
         elif elsewhere:
-            say(f"{len(elsewhere)} running elsewhere: {', '.join(run.id for run in elsewhere)}")
+            names = ", ".join(runs[number].id for number in elsewhere)
+            say(f"{len(elsewhere)} running elsewhere: {names}")
         waiting = elsewhere
 
 
@@ -84,6 +87,7 @@ def slurm(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
     with ExitStack() as locks:
         left = [run for run in runs if not run.is_finished]
         free = [run for run in left if locks.enter_context(locked(run)) is not None]
+        free = [run for run in map(PlannedRun.placed, free) if not run.is_finished]
         if not free:
             return
         try:
@@ -110,6 +114,7 @@ def run_in_job(run: PlannedRun) -> None:
     while time.monotonic() < deadline:
         with locked(run) as lock:
             if lock is not None:
+                run = run.placed()
                 if not run.is_finished:
                     execute(run, lock)
                 run.beside(".job").unlink(missing_ok=True)
@@ -166,7 +171,7 @@ def locked(run: PlannedRun) -> Iterator[int | None]:
     while it still trains.
 
     Raises:
-        UserError: the lock's file cannot be written.
+        UserError: the lock's file cannot be written, or no lock can be had there.
     """
     file = run.beside(".lock")
     try:
@@ -185,7 +190,8 @@ def runs_elsewhere(run: PlannedRun) -> bool:
     file = run.beside(".lock")
     if not file.exists():
         return False
-    with file.open() as opened:
+    mode = "r+" if os.access(file, os.W_OK) else "r"  # over NFS a lock needs a file to write to
+    with file.open(mode) as opened:
         return not _lock(opened) or _is_of_job(run)
 
 
@@ -194,6 +200,7 @@ def execute(run: PlannedRun, lock: int) -> None:
     make_room(run)
     labels = {"suite": run.suite.name, "variant": run.variant.name}
     started = time.time()
+    run.beside(".log").parent.mkdir(parents=True, exist_ok=True)
     with run.beside(".log").open("wb") as log:
         child = subprocess.Popen(
             run.command,
@@ -243,6 +250,9 @@ def _lock(file: TextIO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # of a file system without locks
+        what = f"{file.name}: no lock can be had there ({error.strerror})"
+        raise UserError(f"{what}; choose another --output") from error
     return True
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from qvbench.errors import UserError
-from qvbench.runs.folder import CHECKPOINTS, RECORD, RUNS
+from qvbench.runs.folder import CHECKPOINTS, PREVIOUS, RECORD, RUNS
 from qvbench.runs.identity import identity
 from qvbench.runs.record import read_json, score
 from qvbench.sweep.suite import Search, Settings, Suite, Variant
@@ -20,6 +20,9 @@ IDENTITY_DIGITS = 8
 
 ENDED = ("finished", "diverged")
 """Statuses of a run that another try would only repeat."""
+
+CUT_OFF = ("disk", "worker")
+"""Kinds of a failed run's fault after which it goes on from its last checkpoint."""
 
 Resolve = Callable[[list[str]], dict[str, Any]]
 """Makes the resolved config of a command line of ``fit`` (``qvbench.cli.experiment.resolve``)."""
@@ -39,7 +42,7 @@ class PlannedRun:
     output: Path  # folder under which runs/ and sweeps/ are
     resolved: dict[str, Any]  # config of variant and overrides
     identity: str  # of that config
-    group: str  # name of the folder that holds the variant's seeds
+    group: str  # name of the folder that holds it, with the variant's other seeds
     budget: float | None = None  # that ends it; None for the search's, and if the suite has none
     value: float | None = None  # of the suite's search that it has; None where there is no search
     of_search: bool = False  # whether it is to choose that value
@@ -54,8 +57,16 @@ class PlannedRun:
         return self.output / RUNS / self.id
 
     def beside(self, suffix: str) -> Path:
-        """A file of the sweep for this run: its log, lock, outcome, Slurm job."""
-        return self.output / "sweeps" / f"{self.id}{suffix}"
+        """A file of the sweep for this run: its log, outcome, lock, Slurm job; the last two are
+        one file for all suites, whatever they call the run."""
+        of_all = f"{self.identity[:IDENTITY_DIGITS]}-seed-{self.seed}"
+        name = of_all if suffix in (".lock", ".job") else self.id
+        return self.output / "sweeps" / f"{name}{suffix}"
+
+    def placed(self) -> PlannedRun:
+        """The run where it is by now: a sweep of another suite may have begun it."""
+        runs = self.output / RUNS
+        return replace(self, group=_group(self.variant, self.identity, self.seed, runs))
 
     @property
     def args(self) -> list[str]:
@@ -91,9 +102,12 @@ class PlannedRun:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether exactly this was begun, then killed or stopped after its first checkpoint."""
-        begun = self._status() in ("running", "interrupted")
-        return begun and any(self.folder.glob(f"{CHECKPOINTS}/last*.ckpt"))
+        """Whether exactly this was begun, then killed or stopped after its first checkpoint, or
+        ended by what is no fault of its own."""
+        kind = self.record().get("fault", {}).get("kind")
+        begun = self._status() in ("running", "interrupted") or kind in CUT_OFF
+        files = (self.folder / CHECKPOINTS).glob("*.ckpt")
+        return begun and any(f.name == PREVIOUS or f.name.startswith("last") for f in files)
 
     def outcome(self) -> dict[str, Any]:
         """How the last try of exactly this ended, as its sweep wrote it down; empty if none did.
@@ -147,9 +161,13 @@ def plan(
         except UserError as error:
             raise UserError(f"{suite.file}: variant {variant.name}: {error}") from error
         own = identity(config)
-        fixed = (overrides, output, config, own, _group(variant, own, output / RUNS))
+        fixed = (overrides, output, config, own)
         return [
-            PlannedRun(suite, variant, seed, *fixed, **facts, published=published(own, seed))
+            PlannedRun(
+                *(suite, variant, seed, *fixed, _group(variant, own, seed, output / RUNS)),
+                **facts,
+                published=published(own, seed),
+            )
             for seed in seeds
         ]
 
@@ -202,9 +220,11 @@ def _search(
     return [run for value in sorted(runs) for run in runs[value]], search.choice(scores)
 
 
-def _group(variant: Variant, identity: str, runs: Path) -> str:
-    """The folder under ``runs/`` for all seeds of a variant: that of any suite that began one."""
+def _group(variant: Variant, identity: str, seed: int, runs: Path) -> str:
+    """The folder under ``runs/`` for a run: that of any suite that began it, or another seed."""
     digits = identity[:IDENTITY_DIGITS]
     own = f"{variant.name}-{digits}"
     others = sorted(folder.name for folder in runs.glob(f"*-{digits}"))
-    return own if own in others or not others else others[0]
+    begun = [name for name in others if (runs / name / f"seed-{seed}").exists()]
+    known = begun or others
+    return own if own in known or not known else known[0]

@@ -7,6 +7,7 @@ file, else one that ships with the package. So are configs.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ KINDS: Mapping[type | UnionType, str] = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no hyphen: it separates variant and identity
 BUDGETS = {"steps": "a whole number", "target_tokens": "a whole number", "minutes": "a number"}
 TOKEN_BUDGET = "qvbench.training.schedules.TokenBudget"
+_INFINITY = re.compile(r'("(?:[^"\\]|\\.)*")|Infinity')  # of JSON; a text is left alone
 EXTENSIONS = 3  # values at most that a search adds beyond each edge of its grid
 
 
@@ -79,18 +81,26 @@ class Search:
             scores: of the values whose seeds have all been trained, more is better; ``-inf`` for
                 a value at which a run diverged.
         """
-        # New values have three digits, so that a folder's config reads well.
         first, last = self.values[0] / self.values[1], self.values[-1] / self.values[-2]
         grid = list(self.values)
         while all(value in scores for value in grid):
             best = self.best(scores, grid)
             if best == grid[0] and grid.index(self.values[0]) < EXTENSIONS:
-                grid.insert(0, float(f"{grid[0] * first:.3g}"))
+                new = self._beyond(grid[0] * first)
             elif best == grid[-1] and grid[::-1].index(self.values[-1]) < EXTENSIONS:
-                grid.append(float(f"{grid[-1] * last:.3g}"))
+                new = self._beyond(grid[-1] * last)
             else:
                 break
+            if new in grid:  # there is no whole number below 1
+                break
+            grid = sorted([*grid, new])
         return grid
+
+    def _beyond(self, value: float) -> float:
+        """A value to add: whole where all given ones are, else of three digits, which read well."""
+        if all(type(given) is int for given in self.values):
+            return max(1, round(value))
+        return float(f"{value:.3g}")
 
     def best(self, scores: Mapping[float, float], grid: list[float]) -> float:
         """The value with the best score, the lowest such if there are several."""
@@ -190,7 +200,8 @@ def _content(file: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _extend(extended: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """The content of a suite with the keys of one that extends it: settings are added; of its
     variants, those are left that are named, where they are."""
-    known, variants = extended["variants"], own.get("variants", extended["variants"])
+    known = {str(name): changes for name, changes in extended["variants"].items()}
+    variants = {str(name): changes for name, changes in own.get("variants", known).items()}
     for name, changes in variants.items():
         if changes is None and name not in known:
             near = did_you_mean(name, known)
@@ -223,7 +234,7 @@ def _search(folder: Path, content: Any) -> Search | None:
         return None
     _check_keys("search", content, SEARCH, {})
     values = content["values"]
-    numbers = all(type(value) in (int, float) and value > 0 for value in values)
+    numbers = all(type(value) in (int, float) and 0 < value < math.inf for value in values)
     if not numbers or len(values) < 2 or sorted({*values}) != values:
         raise UserError(f"search: values must be two or more, ascending, above 0; got {values}")
     budgets = _budgets(content["budget"])
@@ -244,7 +255,7 @@ def _budgets(budget: dict[str, Any] | None) -> dict[float | None, Settings]:
     amounts = budget[unit] if isinstance(budget[unit], list) else [budget[unit]]
     kinds = (int, float) if unit == "minutes" else (int,)
     for amount in amounts or [None]:
-        if type(amount) not in kinds or not amount > 0:
+        if type(amount) not in kinds or not 0 < amount < math.inf:
             raise UserError(f"budget: {unit} must be {BUDGETS[unit]} above 0, got {amount!r}")
     return {amount: _arguments(Path(), _budget(unit, amount)) for amount in amounts}
 
@@ -293,6 +304,7 @@ def _arguments(folder: Path, settings: Mapping[str, Any]) -> Settings:
 def _argument(folder: Path, value: Any) -> str:
     """A setting as an argument of a command line: a fragment by its path."""
     if not isinstance(value, str):
-        return json.dumps(value, default=str)  # YAML has dates
+        text = json.dumps(value, default=str)  # YAML has dates
+        return _INFINITY.sub(lambda found: found[1] or ".inf", text)
     fragment = config_files.find_fragment(value, folder) if value.endswith(".yaml") else None
     return str(fragment.resolve()) if fragment else value

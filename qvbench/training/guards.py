@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qvbench.data.batching import DataPosition
 from qvbench.data.loader import BatchLoader
-from qvbench.training.checkpoints import newest_first
+from qvbench.training.checkpoints import newest_whole
 from qvbench.training.machine import RunFault, loss_scaler
 
 SMALLEST_SCALE = 2.0**-14
@@ -111,9 +111,9 @@ class StepGuard(Callback):
             named = f"{numbers} of epoch {batches[0]['epoch']}"
         folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
         files = [file for folder in folders if folder for file in Path(folder).glob("*.ckpt")]
-        newest = newest_first(files)
-        checkpoint = str(newest[0]) if newest else None
-        resumed = "no checkpoint had been written yet"
+        newest = newest_whole(files)
+        checkpoint = str(newest) if newest else None
+        resumed = "no checkpoint to resume from had been written yet"
         if checkpoint:
             resumed = f"the last good checkpoint is {checkpoint} (--ckpt_path resumes from it)"
         what = f"{what} ({named}); training stopped; {resumed}; {remedy}"

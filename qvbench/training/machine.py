@@ -10,10 +10,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from qvbench.data.cache import DISK_FULL
@@ -46,12 +48,12 @@ def explain(error: BaseException, batch_shapes: Sequence[tuple[int, ...]] = ()) 
         return error
     if isinstance(error, torch.cuda.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
         sides = " and ".join(f"{rows} x {length}" for rows, length in batch_shapes)
-        return RunFault(
-            f"out of memory{f' on a batch of {sides} tokens' if sides else ''}: lower "
-            "--data.max_tokens (with as much more --trainer.accumulate_grad_batches a step stays "
-            "the same), or take --trainer.precision 16-mixed or bf16-mixed",
-            kind="memory",
-        )
+        where, lower = f" on a batch of {sides} tokens", "--data.max_tokens (with as much more "
+        lower += "--trainer.accumulate_grad_batches a step stays the same)"
+        if not sides:  # no batch is being trained on: an evaluation
+            where, lower = "", "--data.eval_max_tokens"
+        remedy = f"lower {lower}, or take --trainer.precision 16-mixed or bf16-mixed"
+        return RunFault(f"out of memory{where}: {remedy}", kind="memory")
     worker = _WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if worker:
         how = f"was killed (signal: {worker[1]})" if worker[1] else "ended without a word"
@@ -72,7 +74,16 @@ def explain(error: BaseException, batch_shapes: Sequence[tuple[int, ...]] = ()) 
         file = getattr(error, "filename", None) or "the folder of the run"
         what = f"{file}: the disk is full; free some space, then go on with --ckpt_path last"
         return RunFault(what, kind="disk")
+    if isinstance(error, MisconfigurationException) or _is_lightnings(error):
+        return RunFault(f"trainer: {' '.join(str(error).split())}", kind="trainer")
     return None
+
+
+def _is_lightnings(error: BaseException) -> bool:
+    """Whether Lightning's own code refused something, such as a metric that is not logged."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    refused = type(error) in (ValueError, RuntimeError) and "CUDA" not in str(error)
+    return refused and bool(modules) and modules[-1].startswith("lightning.")
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -90,8 +101,8 @@ def check_hardware(accelerator: Any, devices: Any, precision: Any) -> None:
     a UserError that says which override works here."""
     cuda, apple = torch.cuda.is_available(), torch.backends.mps.is_available()
     there = {"cpu": False, "mps": False, "cuda": cuda, "gpu": cuda, "auto": cuda}
-    if there.get(accelerator, True):  # another kind of device: Lightning knows better
-        return
+    if not isinstance(accelerator, str) or there.get(accelerator, True):
+        return  # another kind of device: Lightning knows better
     override = ON_CPU if devices in ("auto", 1, "1") else f"{ON_CPU} --trainer.devices 1"
     if accelerator == "mps" or (apple and accelerator in ("gpu", "auto")):
         what = f"trainer.accelerator: {accelerator} is an Apple GPU, which has no float64, in which"

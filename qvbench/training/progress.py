@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -53,7 +54,8 @@ class RunProgress(ProgressBar):
         if self.bar is not None:
             self.bar.console.print(*args)
         elif self._enabled:
-            print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
+            with suppress(BrokenPipeError):  # whoever read standard error has left
+                print(*args, **{"file": sys.stderr, "flush": True, **kwargs})
 
     def _start(self, name: str, total: float, done: int = 0) -> None:
         if self._enabled and on_a_terminal():

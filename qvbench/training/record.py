@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from qvbench.data.corpora import CORPORA
 from qvbench.models.facts import attention_backend, count_parameters, recorded_flops
 from qvbench.runs.curves import CurvesFile
-from qvbench.runs.folder import CONFIG, CURVES, RECORD, write_text
+from qvbench.runs.folder import CONFIG, CURVES, RECORD, REFERENCES, TRANSLATIONS, write_text
 from qvbench.runs.identity import identity
 from qvbench.runs.record import git_revision, now, read_json, sweep_labels, versions, write_record
 from qvbench.runs.slurm import slurm_job
@@ -69,7 +69,8 @@ class RunRecord(Callback):
     """Keeps the record of a run in its folder, so that a crashed run leaves one too.
 
     The record is written when training starts, after every validation and when the run ends;
-    ``test`` adds its scores to the record of the run whose checkpoint it tests. ``folder`` exists,
+    ``test`` adds its scores to the record of the run whose checkpoint it tests. A resumed run's
+    files stay as they are until everything has accepted the checkpoint. ``folder`` exists,
     ``resolved`` is the whole config, ``args`` are those of the command ``qvbench``.
     """
 
@@ -86,32 +87,24 @@ class RunRecord(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the resolved config before anything can fail; never over that of the training."""
-        file = self.folder / CONFIG
-        if trainer.is_global_zero and (stage == "fit" or not file.exists()):
-            write_text(file, yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True))
+        if trainer.is_global_zero and not (self.folder / CONFIG).exists():
+            self._write_config()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._open(trainer, pl_module)
-        # A resumed run may go on for longer, which is another experiment.
-        self.record |= {"identity": identity(self.resolved), "command": self.command}
-        for of_the_part_before in ("fault", "ended"):
-            self.record.pop(of_the_part_before, None)
-        if job := slurm_job():
-            self.record["slurm_job"] = job
-        self.record |= trackers.describe(trainer.loggers, self.record)
-        self._save(trainer, pl_module, status="running")
-        for logger in trainer.loggers:
-            if isinstance(logger, CurvesLogger | trackers.AsyncLogger):
-                logger.started = self._started
-        what = "{mechanism}, {position}: {parameters[total]:,} parameters, "
-        what += "{parameters[attention]:,} of them in attention; this run is %s"
-        log.info(what.format_map(self.record), self.folder)
+        if trainer.ckpt_path is None:
+            self._begin(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.record:  # resumed
+            self._begin(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer, pl_module, status="running")
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not self.record:  # resumed at its end, where no training starts
+            self._begin(trainer, pl_module)
         # In one write: a record that says "finished" is not looked at again.
         self._save(trainer, pl_module, "finished", tokens=pl_module.tokens_seen_now())
 
@@ -133,6 +126,8 @@ class RunRecord(Callback):
         """Add the scores, and which checkpoint they are of."""
         if not is_of_whole_set(trainer):
             return
+        if "wall_seconds" in (stored := read_json(self.folder / RECORD)):
+            self.record = stored  # a run that still trains has gone on
         self.record["metrics"].update(_numbers(trainer, "test/"))
         self.record["bleu_signatures"] = dict(getattr(pl_module, "bleu_signatures", {}))
         self.record["tested_checkpoint"] = Path(str(trainer.ckpt_path)).name
@@ -142,6 +137,30 @@ class RunRecord(Callback):
         """Write the record as it is; the first process does."""
         if trainer.is_global_zero:
             write_record(self.folder, self.record)
+
+    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write that a run trains, anew or again."""
+        if trainer.is_global_zero:
+            self._write_config()
+        self._open(trainer, module)
+        # A resumed run may go on for longer, which is another experiment.
+        self.record |= {"identity": identity(self.resolved), "command": self.command}
+        for of_the_part_before in ("fault", "ended"):
+            self.record.pop(of_the_part_before, None)
+        if job := slurm_job():
+            self.record["slurm_job"] = job
+        self.record |= trackers.describe(trainer.loggers, self.record)
+        self._save(trainer, module, status="running")
+        for logger in trainer.loggers:
+            if isinstance(logger, CurvesLogger | trackers.AsyncLogger):
+                logger.started = self._started
+        what = "{mechanism}, {position}: {parameters[total]:,} parameters, "
+        what += "{parameters[attention]:,} of them in attention; this run is %s"
+        log.info(what.format_map(self.record), self.folder)
+
+    def _write_config(self) -> None:
+        text = yaml.safe_dump(self.resolved, sort_keys=False, allow_unicode=True)
+        write_text(self.folder / CONFIG, text)
 
     def _open(self, trainer: Trainer, module: LightningModule) -> None:
         """Read the record of the run if it has one (a restart, a test), else begin it."""
@@ -184,6 +203,8 @@ class RunRecord(Callback):
 
     def _save(self, trainer: Trainer, module: Any, status: str, tokens: int | None = None) -> None:
         """Write how far the run is; ``tokens`` seen, where those since the last log count too."""
+        if trainer.global_step > self.record["steps"]:
+            self._drop_test(trainer)
         self.record["metrics"].update(_numbers(trainer, "train/", "val/"))
         self.record |= {
             "steps": trainer.global_step,
@@ -195,6 +216,15 @@ class RunRecord(Callback):
         if status != "running":
             self.record["ended"] = now()
         self.write(trainer)
+
+    def _drop_test(self, trainer: Trainer) -> None:
+        """Drop what a test said of the weights that have been trained further."""
+        metrics = self.record["metrics"].items()
+        self.record["metrics"] = {n: v for n, v in metrics if not n.startswith("test/")}
+        self.record["bleu_signatures"] = {}
+        self.record.pop("tested_checkpoint", None)
+        for name in (TRANSLATIONS, REFERENCES) if trainer.is_global_zero else ():
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def is_of_whole_set(trainer: Trainer) -> bool:

@@ -79,6 +79,7 @@ def test_what_cannot_be_converted_is_one_line(trained: Path, here: Path, qvbench
         (("--attention", "MLA"), "to mla there is no way; known are: qkv, gqa"),
         (("--attention", "QVX"), "QVX: no class of that name is known here"),
         (("--output", "there.ckpt"), "there.ckpt: is there already"),
+        (("--output", "there.ckpt/new.ckpt"), "there.ckpt/new.ckpt: cannot be written"),
         (("--checkpoint", "moved.ckpt"), "is in no run's folder; give its --config"),
         (("--checkpoint", "none.ckpt"), "none.ckpt: no such checkpoint"),
         (("--checkpoint", "own.ckpt"), "own.ckpt: its model cannot be built here"),

@@ -103,6 +103,17 @@ def test_a_folder_without_permission(qvbench: Command, monkeypatch: pytest.Monke
         qvbench("fit")
 
 
+def test_too_little_memory(qvbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback where a smaller batch would fit, and a bug of ours hidden with it."""
+    for text in ("CUDA out of memory. Tried to", "DefaultCPUAllocator: can't allocate memory: you"):
+        monkeypatch.setattr("qvbench.cli.main.run", _raiser(RuntimeError(text)))
+        said = "out of memory; lower --batch_size or --max_tokens, or give shorter texts"
+        assert qvbench("translate") == Answer(2, "", f"qvbench: error: {said}\n")
+    monkeypatch.setattr("qvbench.cli.main.run", _raiser(RuntimeError("shape mismatch")))
+    with pytest.raises(RuntimeError):
+        qvbench("translate")
+
+
 @pytest.mark.parametrize("command", ["translate", "generate"])
 def test_standard_input_that_is_closed(command: str) -> None:
     """Catches a traceback where a service manager gives no standard input."""

@@ -86,6 +86,7 @@ def test_several_processes_on_a_cpu(machine: Machine) -> None:
     machine()
     assert refusal("cpu", 1000, "32-true").endswith("--trainer.devices 1")
     check_hardware("tpu", 1000, "16-mixed")
+    check_hardware({"class_path": "mine.Accelerator"}, 1000, "16-mixed")
     machine((8, 0), (9, 0))
     for devices in (1, 3, -1, "auto", [1], "0,1"):
         check_hardware("gpu", devices, "16-mixed")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -35,6 +37,14 @@ def test_plain_lines_do_not_flood_a_log(
     assert lines[-1].startswith("step 6/6: ")
     assert "val accuracy" in lines[-1]
     assert "\x1b" not in answer.err
+
+
+def test_a_reader_who_left_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches hours of training lost with a closed terminal, or with `2>&1 | head`."""
+    left = Mock(write=Mock(side_effect=BrokenPipeError))
+    monkeypatch.setattr(sys, "stderr", left)
+    RunProgress().print("step 1")
+    left.write.assert_called()
 
 
 @pytest.mark.slow

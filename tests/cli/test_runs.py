@@ -148,6 +148,25 @@ def test_taking_up_a_run_goes_on_in_its_folder(trained: Path, qvbench: Command, 
     assert seconds == sorted(seconds)
 
 
+def test_a_refused_resume_leaves_its_run_alone(trained: Path, qvbench: Command) -> None:
+    """Catches a finished run that counts as failed, or as another experiment, after its checkpoint
+    was given to another mechanism or other batches; and one resumed at its end that is not again
+    finished."""
+    words = ("fit", "--config", "tiny.yaml", "--ckpt_path", "last")
+    files = [trained / name for name in ("config.yaml", "run.json", "curves.csv")]
+    before = [file.read_text() for file in files]
+    for change, said in (
+        (("--model.attention", "QV"), "the checkpoint is of another model"),
+        (("--data.max_tokens", "255"), "its data state has max_tokens=256"),
+    ):
+        answer = qvbench(*words, *change)
+        assert answer.status == 2
+        assert said in answer.err.splitlines()[-1]
+        assert [file.read_text() for file in files] == before
+    assert qvbench(*words).status == 0
+    assert (record_of(trained)["status"], record_of(trained)["steps"]) == ("finished", 6)
+
+
 def test_a_test_adds_to_the_record(trained: Path, qvbench: Command) -> None:
     """Catches scores that overwrite the training's record, or stand without signature; a
     validation that left no counts by sentence, a test without its lines, and scores of a few

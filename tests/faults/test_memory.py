@@ -44,7 +44,8 @@ def test_the_command_says_what_to_lower(
 def test_validation_has_no_batch_of_training(
     tiny: Path, qvbench: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches the last training batch named for one of the validation after it."""
+    """Catches the last training batch named for one of the validation after it, and the budget of
+    training batches."""
     forward = TranslationTask.forward
 
     def limited(task: TranslationTask, batch: Batch) -> Any:
@@ -55,4 +56,5 @@ def test_validation_has_no_batch_of_training(
     monkeypatch.setattr(TranslationTask, "forward", limited)
     answer = qvbench("fit", "--config", "tiny.yaml", "--trainer.num_sanity_val_steps", "0")
     assert answer.status == 2
-    assert answer.err.splitlines()[-1].startswith("qvbench: error: out of memory: lower")
+    said = "qvbench: error: out of memory: lower --data.eval_max_tokens, or take"
+    assert answer.err.splitlines()[-1].startswith(said)

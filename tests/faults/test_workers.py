@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import EarlyStopping
 
 from qvbench.errors import UserError
 from qvbench.training.machine import explain
@@ -118,7 +119,7 @@ EXPLAINED = {
     ),
     "CPU memory": (
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-        "out of memory: lower --data.max_tokens",
+        "out of memory: lower --data.eval_max_tokens",
     ),
     "writer": (
         RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed writing"),
@@ -139,6 +140,32 @@ def test_what_the_user_can_mend_is_explained(case: str) -> None:
 def test_what_is_ours_is_not(error: Exception) -> None:
     """Catches an explanation that swallows a traceback that somebody needs."""
     assert explain(error) is None
+
+
+def test_what_lightning_refuses_is_told_from_what_is_ours() -> None:
+    """Catches a traceback for a metric that nobody logs, and a bug of ours taken for a setting."""
+    with pytest.raises(RuntimeError) as theirs:
+        EarlyStopping("val/nope")._validate_condition_metric({})
+    said = "trainer: Early stopping conditioned on metric `val/nope` which is not available"
+    assert str(explain(theirs.value)).startswith(said)
+    with pytest.raises(ValueError, match="invalid literal") as ours:
+        int("one")
+    assert explain(ours.value) is None
+
+
+def test_a_refused_setting_of_the_trainer_is_one_line(
+    tiny: Path, here: Path, qvbench: Callable[..., Answer]
+) -> None:
+    """Catches a traceback for what only the data shows to be wrong, and a record that does not say
+    how a run ended that failed before its first step."""
+    words = ["--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1000"]
+    answer = qvbench("fit", "--config", "tiny.yaml", *words)
+    assert answer.status == 2
+    last = answer.err.splitlines()[-1]
+    assert last.startswith("qvbench: error: trainer: `val_check_interval` (1000) must be less")
+    record = json.loads((here / "runs" / "tiny" / "seed-3" / "run.json").read_text())
+    assert (record["status"], record["fault"]["kind"]) == ("failed", "trainer")
+    assert record["fault"]["message"] in last
 
 
 def test_a_line_for_the_user_stays_what_it_is() -> None:

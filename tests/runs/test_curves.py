@@ -22,19 +22,20 @@ def curves(tmp_path: Path) -> CurvesFile:
 
 def test_rows_after_the_checkpoint_go(curves: CurvesFile) -> None:
     """Catches a row at the checkpoint's own step that is logged a second time, a row of a test
-    that is lost, and half a line that spoils the file."""
-    for step in (2, 4):
-        curves.append([step, 0, 9, 0.5], {"train/loss": 1.0})
+    that is lost, one that takes the place of a row of training, and half a line that spoils the
+    file."""
+    curves.append([2, 0, 9, 0.5], {"train/loss": 1.0})
+    CurvesFile(curves.path).append(["", "", "", ""], {"test/bleu": 3.0})  # beside the training
+    curves.append([4, 0, 9, 0.5], {"train/loss": 1.0})
     rows = curves.rows
     curves.append([4, 0, 9, 0.5], {"val/loss": 1.0})
     curves.append([6, 0, 9, 0.5], {"train/loss": 1.0})
-    CurvesFile(curves.path).append(["", "", "", ""], {"test/bleu": 3.0})
     with curves.path.open("a") as file:
         file.write("8,0,10,0.5,train/lo")
     again = CurvesFile(curves.path)
     again.cut(4, rows)
-    assert steps(again) == ["2", "4", ""]
-    assert again.rows == 3
+    assert steps(again) == ["2", "", "4"]
+    assert again.rows == rows == 2
     again.cut(2)
     assert steps(again) == ["2", ""]
 

@@ -26,10 +26,17 @@ def test_folders_are_numbered(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a traceback, or a training that cannot be saved."""
+    """Catches a traceback, a training that cannot be saved, and a command that tries numbers for
+    ever where a link to another disk leads nowhere."""
     (tmp_path / "runs").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot make the run's folder"):
         create_folder(tmp_path, "tiny", "seed-0")
+
+    for link in (tmp_path / "moved" / "runs", tmp_path / "group" / "runs" / "tiny"):
+        link.parent.mkdir(parents=True)
+        link.symlink_to("nowhere")
+        with pytest.raises(UserError, match="cannot make the run's folder"):
+            create_folder(tmp_path / link.relative_to(tmp_path).parts[0], "tiny", "seed-0")
 
     check_writable(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,16 +11,23 @@ import pytest
 from qvbench.runs.slurm import is_alive, requeue, slurm_job, was_requeued
 
 
-def test_which_job_this_is() -> None:
+def test_which_job_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches an array's task taken for the array, and an interactive job that is requeued."""
-    assert slurm_job({}) == ""
-    assert slurm_job({"SLURM_JOB_ID": "7"}) == "7"
-    assert slurm_job({"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "bash"}) == ""
-    array = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
-    assert slurm_job(array) == "7_2"
-    assert not was_requeued({})
-    assert not was_requeued({"SLURM_RESTART_COUNT": "0"})
-    assert was_requeued({"SLURM_RESTART_COUNT": "1"})
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    assert slurm_job() == ""
+    assert not was_requeued()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert slurm_job() == "7"
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert slurm_job() == ""
+    monkeypatch.setenv("SLURM_JOB_NAME", "pair")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "6")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert slurm_job() == "6_2"
+    for count in ("0", "1"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        assert was_requeued() is (count == "1")
 
 
 @pytest.fixture

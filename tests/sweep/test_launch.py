@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -10,13 +11,15 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qvbench.cli.sweep import main, read_resources
+from qvbench.cli.sweep import _conclude, main, read_resources
 from qvbench.errors import UserError
 from qvbench.sweep import launch
 from qvbench.sweep.launch import (
@@ -79,6 +82,43 @@ def test_a_dead_process_holds_no_locked(runs: list[PlannedRun]) -> None:
         holder.kill()
     with locked(runs[0]) as mine:
         assert mine is not None
+
+
+def test_a_file_system_without_locks_is_one_line(
+    runs: list[PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a traceback on a network's disk, and a run that counts as free there."""
+    with locked(runs[0]):
+        pass
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"seed-1\.lock: no lock can be had there .*--output"):
+        runs_elsewhere(runs[0])
+    with pytest.raises(UserError, match="no lock can be had there"), locked(runs[0]):
+        pass
+
+
+def test_two_names_of_one_experiment_are_one_run(runs: list[PlannedRun], pretend: Pretend) -> None:
+    """Catches a run trained twice by sweeps of two suites that were planned before either began it,
+    also where each began another seed."""
+    pretend("")
+    digits = runs[0].identity[:8]
+    first, second = (
+        replace(run, variant=replace(run.variant, name="named"), group=f"named-{digits}")
+        for run in (runs[0], runs[2])
+    )
+    with locked(runs[0]) as mine, locked(first) as theirs:
+        assert mine is not None
+        assert theirs is None
+        assert runs_elsewhere(first)
+    write_record(runs[0])
+    write_record(second)
+    sweep([first, second, runs[0], runs[2]])
+    assert not list(runs[0].output.glob("runs/*/starts"))
+    assert [first.placed().id, runs[2].placed().id] == [runs[0].id, second.id]
 
 
 def start_sweep(runs: list[PlannedRun], training: str) -> subprocess.Popen[bytes]:
@@ -216,29 +256,46 @@ def test_the_time_left(runs: list[PlannedRun]) -> None:
         assert time_left(runs) == "about 0:01:00 left"
     assert time_left(runs) == "about 0:02:00 left", "what nobody runs shares no work"
     outcome = {"identity": runs[2].identity, "status": 1, "seconds": 3.0, "ended": 7.0}
+    runs[2].beside(".json").parent.mkdir()
     runs[2].beside(".json").write_text(json.dumps(outcome))
     assert time_left(runs, started=6.0) == "about 0:00:20 left", "what failed is not left"
     assert time_left(runs, started=8.0) == "about 0:02:00 left"
 
 
 @pytest.mark.parametrize(
-    ("status", "resumes"),
-    [("running", True), ("interrupted", True), ("diverged", False), ("failed", False)],
+    ("status", "kind", "resumes"),
+    [
+        *(("running", None, True), ("interrupted", None, True)),
+        *(("failed", "disk", True), ("failed", "worker", True)),
+        *(("failed", "memory", False), ("failed", None, False), ("diverged", "loss", False)),
+    ],
 )
+@pytest.mark.parametrize("file", ["last.ckpt", "previous.ckpt"])
 def test_what_was_cut_off_resumes_from_its_checkpoint(
-    runs: list[PlannedRun], status: str, resumes: bool
+    runs: list[PlannedRun], status: str, kind: str | None, resumes: bool, file: str
 ) -> None:
-    """Catches hours of training lost by a sweep that was killed; an error repeated for ever."""
-    run = runs[0]
-    write_record(run, status=status)
+    """Catches hours of training lost by a sweep that was killed, or by a disk that was full; an
+    error repeated for ever."""
+    run, fault = runs[0], {"fault": {"kind": kind}} if kind else {}
+    write_record(run, status=status, **fault)
     make_room(run)
     assert not run.folder.exists(), "killed before its first checkpoint: from the start"
-    write_record(run, status=status)
+    write_record(run, status=status, **fault)
     (run.folder / "checkpoints").mkdir()
-    (run.folder / "checkpoints" / "last.ckpt").touch()
+    (run.folder / "checkpoints" / file).touch()
     assert ("--ckpt_path" in run.args) is resumes
     make_room(run)
     assert run.folder.exists() is resumes
+
+
+def test_the_command_that_compares_names_folders_that_exist(
+    runs: list[PlannedRun], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a command that is refused where all runs are published ones."""
+    published = [replace(run, published={"status": "finished"}) for run in runs]
+    options = Namespace(results=[Path("results/pair")], suite="pair.yaml", seeds=None)
+    assert _conclude(published, options) == 0
+    assert "qvbench report results/pair --suite pair.yaml " in capfd.readouterr().err
 
 
 # Slurm

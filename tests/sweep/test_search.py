@@ -26,7 +26,7 @@ SEARCH = {
 
 
 def search(*values: float) -> Search:
-    return Search(KEY, values, (11, 12), ())
+    return Search(KEY, tuple(map(float, values)), (11, 12), ())
 
 
 class TestGrid:
@@ -51,6 +51,15 @@ class TestGrid:
         down = {value: -score for value, score in up.items()}
         assert search(1, 2).grid(down) == [0.125, 0.25, 0.5, 1, 2]
         assert search(1, 2).choice(down) == 0.125
+
+    def test_whole_numbers_stay_whole(self) -> None:
+        """Catches a width of 4.5 that no config takes, a number below 1, and a search without end
+        where nothing lies beyond the edge."""
+        heads = Search("model.network.num_heads", (2, 3), (11, 12), ())
+        assert heads.grid({2: 5, 3: 4}) == [1, 2, 3]
+        assert heads.choice({1: 6, 2: 5, 3: 4}) == 1
+        wider = heads.grid({2: 4, 3: 5})
+        assert (wider, heads.setting(wider[-1])) == ([2, 3, 4], ((heads.key, "4"),))
 
     def test_a_value_at_which_a_run_diverged_is_out(self) -> None:
         """Catches a mean over the seeds that survived."""
@@ -108,6 +117,7 @@ def test_the_seeds_follow_the_search_of_their_variant(place: Path) -> None:
     [
         ({"values": [0.002, 0.001]}, "search: values must be two or more, ascending, above 0"),
         ({"values": [0.001]}, "values must be two or more"),
+        ({"values": [0.001, math.inf]}, "values must be two or more"),
         ({"key": None}, "the search lacks 'key'"),
         ({"grid": [1]}, "a search has no key 'grid'; known are: key, values, seeds, budget"),
         ({"seeds": [1, 1]}, "seeds must be different whole numbers"),

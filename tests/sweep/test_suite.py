@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,6 +153,15 @@ def test_settings_become_words_of_the_command(tmp_path: Path) -> None:
     assert values["--data.merges"] == "9"
 
 
+def test_an_infinite_setting_is_written_as_yaml(tmp_path: Path) -> None:
+    """Catches JSON's word for it, which the parser takes for text; and a text that is changed."""
+    stop = {"class_path": "Stop", "init_args": {"above": math.inf, "why": 'a "Infinity" b'}}
+    settings = {"data.merges": -math.inf, "trainer.callbacks+": stop}
+    words = dict(read_suite(write_suite(tmp_path, settings=settings)).variants["qv"].settings)
+    assert words["data.merges"] == "-.inf"
+    assert yaml.safe_load(words["trainer.callbacks+"]) == stop
+
+
 def identity_of(file: Path, variant: str = "one", **overrides: str) -> str:
     return identity(resolve(read_suite(file).variants[variant].args(tuple(overrides.items()))))
 
@@ -244,6 +254,7 @@ def test_a_suite_extends_another(tmp_path: Path) -> None:
         ({"extends": "tabel4"}, "no such suite ships (did you mean table4?)"),
         ({"extends": "pair.yaml"}, "extends pair.yaml, which extends this suite"),
         ({"extends": "mechanisms", "variants": {"qv": None}}, "variant qv: the extended suite has"),
+        ({"extends": "mechanisms", "variants": {1: None}}, "variant 1: the extended suite has"),
         ({"extends": ["mechanisms"]}, "extends must be text"),
         ({"variants": {"qv": {}, "a-b": {}}}, "'a-b'"),
         (
@@ -266,6 +277,7 @@ def test_a_suite_extends_another(tmp_path: Path) -> None:
         ({"budget": {"steps": 3, "minutes": 1}}, "budget takes one of"),
         ({"budget": {"steps": 1.5}}, "steps must be a whole number above 0, got 1.5"),
         ({"budget": {"minutes": 0}}, "minutes must be a number above 0"),
+        ({"budget": {"minutes": math.inf}}, "minutes must be a number above 0, got inf"),
     ],
 )
 def test_a_faulty_suite_is_one_line(
