@@ -160,7 +160,7 @@ def tokenize(args: argparse.Namespace) -> Result:
     for _ in ordered_map(raw.words_of_pairs, chunks, usable_cores()):
         pass
     seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "pairs_per_second": len(pairs) / seconds}
+    return {"seconds": seconds, "pairs": len(pairs), "pairs_per_second": len(pairs) / seconds}
 
 
 def open_run(args: argparse.Namespace) -> Result:
@@ -188,7 +188,7 @@ def load(args: argparse.Namespace, num_workers: int) -> Result:
     next(batches)
     tokens, begin = 0, time.perf_counter()
     for batch in batches:
-        tokens += int((batch.target != 0).sum())
+        tokens += int((batch.target[:, 1:] != 0).sum())  # nothing predicts `<s>`
         if time.perf_counter() - begin > LOADER_SECONDS:
             break
     seconds = time.perf_counter() - begin
@@ -209,13 +209,17 @@ STEPS: dict[str, Callable[[argparse.Namespace], Result]] = {
 def page(about: Result, results: dict[str, Result]) -> str:
     rows = []
     for step, result in results.items():
-        tokens = result.get("tokens_per_second")
         pairs = result.get("pairs_per_second", about["pairs"] / result["seconds"])
-        rate = f"{tokens:,.0f} target tokens/s" if tokens else f"{pairs:,.0f} pairs/s"
+        rate = f"{pairs:,.0f} pairs/s"
+        if "tokens_per_second" in result:
+            rate = f"{result['tokens_per_second']:,.0f} target tokens/s"
+        if step == "open":  # which reads no pairs
+            rate = ""
         peak = f"{result['peak_bytes'] / GIB:.2f}"
         rows.append(f"| {step} | {result['seconds']:,.2f} | {rate} | {peak} |")
     opened = results["open"]
-    raw_minutes = about["pairs"] / results["tokenize"]["pairs_per_second"] / 60
+    raw = results["tokenize"]
+    raw_minutes = about["pairs"] / raw["pairs_per_second"] / 60
     return f"""# The data path at {about["pairs"]:,} pairs
 
 {about["date"]}, commit `{(about["commit"] or "unknown")[:8]}`, {about["cores"]} cores \
@@ -232,7 +236,7 @@ The store has {results["prepare"]["bytes"] / GIB:.2f} GiB. Opening a run takes \
 {opened["anonymous_bytes"] / GIB:.2f} GiB without mappings; the first batch comes \
 {opened["first_batch_seconds"]:.2f} s later.
 
-*tokenize* is what raw text takes in addition, measured on {RAW_PAIRS:,} pairs: at this rate \
+*tokenize* is what raw text takes in addition, measured on {raw["pairs"]:,} pairs: at this rate \
 {raw_minutes:.0f} minutes for all.
 """
 

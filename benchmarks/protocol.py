@@ -42,13 +42,15 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": 1e-4,  # Adam's, constant
     "betas": (0.9, 0.998),
     "beam_size": 1,  # 1 is greedy search
-    "length_penalty": 1.0,  # exponent of the length that divides log-probabilities
     "max_length": 256,  # tokens of a translation, `eos` counted; see `limit`
     "max_tokens": 0,  # source tokens of a batch, padding counted; 0 for what suits the peer best
     "threads": 1,  # in all
 }
 """What ``shape.json`` may leave out; it has a network's ``encoder_layers``, ``decoder_layers``,
 ``d_model``, ``num_heads``, ``d_ff``, ``vocabulary`` and special ids too."""
+
+LENGTH_PENALTY = 1.0
+"""Exponent of the length that divides log-probabilities, in every program."""
 
 Weights: TypeAlias = "Mapping[str, Tensor]"
 Batch: TypeAlias = "tuple[Tensor, Tensor]"

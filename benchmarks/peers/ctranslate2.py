@@ -48,7 +48,7 @@ def translate(work: Work) -> Task:
             [words[i] for i in batch],
             asynchronous=True,
             beam_size=shape.beam_size,
-            length_penalty=shape.length_penalty,
+            length_penalty=protocol.LENGTH_PENALTY,
             max_decoding_length=protocol.limit(shape, len(sources[batch[0]])),
         )
         return pending

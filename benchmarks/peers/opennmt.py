@@ -90,8 +90,8 @@ def translation_options(shape: Shape, model: str) -> Namespace:
     translate_opts(parser)
     values = {
         **{"model": model, "src": "none", "gpu": NO_GPU, "beam_size": shape.beam_size},
-        "length_penalty": "avg" if shape.length_penalty else "none",
-        **{"alpha": shape.length_penalty, "max_length": shape.max_length},
+        **{"length_penalty": "avg", "alpha": protocol.LENGTH_PENALTY},
+        "max_length": shape.max_length,
         "max_length_ratio": 2,  # its default cuts translations off at 1.25 of the source
     }
     return parser.parse_args(arguments(values))

@@ -84,7 +84,7 @@ def measures(reader: Reader, sentences: Iterable[Gold]) -> dict[str, Any]:
     """All measures of a model, as JSON values.
 
     Sentences that the model cannot read, with characters that it does not know or too long, are
-    left out and counted.
+    left out and counted, and so are those in which no word has another one or a head.
 
     Raises:
         UserError: fewer than :data:`FEWEST` are left; with the last one's reason.
@@ -92,6 +92,7 @@ def measures(reader: Reader, sentences: Iterable[Gold]) -> dict[str, Any]:
     read, left_out, reason = [], 0, ""
     for gold in sentences:
         try:
+            _check(gold.source)
             read.append((gold, reader.read(gold.source, gold.target)))
         except UserError as error:
             left_out, reason = left_out + 1, f" ({error})"
@@ -120,6 +121,14 @@ def measures(reader: Reader, sentences: Iterable[Gold]) -> dict[str, Any]:
         longest = max(len(side.ids) for of in read for side, _ in of[1].sides.values())
         result["rope exponent"] = distance.rope_exponent(reader.network.position.base, longest)
     return dict(as_json(result | {"learned": learned(reader.network)}))
+
+
+def _check(sentence: Sentence) -> None:
+    """UserError for one of which nothing can be measured."""
+    if len(sentence.words) < 2:
+        raise UserError("one word alone has no other to look at")
+    if sentence.heads and not any(sentence.heads):
+        raise UserError("a sentence without any word that depends on another")
 
 
 def array(x: Tensor) -> Floats:
@@ -199,8 +208,10 @@ def spread(layer: Layer) -> dict[str, Any]:
     maps = [of.map for of in layer]
     tensors = ((m.queries, m.keys, m.values, m.probabilities) for m in maps)
     found = diffusion.diffusion([diffusion.Projected(*(array(x[0]) for x in t)) for t in tensors])
-    result: dict[str, Any] = {"width": maps[0].queries.shape[-1], **found}
-    if maps[0].kind != "cross" and maps[0].values.shape[-1] == result["width"]:
+    vectors = ("queries", "keys", "values")
+    widths = {f"width of {name}": getattr(maps[0], name).shape[-1] for name in vectors}
+    result: dict[str, Any] = {**widths, **found}
+    if maps[0].kind != "cross" and widths["width of values"] == widths["width of queries"]:
         pair = found["queries, participation"], found["values, participation"]
         result["queries less values"] = diffusion.contrast(*pair)
     return result

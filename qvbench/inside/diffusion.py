@@ -45,7 +45,7 @@ def spread(x: Floats) -> tuple[Floats, Floats]:
     return 1 / (p**2).sum(-1), -(p * logs).sum(-1)
 
 
-def diffusion(sentences: Sequence[Projected], seed: int = 0) -> dict[str, Share]:
+def diffusion(sentences: Sequence[Projected]) -> dict[str, Share]:
     """Participation ratios and entropies of a layer's heads, (S, H) each.
 
     Of ``queries``, ``keys`` and ``values`` the mean over words; of the products the mean over pairs
@@ -53,7 +53,7 @@ def diffusion(sentences: Sequence[Projected], seed: int = 0) -> dict[str, Share]
     measured, ``, participation`` or ``, entropy``, and ``, rotated`` for the random rotation's.
     Products of queries with values of another width do not exist and are left out.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     heads = sentences[0].queries.shape[0]
     widths = {x.shape[-1] for x in sentences[0][:3]}
     turns = {width: np.linalg.qr(rng.normal(size=(heads, width, width)))[0] for width in widths}

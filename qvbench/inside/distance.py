@@ -86,8 +86,8 @@ class Fit(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """Nats per unit of attention over equal shares."""
-        return float(self.over_uniform.sum()) / self.weight
+        """Nats per unit of attention over equal shares; NaN where there is none."""
+        return float(self.over_uniform.sum()) / self.weight if self.weight else math.nan
 
 
 def log_likelihood(log_decay: Floats, weights: Floats) -> Floats:

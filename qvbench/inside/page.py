@@ -137,8 +137,9 @@ def draw(reading: Reading, folder: Path, prefix: str) -> None:
                 continue
             panel.imshow(maps[head], cmap="Blues", norm=ink, interpolation="nearest")
             panel.set_title(f"head {head + 1}, at most {maps[head].max():.2f}", fontsize=7)
-            panel.set_xticks(range(len(keys)), keys, rotation=90)
-            panel.set_yticks(range(len(queries)), queries)
+            # Dollar signs in words begin no formula.
+            panel.set_xticks(range(len(keys)), keys, rotation=90, parse_math=False)
+            panel.set_yticks(range(len(queries)), queries, parse_math=False)
             panel.tick_params(length=0, labelsize=6)
         figure.draw_without_rendering()  # once more than to save: labels move the panels
         save(figure, folder, f"{prefix}{found.name}")

@@ -43,14 +43,13 @@ class Probe(NamedTuple):
         return Share(self.accuracy.part - self.control.part, self.accuracy.whole)
 
 
-def probe(vectors: Sequence[Floats], words: Labels, labels: Labels, seed: int = 0) -> Probe:
+def probe(vectors: Sequence[Floats], words: Labels, labels: Labels) -> Probe:
     """Fit on every other sentence, test on the rest.
 
     Args:
         vectors: (W, F) of each sentence's words.
         words: the words, whose types have the control's labels.
         labels: what is to be read off the vectors.
-        seed: of the control's labels.
     """
     names = sorted({label for of in labels for label in of if label})
     kept, types, truth = [], [], []
@@ -60,7 +59,7 @@ def probe(vectors: Sequence[Floats], words: Labels, labels: Labels, seed: int = 
         types.append([sentence[word] for word in counted])
         truth.append(np.array([names.index(of[word]) for word in counted], int))
     frequency = np.bincount(np.concatenate(truth), minlength=len(names))
-    random = [np.array([_random_label(w, frequency, seed) for w in of], int) for of in types]
+    random = [np.array([_random_label(w, frequency) for w in of], int) for of in types]
     chosen, held_out = chosen_and_held_out(len(kept))
     mean, scale = _standard(np.concatenate(kept[chosen]))
     inputs = [(x - mean) / scale for x in kept]
@@ -73,7 +72,7 @@ def probe(vectors: Sequence[Floats], words: Labels, labels: Labels, seed: int = 
     return Probe(tested(truth), tested(random), _accuracy(by_type, truth[held_out]))
 
 
-def fit(x: Floats, labels: Ints, count: int, decay: float = WEIGHT_DECAY) -> Floats:
+def fit(x: Floats, labels: Ints, count: int) -> Floats:
     """Weights (F + 1, T), the last row the bias, of a multinomial logistic regression of (N, F)."""
     x = np.concatenate([x, np.ones((len(x), 1))], 1)
     target = np.eye(count)[labels]
@@ -85,8 +84,8 @@ def fit(x: Floats, labels: Ints, count: int, decay: float = WEIGHT_DECAY) -> Flo
         logits = x @ weights
         logits -= logits.max(1, keepdims=True)
         log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        gradient = x.T @ (np.exp(log_p) - target) / len(x) + decay * penalized * weights
-        penalty = decay / 2 * float((penalized * weights**2).sum())
+        gradient = x.T @ (np.exp(log_p) - target) / len(x) + WEIGHT_DECAY * penalized * weights
+        penalty = WEIGHT_DECAY / 2 * float((penalized * weights**2).sum())
         return penalty - float((target * log_p).sum()) / len(x), gradient.ravel()
 
     start = np.zeros(x.shape[1] * count)
@@ -106,15 +105,15 @@ def _standard(x: Floats) -> tuple[Floats, Floats]:
     return x.mean(0), np.where(deviation > 0, deviation, 1.0)
 
 
-def _random_label(word: str, frequency: Ints, seed: int) -> int:
+def _random_label(word: str, frequency: Ints) -> int:
     """A word type's label of the control task, the same in every split."""
     share = frequency.cumsum() / frequency.sum()
-    return int(np.searchsorted(share, _draw(word, seed), side="right"))
+    return int(np.searchsorted(share, _draw(word), side="right"))
 
 
 @cache
-def _draw(word: str, seed: int) -> float:
-    return float(np.random.default_rng([seed, crc32(word.encode())]).random())
+def _draw(word: str) -> float:
+    return float(np.random.default_rng([0, crc32(word.encode())]).random())
 
 
 def _by_type(types: Labels, truth: Sequence[Ints], tested: Labels) -> list[Ints]:

@@ -30,7 +30,7 @@ class Share(NamedTuple):
             value: Floats = self.part.sum(0) / self.whole.sum(0)
         return value
 
-    def interval(self, alpha: float = ALPHA) -> Floats:
+    def interval(self) -> Floats:
         """Value, lower and upper bound over other sentences, (3, ...).
 
         By a ratio's linear form; NaN of one sentence. They are of one model: another seed's value
@@ -41,7 +41,7 @@ class Share(NamedTuple):
             return np.stack([value, value * math.nan, value * math.nan])
         with np.errstate(invalid="ignore", divide="ignore"):
             added = count * (self.part - value * self.whole) / self.whole.sum(0)
-        half = quantile(count - 1, alpha / 2) * added.std(0, ddof=1) / math.sqrt(count)
+        half = quantile(count - 1, ALPHA / 2) * added.std(0, ddof=1) / math.sqrt(count)
         return np.stack([value, value - half, value + half])
 
 

@@ -60,9 +60,8 @@ def summary(found: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "gain of a power law": np.mean([law["gain"] for law in laws]),
     }
-    own = [entry["exponent"] for name, entry in found["learned"].items() if "exponent" in entry]
-    if own:
-        measured["learned exponent"] = np.mean([np.mean(exponent) for exponent in own])
+    if exponents_of_agf := _learned(found, stack):
+        measured["exponent of AGF"] = np.mean(exponents_of_agf)
     if "rope exponent" in found:
         measured["rope exponent"] = found["rope exponent"]
     return {
@@ -76,6 +75,15 @@ def summary(found: Mapping[str, Any]) -> dict[str, Any]:
         "exponents": np.round(exponents, 3).tolist(),
         "attention by distance": np.round(_by_distance(layers), 6).tolist(),
     }
+
+
+def _learned(found: Mapping[str, Any], stack: str) -> list[Any]:
+    """The exponents of AGF by layer, direction and head; a causal layer sees one direction, and no
+    gradient reaches the other. Summaries of old have a mean over all as ``learned exponent``."""
+    names = [name for name, entry in found["attentions"].items() if entry["kind"] == stack]
+    own = [found["learned"][name] for name in names if name in found["learned"]]
+    directions = 1 if stack == "causal" else None
+    return [entry["exponent"][:directions] for entry in own if "exponent" in entry]
 
 
 def _affinity(layers: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def _found_heads(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _alignment(attentions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the best head, and of the diagonal."""
+    """Of the best head, chosen on the sentences that it is reported on, and of the diagonal."""
     errors = [
         value[0] for entry in attentions for value in entry.get("alignment error", {}).values()
     ]
@@ -106,13 +114,13 @@ def _alignment(attentions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _diffusion(layers: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Participation ratios over the width, and how much further queries are spread than values,
-    less the same under rotation: what is of the features."""
+    """Participation ratios over the vector's own width, and how much further queries are spread
+    than values, less the same under rotation: what is of the features."""
 
     def share(name: str, suffix: str = "") -> Any:
-        keys = f"{name}, participation{suffix}"
+        keys, width = f"{name}, participation{suffix}", "width of " + name.split()[0]
         kept = [entry for entry in layers if keys in entry]
-        return np.mean([np.mean(entry[keys][0]) / entry["width"] for entry in kept])
+        return np.mean([np.mean(entry[keys][0]) / entry[width] for entry in kept])
 
     names = [*VECTORS, "queries * keys"]
     names += ["queries * values"] * ("queries * values, participation" in layers[0])

@@ -102,6 +102,11 @@ class Comparison:
         own = self.suite.get("budget")
         return {} if own is None else {**self.shorter, own: self}
 
+    @property
+    def every_budget(self) -> list[Comparison]:
+        """All comparisons of the page: of the lesser budgets, if there are any, and itself."""
+        return [*self.shorter.values(), self]
+
     @cached_property
     def sizes(self) -> list[list[Variant]]:
         """The variants grouped by the size of their network, ascending; in each group the one with
@@ -260,12 +265,17 @@ def compare(
 
 def of_one_unit(runs: Sequence[Run]) -> Sequence[Run]:
     """Language models of different stores, of other tokenizers or text, measured in bits per byte:
-    a loss per token is of each one's own tokens."""
-    stores = {run.record.get("data_fingerprint") for run in runs}
+    a loss per token is of each one's own tokens. UserError where one that has ended lacks them."""
+    ended = list(filter(has_value, runs))
+    compared = [run for run in ended if not run.record.get("sweep", {}).get("of_search")]
+    stores = {run.record.get("data_fingerprint") for run in compared}
     losses = all(run.record["primary_metric"]["name"] == "val/loss" for run in runs)
-    known = all(BITS.name in run.record["metrics"] for run in filter(has_value, runs))
-    if len(stores) == 1 or not (losses and known):
+    if len(stores) < 2 or not losses:
         return runs
+    for run in ended:
+        if BITS.name not in run.record["metrics"]:
+            what = "and losses per token of different texts or tokenizers are not comparable"
+            raise UserError(f"{run.id}: no {BITS.name}, {what}; give runs that have it")
     metric = {"primary_metric": BITS._asdict()}
     return [replace(run, record=run.record | metric) for run in runs]
 
@@ -277,6 +287,10 @@ def _compare(
     sweeps = (run.record["sweep"] for run in runs if one_suite and "sweep" in run.record)
     suite: dict[str, Any] = next(sweeps, {})
     variants = gather_variants(runs, one_suite)
+    if "margin" in suite and options.margin is None and variants[0].metric == BITS:
+        what = f"the suite's margin, {suite['margin']}, is in nats per token"
+        why = "different texts or tokenizers are compared in bits per byte"
+        raise UserError(f"{what}, and {why}; give --margin")
     wanted = options.baseline or suite.get("baseline")
     return Comparison(
         title=options.title or suite.get("title") or folder.name,

@@ -125,9 +125,10 @@ def save(figure: Any, folder: Path, name: str) -> None:
     file.write_text(words, encoding="utf-8")
 
 
-def caption(name: str, figure: Figure, comparison: Comparison) -> str:
-    """The sentences of a figure's caption that hold for what is drawn."""
+def caption(name: str, figure: Figure, comparison: Comparison, **more: bool) -> str:
+    """The sentences of a figure's caption that hold for what is drawn; of others ``more`` says."""
     base, below = comparison.baseline, len(figure.axes) > 1
+    many = len(comparison.variants) > HIGHLIGHTED
     drawn = {
         "caption": True,
         "seeds": any(len(variant.runs) > 1 for variant in comparison.variants),
@@ -135,7 +136,9 @@ def caption(name: str, figure: Figure, comparison: Comparison) -> str:
         "intervals": below and bool(comparison.findings),
         "warm_up": below and base is not None and base.warmed_up is not None,
         "early": below and base is not None and base.early_steps is not None,
-        "grayed": len(comparison.variants) > HIGHLIGHTED,
+        "grayed": many and base is not None,
+        "grayed_without": many and base is None,
+        **more,
     }
     sentences = [text for part, text in LOOKS["captions"][name].items() if drawn.get(part)]
     return " ".join(sentences).format(margin=comparison.margin, unit=comparison.unit)
@@ -262,8 +265,8 @@ def _frame_differences(axes: Any, bands: list[Band], base: Variant) -> None:
     """From the end of the warm-up on, with the early part shaded."""
     last = max((max(band) for band in bands), default=1.0)
     start = base.warmed_up or 0
-    steps = max((max(curve) for curve in base.curves if curve), default=1)
-    scale = last / steps  # tokens of a step
+    ends = [max(curve.values()) for curve in base.curves if any(curve)]
+    scale = fmean(end.target_tokens / end.step for end in ends) / 1e6 if ends else 1.0  # of a step
     points = [(t, v) for band in bands for t, span in band.items() for v in span]
     first = (start - 1) * scale  # steps have about as many tokens, not just as many
     shown = [value for t, value in points if t > first and not math.isnan(value)]

@@ -1,8 +1,9 @@
 """The page of a results folder, in Markdown; its standing text is in ``page.yaml``.
 
-The answer comes first, then the table and the figures; ``html.py`` has all else closed. A section
-is an entry of :data:`SECTIONS`: functions from a comparison to paragraphs of Markdown. A figure is
-an entry of :data:`FIGURES`, its caption one of ``figures.yaml``.
+The answer comes first, then the table and the figures; ``html.py`` has all else closed but the
+section "Inside". A section is an entry of :data:`SECTIONS`: functions from a comparison to
+paragraphs of Markdown. A figure is an entry of :data:`FIGURES`, its caption one of
+``figures.yaml``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from qvbench.report.tables import (
 
 TEXT = data("page.yaml")
 LISTED = 4  # of more variants with one verdict, the first and the last alone are listed
+RATES = ("model.schedule.peak", "model.schedule.factor", "model.optimizer.lr")
 Section = Callable[[Comparison], list[str]]
 
 
@@ -56,7 +58,9 @@ def _figure(name: str, comparison: Comparison) -> list[str]:
         return []
     figures.save(figure, comparison.folder, name)
     alt = figures.LOOKS["captions"][name]["alt"]
-    return [f"![{alt}]({name}.png)", figures.caption(name, figure, comparison)]
+    slopes = bool(trends.answer(comparison))
+    caption = figures.caption(name, figure, comparison, slopes=slopes)
+    return [f"![{alt}]({name}.png)", caption]
 
 
 def _answer(comparison: Comparison) -> list[str]:
@@ -97,8 +101,9 @@ def _sizes(comparison: Comparison) -> list[str]:
     said = {
         verdict: [v for v in findings if findings[v].verdict == verdict] for verdict in VERDICTS
     }
-    observed = [variant for variant in rows if variant not in findings and variant.runs]
-    said[TEXT["observed"]] = sorted(observed, key=lambda v: -comparison.sign * v.mean)
+    behind = {v: -comparison.sign * rows[v].estimate.mean for v in rows if v not in findings}
+    observed = [variant for variant, gap in behind.items() if not math.isnan(gap)]
+    said[TEXT["observed"]] = sorted(observed, key=behind.__getitem__)
     for verdict, variants in said.items():
         sizes = [
             f"{v.label}, {with_interval(comparison.interval(rows[v]), form)}" for v in variants
@@ -114,7 +119,7 @@ def _collapsed(comparison: Comparison) -> list[str]:
     if not _is_plain(comparison):  # a loss that rises is what the page is about
         return []
     best_of = max if comparison.metric.higher_is_better else min
-    for run in comparison.runs:
+    for run in (run for each in comparison.every_budget for run in each.runs):
         values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
         best, last = best_of(values), values[-1]
         if abs(best - last) > 0.1 * abs(best - values[0]):
@@ -148,7 +153,11 @@ def _reading(comparison: Comparison) -> list[str]:
     if len(comparison.variants) == 1:
         return []
     if comparison.baseline is None:
-        return ["No baseline is given, so no variant is compared with another."]
+        reason = "No baseline is given"
+        if named := comparison.suite.get("baseline"):
+            reason = f"The suite's baseline, `{named}`, has no run here that has ended"
+            reason += " under the largest budget" * ("budget" in comparison.suite)
+        return [f"{reason}, so no variant is compared with another."]
     if not comparison.findings:
         return [TEXT["no_verdict"]]
     parts = [TEXT["findings"].format(margin=comparison.margin, unit=comparison.unit)]
@@ -157,7 +166,10 @@ def _reading(comparison: Comparison) -> list[str]:
             parts.append(TEXT[name].format(number=number, level=100 * (1 - ALPHA / number)))
     if not math.isnan(alike := comparison.correlation):
         parts.append(TEXT["correlation"].format(alike=alike))
-    further = {"not_searched": not comparison.searched, "one_start": _is_tuned(comparison)}
+    known = [v.settings for v in comparison.variants if v.settings]
+    same_rate = len({tuple(of.get(key) for key in RATES) for of in known}) < 2
+    not_searched = "not_searched" if same_rate else "rates_differ"
+    further = {not_searched: not comparison.searched, "one_start": _is_tuned(comparison)}
     further["failed"] = bool(comparison.failed)
     return [" ".join(parts), *(TEXT[name] for name, holds in further.items() if holds)]
 

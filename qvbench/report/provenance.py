@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -71,14 +72,14 @@ def notes(comparison: Comparison) -> list[str]:
 def _missing(comparison: Comparison) -> list[str]:
     """The budgets of the suite of which nothing was begun, and of the others seeds of variants."""
     suite, missing = comparison.suite, []
-    compared = [comparison, *comparison.shorter.values()]
+    compared = comparison.every_budget
     begun = [run for each in compared for run in (*each.runs, *each.failed, *each.left_out)]
     known = {
         (run.record.get("sweep", {}).get("budget"), run.record.get("variant"), run.seed)
         for run in begun
     }
     for budget in suite.get("budgets", [None]):
-        amount = "" if budget is None else f"{budget:,} {suite['unit'].replace('_', ' ')}"
+        amount = _amount(budget, suite)
         if budget not in {found for found, _, _ in known}:
             missing.append(amount)
             continue
@@ -87,6 +88,11 @@ def _missing(comparison: Comparison) -> list[str]:
             of = f"{amount}, " * bool(amount)
             missing += [f"{name} ({of}seeds {', '.join(seeds)})"] if seeds else []
     return missing
+
+
+def _amount(budget: float | None, suite: Mapping[str, Any]) -> str:
+    """A budget of a suite with its unit; empty without one."""
+    return "" if budget is None else f"{budget:,} {suite['unit'].replace('_', ' ')}"
 
 
 def _checkpoint_rule(runs: list[Run]) -> str:
@@ -114,8 +120,10 @@ def commands(comparison: Comparison) -> list[str]:
     if not suite:
         report, intro = [f"runs/{run.id}" for run in runs], ""
         configs = [
-            # A suite changed the config that it started from: what came of that is kept beside it.
-            f"{folder}/{run.config_file}" if "variant" in run.record else run.record["config"]
+            # A suite, or options, changed what it started from: what came of that is kept.
+            f"{folder}/{run.config_file}"
+            if run.config or "variant" in run.record
+            else run.record["config"]
             for run in runs
         ]
         lines = [
@@ -158,18 +166,20 @@ def _tests(runs: list[Run], of_suite: bool) -> list[str]:
 def machines(comparison: Comparison) -> list[str]:
     """Every machine, set of versions and revision, and the variants and seeds run there."""
     found: dict[str, dict[str, list[str]]] = {}
-    for variant in comparison.variants:
-        for run in (*variant.runs, *variant.failed):
-            rows = found.setdefault(_machine(run), {})
-            rows.setdefault(variant.label, []).append(str(run.seed))
+    for each in comparison.every_budget:
+        amount = _amount(each.suite.get("budget"), each.suite)
+        for variant in each.variants:
+            name = variant.label + f", {amount}" * bool(amount)
+            for run in (*variant.runs, *variant.failed):
+                found.setdefault(_machine(run), {}).setdefault(name, []).append(str(run.seed))
     if len(found) == 1:
         return [f"- {machine}" for machine in found]
-    lines = []
+    lines, count = [], sum(len(each.variants) for each in comparison.every_budget)
     for machine, rows in sorted(found.items()):
         listed = {label: ", ".join(seeds) for label, seeds in rows.items()}
         words = [f"{n} (seed{'s' * (', ' in seeds)} {seeds})" for n, seeds in listed.items()]
         same = {*listed.values()}
-        if len(same) == 1 and len(rows) == len(comparison.variants):
+        if len(same) == 1 and len(rows) == count:
             words = [f"seeds {same.pop()} of every variant"]
         lines.append(f"- {machine}: {'; '.join(words)}")
     return ["\n".join(lines)]

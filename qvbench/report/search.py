@@ -15,6 +15,8 @@ from qvbench.report.runs import Run
 from qvbench.report.tables import NONE, markdown, signs
 from qvbench.report.variants import Variant, has_ended, labels_of
 from qvbench.runs.record import score
+from qvbench.sweep.plan import ENDED
+from qvbench.sweep.suite import EXTENSIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +27,12 @@ TEXT = data("page.yaml")
 class Searched(NamedTuple):
     """The search of one variant."""
 
-    scores: Mapping[float, list[float]]  # of each value's seeds, ascending; infinite: it diverged
+    # Of each value's seeds, ascending; infinite of a run that diverged, NaN of one that failed.
+    scores: Mapping[float, list[float]]
     chosen: float  # the value that the variant's own runs have
 
     def mean(self, value: float) -> float:
-        """Over the seeds of a value; infinite if one of them diverged."""
+        """Over the seeds of a value; infinite if one of them diverged, NaN if one failed."""
         return fmean(self.scores[value])
 
 
@@ -49,9 +52,14 @@ def _scores(runs: Sequence[Run]) -> dict[str, dict[float, list[float]]]:
     scores: dict[str, dict[float, list[float]]] = {}
     for run in sorted(runs, key=lambda run: run.record["sweep"]["value"]):
         of_variant = scores.setdefault(run.record["variant"], {})
-        sign = 1 if run.record["primary_metric"]["higher_is_better"] else -1
-        of_variant.setdefault(run.record["sweep"]["value"], []).append(sign * score(run.record))
+        of_variant.setdefault(run.record["sweep"]["value"], []).append(_score(run))
     return scores
+
+
+def _score(run: Run) -> float:
+    sign = 1 if run.record["primary_metric"]["higher_is_better"] else -1
+    own = sign * score(run.record)
+    return own if math.isfinite(own) or run.record["status"] in ENDED else math.nan
 
 
 def is_search_alone(runs: Sequence[Run]) -> bool:
@@ -88,7 +96,13 @@ def search_section(comparison: Comparison) -> list[str]:
     for variant, one in found.items():
         own = {v: _written(one.mean(v), comparison.form) for v in one.scores}
         texts[variant.label] = own | {one.chosen: f"**{own[one.chosen]}**"}
-    parts = [TEXT["search"].format(**words), _table(texts)]
+    edges = [
+        f"{variant.label} ({one.chosen:g})"
+        for variant, one in found.items()
+        if one.chosen in (min(one.scores), max(one.scores))
+    ]
+    edge = f" {TEXT['search_edge']}".format(variants="; ".join(edges)) * bool(edges)
+    parts = [TEXT["search"].format(**words) + edge, _table(texts)]
     for base in dict.fromkeys(comparison.baselines.values()):
         if base in found:
             parts += _at_value_of(base, found, comparison)
@@ -104,11 +118,13 @@ def _table(texts: Mapping[str, Mapping[float, str]]) -> str:
 
 def _words(runs: Sequence[Run]) -> dict[str, Any]:
     """What the page says of a search."""
-    first = runs[0]
+    first, scores = runs[0], [_score(run) for run in runs]
+    diverged, failed = (sum(map(ended_so, scores)) for ended_so in (math.isinf, math.isnan))
     return {
         "key": first.record["sweep"]["key"],
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
-        "diverged": sum(math.isinf(score(run.record)) for run in runs),
+        "without": f"{diverged} diverged" + f" and {failed} failed" * bool(failed),
+        "extensions": EXTENSIONS,
         "runs": len(runs),
         "steps": max(run.record.get("steps", 0) for run in runs),  # of one that did not diverge
         "split": first.config.get("data", {}).get("val_split") or "val",
@@ -127,13 +143,15 @@ def _at_value_of(
             differences = (one.mean(value) - at_base for value in (common, one.chosen))
             there, at_own = (_written(value, f"+{comparison.form}") for value in differences)
             lines.append(f"- {variant.label}: {there} there, {at_own} at its own {one.chosen:g}")
-    if not lines:
+    if not lines or not math.isfinite(at_base):
         return []
     return [TEXT["common_value"].format(value=common, base=base.label), "\n".join(lines)]
 
 
 def _written(value: float, form: str) -> str:
-    return f"{value:{form}}" if math.isfinite(value) else "diverged"
+    if math.isfinite(value):
+        return f"{value:{form}}"
+    return "failed" if math.isnan(value) else "diverged"
 
 
 def search_figure(comparison: Comparison) -> Figure | None:

@@ -234,8 +234,10 @@ def size_section(comparison: Comparison) -> list[str]:
     if found:
         head.append("slope")
         rows = [[*row, _slope(comparison, found.get(row[0]), len(found))] for row in rows]
-        steps = {variant.cost("steps") for variant in comparison.variants}
-        text += f" {TEXT['slopes']}" + f" {TEXT['sizes_and_steps']}" * (len(steps) > 1)
+        costs = [entry.variant.cost("steps") for entry in trends[base].values()]
+        steps = [count for count in costs if count is not None]
+        longer = len({*steps}) > 1 and steps == sorted(steps)
+        text += f" {TEXT['slopes']}" + f" {TEXT['sizes_and_steps']}" * longer
     return [text.format(base=base, unit=comparison.unit), markdown([head, *rows])]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def test_untrained_attention_knows_nothing(found):
 
 def test_a_summary_is_of_the_encoder(found):
     """Catches a decoder's numbers among the encoder's, one direction for both, a width left out, a
-    dependent's share for a head's."""
+    dependent's share for a head's, and an exponent of AGF that is no encoder's."""
     short, entries = summary(found), [found["attentions"][f"encoder.{n}.attention"] for n in (0, 1)]
     measures, relations = short["measures"], short["relations"]
     excess = np.mean([entry["affinity"]["excess over chance"][0] for entry in entries])
@@ -100,15 +102,19 @@ def test_a_summary_is_of_the_encoder(found):
     assert relations["all"][0] == pytest.approx(measures["head, found"], abs=1e-4)
     assert len(relations) == 9
     assert measures["alignment error"] > measures["alignment error of the diagonal"]
-    assert measures["learned exponent"] == pytest.approx(2)
+    assert measures["exponent of AGF"] == pytest.approx(2)
+    own, decoder = {"exponent": [[1, 1], [5, 5]]}, {"exponent": [[9, 9], [2, 2]]}
+    known = {f"encoder.{n}.attention": own for n in (0, 1)} | {"decoder.0.attention": decoder}
+    assert summary(found | {"learned": known})["measures"]["exponent of AGF"] == 3
     assert "rope exponent" not in measures
 
 
 def test_a_language_model_is_read_too():
-    """Catches what only translation has: a target, an alignment, attention to the right."""
+    """Catches what only translation has: a target, an alignment, attention to the right; values in
+    widths of a wider query; and the exponent of a direction that no query sees."""
     torch.manual_seed(0)
     vocabulary = TextVocabulary.of_characters(LINES)
-    parts = ATTENTION["qv"], POSITIONS["rope"]
+    parts = partial(ATTENTION["qkv"], head_dim_qk=16), POSITIONS["rope"]
     network = DecoderOnly(len(vocabulary), -1, *parts, **SIZES, layers=1).eval()
     sentences = [Gold(gold.source) for gold in GOLD[:6]]
     found = measures(LanguageReader(network, vocabulary), sentences)
@@ -117,18 +123,26 @@ def test_a_language_model_is_read_too():
     (entry,) = found["attentions"].values()
     mean = np.array(entry["distance"]["mean by offset"], float)
     assert (np.nan_to_num(mean[:, mean.shape[1] // 2 + 1 :]) == 0).all(), "nothing to the right"
-    assert entry["diffusion"]["width"] == 4
-    short = summary(found)
+    short = summary(found | {"learned": {"layers.0.attention": {"exponent": [[3, 4], [2, 2]]}}})
+    assert short["measures"]["exponent of AGF"] == 3.5
+    for name in ("queries", "keys", "values"):
+        assert short["measures"][f"spread of {name}"] == pytest.approx(0.64, abs=0.2), "Gaussian"
     assert short["measures"]["rope exponent"] == pytest.approx(1, abs=0.02)
     assert short["attention by distance"][0] > 0
     assert len(short["exponents"]) == 2
 
 
 def test_sentences_that_the_model_cannot_read_are_counted():
-    """Catches one unknown character that ends an analysis of a treebank, and one of none."""
-    unknown = Gold(Sentence(("ξ",), ("NOUN",), (0,), ("root",)), GOLD[0].target)
-    found = measures(translator(), [unknown, *GOLD[:5], unknown])
-    assert (found["sentences"], found["left out"]) == (5, 2)
+    """Catches one unknown character that ends an analysis of a treebank, one of none, and words
+    that have no other one to look at or no head: means over nothing."""
+    unknown = Gold(Sentence(("ξ", "ξ"), ("NOUN",) * 2, (0, 1), ("root", "x")), GOLD[0].target)
+    first = GOLD[0].source
+    alone = Gold(Sentence(first.words[:1], first.tags[:1], (0,), ("root",)), GOLD[0].target)
+    flat = Gold(replace(first, heads=(0,) * len(first.words)), GOLD[0].target)
+    found = measures(translator(), [unknown, alone, flat, *GOLD[:5], unknown])
+    assert (found["sentences"], found["left out"]) == (5, 4)
+    with pytest.raises(UserError, match=r"0 sentences .* \(one word alone .*; give 4"):
+        measures(translator(), [alone] * 6)
     with pytest.raises(UserError, match=r"0 sentences .* \(the model does not know 'ξ'.*; give 4"):
         measures(translator(), [unknown])
 

@@ -9,6 +9,7 @@ import pytest
 
 from qvbench.inside.distance import (
     FAMILIES,
+    Fit,
     by_reach,
     chosen_family,
     compare,
@@ -109,6 +110,11 @@ def test_mean_attention_is_of_pairs_that_have_the_offset() -> None:
     assert np.isnan(mean[[0, -1]]).all()
     np.testing.assert_allclose(mean[1:-1], [0.5] * 8 + [0.25])
     assert by_reach(attention[0], 2, True).tolist() == [[[0.5, 0], [0.5, 0.5]]]
+
+
+def test_a_gain_over_no_attention_is_unknown() -> None:
+    """Catches a division by zero where no held-out sentence looks that way."""
+    assert np.isnan(Fit("power law", {}, np.zeros(2), 0.0).gain)
 
 
 def test_the_line_for_rope() -> None:

@@ -100,6 +100,13 @@ def test_a_word_without_an_end_is_cut_off():
     assert "das" * 8 not in page.html_page("a model", "a run", [reading])
 
 
+def test_words_with_dollars_are_no_mathematics(readings, tmp_path: Path, monkeypatch):
+    """Catches labels that are set as formulas, or stop the figure."""
+    monkeypatch.setattr(page, "save", lambda *_: None)
+    sides = tuple(replace(of, words=(r"$\x$", *of.words[1:])) for of in readings[1].sides["causal"])
+    page.draw(replace(readings[1], sides={"causal": sides}), tmp_path, "1-")
+
+
 @pytest.mark.slow
 def test_a_figure_of_each_attention(readings, tmp_path: Path):
     """Catches figures that overwrite one another, and words that are left out."""

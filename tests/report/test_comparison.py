@@ -91,6 +91,16 @@ def test_one_seed_is_a_page_without_verdicts(tmp_path: Path) -> None:
     assert "No baseline is given" in report(tmp_path / "none", *runs)
 
 
+def test_a_baseline_that_has_not_ended_is_named(tmp_path: Path) -> None:
+    """Catches "no baseline is given" where the suite names one that is still being trained."""
+    runs = write_variant(tmp_path, "qkv", [92.0, 93.0], status="running")
+    for place, name in enumerate(("qv", "gqa"), 1):
+        runs += write_variant(tmp_path, name, [91.0, 92.0], place)
+    page = report(tmp_path / "out", *runs)
+    assert "baseline, `qkv`, has no run here that has ended" in page
+    assert "No baseline is given" not in page
+
+
 def test_seeds_that_have_something_in_common_are_told(runs: list[Path], tmp_path: Path) -> None:
     """Catches a page that takes seeds for independent and keeps to itself that they are not."""
     assert "on one seed correlate by 0.99" in report(tmp_path / "out", *runs)

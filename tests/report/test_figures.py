@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from qvbench.attention import ATTENTION
+from qvbench.positions import POSITIONS
 from qvbench.report import figures
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import HIGHLIGHTED, band, highlighted, looks, lowest_usual
+from qvbench.report.figures import HIGHLIGHTED, LOOKS, band, highlighted, looks, lowest_usual
 from tests.report.helpers import compared, write_curves, write_variant
 
 
@@ -59,6 +62,18 @@ def test_the_validation_that_ends_the_warm_up_is_in_the_frame(tmp_path: Path) ->
     assert gain.get_ylim()[1] > 10
 
 
+def test_steps_are_placed_by_the_baselines_tokens(tmp_path: Path) -> None:
+    """Catches the warm-up at another place because the others were trained for fewer steps."""
+    write_many(tmp_path, 2)
+    for folder in (tmp_path / "runs").glob("*/*"):
+        (folder / "config.yaml").write_text("model: {schedule: {warmup_steps: 4}}")
+        if "m1" in folder.parent.name:
+            lines = (folder / "curves.csv").read_text().splitlines(keepends=True)
+            (folder / "curves.csv").write_text("".join(lines[:6]))  # five of ten validations
+    _, gain = axes_of(figures.accuracy(compared(sorted((tmp_path / "runs").iterdir()))))
+    assert gain.get_xlim()[0] == pytest.approx(0.004)
+
+
 def test_curves_need_no_other_variant(tmp_path: Path) -> None:
     """Catches a page of the baseline alone, or of one that always failed, without its curves."""
     write_variant(tmp_path, "qkv", [90.0, 90.5])
@@ -90,7 +105,8 @@ def test_a_band_is_over_the_same_steps(tmp_path: Path) -> None:
 
 
 def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
-    """Catches more lines than colors tell apart, and a baseline among the gray."""
+    """Catches more lines than colors tell apart, a baseline among the gray, and a caption that
+    speaks of one where there is none."""
     comparison = write_many(tmp_path, HIGHLIGHTED + 3)
     whole, _ = axes_of(figures.accuracy(comparison))
     _, names = whole.get_legend_handles_labels()
@@ -99,6 +115,18 @@ def test_of_many_variants_the_best_have_a_color(tmp_path: Path) -> None:
     assert len(whole.lines) == HIGHLIGHTED + 3
     shown = [v.name for v in highlighted(comparison, comparison.variants)]
     assert shown[:2] == ["qkv", f"m{HIGHLIGHTED + 2}"]
+    assert "the baseline and the 6 best" in figures.caption("accuracy", whole.figure, comparison)
+    alone = replace(comparison, baseline=None)
+    words = figures.caption("accuracy", figures.accuracy(alone), alone)
+    assert "the 7 best have a color" in words
+    assert "baseline" not in words
+
+
+def test_every_mechanism_and_scheme_has_a_look_of_its_own() -> None:
+    """Catches a new one that takes another's color or line by chance."""
+    for known, entries in ((ATTENTION, LOOKS["mechanisms"]), (POSITIONS, LOOKS["styles"])):
+        assert known.keys() <= entries.keys()
+        assert len({str(look) for look in entries.values()}) == len(entries)
 
 
 def test_a_mechanism_has_one_color(tmp_path: Path) -> None:

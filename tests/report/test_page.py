@@ -142,14 +142,33 @@ def test_runs_of_a_gpu_name_it(tmp_path: Path) -> None:
 def test_a_run_of_a_suite_is_made_again_by_what_the_suite_made_of_its_config(
     tmp_path: Path,
 ) -> None:
-    """Catches the base config in its place, which is another variant."""
+    """Catches the base config in its place, which is another variant, and one whose options on the
+    command line are lost."""
     one = write_run(tmp_path, "qv-b", "agf", [50.0], variant="qv", suite="s")
     two = write_run(tmp_path, "qv-c", "agf", [50.0], tested_checkpoint="last.ckpt")
-    page = report(tmp_path / "out", one, two)
+    three = write_run(tmp_path, "qv-d", "agf", [50.0])
+    (three / "config.yaml").write_text(config("QV", 1))
+    page = report(tmp_path / "out", one, two, three)
     assert "out/runs/qv-b.yaml --seed_everything 1" in page
+    assert "--config qv-c.yaml" in page, "no other is kept"
+    assert f"{tmp_path}/out/runs/qv-d.yaml --seed_everything 1" in page
+    assert (tmp_path / "out" / "runs" / "qv-d.yaml").is_file()
     assert "--config qv-b.yaml" not in page
     loop = "for run in runs/qv-c/seed-*; do"
     assert f'{loop}\n  qvbench test --ckpt_path "$run/checkpoints/last.ckpt"\ndone' in page
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("own", [0.1, 0.2])
+def test_rates_that_differ_are_told(own: float, tmp_path: Path) -> None:
+    """Catches "at this learning rate" on a page whose variants have several."""
+    for place, (name, peak) in enumerate((("qkv", 0.1), ("qv", own))):
+        for folder in write_variant(tmp_path, name, [90.0, 91.0], place):
+            schedule = f"{{class_path: Linear, init_args: {{peak: {peak}}}}}"
+            (folder / "config.yaml").write_text(f"model: {{schedule: {schedule}}}")
+    page = report(tmp_path / "out", *sorted((tmp_path / "runs").iterdir()))
+    assert ("found at this learning rate" in page) == (own == 0.1)
+    assert ("learning rates differ" in page) == (own == 0.2)
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -16,9 +16,10 @@ from qvbench.errors import UserError
 from qvbench.report.comparison import Options, compare
 from qvbench.report.page import markdown_page
 from qvbench.report.runs import gather, runs_of_suite
+from qvbench.report.search import search_section
 from qvbench.sweep.plan import PlannedRun, plan
 from qvbench.sweep.suite import read_suite
-from tests.report.helpers import contents, report, write_run
+from tests.report.helpers import compared, contents, report, write_run
 from tests.sweep.conftest import write_suite
 
 SEARCH = {
@@ -124,6 +125,25 @@ def test_a_search_that_is_not_whole(swept: Path, tmp_path: Path) -> None:
     page = markdown_page(compare(running, tmp_path, Options(), {}))
     assert "of which 1 diverged" in page
     assert f"left out:** {', '.join(r.id for r in running if r.seed == 12)}." in page
+
+
+@pytest.mark.parametrize("chosen", [0.1, 0.2])
+def test_what_a_search_came_to(chosen: float, tmp_path: Path) -> None:
+    """Catches a run that failed counted as diverged, and a value on the edge that nobody sees."""
+    sweep = {"file": "trial.yaml", "title": "A trial", "baseline": "qkv", "overrides": []}
+    sweep |= {"key": "model.rate"}
+    own = {"suite": "trial", "variant": "qkv"}
+    runs = [write_run(tmp_path, "a", "agf", [9.0], sweep=sweep | {"value": chosen}, **own)]
+    ends = {0.1: "finished", 0.2: "finished", 0.4: "failed", 0.8: "diverged"}
+    for value, status in ends.items():
+        of_search = {"sweep": sweep | {"value": value, "of_search": True}, "status": status}
+        runs.append(write_run(tmp_path, f"a-{value}", "agf", [5.0], **of_search, **own))
+    text, table, *_ = search_section(compared(runs))
+    assert "of which 1 diverged and 1 failed" in text
+    assert table.endswith("| failed | diverged |")
+    assert "by at most 3 values" in text
+    assert ("Still on an edge, beyond which" in text) == (chosen == 0.1)
+    assert text.endswith(": A, agf (0.1).") == (chosen == 0.1)
 
 
 def test_a_search_alone_compares_nothing(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qvbench.errors import UserError
+from qvbench.report import page as pages
 from qvbench.report.statistics import ALPHA
 from qvbench.report.trends import (
     budget_figure,
@@ -45,6 +46,12 @@ def write(
     return folders
 
 
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change a run's record."""
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | changes))
+
+
 def of_sizes(root: Path) -> list[Path]:
     """QKV and QV at three sizes; QV has other parameters than QKV, and does not set the size."""
     folders = []
@@ -74,12 +81,42 @@ def test_a_variant_is_compared_in_its_own_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_recall_has_no_slope(tmp_path: Path) -> None:
-    """Catches a line through differences that are small where none recalls and where all do."""
+def test_single_seeds_stand_in_the_order_of_their_differences(tmp_path: Path) -> None:
+    """Catches the order of the scores: "from" and "to" would be a large network and a small one."""
+    folders = []
+    for width, level, gap in ((16, 50, 1), (32, 80, 10)):
+        for behind, name in ((0, "qkv"), (gap, "qv"), (gap + 1, "gqa"), (gap + 2, "mqa")):
+            folders += write(tmp_path, f"{name}_{width}", width, [level - behind], width)
+    page = report(tmp_path / "out", *folders)
+    assert "from QV (qv_16), \u22121.00, to MQA (mqa_32), \u221212.00\n" in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_more_steps_of_larger_networks_are_told(tmp_path: Path) -> None:
+    """Catches a variant of other steps, or of none on record, taken for a longer training of larger
+    networks."""
     folders = of_sizes(tmp_path)
+    words = "Larger networks were trained for more steps"
+    for folder in folders[3:6]:  # QV, the smallest
+        rewrite(folder, steps=None)
+    rewrite(folders[-1], steps=7)
+    assert words not in size_section(compared(folders))[0]
+    for folder in folders[12:15]:  # QKV, the largest
+        rewrite(folder, steps=300)
+    assert words in size_section(compared(folders))[0]
+
+
+def test_recall_has_no_slope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a line through differences that are small where none recalls and where all do, and a
+    caption that speaks of lines which are not drawn."""
+    monkeypatch.setattr("qvbench.report.page.figures.save", lambda *_: None)
+    folders = of_sizes(tmp_path)
+    assert "traight lines" in pages._figure("sizes", compared(folders))[1]
     for folder in folders:
         config = (folder / "config.yaml").read_text()
         (folder / "config.yaml").write_text(f"task: recall\n{config}")
+    assert "traight lines" not in pages._figure("sizes", compared(folders))[1]
+    monkeypatch.setattr("qvbench.report.page.FIGURES", {})
     page = report(tmp_path / "out", *folders)
     assert "Against QKV of its size" in page
     assert "ten times the parameters" not in page
@@ -227,6 +264,20 @@ def test_a_failure_under_a_lesser_budget_is_told(tmp_path: Path) -> None:
     assert "| - (0 seeds); 0 of 2; 2 diverged |" in page
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_what_befell_a_lesser_budget_is_told(tmp_path: Path) -> None:
+    """Catches a run that fell, and a machine, that nobody hears of below the largest budget."""
+    folders = of_budgets(tmp_path)
+    for folder in folders[:2]:
+        rewrite(folder, git="fedcba9876543210")
+    page = report(tmp_path / "out", *folders)
+    assert "revision fedcba987654: QKV, 2 steps (seeds 1, 2)\n" in page
+    assert "; QKV, 6 steps (seeds 1, 2)" in page
+    curve = (folders[0] / "curves.csv").read_text()
+    (folders[0] / "curves.csv").write_text(curve.replace("accuracy,85.0", "accuracy,99.0"))
+    assert "trial-qkv-2/seed-1 (best 99.00, last 90.00)" in report(tmp_path / "fell", *folders)
+
+
 def test_a_suite_of_budgets_is_compared_with_no_other_run(tmp_path: Path) -> None:
     """Catches runs of no budget in a column "0 steps", and those of another unit in this one's."""
     folders = of_budgets(tmp_path)
@@ -310,6 +361,26 @@ def test_losses_of_other_tokens_are_compared_by_the_byte(tmp_path: Path) -> None
     assert rows_of(tmp_path / "out")["qv"]["validation loss (bits per byte)"] == "7.000"
     assert "perplexity, % more" not in page
     assert report(tmp_path / "out", tmp_path / "out") == page
+
+
+def test_losses_of_other_tokens_need_bytes_and_a_margin_in_them(tmp_path: Path) -> None:
+    """Catches losses per token of two tokenizers compared because one run lacks its bits per byte,
+    a suite's margin in nats taken for bits per byte, and the unit changed for a search alone."""
+    own, other = (language_model(tmp_path, name, [2.0, 2.1]) for name in ("qkv_16", "qv_16"))
+    sweep = json.loads((own[0] / "run.json").read_text())["sweep"] | {"margin": 0.02}
+    for folder in own:
+        rewrite(folder, sweep=sweep)
+    for folder in other:
+        rewrite(folder, data_fingerprint="other", sweep=sweep)
+    with pytest.raises(UserError, match=r"0\.02, is in nats per token.*give --margin"):
+        compared([*own, *other])
+    assert compared([*own, *other], margin=0.05).margin == 0.05
+    rewrite(own[1], metrics={"val/loss": 2.1})
+    with pytest.raises(UserError, match=r"trial-qkv_16/seed-2: no val/bits_per_byte"):
+        compared([*own, *other], margin=0.05)
+    for folder in other:
+        rewrite(folder, sweep=sweep | {"of_search": True, "key": "x", "value": 1})
+    assert compared([*own, *other]).axis == "validation loss (nats)"
 
 
 @pytest.mark.usefixtures("no_figures")
