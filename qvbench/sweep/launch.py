@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from statistics import fmean
-from typing import Any, TextIO
+from typing import IO, Any
 
 from qvbench.errors import UserError
 from qvbench.runs.folder import CONFIG, CURVES, PARTIAL, write_text
@@ -244,7 +244,7 @@ def exit_on(*signals: int) -> None:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))  # as shells have it
 
 
-def _lock(file: TextIO) -> bool:
+def _lock(file: IO[Any]) -> bool:
     """Take a file's lock, unless another process has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -132,8 +132,9 @@ class LastCheckpoint(Checkpoint):
         trainer.callback_metrics.update(self._resumed.get("metrics", {}))
         self._resumed, self._due = {}, False
         self._signals.install()
-        if trainer.received_sigterm:  # before this
-            self._signals.received = 15
+        if trainer.received_sigterm:  # before this; Lightning would end within a step, status 0
+            self._signals.received = signal.SIGTERM
+            trainer._signal_connector.received_sigterm = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         # By which Lightning numbers its own log lines; after some restarts it is one off.
