@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from qvbench import __version__
-from qvbench.errors import UserError, did_you_mean
+from qvbench.errors import DISK_FULL, UserError, did_you_mean, is_out_of_memory
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -30,7 +29,6 @@ COMMANDS = {
     "sweep": "run a suite of configs over its seeds",
     "report": "gather runs into tables, figures and a page",
 }
-_NO_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator: (can't allocate|not enough) memory")
 OF_A_CONFIG = ("fit", "validate", "test", "predict", "prepare")  # others have a file each
 _LINES = "\n".join(f"  {name:9}  {line}" for name, line in COMMANDS.items())
 OVERVIEW = f"""qvbench {__version__}: does attention need its keys?
@@ -81,8 +79,8 @@ def _fault(error: OSError | RuntimeError) -> str:
     """What the user can fix of an error of the system's or of torch's; empty if nothing."""
     if isinstance(error, RuntimeError):
         remedy = "lower --batch_size or --max_tokens, or give shorter texts"
-        return f"out of memory; {remedy}" if _NO_MEMORY.search(str(error)) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"out of memory; {remedy}" if is_out_of_memory(error) else ""
+    if error.errno in DISK_FULL:
         _discard_output()
         return "the disk is full; free some space"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -13,11 +12,9 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from qvbench.errors import UserError
+from qvbench.errors import DISK_FULL, UserError
 
 logger = logging.getLogger(__name__)
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 T = TypeVar("T")
 

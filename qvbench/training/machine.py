@@ -18,16 +18,14 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from qvbench.data.cache import DISK_FULL
 from qvbench.data.preprocessing import usable_cores
-from qvbench.errors import UserError
+from qvbench.errors import DISK_FULL, UserError, is_out_of_memory
 
 ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
 """The override that runs on any machine: fp16 does not work on a CPU, bfloat16 does."""
 
 _PROCESSES = 8  # that any CPU may be asked to run one training in
 _WORKER = re.compile(r"DataLoader worker .*?(?:killed by signal: ([\w ]+)|exited unexpectedly)")
-_NO_MEMORY = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory")
 
 
 class RunFault(UserError):
@@ -46,7 +44,7 @@ def explain(error: BaseException, batch_shapes: Sequence[tuple[int, ...]] = ()) 
     """
     if isinstance(error, UserError):
         return error
-    if isinstance(error, torch.cuda.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         sides = " and ".join(f"{rows} x {length}" for rows, length in batch_shapes)
         where, lower = f" on a batch of {sides} tokens", "--data.max_tokens (with as much more "
         lower += "--trainer.accumulate_grad_batches a step stays the same)"

@@ -19,8 +19,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from qvbench.data.cache import DISK_FULL, cache_root, expanded, locked, track
-from qvbench.errors import UserError
+from qvbench.data.cache import cache_root, expanded, locked, track
+from qvbench.errors import DISK_FULL, UserError
 from qvbench.runs.folder import write_text
 
 logger = logging.getLogger(__name__)
