@@ -83,7 +83,7 @@ def check_setup(resolved: dict[str, Any], task: TranslationTask, network: Encode
     layer = network.decoder[0]
     assert (layer.attention.num_heads, layer.attention.head_dim) == (16, 64)
     assert layer.feed_forward.widen.weight.shape == (4096, 1024)
-    assert layer.attention.dropout == layer.feed_forward.dropout.p == 0.1
+    assert layer.attention.dropout == layer.feed_forward.dropout == 0.1
     assert task.label_smoothing == 0.1
     optimizer = task.optimizer([torch.nn.Parameter(torch.zeros(1))])
     assert type(optimizer) is torch.optim.Adam

@@ -34,7 +34,8 @@ class KVCache:
 
     def append(self, new: Sequence[Tensor]) -> KV:
         """Add the entries of new tokens (N, heads, new, width); returns those of all tokens."""
-        start, end = self.length, self.length + new[0].shape[2]
+        start, count = self.length, new[0].shape[2]
+        end = start + count
         if not self._buffers or end > self._buffers[0].shape[2]:
             room = end + end // 4 + SPARE_TOKENS
             old = self.kv() or tuple(entry[:, :, :0] for entry in new)
@@ -42,13 +43,13 @@ class KVCache:
             for buffer, filled in zip(self._buffers, old, strict=True):
                 buffer[:, :, :start] = filled
         for buffer, entry in zip(self._buffers, new, strict=True):
-            buffer[:, :, start:end] = entry
+            buffer.narrow(2, start, count).copy_(entry)
         self.length = end
         return self.kv()
 
     def kv(self) -> KV:
         """The entries of all tokens, as views."""
-        return tuple(buffer[:, :, : self.length] for buffer in self._buffers)
+        return tuple(buffer.narrow(2, 0, self.length) for buffer in self._buffers)
 
 
 def reorder(caches: list[KVCache], rows: Tensor) -> None:

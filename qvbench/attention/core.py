@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from qvbench.errors import UserError
@@ -34,6 +34,9 @@ class Terms(NamedTuple):
     bias: Tensor | None = None  # (H, Lq, Lk) or (B, H, Lq, Lk), added to the logits
     value_scaling: bool = False  # the coefficient multiplies the values too (PCM-V)
     dropout_p: float = 0.0  # probability with which a weight is dropped
+
+
+PLAIN = Terms()
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, terms: Terms) -> Tensor:
@@ -110,8 +113,13 @@ def in_query_blocks(
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[None]:
-    """Products in the dtype of their operands. The meta device knows no autocast."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    """Products in the dtype of their operands."""
+    return torch.autocast(x.device.type, enabled=False) if autocasts(x) else nullcontext()
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for the device of ``x``. The meta device knows none."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 def with_four_axes(mask: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
@@ -214,23 +222,13 @@ def _kept(x: Tensor, keep: Tensor) -> Tensor:
     return (x.contiguous().view(integer) & keep.to(integer)).view(x.dtype)
 
 
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Zero each element with probability ``p`` in [0, 1) and scale the rest by ``1 / (1 - p)``."""
-    if p == 0.0:
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """In training, zero each element with probability ``p`` in [0, 1) and scale the rest by
+    ``1 / (1 - p)``; else ``x``."""
+    if p == 0.0 or not training:
         return x
     coarse = p > 1 - 1 / _LEVELS  # 16 bits would round it to one
     if x.device.type != "cpu" or torch.compiler.is_compiling() or coarse:
         return F.dropout(x, p)
     result: Tensor = _SixteenBitDropout.apply(x, p)
     return result
-
-
-class Dropout(nn.Module):
-    """:func:`dropout` in training, the identity in evaluation."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training else x

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qvbench.attention import Attention
+from qvbench.attention import Attention, core
 from qvbench.attention.cache import KV, KVCache
-from qvbench.attention.core import Dropout, without_autocast
+from qvbench.attention.core import autocasts, without_autocast
 from qvbench.errors import UserError
 from qvbench.positions import Position
 
@@ -55,9 +55,7 @@ def self_attentions(
 
 def in_compute_dtype(x: Tensor) -> Tensor:
     """``x`` as autocast would hand it to a matrix product: cast once here, not once in each."""
-    device = x.device.type
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return x.to(torch.get_autocast_dtype(device)) if enabled else x
+    return x.to(torch.get_autocast_dtype(x.device.type)) if autocasts(x) else x
 
 
 def float32_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -77,7 +75,7 @@ class Embeddings(nn.Module):
         super().__init__()
         self.tokens = tokens
         self.position = position if position.absolute else Position(position.num_heads)
-        self.dropout = Dropout(dropout)
+        self.dropout = dropout
         self.scale = scale
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
@@ -85,7 +83,7 @@ class Embeddings(nn.Module):
         x = self.tokens(ids)
         if self.scale != 1.0:
             x = x * self.scale
-        return self.dropout(self.position.embed(x, start))
+        return core.dropout(self.position.embed(x, start), self.dropout, self.training)
 
 
 class PreNorm(nn.Module):
@@ -94,18 +92,20 @@ class PreNorm(nn.Module):
     def __init__(self, build_norm: Callable[[], nn.Module], dropout: float) -> None:
         super().__init__()
         self.norm = build_norm()
-        self.dropout = Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        return x + self.dropout(sublayer(in_compute_dtype(self.norm(x))))
+        y = sublayer(in_compute_dtype(self.norm(x)))
+        return x + core.dropout(y, self.dropout, self.training)
 
 
 class PostNorm(PreNorm):
     """``norm(x + dropout(f(x)))``: the original Transformer's placement."""
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        y: Tensor = self.norm(x + self.dropout(sublayer(in_compute_dtype(x))))
-        return y
+        y = sublayer(in_compute_dtype(x))
+        normed: Tensor = self.norm(x + core.dropout(y, self.dropout, self.training))
+        return normed
 
 
 NORM_PLACEMENTS: dict[str, type[PreNorm]] = {"pre": PreNorm, "post": PostNorm}
@@ -120,11 +120,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.widen = nn.Linear(d_model, width, bias=bias)
         self.narrow = nn.Linear(width, d_model, bias=bias)
-        self.dropout = Dropout(dropout)
+        self.dropout = dropout
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.dropout(self.activation(self.widen(x))))
+        hidden = self.activation(self.widen(x))
+        return self.narrow(core.dropout(hidden, self.dropout, self.training))
 
 
 class SwiGLU(FeedForward):
@@ -135,7 +136,8 @@ class SwiGLU(FeedForward):
         self.gate = nn.Linear(d_model, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.dropout(self.activation(self.gate(x)) * self.widen(x)))
+        hidden = self.activation(self.gate(x)) * self.widen(x)
+        return self.narrow(core.dropout(hidden, self.dropout, self.training))
 
 
 class _SelfAttentionLayer(nn.Module):
