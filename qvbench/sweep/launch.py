@@ -61,6 +61,7 @@ def local(runs: list[PlannedRun], resources: Mapping[str, Any]) -> None:
                     say(f"{place}: {how}; {time_left(runs, started)}")
                     execute(run, lock)
                     say(f"{place}: {_result(run)}, {_clock(run.seconds)}")
+        elsewhere = [number for number in elsewhere if not runs[number].is_finished]
         if len(elsewhere) == len(waiting):
             time.sleep(POLL)
         elif elsewhere:
