@@ -31,9 +31,9 @@ from typing import Any
 
 from benchmarks.serve import peak_memory
 from qvbench.data.corpora import Grammar, Wmt17
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.preprocessing import ordered_map, usable_cores
 from qvbench.data.text import TextProcessor
+from qvbench.data.translation import TranslationDataModule
 from qvbench.runs.record import git_revision, versions
 
 GIB = 1 << 30

@@ -24,8 +24,8 @@ from benchmarks.protocol import Batch as Pair
 from qvbench.cli.experiment import Experiment, load_translator_parts
 from qvbench.cli.profile import build
 from qvbench.data.cache import cache_root
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
+from qvbench.data.translation import TranslationDataModule
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics import corpus_scores
@@ -60,9 +60,9 @@ def sizes_of(network: Network) -> dict[str, Any]:
         "num_heads": layer.attention.num_heads,
         "d_ff": layer.feed_forward.widen.out_features,
         "vocabulary": network.output_weight.shape[0],
-        "dropout": layer.attention_residual.dropout.p,
+        "dropout": layer.attention_residual.dropout,
         "attention_dropout": layer.attention.dropout,
-        "ffn_dropout": layer.feed_forward.dropout.p,
+        "ffn_dropout": layer.feed_forward.dropout,
     }
     if isinstance(network, DecoderOnly):
         sizes["bias"] = layer.feed_forward.widen.bias is not None

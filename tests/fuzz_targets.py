@@ -24,7 +24,7 @@ from qvbench.cli.fit import Run
 from qvbench.config_files import shipped_configs
 from qvbench.data.corpora import Text
 from qvbench.data.corpora.files import file_sha256, read_pairs, read_text
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 from qvbench.training import trackers
 

@@ -1,1 +1,1 @@
-"""Parallel text as batches of token ids: corpora, vocabulary, storage, batching, data module."""
+"""Text as batches of token ids: corpora, vocabularies, storage, batching, data modules."""

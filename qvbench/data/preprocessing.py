@@ -45,7 +45,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class PreprocessingConfig:
-    """How text becomes ids; see :class:`qvbench.data.module.TranslationDataModule`."""
+    """How text becomes ids; see :class:`qvbench.data.translation.TranslationDataModule`."""
 
     merges: int
     max_length: int

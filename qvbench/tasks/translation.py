@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from qvbench.data.batching import Batch
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 from qvbench.decoding.translator import Translator
 from qvbench.errors import UserError
 from qvbench.metrics import corpus_scores

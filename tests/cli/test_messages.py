@@ -136,7 +136,7 @@ def assert_one_line(answer: Answer, start: str, *parts: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_data_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qvbench.data.module.TranslationDataModule.prepare_data", None)
+    monkeypatch.setattr("qvbench.data.translation.TranslationDataModule.prepare_data", None)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 
 

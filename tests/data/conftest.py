@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tests fork workers after tokenizing
 
 from qvbench.data.corpora import Text
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 
 WORDS = (
     "man woman dog child bird street house tree field ball river mountain "

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from qvbench.data import batching
 from qvbench.data.batching import EvaluationSampler, Int64, Lengths, TrainSampler, cut_by_tokens
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 
 Make = Callable[..., TranslationDataModule]

@@ -13,8 +13,8 @@ from jsonargparse import ArgumentParser
 
 from qvbench.data.corpora import Grammar, Text
 from qvbench.data.language import LanguageDataModule
-from qvbench.data.module import _IDS_VERSION, TranslationDataModule
 from qvbench.data.synthetic import SyntheticDataModule
+from qvbench.data.translation import _IDS_VERSION, TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.conftest import sentences, write_pair
 

@@ -12,7 +12,7 @@ from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Text, Wmt17, Wmt17Raw
 from qvbench.data.corpora.files import read_pairs
 from qvbench.data.language import LanguageDataModule
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
 from tests.data.http_server import serving

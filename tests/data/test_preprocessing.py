@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from qvbench.data import preprocessing
 from qvbench.data.corpora import Grammar, Text
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.preprocessing import PreprocessingConfig, learn_vocabulary, ordered_map
 from qvbench.data.store import Store
 from qvbench.data.text import frequent_characters
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.functions import die_at_three, slow_if_even
 

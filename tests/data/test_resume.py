@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from qvbench.data.batching import Batch
 from qvbench.data.loader import BatchLoader
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 
 Make = Callable[..., TranslationDataModule]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from qvbench.data.corpora import Text
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.store import FORMAT
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.conftest import write_pair
 
@@ -108,7 +108,7 @@ def test_a_version_of_the_tokenizer_changes_the_folder(
 ) -> None:
     """Catches ids of an older tokenizer under a new one."""
     before = data_module().fingerprint
-    monkeypatch.setattr("qvbench.data.module.version", lambda _: "0.0.1")
+    monkeypatch.setattr("qvbench.data.translation.version", lambda _: "0.0.1")
     assert data_module().fingerprint != before
 
 

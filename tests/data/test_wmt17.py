@@ -16,8 +16,8 @@ import pytest
 from qvbench.data.cache import cache_root
 from qvbench.data.corpora import Wmt17, Wmt17Raw, files
 from qvbench.data.corpora.files import NotFetchedError
-from qvbench.data.module import TranslationDataModule
 from qvbench.data.text import Vocabulary
+from qvbench.data.translation import TranslationDataModule
 from qvbench.errors import UserError
 from tests.data.conftest import stand_for_datasets
 from tests.data.http_server import Server, serving

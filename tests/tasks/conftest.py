@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from qvbench.attention import ATTENTION
 from qvbench.data.corpora import Files, Text
 from qvbench.data.language import LanguageDataModule
-from qvbench.data.module import TranslationDataModule
+from qvbench.data.translation import TranslationDataModule
 from qvbench.models.decoder_only import DecoderOnly
 from qvbench.models.encoder_decoder import EncoderDecoder
 from qvbench.positions import POSITIONS
