@@ -57,6 +57,8 @@ def _parser() -> ArgumentParser:
     add("--max_new_tokens", type=PositiveInt, default=256, help="tokens after the prompt")
     stop = "one token of the model, before which a text ends, such as '<|endoftext|>'"
     add("--stop", metavar="TEXT", help=stop)
+    context = "tokens that the model sees, the last ones, where it was trained on no more; else all"
+    add("--context", type=PositiveInt, metavar="N", help=context)
     add("--num_samples", type=PositiveInt, default=1, help="texts for each prompt")
     temperature = "divides the logits; 0 takes the likeliest token each time"
     add("--temperature", type=NonNegativeFloat, default=1.0, help=temperature)
@@ -82,7 +84,7 @@ def _generate(options: argparse.Namespace, prompts: Iterator[tuple[str, str]], c
     stop = None if options.stop is None else vocabulary.token(options.stop)
     if stop is None and options.stop is not None:
         raise UserError(f"--stop {options.stop!r}: not one token of the model; give one that is")
-    sizes = options.max_new_tokens, options.num_samples, options.batch_size, stop
+    sizes = options.max_new_tokens, options.num_samples, options.batch_size, stop, options.context
     stream = Stream(vocabulary)
     while together := list(islice(prompts, chunk)):
         ids = [_encoded(vocabulary, *prompt) for prompt in together]

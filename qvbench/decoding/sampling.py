@@ -73,13 +73,14 @@ def generate(
     num_samples: int = 1,
     batch_size: int = 32,
     stop: int | None = None,
+    context: int | None = None,
     each: Callable[[Tensor], object] = lambda tokens: None,
 ) -> list[list[int]]:
     """Texts that begin with a prompt and go on from the smallest exact cache.
 
-    A network with a table of positions sees no more tokens than the table has: from there on, the
-    last of them are a window that slides and is computed anew for each token, as nanoGPT has it.
-    Any other network sees the whole text, however long.
+    A network with a table of positions sees no more tokens than the table has, nor any more than a
+    ``context``: from there on, the last of them are a window that slides and is computed anew for
+    each token, as nanoGPT has it. Without either it sees the whole text, however long.
 
     Args:
         network: on its device; left in the mode it was in. Its ``start`` takes a prompt without the
@@ -91,6 +92,7 @@ def generate(
         batch_size: most texts that are generated together; their prompts are of one length, so
             that nothing is padded.
         stop: the token before which a text ends; None for texts of T more tokens.
+        context: tokens that the network sees, where it was trained on no more; None for all.
         each: is called with the next tokens (N,) of a batch as soon as they are known.
 
     Returns:
@@ -98,6 +100,7 @@ def generate(
     """
     wanted = [(list(prompt), sample) for prompt in prompts for sample in range(num_samples)]
     texts: list[list[int]] = [[] for _ in wanted]
+    most = min((n for n in (context, network.max_length) if n is not None), default=None)
     by_length: dict[int, list[int]] = {}
     for number, (prompt, _) in enumerate(wanted):
         by_length.setdefault(len(prompt), []).append(number)
@@ -107,7 +110,7 @@ def generate(
                 batch = alike[first : first + batch_size]
                 ids = torch.tensor([wanted[number][0] for number in batch])
                 drawn = [sampling.numbers(*wanted[number], max_new_tokens) for number in batch]
-                found = _continue(network, ids, torch.stack(drawn), sampling, stop, each)
+                found = _continue(network, ids, torch.stack(drawn), sampling, stop, most, each)
                 for number, text in zip(batch, found.tolist(), strict=True):
                     end = text.index(stop, length) if stop in text[length:] else None
                     texts[number] = text[:end]
@@ -120,12 +123,13 @@ def _continue(
     numbers: Tensor,
     sampling: Sampling,
     stop: int | None,
+    most: int | None,
     each: Callable[[Tensor], object],
 ) -> Tensor:
     """Ids (N, L) with T tokens more, (N, L + T), drawn by random numbers (N, T); fewer once each
-    text has come to ``stop``."""
+    text has come to ``stop``. The network sees the last ``most``."""
     device = next(network.parameters()).device
-    ids, most = ids.to(device), network.max_length
+    ids = ids.to(device)
     state: Any = None
     ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
     for drawn in numbers.to(device).unbind(1):

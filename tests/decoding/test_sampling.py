@@ -100,20 +100,22 @@ def small(mechanism: Part, scheme: Part) -> DecoderOnly:
 
 
 CASES = [
-    *network_pairs(MECHANISMS),
-    *((("qv", {}), ("learned", {"max_length": n})) for n in (1, 7)),
+    *((*pair, None) for pair in network_pairs(MECHANISMS)),
+    *((("qv", {}), ("learned", {"max_length": n}), None) for n in (1, 7)),
+    *((("qv", {}), ("learned", {"max_length": 7}), n) for n in (5, 9)),
+    *((("qv", {}), ("rope", {}), n) for n in (1, 5)),
 ]
 
 
-@pytest.mark.parametrize(("mechanism", "scheme"), CASES, ids=str)
-def test_texts_are_those_without_a_cache(mechanism: Part, scheme: Part) -> None:
+@pytest.mark.parametrize(("mechanism", "scheme", "context"), CASES, ids=str)
+def test_texts_are_those_without_a_cache(mechanism: Part, scheme: Part, context: Any) -> None:
     """Catches a cache that goes wrong within a text, and a window that slides too early, too late,
     or over what a cache still holds."""
     sampling = Sampling(temperature=1.5, seed=3)
     network = small(mechanism, scheme)
-    (text,) = generate(network, PROMPTS[:1], sampling, 9)
+    (text,) = generate(network, PROMPTS[:1], sampling, 9, context=context)
     assert network.training
-    ids, window = list(PROMPTS[0]), scheme[1].get("max_length", 99)
+    ids, window = list(PROMPTS[0]), min(context or 99, scheme[1].get("max_length", 99))
     for number in sampling.numbers(PROMPTS[0], 0, 9):
         with torch.no_grad():
             hidden = network.eval()(torch.tensor([ids[-window:]]))
