@@ -13,6 +13,7 @@ UNITS = {
     "train": "target tokens",
     "translate": "sentences",
     "attention": "tokens",
+    "prefill": "tokens",
     "step": "tokens",
     "start": "starts",
     "text": "tokens",
@@ -32,6 +33,10 @@ MECHANISMS = ("qkv", "qv", "qvka")
 LAYER = {"d_model": 512, "num_heads": 8, "position": "none"}
 
 Shape = dict[str, Any]
+
+CACHED: dict[str, Shape] = {name: {"mechanism": name} for name in (*MECHANISMS, "mla")}
+"""Layers that are compared in filling and reading a cache."""
+CACHED["mqa"] = {"mechanism": "gqa"}
 
 
 @dataclass(frozen=True)
@@ -220,14 +225,21 @@ def attention() -> Iterable[Case]:
             yield Case(f"attention/{which}, {length}", "attention", programs, {**LAYER, **sizes})
 
 
+def prefill() -> Iterable[Case]:
+    """Without positions in the layer; 16 prompts as far as they take seconds."""
+    sizes = *((1, length) for length in (512, 2048, 8192, 16384)), (16, 512), (16, 2048)
+    for batch, length in sizes:
+        programs = *by_mechanism(CACHED), matmul_rate("32-true")
+        shape = {**LAYER, "length": length, "batch": batch}
+        yield Case(f"prefill/batch {batch}, {length}", "prefill", programs, shape)
+
+
 def decoding() -> Iterable[Case]:
     """Without positions in the layer, as AGF's and others' cost comes on top; and with RoPE, under
     which a value that is its own key is rotated anew at every step."""
-    cached = {name: {"mechanism": name} for name in (*MECHANISMS, "mla")}
-    cached["mqa"] = {"mechanism": "gqa"}
     sizes = [("none", batch, length) for batch in (1, 16) for length in (512, 2048, 8192, 16384)]
     for position, batch, length in (*sizes, ("rope", 1, 8192), ("rope", 16, 8192)):
-        programs = by_mechanism(cached)
+        programs = by_mechanism(CACHED)
         if length >= 8192 and position == "none":  # QV reads half of what QKV reads
             half = Entry("qv", shape={"mechanism": "qv"}, goal=Goal(0.75, at_most=True))
             programs = (programs[0], half, *programs[2:])
@@ -264,6 +276,7 @@ GROUPS = {
     "mechanisms": ("A step of training by mechanism", mechanisms),
     "language": ("Language models: a step of training, and 256 tokens more of a text", language),
     "attention": ("One attention layer alone, by length", attention),
+    "prefill": ("Filling the cache of one self-attention layer with a prompt, by batch", prefill),
     "decoding": ("One decoding step of one self-attention layer, by batch and context", decoding),
 }
 """Title and cases of each table, in the page's order."""

@@ -5,6 +5,7 @@ Shape letters: B batch, L length, R rows, H heads, d model width, D head width.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -146,6 +147,36 @@ def attention(work: Work) -> Task:
 
 
 @torch.no_grad()
+def write_prefill(work: Work, shape: Shape, tolerance: float) -> Judge:
+    """A layer's weights; its inputs come from a seed, and the reference is the definition."""
+    layer = layer_of(shape)
+    work.write(shape, layer.state_dict())
+    rows = rows_of(shape.length)
+    y = reference(layer.double(), inputs(1, shape.length, shape.d_model).double(), rows)
+    return checks.values([sample(y[0])], tolerance)
+
+
+@torch.inference_mode()
+def prefill(work: Work) -> Task:
+    """A prompt of ``length`` tokens into an empty cache, over and over; items are its tokens."""
+    shape = work.shape
+    layer = layer_of(shape).eval()
+    layer.load_state_dict(work.weights())
+    x = inputs(shape.batch, shape.length, shape.d_model)
+    tokens = shape.batch * shape.length
+
+    @torch.inference_mode()
+    def whole() -> Tensor:
+        return layer.step(x, KVCache())
+
+    with counter() as counted:  # by shapes alone: all logits at once would not fit
+        copy.deepcopy(layer).to("meta").step(x.to("meta"), KVCache())
+    settings = {"flops_per_item": counted.get_total_flops() / tokens}
+    rows = rows_of(shape.length)
+    return Task(lambda: {"values": [sample(whole()[0, rows])]}, *repeated(whole, tokens), settings)
+
+
+@torch.no_grad()
 def write_step(work: Work, shape: Shape, tolerance: float) -> Judge:
     """A layer's weights; the cached tokens come from a seed, and the reference is the last row."""
     layer = layer_of(shape)
@@ -217,4 +248,9 @@ def rates(work: Work) -> Task:
     return Task(check, *repeated(run, items), {"threads": torch.get_num_threads()})
 
 
-WORK = {"attention": write_attention, "step": write_step, "rates": write_rates}
+WORK = {
+    "attention": write_attention,
+    "prefill": write_prefill,
+    "step": write_step,
+    "rates": write_rates,
+}

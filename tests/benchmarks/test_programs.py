@@ -154,6 +154,20 @@ def test_a_layer_is_what_its_definition_says(
     assert program.settings["attention_backend"]["name"] == kernel
 
 
+@pytest.mark.parametrize("mechanism", ["qv", "mla"])
+def test_a_prefill_is_what_the_layers_definition_says(tmp_path: Path, mechanism: str) -> None:
+    """Catches a prompt after what is cached already, one without the causal mask, and FLOPs of
+    another number of tokens."""
+    work, shape = Work(tmp_path / "work"), layer_shape(mechanism, "none")
+    judge = layers.write_prefill(work, shape, 1e-5)
+    program = layers.prefill(work)
+    program.run(range(1))
+    assert judge(program.check(), READY).passed
+    assert program.items % 26 == 0
+    if mechanism == "qv":  # three projections, and two products over all pairs
+        assert program.settings["flops_per_item"] == 2 * (3 * 32 * 32 + 2 * 32 * 13)
+
+
 @pytest.mark.parametrize("mechanism", ["qkv", "qv", "qvka"])
 def test_a_step_is_the_last_row_and_leaves_the_cache_as_it_was(
     tmp_path: Path, mechanism: str
