@@ -300,10 +300,13 @@ class AbsorbedAttention(Attention):
     ) -> Tensor:
         if not self.absorbs:
             return super().attend_cached(x, kv, mask=mask, causal=causal)
-        q = self.queries(x)
-        k_len = kv[0].shape[2]
+        q, k_len = self.queries(x), kv[0].shape[2]
+        q = self.rotate(q, k_len - q.shape[2])
+        if q.shape[2] > 2 * self.head_dim:
+            # Of so many queries, keys and values take less time to make than to do without.
+            return self.attend(q, *self.keys_values(kv), mask=mask, causal=causal)
         mask = core.with_four_axes(mask, (*q.shape[:3], k_len))
-        q = self.rotate(q, k_len - q.shape[2]) * q.shape[-1] ** -0.5
+        q = q * q.shape[-1] ** -0.5
 
         def weighted_sum(rows: Tensor, seen: int, terms: core.Terms) -> Tensor:
             return self.attend_latents(rows, tuple(entry[:, :, :seen] for entry in kv), terms)

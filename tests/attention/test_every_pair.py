@@ -47,13 +47,15 @@ def test_one_vector_for_query_and_key_refuses_what_is_symmetric(mechanism, schem
         build((mechanism, {}), scheme)
 
 
+@pytest.mark.parametrize("queries", [5, 2 * D_MODEL], ids=["few", "many"])
 @every_pair
 @torch.no_grad()
-def test_what_is_recalled_is_what_was_attended(mechanism, scheme):
-    """A matrix on the wrong side, a scale or rotation lost on the way, a mask not passed on."""
+def test_what_is_recalled_is_what_was_attended(mechanism, scheme, queries):
+    """A matrix on the wrong side, a scale or rotation lost on the way or done twice, a mask not
+    passed on; by latents, or of many queries by the keys that are made of them."""
     attention = double(mechanism, scheme)
-    x, m = tokens(5), tokens(7)
-    mask = torch.ones(3, 7, dtype=torch.bool)
+    x, m = tokens(queries), tokens(queries + 2)
+    mask = torch.ones(3, queries + 2, dtype=torch.bool)
     mask[1, 4:] = False
     whole = attention(x, m, mask=mask)
     with precomputed(attention):
