@@ -34,9 +34,11 @@ LAYER = {"d_model": 512, "num_heads": 8, "position": "none"}
 
 Shape = dict[str, Any]
 
-CACHED: dict[str, Shape] = {name: {"mechanism": name} for name in (*MECHANISMS, "mla")}
+CACHED: dict[str, Shape] = {
+    **{name: {"mechanism": name} for name in (*MECHANISMS, "mla")},
+    "mqa": {"mechanism": "gqa"},
+}
 """Layers that are compared in filling and reading a cache."""
-CACHED["mqa"] = {"mechanism": "gqa"}
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def prefill() -> Iterable[Case]:
     sizes = *((1, length) for length in (512, 2048, 8192, 16384)), (16, 512), (16, 2048)
     for batch, length in sizes:
         programs = *by_mechanism(CACHED), matmul_rate("32-true")
-        shape = {**LAYER, "length": length, "batch": batch}
+        shape = {**LAYER, "length": length, "batch": batch, "backward": False}
         yield Case(f"prefill/batch {batch}, {length}", "prefill", programs, shape)
 
 

@@ -146,16 +146,6 @@ def attention(work: Work) -> Task:
     return Task(check, *repeat, settings)
 
 
-@torch.no_grad()
-def write_prefill(work: Work, shape: Shape, tolerance: float) -> Judge:
-    """A layer's weights; its inputs come from a seed, and the reference is the definition."""
-    layer = layer_of(shape)
-    work.write(shape, layer.state_dict())
-    rows = rows_of(shape.length)
-    y = reference(layer.double(), inputs(1, shape.length, shape.d_model).double(), rows)
-    return checks.values([sample(y[0])], tolerance)
-
-
 @torch.inference_mode()
 def prefill(work: Work) -> Task:
     """A prompt of ``length`` tokens into an empty cache, over and over; items are its tokens."""
@@ -250,7 +240,7 @@ def rates(work: Work) -> Task:
 
 WORK = {
     "attention": write_attention,
-    "prefill": write_prefill,
+    "prefill": write_attention,
     "step": write_step,
     "rates": write_rates,
 }

@@ -145,8 +145,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Queries and keys, rotated, and values to the layer's output (B, Lq, d)."""
         position, dropout = self.position, self.dropout_now
-        plain = not (dropout or position.multiplies or position.adds)
-        if plain and mask is None and q.shape[2] == 1:
+        plain = not (position.multiplies or position.adds)
+        if plain and not dropout and mask is None and q.shape[2] == 1:
             # A step of decoding, which sees all keys: what is asked below takes as long as it does.
             return self.merge(core.softmax_attention(q, k, v, core.PLAIN))
         q_len, k_len = q.shape[2], k.shape[2]
@@ -157,7 +157,7 @@ class Attention(nn.Module):
             assert table is not None, "a scheme with by_table has one"
             settings = fused.Settings(causal, position.value_scaling, dropout)
             return self.merge(fused.fused_attention(q, k, v, table, mask, settings))
-        if not (position.multiplies or position.adds or core.own_dropout(q, dropout)):
+        if plain and not core.own_dropout(q, dropout):
             # A kernel that keeps no logits takes all queries at once.
             terms = core.Terms(mask, causal, dropout_p=dropout)
             return self.merge(core.softmax_attention(q, k, v, terms))

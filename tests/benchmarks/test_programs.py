@@ -158,8 +158,8 @@ def test_a_layer_is_what_its_definition_says(
 def test_a_prefill_is_what_the_layers_definition_says(tmp_path: Path, mechanism: str) -> None:
     """Catches a prompt after what is cached already, one without the causal mask, and FLOPs of
     another number of tokens."""
-    work, shape = Work(tmp_path / "work"), layer_shape(mechanism, "none")
-    judge = layers.write_prefill(work, shape, 1e-5)
+    work, shape = Work(tmp_path / "work"), layer_shape(mechanism, "none", backward=False)
+    judge = layers.WORK["prefill"](work, shape, 1e-5)
     program = layers.prefill(work)
     program.run(range(1))
     assert judge(program.check(), READY).passed
