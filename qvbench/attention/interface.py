@@ -19,6 +19,8 @@ from qvbench.attention.triton import FUSED, Backend, choose, fused
 from qvbench.errors import UserError
 from qvbench.positions.interface import NoPosition, Position
 
+ROTATED_ELEMENTS = 2**19  # of keys, rotated at once; 2 MB in float32
+
 
 class Attention(nn.Module):
     """Base of the mechanisms: each says how queries, keys and values come to be.
@@ -137,18 +139,31 @@ class Attention(nn.Module):
         """Attention of ``x`` (B, Lq, d) over what is cached, from that alone: (B, Lq, d)."""
         q, (k, v) = self.queries(x), self.keys_values(kv)
         q = self.rotate(q, k.shape[2] - q.shape[2])
-        k = k if self.caches_keys else self.rotate(k)
-        return self.attend(q, k, v, mask=mask, causal=causal)
+        if self.caches_keys:
+            return self.attend(q, k, v, mask=mask, causal=causal)
+        if self.position.rotates and q.device.type == "cpu" and self.is_plain_step(q, mask):
+            return self.merge(self.rotate_and_attend(q, k, v))
+        return self.attend(q, self.rotate(k), v, mask=mask, causal=causal)
+
+    def rotate_and_attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Values' sums (B, H, 1, Dv) of a plain step whose keys are rotated for it alone: some rows
+        at a time, which are attended to while the processor's cache holds them."""
+        if k.shape[1] == v.shape[1]:  # a head of keys and values is a row like any other
+            q = q.unflatten(1, (k.shape[1], -1)).flatten(0, 1)
+            k, v = (each.flatten(0, 1)[:, None] for each in (k, v))
+        # A row for each thread at least, since PyTorch's kernel shares rows out among them.
+        count = max(torch.get_num_threads(), ROTATED_ELEMENTS // k[0].numel())
+        rows = zip(*(each.split(count) for each in (q, k, v)), strict=True)
+        sums = [core.softmax_attention(q, self.rotate(k), v, core.PLAIN) for q, k, v in rows]
+        return torch.cat(sums).view(-1, self.num_heads, 1, v.shape[-1])
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, causal: bool
     ) -> Tensor:
         """Queries and keys, rotated, and values to the layer's output (B, Lq, d)."""
-        position, dropout = self.position, self.dropout_now
-        plain = not (position.multiplies or position.adds)
-        if plain and not dropout and mask is None and q.shape[2] == 1:
-            # A step of decoding, which sees all keys: what is asked below takes as long as it does.
+        if self.is_plain_step(q, mask):  # what is asked below takes as long as it does
             return self.merge(core.softmax_attention(q, k, v, core.PLAIN))
+        position, dropout = self.position, self.dropout_now
         q_len, k_len = q.shape[2], k.shape[2]
         mask = core.with_four_axes(mask, (*q.shape[:3], k_len))
         self.backend = choose(position, q, k, v, mask, dropout)
@@ -157,7 +172,7 @@ class Attention(nn.Module):
             assert table is not None, "a scheme with by_table has one"
             settings = fused.Settings(causal, position.value_scaling, dropout)
             return self.merge(fused.fused_attention(q, k, v, table, mask, settings))
-        if plain and not core.own_dropout(q, dropout):
+        if not (position.multiplies or position.adds or core.own_dropout(q, dropout)):
             # A kernel that keeps no logits takes all queries at once.
             terms = core.Terms(mask, causal, dropout_p=dropout)
             return self.merge(core.softmax_attention(q, k, v, terms))
@@ -166,6 +181,11 @@ class Attention(nn.Module):
             return core.softmax_attention(rows, k[:, :, :seen], v[:, :, :seen], terms)
 
         return self.merge(self.in_blocks(weighted_sum, q, k_len, mask, causal))
+
+    def is_plain_step(self, q: Tensor, mask: Tensor | None) -> bool:
+        """Whether one query, as in a step of decoding, sees all keys, by a softmax alone."""
+        one = q.shape[2] == 1 and mask is None and not self.dropout_now
+        return one and not (self.position.multiplies or self.position.adds)
 
     def in_blocks(
         self,

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qvbench.attention import core
+from qvbench.attention import ATTENTION, Attention, core, interface
+from qvbench.attention.cache import KV, KVCache
 from tests.pairs import D_MODEL, HEADS, Part, build
 
 LENGTH = 13
@@ -94,6 +95,49 @@ def test_a_long_prompt_is_read_in_blocks(
             blocked = layer.attend_cached(prompt, kv, mask=mask, causal=causal)
         torch.testing.assert_close(blocked, whole, rtol=0, atol=1e-12)
     assert sizes == [10, 2, 4, 4] * 2
+
+
+class KeyPerHead(Attention):
+    """A key for each head from one value that all share."""
+
+    def __init__(self, d_model: int, num_heads: int, **settings: Any) -> None:
+        super().__init__(d_model, num_heads, **settings)
+        self.query = self.linear(d_model, d_model)
+        self.value = self.linear(d_model, self.head_dim)
+        self.key = self.linear(self.head_dim, d_model)
+
+    def project_kv(self, m: Tensor) -> KV:
+        return (self.split(self.value(m), 1),)
+
+    def keys_values(self, kv: KV) -> tuple[Tensor, Tensor]:
+        return self.split(self.key(kv[0][:, 0]), self.num_heads), kv[0]
+
+
+@pytest.mark.parametrize("mechanism", ["qv", "gqa_qv", "key_per_head"])
+@torch.no_grad()
+def test_a_step_rotates_some_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, mechanism: str
+) -> None:
+    """Catches rows that meet the keys of others, where keys are rotated for one step alone."""
+    monkeypatch.setitem(ATTENTION, "key_per_head", KeyPerHead)
+    settings = {"num_kv_heads": 2} if mechanism == "gqa_qv" else {}
+    layer = build((mechanism, settings), ("rope", {})).double()
+    x, cache = torch.randn(5, LENGTH, D_MODEL, dtype=torch.float64), KVCache()
+    layer.step(x[:, :-1], cache)
+    rotated, rotate = [], layer.rotate
+    monkeypatch.setattr(
+        layer, "rotate", lambda x, *start: rotated.append(len(x)) or rotate(x, *start)
+    )
+    monkeypatch.setattr(interface, "ROTATED_ELEMENTS", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    stepped = layer.step(x[:, -1:], cache)
+    of_keys = rotated[1:]  # the first were the queries
+    assert sum(of_keys) == 5 * {"qv": HEADS, "gqa_qv": 2, "key_per_head": 1}[mechanism]
+    assert len(of_keys) > 1
+    assert set(of_keys[:-1]) == {3}
+    monkeypatch.undo()
+    whole = layer(x, causal=True)[:, -1:]
+    torch.testing.assert_close(stepped, whole, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", ["agf", "none"])
