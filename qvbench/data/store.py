@@ -8,10 +8,11 @@ A store is one folder::
     <split>.target.bin, <split>.target.offsets.bin
     <split>.lines.bin                 int64 (pairs,): line number in the split, from 0
     <split>.source.txt, <split>.target.txt    the corpus's lines, of all splits but train
-    manifest.json                     settings, counts, what was dropped and why, sizes of the files
+    manifest.json                     settings, counts, what was dropped and why, the files' SHA-256
 
 Arrays are raw, in the byte order of the machine. A folder that has its name is whole; opening it
-compares the sizes of its files with the manifest, so that what a disk lost afterwards shows here.
+compares its files with the manifest, so that what was lost or changed afterwards shows here. Their
+checksums are remembered while nobody writes to them.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ import torch
 from torch.utils.data import Dataset
 
 from qvbench.data.batching import Batch, Lengths
+from qvbench.data.corpora.files import file_sha256
 from qvbench.data.corpora.synthetic import Int64
 from qvbench.data.text import Vocabulary
 from qvbench.errors import UserError
 
-FORMAT = 3  # part of a store's name: another version's files are never misread
+FORMAT = 4  # part of a store's name: another version's files are never misread
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
@@ -59,7 +61,7 @@ def new_store(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     try:
         work.mkdir()
         yield work, manifest
-        manifest["files"] = {path.name: path.stat().st_size for path in sorted(work.iterdir())}
+        manifest["files"] = {path.name: file_sha256(path) for path in sorted(work.iterdir())}
         text = json.dumps(manifest, indent=1) + "\n"
         (work / MANIFEST).write_text(text, encoding="utf-8")
         for path in work.iterdir():  # without power, no name may outlive its content
@@ -148,10 +150,12 @@ class Store:
         path = folder / MANIFEST
         try:
             self.manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            for name, size in self.manifest["files"].items():
+            for name, sha256 in self.manifest["files"].items():
                 path = folder / name
-                if (found := path.stat().st_size) != size:
-                    raise ValueError(f"{found:,} bytes of {size:,}")
+                if not path.is_file():
+                    raise ValueError("it is missing")
+                if file_sha256(path) != sha256:
+                    raise ValueError("it is not what was written")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: damaged ({error}); remove the folder {folder}, it will be written anew"
