@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import re
 import shlex
@@ -72,6 +73,27 @@ def test_tables_are_those_of_the_results() -> None:
     assert found
     for file, text in found:
         assert text == (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_summary_is_that_of_the_results() -> None:
+    """Catches a difference or verdict of another row, or of runs that are no longer published."""
+    table = README.partition("In short,")[2].partition("\n\n")[2].partition("\n\n")[0]
+    (_, *mechanisms), _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+    )
+    assert len(rows) > 2
+    for task, *cells in rows:
+        (page,) = re.findall(r"\]\((\S+)/README\.md\)", task)
+        with (ROOT / page / "table.csv").open(encoding="utf-8") as file:
+            results = list(csv.DictReader(file))
+        (positions,) = {row["positions"] for row in results if row["verdict"] == "baseline"}
+        for mechanism, cell in zip(mechanisms, cells, strict=True):
+            (row,) = (
+                row
+                for row in results
+                if row["variant"].split(",")[0] == mechanism and row["positions"] == positions
+            )
+            assert cell.replace("\u2212", "-") == f"{row['minus baseline']}, {row['verdict']}"
 
 
 def test_links_and_folders_exist() -> None:
