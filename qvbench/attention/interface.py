@@ -141,7 +141,8 @@ class Attention(nn.Module):
         q = self.rotate(q, k.shape[2] - q.shape[2])
         if self.caches_keys:
             return self.attend(q, k, v, mask=mask, causal=causal)
-        if self.position.rotates and q.device.type == "cpu" and self.is_plain_step(q, mask):
+        many = self.position.rotates and k.numel() > ROTATED_ELEMENTS
+        if many and q.device.type == "cpu" and self.is_plain_step(q, mask):
             return self.merge(self.rotate_and_attend(q, k, v))
         return self.attend(q, self.rotate(k), v, mask=mask, causal=causal)
 
