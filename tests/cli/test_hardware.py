@@ -14,6 +14,7 @@ import torch
 
 from qvbench.cli.profile import build
 from qvbench.errors import UserError
+from qvbench.training import machine as of_qvbench
 from qvbench.training.machine import check_hardware, describe_hardware, explain
 
 Machine = Callable[..., None]
@@ -46,7 +47,7 @@ def refusal(*asked: Any) -> str:
     return str(caught.value)
 
 
-ON_CPU = "--trainer.accelerator cpu --trainer.precision bf16-mixed"
+ON_CPU = "--trainer.accelerator cpu --trainer.precision 32-true"
 
 
 def test_no_gpu(machine: Machine) -> None:
@@ -78,6 +79,37 @@ def test_the_override_that_is_named_works(machine: Machine) -> None:
         for devices in (1, 2):
             check_hardware("cpu", devices, precision)
         check_hardware("auto", "auto", precision)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "precision", "times", "warned"),
+    [
+        ("cpu", "bf16-mixed", 14.2, True),
+        ("auto", "bf16-true", 14.2, True),
+        ("cpu", "bf16-mixed", 0.6, False),
+        ("cpu", "32-true", 14.2, False),
+        ("gpu", "bf16-mixed", 14.2, False),
+    ],
+)
+def test_a_cpu_without_bfloat16(
+    accelerator: str,
+    precision: str,
+    times: float,
+    warned: bool,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Catches a training of ten times the time with no word of why, and a warning of a CPU that
+    does not train."""
+    machine(*[(8, 0)] * (accelerator == "gpu"))
+    monkeypatch.setattr(of_qvbench, "bfloat16_slowdown", lambda: times)
+    check_hardware(accelerator, 1, precision)
+    expected = (
+        f"trainer.precision: {precision} is slow on this CPU, where a matrix product takes 14 "
+        "times as long in bfloat16 as in float32; faster is --trainer.precision 32-true"
+    )
+    assert caplog.messages == [expected] * warned
 
 
 def test_several_processes_on_a_cpu(machine: Machine) -> None:

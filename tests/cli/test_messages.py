@@ -69,7 +69,7 @@ ON_THE_COMMAND_LINE = {
     "--trainer.devices 9999": ("trainer.devices: 9999 asked for, but no GPU is used",),
     "--trainer.accelerator cuda --trainer.precision 16-mixed": (
         "trainer.",
-        "--trainer.accelerator cpu --trainer.precision bf16-mixed",
+        "--trainer.accelerator cpu --trainer.precision 32-true",
     ),
     # parts that object, alone or to one another: before any data is prepared
     "--model.network.d_model 15": ("QVKa: d_model 15 is not divisible by num_heads 2",),
