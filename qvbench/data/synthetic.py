@@ -23,7 +23,8 @@ from qvbench.errors import UserError
 
 
 class StoredExamples(MappedDataset[Windows]):
-    """The sequences of a split, memory-mapped; an item is a batch of chosen ones."""
+    """The sequences of a split, memory-mapped; an item is a batch of chosen ones, up to the last
+    token that one of them asks for. What comes after it changes no prediction that counts."""
 
     def __init__(self, file: Path, length: int) -> None:
         super().__init__(file, length)
@@ -32,14 +33,16 @@ class StoredExamples(MappedDataset[Windows]):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    @property
+    @cached_property
     def lengths(self) -> Lengths:
-        """Tokens of every sequence, all equally many."""
-        lengths = np.full(len(self), self.tokens.shape[2])
+        """Tokens of every sequence, up to the last that it asks for."""
+        asked = self.tokens[:, 1, ::-1] != NO_TOKEN
+        lengths = asked.shape[1] - asked.argmax(1)
         return Lengths(lengths, lengths)
 
     def __getitem__(self, rows: Int64) -> Windows:
-        inputs, targets = torch.from_numpy(self.tokens[rows].astype(np.int64)).unbind(1)
+        chosen = self.tokens[rows, :, : self.lengths.target[rows].max()]
+        inputs, targets = torch.from_numpy(chosen.astype(np.int64)).unbind(1)
         return Windows(inputs.contiguous(), targets.contiguous(), torch.from_numpy(rows))
 
 
@@ -49,7 +52,8 @@ class SyntheticDataModule(StoredDataModule):
     Args:
         corpus: what draws them: ``AssociativeRecall``, ``Copying``, ``Induction`` or
             ``Modifiers``.
-        max_tokens: of a training batch: sequences times their length.
+        max_tokens: of a training batch: sequences, which end at about the same place, times the
+            tokens of the longest.
         eval_max_tokens: of a validation batch, like max_tokens.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         seed: of the order of training sequences; what is drawn depends on the corpus's seed.

@@ -174,17 +174,22 @@ def test_splits_are_drawn_apart(corpus: Any) -> None:
 
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_stored_sequences_are_those_drawn(corpus: Any, module: Make) -> None:
-    """Catches ids that the store's type cuts off, inputs taken for targets, and a validation that
-    leaves some out or is not of the split that was asked for."""
+    """Catches ids that the store's type cuts off, inputs taken for targets, a batch that is cut
+    before the last question or goes on after it, and a validation that leaves some sequences out or
+    is not of the split that was asked for."""
     made = module(corpus(**SIZES | {"vocab_size": 70_000}), val_split="selection")
     expected = rows(made.corpus, "selection")
     seen = {}
     for batch in made.val_dataloader():
-        assert len(batch.inputs) <= 10
+        assert batch.inputs.numel() <= 320
         inputs, targets, numbers = (part.tolist() for part in batch[:3])
         assert batch.documents is None
+        assert any(target[-1] != NO_TOKEN for target in targets)
         seen |= dict(zip(numbers, zip(inputs, targets, strict=True), strict=True))
-    assert [seen[n] for n in range(300)] == expected
+    for number, (inputs, targets) in enumerate(expected):
+        size = len(seen[number][0])
+        assert seen[number] == (inputs[:size], targets[:size])
+        assert targets[size:] == [NO_TOKEN] * (32 - size)
     assert len(made.vocabulary) == 70_000
     asked = sum(target != NO_TOKEN for _, targets in expected for target in targets)
     assert f"selection: 300 sequences of 32 tokens, which ask for {asked:,}" in made.describe()
