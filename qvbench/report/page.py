@@ -114,16 +114,24 @@ def _sizes(comparison: Comparison) -> list[str]:
 
 
 def _collapsed(comparison: Comparison) -> list[str]:
-    """The runs that lost more than a tenth of their gain, with the best and the last value."""
+    """The runs that lost more than a tenth of what the best run gained.
+
+    Not of their own gain: of a run that never began to learn, that is noise.
+    """
     form, collapsed = comparison.form, []
     if not _is_plain(comparison):  # a loss that rises is what the page is about
         return []
     best_of = max if comparison.metric.higher_is_better else min
-    for run in (run for each in comparison.every_budget for run in each.runs):
-        values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
+    curves = [
+        (run.id, [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0])
+        for each in comparison.every_budget
+        for run in each.runs
+    ]
+    gains = [abs(best_of(values) - values[0]) for _, values in curves]
+    for run, values in curves:
         best, last = best_of(values), values[-1]
-        if abs(best - last) > 0.1 * abs(best - values[0]):
-            collapsed.append(f"{run.id} (best {best:{form}}, last {last:{form}})")
+        if abs(best - last) > 0.1 * max(gains):
+            collapsed.append(f"{run} (best {best:{form}}, last {last:{form}})")
     words = f"**Ended far from their best, a failure of training:** {'; '.join(collapsed)}."
     return [words] if collapsed else []
 

@@ -184,12 +184,14 @@ def test_a_variant_that_always_fails_has_a_row(runs: list[Path], tmp_path: Path)
 
 
 def test_a_run_that_fell_is_named(tmp_path: Path) -> None:
-    """Catches a collapsed run listed as a result, without a word."""
+    """Catches a collapsed run listed without a word, or one that never began named so."""
     run = write_run(tmp_path, "qvka", "sinusoidal", [10.0, 45.52, 40.88])
     page = report(tmp_path / "out", run)
     assert "qvka/seed-1 (best 45.52, last 40.88)" in page
     fine = write_run(tmp_path, "qkv", "sinusoidal", [10.0, 63.27, 63.17])
     assert "far from their best" not in report(tmp_path / "fine", fine)
+    never_began = write_run(tmp_path, "qv", "sinusoidal", [10.0, 10.3, 10.2])
+    assert "far from their best" not in report(tmp_path / "flat", fine, never_began)
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: list[Path], tmp_path: Path) -> None:
