@@ -96,6 +96,24 @@ def test_the_summary_is_that_of_the_results() -> None:
             assert cell.replace("\u2212", "-") == f"{row['minus baseline']}, {row['verdict']}"
 
 
+def test_the_seeds_that_recall_are_counted() -> None:
+    """Catches a count of other runs, or of another step."""
+    with (ROOT / "results" / "recall" / "curves.csv").open(encoding="utf-8") as file:
+        ends = [row for row in csv.DictReader(file) if row["metric"] == "val/accuracy"]
+    scores = {row["run"]: float(row["value"]) for row in ends if row["step"] == "2000"}
+    lines = README.partition("answers are right:\n\n")[2].partition("\n\n")[0].splitlines()
+    (_, *mechanisms), _, *rows = (
+        [c.strip() for c in line.strip("| ").split("|")] for line in lines
+    )
+    assert len(rows) == 3
+    for width, *counts in rows:
+        for mechanism, count in zip(mechanisms, counts, strict=True):
+            name = mechanism.lower().replace("-", "").replace(" 1\u00d7", "_1x") + f"_w{width}-"
+            own = [scores[run] for run in scores if re.fullmatch(rf"{name}\w+/seed-[1-5]", run)]
+            assert len(own) == 5
+            assert int(count) == sum(score > 50 for score in own)
+
+
 def test_links_and_folders_exist() -> None:
     """Catches a link that died, or a verb that the README does not know."""
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)

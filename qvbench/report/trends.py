@@ -86,7 +86,7 @@ def _draw_differences(
     known = {name: _rows(trend) for name, trend in trends.items() if _rows(trend)}
     for place, (name, rows) in enumerate(known.items()):
         own = look[next(iter(trends[name].values())).variant.name]
-        shift = 1.03 ** (place - (len(known) - 1) / 2)  # so that no bar hides another
+        shift = _shift(place, len(known))
         spans = {at * shift: comparison.interval(row) for at, row in rows.items()}
         means, lows, highs = zip(*spans.values(), strict=True)
         line = own.mark | {"linestyle": own.style, "label": name} | options
@@ -94,6 +94,11 @@ def _draw_differences(
         axes.vlines(list(spans), lows, highs, color=own.color, linewidth=0.6)
         for at, span in spans.items():
             tooltip(axes, at, span.mean, f"{name}: {with_interval(span, comparison.form)}")
+
+
+def _shift(place: int, count: int) -> float:
+    """The factor along a logarithmic axis that keeps the marks of one row from hiding another's."""
+    return 1.03 ** (place - (count - 1) / 2)
 
 
 # Against the budget
@@ -263,10 +268,14 @@ def size_figure(comparison: Comparison) -> Figure | None:
         return None
     fitted = slopes(comparison, trends)
     figure, (above, below) = canvas(4, 2, sharex=True)
-    for kind, trend in trends.items():
+    for place, (kind, trend) in enumerate(trends.items()):
         own = look[next(iter(trend.values())).variant.name]
         means = {size: entry.variant.mean for size, entry in trend.items()}
         above.plot(list(means), list(means.values()), **own.mark, linestyle=own.style, label=kind)
+        for size, entry in trend.items():
+            heights = list(entry.variant.scores.values())
+            at = [size * _shift(place, len(trends))] * len(heights)
+            above.plot(at, heights, "_", color=own.color, markersize=4, alpha=0.7)
         for size, mean in means.items():
             tooltip(above, size, mean, f"{kind}: {mean:{comparison.form}}")
         if found := fitted.get(kind):

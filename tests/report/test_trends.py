@@ -193,6 +193,10 @@ def test_the_figure_of_sizes_has_the_tables_points(tmp_path: Path) -> None:
     above, below = figure.axes
     means = {tuple(line.get_ydata().round(2)) for line in above.get_lines()}
     assert {(54.03, 58.03, 66.03), (49.93, 54.43, 64.93)} <= means
+    seeds = [line.get_ydata() for line in above.get_lines() if line.get_marker() == "_"]
+    assert sorted(map(tuple, seeds)) == sorted(
+        tuple(v.scores.values()) for v in comparison.variants
+    )
     (fitted,) = (
         line
         for line in below.get_lines()
