@@ -23,6 +23,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
+def cells_of(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+
+
 EXAMPLES = [line for block in blocks("sh") for line in block.splitlines() if "qvbench" in line]
 
 
@@ -78,9 +82,7 @@ def test_tables_are_those_of_the_results() -> None:
 def test_the_summary_is_that_of_the_results() -> None:
     """Catches a difference or verdict of another row, or of runs that are no longer published."""
     table = README.partition("In short,")[2].partition("\n\n")[2].partition("\n\n")[0]
-    (_, *mechanisms), _, *rows = (
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
-    )
+    (_, *mechanisms), _, *rows = cells_of(table)
     assert len(rows) > 2
     for task, *cells in rows:
         (page,) = re.findall(r"\]\((\S+)/README\.md\)", task)
@@ -101,10 +103,8 @@ def test_the_seeds_that_recall_are_counted() -> None:
     with (ROOT / "results" / "recall" / "curves.csv").open(encoding="utf-8") as file:
         ends = [row for row in csv.DictReader(file) if row["metric"] == "val/accuracy"]
     scores = {row["run"]: float(row["value"]) for row in ends if row["step"] == "2000"}
-    lines = README.partition("answers are right:\n\n")[2].partition("\n\n")[0].splitlines()
-    (_, *mechanisms), _, *rows = (
-        [c.strip() for c in line.strip("| ").split("|")] for line in lines
-    )
+    table = README.partition("answers are right:\n\n")[2].partition("\n\n")[0]
+    (_, *mechanisms), _, *rows = cells_of(table)
     assert len(rows) == 3
     for width, *counts in rows:
         for mechanism, count in zip(mechanisms, counts, strict=True):

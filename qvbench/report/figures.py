@@ -76,6 +76,12 @@ def tooltip(axes: Any, x: float, y: float, words: str) -> None:
     axes.plot(x, y, "s", markersize=5, alpha=0, zorder=9, gid=f"tooltip {words}")
 
 
+def seed_ticks(axes: Any, at: float, scores: Iterable[float], color: str) -> None:
+    """A short line for each seed, one above the other."""
+    heights = list(scores)
+    axes.plot([at] * len(heights), heights, "_", color=color, markersize=4, alpha=0.7)
+
+
 def canvas(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
 ) -> Any:

@@ -118,20 +118,19 @@ def _collapsed(comparison: Comparison) -> list[str]:
 
     Not of their own gain: of a run that never began to learn, that is noise.
     """
-    form, collapsed = comparison.form, []
+    form, ends = comparison.form, []
     if not _is_plain(comparison):  # a loss that rises is what the page is about
         return []
     best_of = max if comparison.metric.higher_is_better else min
-    curves = [
-        (run.id, [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0])
-        for each in comparison.every_budget
-        for run in each.runs
+    for run in (run for each in comparison.every_budget for run in each.runs):
+        values = [point.value for point in run.curves.get(comparison.metric.name, [])] or [0.0]
+        ends.append((run.id, values[0], best_of(values), values[-1]))
+    gain = max((abs(best - first) for _, first, best, _ in ends), default=0.0)
+    collapsed = [
+        f"{run} (best {best:{form}}, last {last:{form}})"
+        for run, _, best, last in ends
+        if abs(best - last) > 0.1 * gain
     ]
-    gains = [abs(best_of(values) - values[0]) for _, values in curves]
-    for run, values in curves:
-        best, last = best_of(values), values[-1]
-        if abs(best - last) > 0.1 * max(gains):
-            collapsed.append(f"{run} (best {best:{form}}, last {last:{form}})")
     words = f"**Ended far from their best, a failure of training:** {'; '.join(collapsed)}."
     return [words] if collapsed else []
 

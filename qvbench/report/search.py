@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qvbench.errors import UserError
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
-from qvbench.report.figures import add_legend, canvas, log_ticks, looks, tooltip
+from qvbench.report.figures import add_legend, canvas, log_ticks, looks, seed_ticks, tooltip
 from qvbench.report.runs import Run
 from qvbench.report.tables import NONE, markdown, signs
 from qvbench.report.variants import Variant, has_ended, labels_of
@@ -167,7 +167,7 @@ def search_figure(comparison: Comparison) -> Figure | None:
         axes.plot(*zip(*means.items(), strict=True), **own.mark, **line)
         for value, scores in one.scores.items():
             kept = list(filter(math.isfinite, scores))
-            axes.plot([value] * len(kept), kept, "_", color=own.color, markersize=4, alpha=0.7)
+            seed_ticks(axes, value, kept, own.color)
             for height in kept:
                 text = f"{variant.label}, {value:g}: {height:{comparison.form}}"
                 tooltip(axes, value, height, text)

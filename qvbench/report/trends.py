@@ -18,6 +18,7 @@ from qvbench.report.figures import (
     looks,
     lowest_usual,
     padded,
+    seed_ticks,
     tooltip,
 )
 from qvbench.report.statistics import ALPHA, Estimate, estimate
@@ -273,10 +274,8 @@ def size_figure(comparison: Comparison) -> Figure | None:
         means = {size: entry.variant.mean for size, entry in trend.items()}
         above.plot(list(means), list(means.values()), **own.mark, linestyle=own.style, label=kind)
         for size, entry in trend.items():
-            heights = list(entry.variant.scores.values())
-            at = [size * _shift(place, len(trends))] * len(heights)
-            above.plot(at, heights, "_", color=own.color, markersize=4, alpha=0.7)
-        for size, mean in means.items():
+            at, mean = size * _shift(place, len(trends)), entry.variant.mean
+            seed_ticks(above, at, entry.variant.scores.values(), own.color)
             tooltip(above, size, mean, f"{kind}: {mean:{comparison.form}}")
         if found := fitted.get(kind):
             rows = _rows(trend)
