@@ -19,6 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from qvbench.errors import UserError
 
 MAX_LOGITS = 2**24  # held at once, over batch and heads; 64 MB in float32
+# Computed at once on a CPU: 8 MB, which its caches hold, and its allocator gives out again; what is
+# larger than 32 MB, glibc maps anew each time.
+CPU_LOGITS = 2**21
 
 _LEVELS = 1 << 16  # of dropout's random numbers
 _SAME_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -89,24 +92,32 @@ def own_dropout(q: Tensor, dropout_p: float) -> bool:
 
 
 def in_query_blocks(
-    weighted_sum: Callable[[int, int], Tensor], q_len: int, logits_per_query: int
+    weighted_sum: Callable[[int, int], Tensor],
+    q_len: int,
+    logits_per_query: int,
+    device: torch.device,
 ) -> Tensor:
-    """Attention a block of queries at a time, where all logits at once would fill the memory.
+    """Attention a block of queries at a time, where all logits at once would fill the memory, or
+    take longer than in parts.
 
-    A block's logits are computed anew for the backward pass rather than kept: memory grows with the
-    length, not its square, at the price of another product, which short sequences do not pay.
+    Past ``MAX_LOGITS`` a block's logits are computed anew for the backward pass rather than kept:
+    memory grows with the length, not its square, at the price of another product.
 
     ``weighted_sum`` takes (start, stop) to the values' sums of these queries, (B, H, stop - start,
     Dv). ``logits_per_query`` are held over batch, heads and keys.
     """
-    if logits_per_query * q_len <= MAX_LOGITS:
+    logits = logits_per_query * q_len
+    at_once = min(MAX_LOGITS, CPU_LOGITS) if device.type == "cpu" else MAX_LOGITS
+    if logits <= at_once:
         return weighted_sum(0, q_len)
-    size = max(1, MAX_LOGITS // logits_per_query)
+    size = max(1, at_once // logits_per_query)
     edges = [*range(0, q_len, size), q_len]
     # The last block first: with a causal mask it needs most, and all others fit into what it frees.
     # The other way round each needs a little more than an allocator has kept of those before.
     blocks = [
-        checkpoint(weighted_sum, start, stop, use_reentrant=False)
+        weighted_sum(start, stop)
+        if logits <= MAX_LOGITS
+        else checkpoint(weighted_sum, start, stop, use_reentrant=False)
         for start, stop in reversed(list(pairwise(edges)))
     ]
     return torch.cat(blocks[::-1], 2)

@@ -212,7 +212,7 @@ class Attention(nn.Module):
 
         # On the meta device, where FLOPs are counted, nothing is held: none are computed anew.
         logits_per_query = 0 if q.is_meta else batch * heads * k_len
-        return core.in_query_blocks(block, q_len, logits_per_query)
+        return core.in_query_blocks(block, q_len, logits_per_query, q.device)
 
     def terms(
         self, q_len: int, k_len: int, mask: Tensor | None, causal: bool, first: int

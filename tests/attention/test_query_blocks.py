@@ -47,6 +47,7 @@ def run(
     return y, [x.grad, *parameters]  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("limit", ["MAX_LOGITS", "CPU_LOGITS"])
 @pytest.mark.parametrize("mask", masks().values(), ids=masks())
 @pytest.mark.parametrize(
     ("mechanism", "scheme"),
@@ -58,13 +59,14 @@ def test_blocks_change_nothing(
     mechanism: Part,
     scheme: Part,
     mask: Tensor | None,
+    limit: str,
 ) -> None:
-    """Catches a block that starts at the wrong position, sees keys after it, or loses a
-    gradient."""
+    """Catches a block that starts at the wrong position, sees keys after it, or loses a gradient,
+    whether it is kept for the backward pass or computed anew."""
     for causal in (False, True):
         with monkeypatch.context() as patch:
             whole, gradients = run(mechanism, scheme, mask, causal)
-            patch.setattr(core, "MAX_LOGITS", 2 * HEADS * LENGTH * 4)  # 4, 4, 4 and 1
+            patch.setattr(core, limit, 2 * HEADS * LENGTH * 4)  # 4, 4, 4 and 1
             blocked, blocked_gradients = run(mechanism, scheme, mask, causal)
         torch.testing.assert_close(blocked, whole, rtol=0, atol=1e-12)
         for a, b in zip(blocked_gradients, gradients, strict=True):
@@ -197,6 +199,6 @@ def test_the_block_that_needs_most_comes_first(monkeypatch: pytest.MonkeyPatch) 
         begun.append(start)
         return torch.arange(start, stop, dtype=torch.float32)[None, None, :, None]
 
-    y = core.in_query_blocks(weighted_sum, 10, 5)
+    y = core.in_query_blocks(weighted_sum, 10, 5, torch.device("cpu"))
     assert begun == [8, 4, 0]
     assert torch.equal(y[0, 0, :, 0], torch.arange(10.0))
