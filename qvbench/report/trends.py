@@ -12,6 +12,7 @@ import numpy as np
 from qvbench.report import data
 from qvbench.report.comparison import Comparison
 from qvbench.report.figures import (
+    WIDTH,
     add_legend,
     canvas,
     log_ticks,
@@ -31,7 +32,7 @@ from qvbench.report.tables import (
     seeds_of,
     with_interval,
 )
-from qvbench.report.variants import Contrast, Variant
+from qvbench.report.variants import Contrast, Variant, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -326,27 +327,39 @@ def context_section(comparison: Comparison) -> list[str]:
 
 
 def context_figure(comparison: Comparison) -> Figure | None:
-    """The loss against the position, a line for each variant."""
-    found, look = by_position(comparison), looks(comparison.variants)
+    """The loss against the position: a panel for each scheme, in it a line for each variant."""
+    found = by_position(comparison)
     starts = sorted({start for own in found.values() for start in own})
     if len(starts) < 2:
         return None
-    figure, (axes,) = canvas(3.2)
+    schemes: dict[str, list[Variant]] = {}
+    for variant in found:
+        schemes.setdefault(variant.record["label"]["position"], []).append(variant)
+    rows, columns = math.ceil(len(schemes) / 4), min(len(schemes), 4)
+    width = WIDTH * (1 if columns == 1 else 2)
+    figure, (*panels,) = canvas(1.2 + 1.2 * rows, rows, columns, width, sharex=True, sharey=True)
     # Twice the position for every mark; the first, 0, half of the second.
     places = {start: start or starts[1] / 2 for start in starts}
     heights: list[float] = []
-    for variant, losses in found.items():
-        own = look[variant.name]
-        spans = {places[start]: loss.interval() for start, loss in losses.items()}
-        means = [span.mean for span in spans.values()]
-        heights += means
-        axes.plot(list(spans), means, **own.mark, linestyle=own.style, label=variant.label)
-        for place, span in spans.items():
-            axes.vlines(place, span.low, span.high, color=own.color, linewidth=0.5, alpha=0.6)
-            tooltip(axes, place, span.mean, f"{variant.label}: {span.mean:.3f}")
+    for axes, (scheme, variants) in zip(panels, schemes.items(), strict=False):
+        axes.set_title(scheme)
+        look, labels = looks(variants), labels_of({v.name: v.runs[0] for v in variants})
+        for variant in variants:
+            own, label = look[variant.name], labels[variant.name]
+            spans = {places[start]: loss.interval() for start, loss in found[variant].items()}
+            means = [span.mean for span in spans.values()]
+            heights += means
+            axes.plot(list(spans), means, **own.mark, label=label)
+            for place, span in spans.items():
+                axes.vlines(place, span.low, span.high, color=own.color, linewidth=0.5, alpha=0.6)
+                tooltip(axes, place, span.mean, f"{variant.label}: {span.mean:.3f}")
+        log_ticks(axes, {place: f"{start:,}" for start, place in places.items()})
+        axes.tick_params("x", labelrotation=45, labelbottom=True)
+    for axes in panels[len(schemes) :]:
+        axes.remove()
     top = -lowest_usual([-height for height in heights])
-    ends = padded([min(heights), top])
-    axes.set(xlabel="from position", ylabel=comparison.axis, ylim=ends)
-    log_ticks(axes, {place: f"{start:,}" for start, place in places.items()})
+    panels[0].set_ylim(padded([min(heights), top]))
+    figure.supxlabel("from position")
+    figure.supylabel(comparison.axis)
     add_legend(figure)
     return figure

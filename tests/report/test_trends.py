@@ -433,3 +433,23 @@ def test_a_loss_that_explodes_does_not_press_the_others_flat(tmp_path: Path) -> 
     assert figure is not None
     bottom, top = figure.axes[0].get_ylim()
     assert bottom < 2.1 < top < 10
+
+
+def test_each_position_scheme_has_a_panel(tmp_path: Path) -> None:
+    """Catches a line in the panel of another scheme, panels of other scales, and empty ones."""
+    folders = []
+    for place, scheme in enumerate(("RoPE", "ALiBi", "T5", "none", "AGF")):
+        for name in ("qkv", "qv"):
+            own = language_model(tmp_path, f"{name}_{place}", [2.0 + place, 2.0 + place])
+            for folder in own:
+                label = {"mechanism": name.upper(), "position": scheme}
+                rewrite(folder, label=label)
+            folders += own
+    figure = context_figure(compared(folders))
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["RoPE", "ALiBi", "T5", "none", "AGF"]
+    for place, axes in enumerate(figure.axes):
+        handles, labels = axes.get_legend_handles_labels()
+        assert labels == ["QKV", "QV"]
+        assert [handle.get_ydata()[0] for handle in handles] == [2.0 + place] * 2
+        assert axes.get_ylim() == figure.axes[0].get_ylim()
