@@ -346,4 +346,5 @@ def _draw_costs(axes: Any, known: dict[Variant, float], comparison: Comparison) 
         if variant in inside:
             axes.vlines(cost, low, high, color=mark["color"], linewidth=0.5, alpha=0.6)
     axes.margins(x=0.12)
+    axes.locator_params("x", nbins=6)  # there is room for no more of six digits
     axes.grid()
